@@ -1,0 +1,24 @@
+"""What can go wrong, as one family; the CLI maps it to one line and an exit code.
+
+A ticket that misses its tolerance is a verdict, not an error (exit code 1).
+"""
+
+
+class LtOnnxError(Exception):
+    """Root of the family; `exit_code` is what the CLI returns for it."""
+
+    exit_code = 2
+
+
+class InputError(LtOnnxError):
+    """A file, an array or an argument that cannot be used."""
+
+
+class UnsupportedError(InputError):
+    """A valid model that holds something lt-onnx does not convert."""
+
+
+class ResourceError(LtOnnxError):
+    """Not enough memory or disk for what was asked."""
+
+    exit_code = 3

@@ -1,0 +1,106 @@
+"""Which physical channels of a ticket's tensor hold which copy of which target channel.
+
+A tensor without a layout is *plain*: shaped and ordered as in the target. A `Layout` says what its
+P physical channels along `axis` are. A target channel with no physical channel at all is zero
+everywhere (channel padding makes such).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONSTANT = -1  # the same number everywhere, whatever the input; `copy` tells constants apart
+UNUSED = -2  # nothing reads it: a masked-out row, or the mirror image of a neuron
+
+INT = np.int32
+Ints = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Meaning of every physical channel.
+
+    `part` is 0 for a copy of channel x itself; +1 and -1 for neurons φ(λx) with λ > 0 and λ < 0
+    (two-for-one blocks). `mirror` is the number of neurons per group that are followed by as many
+    mirror images (looks-linear pairs).
+    """
+
+    axis: int
+    size: int  # target channels
+    channel: Ints  # [P]  target channel, CONSTANT or UNUSED
+    copy: Ints  # [P]  number among its likes
+    part: Ints  # [P]
+    mirror: int = 0
+
+    @property
+    def width(self) -> int:
+        """P, the physical channels."""
+        return len(self.channel)
+
+    @property
+    def copies(self) -> int:
+        """Most copies that any one channel has."""
+        data = self.channel >= 0
+        return int(self.copy[data].max(initial=-1)) + 1
+
+    @property
+    def constants(self) -> int:
+        """Number of constant channels."""
+        return int((self.channel == CONSTANT).sum())
+
+    def take(self, places: NDArray[np.int64]) -> "Layout":
+        """The layout after gathering the physical channels `places`."""
+        return replace(
+            self, channel=self.channel[places], copy=self.copy[places], part=self.part[places]
+        )
+
+    def spread(self, factor: int, axis: int) -> "Layout":
+        """The layout after every channel's `factor` positions became channels of their own."""
+        offset = np.arange(factor, dtype=INT)
+        data = self.channel[:, None] * factor + offset
+        constant = np.repeat(self.copy[:, None], factor, 1) * factor + offset
+        return Layout(
+            axis=axis,
+            size=self.size * factor,
+            channel=np.where(self.channel[:, None] >= 0, data, self.channel[:, None]).reshape(-1),
+            copy=np.where(
+                self.channel[:, None] == CONSTANT, constant, self.copy[:, None]
+            ).reshape(-1),
+            part=np.repeat(self.part, factor),
+            mirror=self.mirror * factor,
+        )
+
+    def find(self, keys: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+        """Places of (channel, copy) pairs; -1 where there is none."""
+        place = {
+            (int(c), int(q)): p
+            for p, (c, q) in enumerate(zip(self.channel, self.copy, strict=True))
+        }
+        return np.array([place.get(key, -1) for key in keys], np.int64)
+
+
+def built(size: int, copies: int, group: int, constants: int, axis: int) -> Layout:
+    """What a constructed layer puts out, group by group: copies 0, 1, …, then constants.
+
+    Every group has the same number of rows, so that with more groups than constants the last
+    groups' constant rows stay unused.
+    """
+    per_group = size // group
+    extra = -(-constants // group)
+    channel, copy = [], []
+    for g in range(group):
+        for q in range(copies):
+            channel.append(np.arange(g * per_group, (g + 1) * per_group))
+            copy.append(np.full(per_group, q))
+        numbers = np.arange(g * extra, (g + 1) * extra)
+        channel.append(np.where(numbers < constants, CONSTANT, UNUSED))
+        copy.append(numbers)
+    return Layout(
+        axis=axis,
+        size=size,
+        channel=np.concatenate(channel).astype(INT),
+        copy=np.concatenate(copy).astype(INT),
+        part=np.zeros(group * (copies * per_group + extra), INT),
+    )

@@ -1,0 +1,103 @@
+"""Second moments of a layer's inputs, and the error feedback that follows from them.
+
+Letters: T sampled output positions, V features (virtual input channels), K kernel taps.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_onnx.target import Array, Floats, Linear
+
+DAMPING = 0.01  # share of the mean diagonal added to H before it is inverted
+LARGEST_BLOCK = 1152  # problems that share one H; bounds Cholesky work to O(n · block²)
+
+
+def positions(
+    shapes: Sequence[tuple[int, ...]], count: int, rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Sample `count` output positions [T_b, 1 + spatial] over batches of output shapes [N, O, *S]."""
+    sizes = [int(np.prod([s[0], *s[2:]])) for s in shapes]
+    total = sum(sizes)
+    flat = np.sort(rng.choice(total, count, replace=False)) if count < total else np.arange(total)
+    picked, start = [], 0
+    for shape, size in zip(shapes, sizes, strict=True):
+        inside = flat[(flat >= start) & (flat < start + size)] - start
+        picked.append(np.stack(np.unravel_index(inside, (shape[0], *shape[2:])), 1))
+        start += size
+    return picked
+
+
+def patches(
+    x: Floats, at: NDArray[np.int64], linear: Linear, pads: Sequence[int], channels: slice
+) -> Floats:
+    """Input patches of the sampled output positions: [T, V, K] of x[:, channels].
+
+    `x` is [N, V, *S] for Conv, [N, V] for Gemm and [N, …, V] for MatMul.
+    """
+    if linear.op == "Gemm":
+        return np.ascontiguousarray(x[at[:, 0], channels])[:, :, None]
+    if linear.op == "MatMul":
+        moved = x[..., channels]
+        return np.ascontiguousarray(moved[tuple(at.T)])[:, :, None]
+    rank = len(linear.kernel)
+    padded = np.pad(
+        x[:, channels],
+        [(0, 0), (0, 0), *[(max(pads[i], 0), max(pads[i + rank], 0)) for i in range(rank)]],
+    )
+    strides, dilations = linear.spatial("strides", 1), linear.spatial("dilations", 1)
+    taps = list(np.ndindex(*linear.kernel))
+    out = np.empty((len(at), padded.shape[1], len(taps)), np.float32)
+    for t, tap in enumerate(taps):
+        index = tuple(
+            at[:, 1 + i] * strides[i] + tap[i] * dilations[i] for i in range(rank)
+        )
+        out[:, :, t] = padded[(at[:, 0], slice(None), *index)]
+    return out
+
+
+def resolved_pads(linear: Linear, size: Sequence[int]) -> tuple[int, ...]:
+    """Pads of an auto_pad SAME convolution for an input of spatial `size`."""
+    begins, ends = [], []
+    strides, dilations = linear.spatial("strides", 1), linear.spatial("dilations", 1)
+    for d, k, s, dil in zip(size, linear.kernel, strides, dilations, strict=True):
+        total = max((-(-d // s) - 1) * s + (k - 1) * dil + 1 - d, 0)
+        small, large = total // 2, total - total // 2
+        upper = linear.attributes.get("auto_pad") == "SAME_UPPER"
+        begins.append(small if upper else large)
+        ends.append(large if upper else small)
+    return (*begins, *ends)
+
+
+def feedback(H: NDArray[np.float64]) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Order and factor for error feedback along a row (as in OBQ and GPTQ).
+
+    Args:
+        H: moments E[x xᵀ] of the problems' features, [n, n].
+
+    Returns:
+        order: problems by falling diagonal, [n].
+        upper: U with H⁻¹ = Uᵀ U after damping, in that order, [n, n].
+        weight: price 1/U_tt² of a squared error, by problem (not by order), [n].
+    """
+    n = len(H)
+    diagonal = np.diagonal(H)
+    order = np.argsort(-diagonal, kind="stable")
+    damped = H[np.ix_(order, order)].copy()
+    damped[np.diag_indices(n)] += DAMPING * max(float(diagonal.mean()), 1e-30)
+    inverse = np.linalg.inv(damped)
+    upper = np.linalg.cholesky((inverse + inverse.T) / 2).T
+    weight = np.empty(n, np.float32)
+    weight[order] = np.diagonal(upper) ** -2.0
+    return order, np.ascontiguousarray(upper, np.float32), weight
+
+
+def channel_mean(values: Sequence[Array], axis: int) -> NDArray[np.float64]:
+    """Mean per channel over all batches and positions."""
+    total, count = 0.0, 0
+    for value in values:
+        others = tuple(i for i in range(value.ndim) if i != axis)
+        total = total + value.sum(axis=others, dtype=np.float64)
+        count += value.size // value.shape[axis]
+    return np.asarray(total / count)

@@ -1,0 +1,85 @@
+"""Everything a user can choose about a construction, in the CLI's words."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lt_onnx.errors import InputError
+from lt_onnx.source import Init
+from lt_onnx.subset_sum import LARGEST
+
+
+class Mode(StrEnum):
+    """Depth of the source network."""
+
+    L_PLUS_1 = "l+1"
+    TWO_L = "2l"
+
+
+class Select(StrEnum):
+    """Which of the subsets that fit is taken."""
+
+    NOISE = "noise"
+    SMALLEST = "smallest"
+    BEST = "best"
+    EXACT = "exact"  # the oracle: exact weights on one copy; proves the rewriting, is no ticket
+
+
+class Sigma(StrEnum):
+    """How many scales a layer has."""
+
+    CHANNEL = "channel"
+    LAYER = "layer"
+
+
+class Weights(StrEnum):
+    """How masked weights are stored."""
+
+    FOLDED = "folded"
+    MASKED = "masked"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of one construction.
+
+    `base_size` is m for every block; None chooses `copies` for one-for-one layers and `neurons` for
+    two-for-one blocks by mode. `price` is μ of the objective: what a kept weight costs, in units of
+    its input channel's mean square times its output scale's square.
+
+    Raises InputError for values out of range.
+    """
+
+    mode: Mode = Mode.L_PLUS_1
+    base_size: int | None = None
+    tolerance: float = 0.01
+    select: Select = Select.NOISE
+    sigma: Sigma = Sigma.CHANNEL
+    init: Init = Init.UNIT
+    seed: int = 0
+    price: float | None = None
+    weights: Weights = Weights.FOLDED
+
+    def __post_init__(self) -> None:
+        if self.base_size is not None and not 2 <= self.base_size <= LARGEST:
+            raise InputError(f"--base-size is {self.base_size}; give 2 to {LARGEST}")
+        if not 0 < self.tolerance < 1:
+            raise InputError(f"--tolerance is {self.tolerance}; give a number between 0 and 1")
+        if not 0 <= self.seed < 2**64:
+            raise InputError(f"--seed is {self.seed}; give 0 to 2^64 - 1")
+        if self.price is not None and not 0 <= self.price < 1:
+            raise InputError(f"--price is {self.price}; give 0 or more, below 1")
+
+    @property
+    def copies(self) -> int:
+        """Copies of every channel that a later layer reads (1 in mode 2l)."""
+        return 1 if self.mode is Mode.TWO_L else self.base_size or 10
+
+    @property
+    def neurons(self) -> int:
+        """Univariate neurons per input channel and sign in a two-for-one block."""
+        return self.base_size or 15
+
+    @property
+    def mu(self) -> float:
+        """Price of a kept weight."""
+        return 0.0 if self.price is None else self.price

@@ -1,0 +1,152 @@
+"""onnxruntime behind two functions: `Session` runs a model file, `evaluate` a handful of nodes.
+
+Nodes are evaluated by the runtime that will run the ticket, so that a constant's value, a slope or
+an activation's range is what the ticket really sees, not what a second implementation thinks.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper, numpy_helper
+from onnxruntime.capi import onnxruntime_pybind11_state as status
+
+from lt_onnx.errors import InputError, ResourceError
+from lt_onnx.target import Array, Node, Shape
+
+RUN_ERRORS = (
+    status.Fail, status.InvalidArgument, status.InvalidGraph, status.InvalidProtobuf,
+    status.NotImplemented, status.RuntimeException, status.EPFail,
+)  # fmt: skip
+MAX_IR = 10  # what `evaluate` writes; any onnxruntime that this package installs with reads it
+
+
+def to_proto(node: Node) -> onnx.NodeProto:
+    """The ONNX form of `node`."""
+    proto = helper.make_node(
+        node.op, list(node.inputs), list(node.outputs), name=node.name, domain=node.domain or None
+    )
+    for key, value in node.attributes.items():
+        made = numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
+        proto.attribute.append(helper.make_attribute(key, made))
+    return proto
+
+
+def value_info(name: str, dtype: np.dtype[Any], shape: Shape | None) -> onnx.ValueInfoProto:
+    """A typed graph input or output; `shape` None leaves the rank open."""
+    return helper.make_tensor_value_info(
+        name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape
+    )
+
+
+def providers(device: str) -> list[Any]:
+    """Execution providers for `cpu` or `cuda`; the CPU stays behind as the fallback."""
+    cpu = "CPUExecutionProvider"
+    return ["CUDAExecutionProvider", cpu] if device == "cuda" else [cpu]
+
+
+def _open(model: str | bytes, device: str, optimise: bool) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model, options, providers=providers(device))
+
+
+class Session:
+    """A model file opened by onnxruntime.
+
+    Raises InputError if the runtime refuses the file.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu") -> None:
+        try:
+            self._session = _open(str(path), device, optimise=True)
+        except RUN_ERRORS as error:
+            raise InputError(f"{path}: onnxruntime cannot load it: {first_line(error)}") from None
+        self.path = path
+        self.shapes = {i.name: tuple(i.shape) for i in self._session.get_inputs()}
+        self.output_names = [o.name for o in self._session.get_outputs()]
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs for one batch. Raises InputError when the runtime cannot run it."""
+        try:
+            values = self._session.run(self.output_names, dict(feeds))
+        except RUN_ERRORS as error:
+            line = first_line(error)
+            if "allocate" in line or "bad_alloc" in line:
+                raise ResourceError(f"{self.path}: out of memory: {line}") from None
+            raise InputError(f"{self.path}: onnxruntime cannot run it: {line}") from None
+        return dict(zip(self.output_names, values, strict=True))
+
+    def metadata(self) -> dict[str, str]:
+        """The model's custom metadata."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+
+class Program:
+    """A handful of nodes compiled to be run on several batches.
+
+    `like` gives the inputs' types and ranks; `constants` may hold more than the nodes need.
+    Raises InputError naming the first node when onnxruntime refuses them.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        like: Mapping[str, Array],
+        constants: Mapping[str, Array],
+        outputs: Sequence[str],
+        opsets: Mapping[str, int],
+    ) -> None:
+        self._where = f"node '{nodes[0].name}' ({nodes[0].op})"
+        self._outputs = list(outputs)
+        wanted = {name for node in nodes for name in node.inputs if name}
+        self._inputs = [name for name in like if name in wanted]
+        graph = helper.make_graph(
+            [to_proto(node) for node in nodes],
+            "program",
+            [value_info(n, like[n].dtype, (None,) * like[n].ndim) for n in self._inputs],
+            [onnx.ValueInfoProto(name=name) for name in outputs],
+            [
+                numpy_helper.from_array(np.asarray(constants[name]), name)
+                for name in sorted(wanted - set(self._inputs))
+                if name in constants
+            ],
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid(d, v) for d, v in opsets.items()]
+        )
+        model.ir_version = MAX_IR
+        try:
+            self._session = _open(model.SerializeToString(), "cpu", optimise=False)
+        except (*RUN_ERRORS, ValueError) as error:
+            raise InputError(f"{self._where}: onnxruntime refuses it: {first_line(error)}") from None
+
+    def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """The outputs for one batch; `feeds` may hold more than the nodes need."""
+        try:
+            values = self._session.run(self._outputs, {n: feeds[n] for n in self._inputs})
+        except RUN_ERRORS as error:
+            raise InputError(f"{self._where}: onnxruntime cannot run it: {first_line(error)}") from None
+        return list(values)
+
+
+def evaluate(
+    nodes: Sequence[Node],
+    feeds: Mapping[str, Array],
+    constants: Mapping[str, Array],
+    outputs: Sequence[str],
+    opsets: Mapping[str, int],
+) -> list[Array]:
+    """Run `nodes` once on `feeds`; see `Program`."""
+    return Program(nodes, feeds, constants, outputs, opsets)(feeds)
+
+
+def first_line(error: BaseException) -> str:
+    """An exception's message cut to one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,135 @@
+"""Inputs for construction and validation: from an npz file, or random and seeded.
+
+An npz file holds one array per input of the model, named as the input, batch first, and optionally
+`labels` (class numbers). Nothing in it is ever unpickled.
+"""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lt_onnx.errors import InputError
+from lt_onnx.target import Array, Floats, Port
+
+OPEN_AXIS = 32  # size given to an axis that the model leaves open
+
+
+@dataclass(frozen=True)
+class Samples:
+    """`count` inputs: arrays [count, …] by input name; `labels` [count] or None."""
+
+    arrays: Mapping[str, Array]
+    labels: Array | None
+    origin: str
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        return len(next(iter(self.arrays.values())))
+
+    def first(self, count: int) -> "Samples":
+        """The first `count` samples."""
+        labels = None if self.labels is None else self.labels[:count]
+        return Samples({k: v[:count] for k, v in self.arrays.items()}, labels, self.origin)
+
+    def batches(self, ports: tuple[Port, ...], size: int) -> list[dict[str, Array]]:
+        """Feeds of at most `size` samples, or of exactly the batch that the model fixes."""
+        fixed = {p.shape[0] for p in ports if p.shape and isinstance(p.shape[0], int)}
+        size = min(fixed, default=size) if fixed else size
+        stop = self.count - self.count % size if fixed else self.count
+        return [
+            {k: v[i : i + size] for k, v in self.arrays.items()} for i in range(0, stop, size)
+        ]
+
+
+def load_samples(path: Path, ports: tuple[Port, ...]) -> Samples:
+    """Read and check an npz file against the model's inputs. Raises InputError."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError):
+        raise InputError(
+            f"{path}: not an npz file of plain arrays; write it with numpy.savez"
+        ) from None
+    labels = arrays.pop("labels", None)
+    names = [port.name for port in ports]
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        found = ", ".join(sorted(arrays)) or "nothing"
+        raise InputError(
+            f"{path}: no array for the model's input '{missing[0]}'; it holds {found}: "
+            "name each array as the input"
+        )
+    checked = {port.name: _check(path, port, arrays[port.name]) for port in ports}
+    counts = {len(value) for value in checked.values()}
+    if len(counts) > 1 or 0 in counts:
+        raise InputError(f"{path}: its arrays hold {sorted(counts)} samples; give as many in each")
+    if labels is not None and (labels.ndim != 1 or len(labels) not in counts):
+        raise InputError(
+            f"{path}: 'labels' has shape {list(labels.shape)}; one number per sample is wanted"
+        )
+    return Samples(checked, labels, str(path))
+
+
+def _check(path: Path, port: Port, value: Array) -> Array:
+    if value.ndim == 0 or value.ndim != len(port.shape):
+        raise InputError(
+            f"{path}: '{port.name}' has shape {list(value.shape)}, the model wants {_text(port)}"
+        )
+    for axis, (have, want) in enumerate(zip(value.shape, port.shape, strict=True)):
+        if axis and isinstance(want, int) and want != have:
+            raise InputError(
+                f"{path}: '{port.name}' has shape {list(value.shape)}, the model wants "
+                f"{_text(port)}"
+            )
+    if value.dtype != port.dtype:
+        if not np.can_cast(value.dtype, port.dtype, "same_kind"):
+            raise InputError(
+                f"{path}: '{port.name}' is {value.dtype}, the model wants {port.dtype}: convert it"
+            )
+        value = value.astype(port.dtype)
+    if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+        raise InputError(f"{path}: '{port.name}' holds NaN or infinity")
+    return value
+
+
+def _text(port: Port) -> str:
+    return "[" + ", ".join("?" if d is None else str(d) for d in port.shape) + "]"
+
+
+def random_samples(ports: tuple[Port, ...], count: int, seed: int, smooth: bool) -> Samples:
+    """Seeded normal inputs; `smooth` sums noise of several resolutions, as images have it.
+
+    Smooth noise stands in for calibration data: 1/f-like spectra excite a network much as natural
+    images do. White noise is for validation without samples.
+    """
+    rng = np.random.default_rng(seed)
+    arrays: dict[str, Array] = {}
+    for port in ports:
+        sizes = [d if isinstance(d, int) and d > 0 else OPEN_AXIS for d in port.shape[1:]]
+        shape = (count, *sizes)
+        if not np.issubdtype(port.dtype, np.floating):
+            arrays[port.name] = rng.integers(0, 2, shape).astype(port.dtype)
+        elif smooth and len(sizes) > 1:
+            arrays[port.name] = _smooth(rng, shape)
+        else:
+            arrays[port.name] = rng.standard_normal(shape, np.float32).astype(port.dtype)
+    return Samples(arrays, None, f"random ({'smooth' if smooth else 'normal'}, seed {seed})")
+
+
+def _smooth(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+    """Normal noise at resolutions 1, 1/2, 1/4, …, upsampled, summed, scaled to unit variance."""
+    total = np.zeros(shape, np.float32)
+    step, levels = 1, 0
+    while step <= max(shape[2:]):
+        coarse = rng.standard_normal((*shape[:2], *[-(-d // step) for d in shape[2:]]), np.float32)
+        for axis in range(2, len(shape)):
+            coarse = np.repeat(coarse, step, axis)
+        total += coarse[tuple(slice(d) for d in shape)]
+        step, levels = step * 2, levels + 1
+    return (total / np.float32(np.sqrt(levels))).astype(np.float32)

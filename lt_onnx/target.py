@@ -1,0 +1,122 @@
+"""The target network f_t as plain data: no ONNX types past this point.
+
+A `Target` is a list of steps in topological order. Each step is a `Linear` layer, which lt-onnx
+constructs, or a `Node`, any other operator. Letters: O output channels, I input channels per
+group, K kernel taps (one axis per spatial dimension), N batch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+Floats: TypeAlias = NDArray[np.float32]
+Shape: TypeAlias = tuple[int | str | None, ...]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One ONNX operator. An empty name among `inputs` is an omitted optional input."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    domain: str = ""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """An affine map y = W * x + b with constant W and b (Eq. 1 before the activation).
+
+    `op` is Conv, Gemm (rank-2 input) or MatMul (last axis). Weights that were followed by a
+    BatchNormalization or an Add are already folded.
+    """
+
+    name: str
+    op: str
+    input: str
+    output: str
+    weight: Floats  # [O, I, *K]; Gemm and MatMul: [O, I]
+    bias: Floats  # [O]
+    group: int = 1
+    attributes: Mapping[str, Any] = field(default_factory=dict)  # strides, pads, dilations, …
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """Spatial extent of the kernel, () for Gemm and MatMul."""
+        return self.weight.shape[2:]
+
+    def spatial(self, key: str, default: int) -> tuple[int, ...]:
+        """A per-axis attribute (`strides`, `dilations`) with its default filled in."""
+        return tuple(self.attributes.get(key) or (default,) * len(self.kernel))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The one tensor read, in the form that `Node` has it."""
+        return (self.input,)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The one tensor written, in the form that `Node` has it."""
+        return (self.output,)
+
+
+Step: TypeAlias = Node | Linear
+
+
+@dataclass(frozen=True)
+class Port:
+    """A graph input or output: name, shape (int, symbol or None per axis) and NumPy dtype."""
+
+    name: str
+    shape: Shape
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A network read from `path`; `sha256` covers the file and its external data."""
+
+    path: Path
+    sha256: str
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    steps: tuple[Step, ...]
+    constants: Mapping[str, Array]
+    shapes: Mapping[str, Shape]
+    opsets: Mapping[str, int]
+    ir_version: int
+
+    @property
+    def opset(self) -> int:
+        """Version of the default operator set."""
+        return self.opsets.get("", 1)
+
+    @property
+    def linears(self) -> tuple[Linear, ...]:
+        """The layers to construct, in order."""
+        return tuple(step for step in self.steps if isinstance(step, Linear))
+
+    @property
+    def weight_count(self) -> int:
+        """Nonzero weights and biases of all linear layers."""
+        return sum(
+            int(np.count_nonzero(layer.weight)) + int(np.count_nonzero(layer.bias))
+            for layer in self.linears
+        )
+
+    def consumers(self) -> dict[str, list[Step]]:
+        """For every tensor the steps that read it; graph outputs are not among them."""
+        readers: dict[str, list[Step]] = {}
+        for step in self.steps:
+            for name in step.inputs:
+                if name and name not in self.constants:
+                    readers.setdefault(name, []).append(step)
+        return readers
