@@ -27,12 +27,12 @@ from lt_onnx.layout import CONSTANT, Layout
 from lt_onnx.options import Select, Sigma
 from lt_onnx.runtime import Program
 from lt_onnx.samples import Samples
-from lt_onnx.source import SourceLayer, draw_bias, draw_rows
+from lt_onnx.source import SourceLayer, draw_at, draw_bias, draw_rows
 from lt_onnx.subset_sum import Rows, Rule, solve, solve_rows
 from lt_onnx.target import Array, Floats, Linear, Node, Target
 
-CONSTANT_SIZE = 5.0  # wanted size of a constant channel, in units of the consumer's λ
-REACH = 0.5  # share of the expected reach Σ|c|/4 of a reserve that a bias may use
+CONSTANT_SIZES = 2.5 * 2.0 ** (np.arange(RESERVE) % 4)  # wanted sizes of constants, in units of λ
+REACH = 0.5  # share of a row's full reach in one direction that a bias may use
 HEADROOM = 1.1  # λ over the largest |w|, so that few targets sit at |z| ≈ 1
 BIAS_PRICE = 1e-7  # price of a weight in a bias: it must pay by (3·10⁻⁴ λ)² of squared error
 POSITIONS = 8192  # most output positions sampled for H
@@ -84,6 +84,14 @@ def construct(blueprint: Blueprint, calibration: Samples, batch: int = 64) -> It
         else:
             yield worker.build(step)
         worker.forget(step)
+
+
+@dataclass(frozen=True)
+class _Reserve:
+    """The constants that one group builds its biases from: flat columns, exact values."""
+
+    column: NDArray[np.int64]
+    level: NDArray[np.float64]
 
 
 @dataclass
@@ -184,14 +192,15 @@ class _Construction:
             self.responses[node_name] = (h, value)
         return self.responses[node_name]
 
-    def drive(self, response: tuple[Floats, Floats], size: float, sign: Array) -> Floats:
+    def drive(
+        self, response: tuple[Floats, Floats], size: NDArray[np.float64], sign: Array
+    ) -> NDArray[np.float64]:
         """Pre-activations of the given signs after which constants come closest to ±`size`."""
         h, value = response
-        out = np.empty(len(sign), np.float32)
-        for s in (-1.0, 1.0):
-            side = np.sign(h) == s
-            best = int(np.abs(np.abs(value[side]) - size).argmin())
-            out[np.where(sign < 0, -1.0, 1.0) == s] = h[side][best]
+        out = np.empty(len(sign))
+        for i, wanted in enumerate(size):
+            side = (h > 0) == (sign[i] >= 0)
+            out[i] = h[side][np.abs(np.abs(value[side]) - wanted).argmin()]
         return out
 
     # univariate layers ----------------------------------------------------------------------
@@ -239,7 +248,7 @@ class _Construction:
         if step.constants:
             chosen, bias, columns, drive = self._constants(step, unit, rows, x, axis)
             keep[chosen, columns] = columns >= 0
-            size = CONSTANT_SIZE * float(np.abs(gains).max(initial=1e-6))
+            size = CONSTANT_SIZES[: len(chosen)] * float(np.abs(gains).max(initial=1e-6))
             wanted = self.drive(self.response(self.blueprint.activation.name), size, drive)
             scale[chosen] = wanted / drive / sigma
             if self.blueprint.options.sigma is Sigma.LAYER:
@@ -295,23 +304,19 @@ class _Construction:
         linear, source, options = step.linear, step.source, self.blueprint.options
         y = self.truth(linear)
         x = self.ticket.values[step.input]
-        axis = step.in_layout.axis
         sigma = source.sigma(options.init)
         group = linear.group
-        width, rows = step.in_layout.width // group, source.shape[0] // group
-        scale = np.zeros(source.shape[0], np.float64)
+        width = step.in_layout.width // group
         stored = np.zeros((source.shape[0], source.row_size), np.float32)
-        constants = _constant_values(step.in_layout, x, axis)
+        reserves = self._reserves(step, x)
         at = self._positions(linear, y)
         tally = _Tally()
-        blocks = []
-        for g in range(group):
-            blocks.append(_Block.of(step, g, width, self.gains))
-        unit_scale = self._scales(step, blocks, constants)
+        blocks = [_Block.of(step, g, width, self.gains) for g in range(group)]
+        scale = self._scales(step, blocks, reserves)
         for g, block in enumerate(blocks):
-            self._group(step, g, block, x, at, unit_scale, stored, tally)
-        data = step.out_layout.channel >= 0
-        scale[data] = unit_scale[step.out_layout.channel[data]] / sigma
+            self._group(step, g, block, x, at, scale, stored, tally)
+        scale[step.out_layout.channel < 0] = 0
+        scale /= sigma
         stored *= sigma
         # what the data alone gives, to know each row's missing mean and its bias
         raw = self.ticket.run(
@@ -319,7 +324,7 @@ class _Construction:
             {source.name: _stored(stored.reshape(source.shape), source)},
             step.nodes[0].outputs[0],
         )
-        offset = self._biases(step, constants, raw, y, scale, stored, sigma, tally)
+        offset = self._biases(step, reserves, raw, y, scale, stored, sigma, tally)
         shape = (-1, *[1] * (raw[0].ndim - step.out_layout.axis - 1))
         tensors = {step.scale: scale.astype(np.float32).reshape(shape)}
         weight = stored.reshape(source.shape)
@@ -350,23 +355,51 @@ class _Construction:
         shapes = [_channels_second(linear, v.shape) for v in y]
         return moments.positions(shapes, POSITIONS, self.rng)
 
-    def _scales(
-        self, step: Build, blocks: list["_Block"], constants: tuple[Array, Array]
-    ) -> NDArray[np.float64]:
-        """λ_i of every target channel, with the floor |b_i| / reach."""
-        linear, options = step.linear, self.blueprint.options
-        per_group = len(linear.bias) // linear.group
-        largest = np.empty(len(linear.bias))
-        for g, block in enumerate(blocks):
-            w = np.abs(block.goals(linear, g)) / block.top[None, :, None]
-            largest[g * per_group : (g + 1) * per_group] = w.reshape(per_group, -1).max(
-                1, initial=0.0
+    def _reserves(self, step: Build, x: list[Array]) -> list[_Reserve]:
+        """What every group's biases are built from."""
+        linear, group = step.linear, step.linear.group
+        width = step.in_layout.width // group
+        places, values = _constant_values(step.in_layout, x, step.in_layout.axis)
+        taps = admissible_taps(linear, step.pads)
+        count = math.prod(linear.kernel)
+        reserves = []
+        for g in range(group):
+            inside = (places >= g * width) & (places < (g + 1) * width)
+            local, value = places[inside] - g * width, values[inside]
+            if len(local) > RESERVE:
+                some = np.linspace(0, len(local) - 1, RESERVE).round().astype(np.int64)
+                local, value = local[some], value[some]
+            # one tap of every constant; more taps only where constants are few
+            pairs = [(p, v, t) for t in taps for p, v in zip(local, value, strict=True)][:RESERVE]
+            reserves.append(
+                _Reserve(
+                    np.array([p * count + t for p, _, t in pairs], np.int64),
+                    np.array([v for _, v, _ in pairs], np.float64),
+                )
             )
+        return reserves
+
+    def _scales(
+        self, step: Build, blocks: list["_Block"], reserves: list[_Reserve]
+    ) -> NDArray[np.float64]:
+        """λ of every row: the largest weight, but never less than |b_i| over the row's reach."""
+        linear, options, out = step.linear, self.blueprint.options, step.out_layout
+        per_group = len(linear.bias) // linear.group
+        rows = step.source.shape[0] // linear.group
         headroom = HEADROOM if options.select is Select.NOISE else 1.0
-        scale = largest * headroom
-        values = np.abs(constants[1][: RESERVE])
-        reach = REACH * float(values.sum()) / 4 if len(values) else np.inf
-        scale = np.maximum(scale, np.abs(linear.bias) / max(reach, 1e-30))
+        scale = np.zeros(step.source.shape[0])
+        for g, (block, reserve) in enumerate(zip(blocks, reserves, strict=True)):
+            w = np.abs(block.goals(linear, g)) / block.top[None, :, None]
+            largest = w.reshape(per_group, -1).max(1, initial=0.0) * headroom
+            mine = np.arange(g * rows, (g + 1) * rows)
+            mine = mine[out.channel[mine] >= 0]
+            channel = out.channel[mine]
+            bias = linear.bias[channel].astype(np.float64)
+            scale[mine] = largest[channel - g * per_group]
+            if bias.any() and len(reserve.level):
+                pull = draw_at(self.seed, step.source, mine, reserve.column) * reserve.level
+                reach = np.where(bias[:, None] > 0, pull, -pull).clip(0).sum(1) * REACH
+                scale[mine] = np.maximum(scale[mine], np.abs(bias) / np.maximum(reach, 1e-30))
         if options.sigma is Sigma.LAYER:
             scale[:] = scale.max(initial=0.0)
         return np.where(scale > 0, scale, 1.0)
@@ -383,7 +416,7 @@ class _Construction:
         mine = mine[out.channel[mine] >= 0]
         goals = block.goals(linear, g)  # [O/g, V, K]
         local = out.channel[mine] - g * (len(linear.bias) // linear.group)
-        z = (goals[local] / scale[out.channel[mine], None, None]).astype(np.float32)
+        z = (goals[local] / scale[mine, None, None]).astype(np.float32)
         z = z.reshape(len(mine), -1)
         if options.select is Select.EXACT:
             for r, row in enumerate(mine):
@@ -469,7 +502,7 @@ class _Construction:
     # biases and constants --------------------------------------------------------------------
 
     def _biases(
-        self, step: Build, constants: tuple[NDArray[np.int64], Floats], raw: list[Array],
+        self, step: Build, reserves: list[_Reserve], raw: list[Array],
         y: list[Array], scale: NDArray[np.float64], stored: Floats, sigma: np.float32,
         tally: "_Tally",
     ) -> NDArray[np.float64]:  # fmt: skip
@@ -488,25 +521,13 @@ class _Construction:
         builds = len(fresh) > 0 and step.builds_constants
         if not builds and not linear.bias.any():
             return offset  # nothing was planned to carry constants here
-        places, values = constants
-        group = linear.group
-        width, rows = step.in_layout.width // group, source.shape[0] // group
-        taps = admissible_taps(linear, step.pads)
-        for g in range(group):
-            inside = (places >= g * width) & (places < (g + 1) * width)
-            local, value = places[inside] - g * width, values[inside]
-            if not len(local):
+        rows = source.shape[0] // linear.group
+        for g, reserve in enumerate(reserves):
+            column, level = reserve.column, reserve.level
+            if not len(level):
                 raise InputError(
                     f"layer '{linear.name}': no constant reaches it; its biases cannot be built"
                 )
-            if len(local) > RESERVE:
-                some = np.linspace(0, len(local) - 1, RESERVE).round().astype(np.int64)
-                local, value = local[some], value[some]
-            count = math.prod(linear.kernel)
-            # one tap of every constant; more taps only where constants are few
-            pairs = [(p, v, t) for t in taps for p, v in zip(local, value, strict=True)][:RESERVE]
-            column = np.array([p * count + t for p, _, t in pairs])
-            level = np.array([v for _, v, _ in pairs], np.float64)
             mine = data[(data >= g * rows) & (data < (g + 1) * rows)]
             goal = wanted[np.searchsorted(data, mine)] / (scale[mine] * sigma)
             new = fresh[(fresh >= g * rows) & (fresh < (g + 1) * rows)] if builds else fresh[:0]
@@ -527,7 +548,7 @@ class _Construction:
         if options.select is Select.EXACT:
             stored[mine, column[0]] = goal * sigma / level[0]
             return
-        unit = _columns(self.seed, source, mine, column)
+        unit = draw_at(self.seed, source, mine, column)
         base = (unit * level).astype(np.float32)
         z = goal.astype(np.float32)
         if options.select is Select.SMALLEST:
@@ -546,20 +567,17 @@ class _Construction:
         """Each constant listens to one constant before it; its scale gives it its size."""
         if not len(new):
             return
-        pull = _columns(self.seed, step.source, new, column) * level
+        unit = draw_at(self.seed, step.source, new, column)
+        pull = unit * level
         response = self.response(step.follows)
-        size = CONSTANT_SIZE
-        both = self.drive(response, size, np.array([1.0, -1.0]))
+        size = CONSTANT_SIZES[np.arange(len(new)) % RESERVE]
+        ends = self.drive(response, size[-1:].repeat(2), np.array([1.0, -1.0]))
         h, value = response
-        reached = [float(np.abs(value[h == b][0])) for b in both]
-        up = reached[0] >= reached[1] * 0.999
-        best = pull.argmax(1) if up else pull.argmin(1)
-        drive = pull[np.arange(len(new)), best].astype(np.float64)
-        stored[new, column[best]] = _columns(self.seed, step.source, new, column)[
-            np.arange(len(new)), best
-        ] * sigma
-        goal = self.drive(response, size, drive)
-        scale[new] = goal / drive / sigma
+        up, down = (float(np.abs(value[h == end][0])) for end in ends)
+        best = pull.argmax(1) if up >= down * 0.999 else pull.argmin(1)
+        drive = pull[np.arange(len(new)), best]
+        stored[new, column[best]] = unit[np.arange(len(new)), best] * sigma
+        scale[new] = self.drive(response, size, drive) / drive / sigma
         if self.blueprint.options.sigma is Sigma.LAYER:
             scale[new] = np.median(scale[new])
 
@@ -770,19 +788,6 @@ def _order(
     if len(constants):
         order[constant] = constants[np.minimum(out.copy[constant], len(constants) - 1)]
     return order
-
-
-def _columns(
-    seed: int, source: SourceLayer, rows: NDArray[np.int64], columns: NDArray[np.int64]
-) -> Floats:
-    """Unit weights of the source at some rows and flat columns, [rows, columns]."""
-    out = np.empty((len(rows), len(columns)), np.float32)
-    step = max(1, ROWS_IN_FLIGHT // source.row_size)
-    for low in range(0, len(rows), step):
-        some = rows[low : low + step]
-        drawn = draw_rows(seed, source, int(some[0]), int(some[-1]) + 1)
-        out[low : low + step] = drawn.reshape(len(drawn), -1)[some - some[0]][:, columns]
-    return out
 
 
 def _stored(weight: Floats, source: SourceLayer) -> Floats:

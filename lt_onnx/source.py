@@ -21,6 +21,7 @@ from enum import StrEnum
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from lt_onnx.target import Floats
 
@@ -89,6 +90,27 @@ def draw_rows(seed: int, layer: SourceLayer, start: int, stop: int) -> Floats:
     return out
 
 
+def draw_at(
+    seed: int, layer: SourceLayer, rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> Floats:
+    """Unit weights at some output channels and flat [in, tap] columns, [rows, columns]."""
+    taps = math.prod(layer.shape[2:])
+    row, row_sign = _unmirrored(rows, layer.mirror_rows)
+    column, column_sign = _unmirrored(columns, layer.mirror_columns * taps)
+    places = row[:, None] * layer.row_size + column[None, :]
+    out = np.empty(places.shape, np.float32)
+    _gather(out.reshape(-1), places.reshape(-1), seed, layer.index, WEIGHTS)
+    return out * (row_sign[:, None] * column_sign[None, :]).astype(np.float32)
+
+
+def _unmirrored(
+    numbers: NDArray[np.int64], half: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where mirror images are drawn from, and their signs."""
+    image = (numbers >= half) & (numbers < 2 * half)
+    return np.where(image, numbers - half, numbers), np.where(image, -1, 1)
+
+
 def draw_bias(seed: int, layer: SourceLayer) -> Floats:
     """Unit biases of a layer with `bias`, of shape [O]."""
     out = np.empty(layer.shape[0], np.float32)
@@ -133,3 +155,18 @@ def _fill(out, start, seed, layer, stream):  # type: ignore[no-untyped-def]
             if 0 <= place < out.size:
                 word = np.int32(np.uint32(words[lane]))
                 out[place] = np.float32(word >> np.int32(8)) * np.float32(2.0**-23)
+
+
+@numba.njit(cache=True)
+def _gather(out, places, seed, layer, stream):  # type: ignore[no-untyped-def]
+    """The same for scattered positions."""
+    k0 = np.uint64(seed) & np.uint64(0xFFFFFFFF)
+    k1 = np.uint64(seed) >> np.uint64(32)
+    for i in range(places.size):
+        counter = np.uint64(places[i] // 4)
+        words = _philox(
+            counter & np.uint64(0xFFFFFFFF), counter >> np.uint64(32),
+            np.uint64(layer), np.uint64(stream), k0, k1,
+        )  # fmt: skip
+        word = np.int32(np.uint32(words[places[i] % 4]))
+        out[i] = np.float32(word >> np.int32(8)) * np.float32(2.0**-23)
