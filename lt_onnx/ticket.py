@@ -1,0 +1,264 @@
+"""Write a ticket (or a source network) as an ONNX file, whole or not at all.
+
+Comes in: a Blueprint and the tensors of its source layers, one layer at a time. Goes out: a
+`.onnx` file, and beside it `<name>.data` once the weights pass `INLINE`, written as they come so
+that no more than one layer is ever held. Both are written under temporary names and renamed when
+they are complete.
+
+The metadata entry `lt_onnx` holds all that `verify` needs; its schema is `Manifest`.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from lt_onnx import __version__
+from lt_onnx.blueprint import Blueprint, Expand, Run
+from lt_onnx.errors import InputError, ResourceError
+from lt_onnx.options import Weights
+from lt_onnx.runtime import to_proto, value_info
+from lt_onnx.source import GENERATOR
+from lt_onnx.target import Array, Floats, Node
+
+INLINE = 256 << 20  # bytes of weights up to which a ticket is one file
+ALIGNMENT = 4096  # of tensors in external data, so that runtimes can map them
+METADATA_KEY = "lt_onnx"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """One random layer as the manifest has it: what to draw, and what it is called."""
+
+    weight: str
+    index: int
+    shape: list[int]
+    sigma: float
+    kept: int
+    transposed: bool
+    mirror_rows: int
+    mirror_columns: int
+    bias: str | None
+    kept_bias: int
+    scale: str
+    masked: bool  # stored as source and mask rather than as their product
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a ticket says of itself; everything in it is checked by `verify`."""
+
+    format: int
+    version: str
+    generator: str
+    seed: int
+    target_sha256: str
+    target_name: str
+    options: dict[str, Any]
+    layers: list[LayerRecord]
+    order: list[str]  # integer tensors that reorder channels
+    dense: list[dict[str, Any]]  # target operators that run on collapsed channels, and why
+    parameters: list[str]  # float constants taken over from the target
+
+    def to_json(self) -> str:
+        """One line of JSON with sorted keys."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+
+class TicketWriter:
+    """Takes layers in the blueprint's order and leaves a finished file, or nothing.
+
+    A context manager: leaving it by an exception removes what was written. Raises ResourceError
+    when the disk is full and InputError when the folder cannot be written to.
+    """
+
+    def __init__(self, blueprint: Blueprint, path: Path, weights: Weights, *, source: bool) -> None:
+        self.blueprint = blueprint
+        self.path = path
+        self.weights = Weights.FOLDED if source else weights
+        self.is_source = source
+        factor = 2 if self.weights is Weights.MASKED else 1
+        self.inline = blueprint.weight_bytes * factor <= INLINE
+        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self.data_path = path.with_name(f"{path.name}.data")
+        self.data_temporary = path.with_name(f".{path.name}.data.{os.getpid()}.part")
+        self.initializers: list[onnx.TensorProto] = []
+        self.records: list[LayerRecord] = []
+        self.extra: dict[str, Array] = {}
+        self._stream: BinaryIO | None = None
+
+    def __enter__(self) -> "TicketWriter":
+        return self
+
+    def add(
+        self,
+        step_source: Any,
+        weight: Floats,
+        bias: Floats | None,
+        scale: str,
+        tensors: Mapping[str, Array],
+        masked_from: Floats | None = None,
+    ) -> None:
+        """Append one layer. `masked_from` is the full source weight for `--weights masked`."""
+        spec = step_source
+        stored = np.ascontiguousarray(weight.T) if spec.transposed else weight
+        if self.weights is Weights.MASKED and masked_from is not None:
+            full = np.ascontiguousarray(masked_from.T) if spec.transposed else masked_from
+            self._put(f"{spec.name}/source", full)
+            self._put(f"{spec.name}/mask", (stored != 0).astype(np.uint8))
+        else:
+            self._put(spec.name, stored)
+        if bias is not None:
+            self._put(f"{spec.name}/bias", bias)
+        for name, value in tensors.items():
+            self._put(name, value)
+        self.records.append(
+            LayerRecord(
+                weight=spec.name,
+                index=spec.index,
+                shape=list(spec.shape),
+                sigma=float(spec.sigma(self.blueprint.options.init)),
+                kept=int(np.count_nonzero(weight)),
+                transposed=spec.transposed,
+                mirror_rows=spec.mirror_rows,
+                mirror_columns=spec.mirror_columns,
+                bias=f"{spec.name}/bias" if bias is not None else None,
+                kept_bias=0 if bias is None else int(np.count_nonzero(bias)),
+                scale=scale,
+                masked=self.weights is Weights.MASKED and masked_from is not None,
+            )
+        )
+
+    def _put(self, name: str, value: Array) -> None:
+        """Store one tensor, inline or in the data file."""
+        if self.inline or value.nbytes < 1024:
+            self.initializers.append(numpy_helper.from_array(value, name))
+            return
+        try:
+            if self._stream is None:
+                self._stream = self.data_temporary.open("wb")
+            self._stream.write(b"\0" * (-self._stream.tell() % ALIGNMENT))
+            offset = self._stream.tell()
+            self._stream.write(memoryview(np.ascontiguousarray(value)).cast("B"))
+        except OSError as error:
+            raise _disk(self.data_path, error) from None
+        tensor = onnx.TensorProto(name=name, dims=value.shape)
+        tensor.data_type = helper.np_dtype_to_tensor_dtype(value.dtype)
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, entry in (
+            ("location", self.data_path.name), ("offset", offset), ("length", value.nbytes),
+        ):  # fmt: skip
+            tensor.external_data.add(key=key, value=str(entry))
+        self.initializers.append(tensor)
+
+    def finish(self) -> None:
+        """Write the graph and give the files their names."""
+        model = self._model()
+        try:
+            content = model.SerializeToString(deterministic=True)
+            with self.temporary.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            if self._stream is not None:
+                self._stream.flush()
+                os.fsync(self._stream.fileno())
+                self._stream.close()
+                os.replace(self.data_temporary, self.data_path)
+            os.replace(self.temporary, self.path)
+        except OSError as error:
+            raise _disk(self.path, error) from None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._stream is not None and not self._stream.closed:
+            self._stream.close()
+        for file in (self.temporary, self.data_temporary):
+            file.unlink(missing_ok=True)
+
+    def _model(self) -> onnx.ModelProto:
+        blueprint, target = self.blueprint, self.blueprint.target
+        nodes: list[Node] = []
+        for record in self.records:
+            if record.masked:
+                source, mask = f"{record.weight}/source", f"{record.weight}/mask"
+                cast = f"{record.weight}/mask_float"
+                nodes.append(Node("Cast", cast, (mask,), (cast,), {"to": onnx.TensorProto.FLOAT}))
+                nodes.append(Node("Mul", record.weight, (source, cast), (record.weight,)))
+        nodes += [node for step in blueprint.steps for node in step.nodes]
+        manifest = self._manifest()
+        graph = helper.make_graph(
+            [to_proto(node) for node in nodes],
+            f"{target.name or 'network'}_{'source' if self.is_source else 'ticket'}",
+            [value_info(p.name, p.dtype, p.shape) for p in target.inputs],
+            [value_info(p.name, p.dtype, p.shape) for p in target.outputs],
+            [
+                *self.initializers,
+                *[numpy_helper.from_array(v, k) for k, v in sorted(blueprint.constants.items())],
+            ],
+        )
+        model = helper.make_model(
+            graph,
+            producer_name="lt-onnx",
+            producer_version=__version__,
+            opset_imports=[helper.make_opsetid(d, v) for d, v in sorted(target.opsets.items())],
+        )
+        model.ir_version = max(4, target.ir_version)  # from 4 on initializers are no inputs
+        helper.set_model_props(model, {METADATA_KEY: manifest.to_json()})
+        return model
+
+    def _manifest(self) -> Manifest:
+        blueprint, target = self.blueprint, self.blueprint.target
+        options = {
+            key: value
+            for key, value in asdict(blueprint.options).items()
+            if key not in ("weights", "seed")
+        }
+        return Manifest(
+            format=FORMAT,
+            version=__version__,
+            generator=GENERATOR,
+            seed=blueprint.options.seed,
+            target_sha256=target.sha256,
+            target_name=target.path.name,
+            options=options,
+            layers=self.records,
+            order=[step.order for step in blueprint.steps if isinstance(step, Expand)],
+            dense=[asdict(place) for place in blueprint.dense],
+            parameters=sorted(
+                name for name, v in blueprint.constants.items() if v.dtype == np.float32
+            ),
+        )
+
+
+def _disk(path: Path, error: OSError) -> ResourceError | InputError:
+    if error.errno in (28, 122, 27):  # no space, quota, file too large
+        return ResourceError(f"{path}: cannot be written: {error.strerror}; free some disk space")
+    return InputError(f"{path}: cannot be written: {error.strerror}")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of one file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 24):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def steps_with_source(blueprint: Blueprint) -> list[Any]:
+    """The steps of `blueprint` that hold random weights."""
+    return [step for step in blueprint.steps if not isinstance(step, Run)]
