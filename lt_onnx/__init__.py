@@ -1,3 +1,39 @@
-"""lt-onnx: trained ONNX networks as strong lottery tickets."""
+"""lt-onnx: trained ONNX networks as strong lottery tickets.
+
+    >>> import lt_onnx
+    >>> ticket = lt_onnx.convert("target.onnx", mode="l+1")  # doctest: +SKIP
+    >>> ticket.report.per_target_weight  # doctest: +SKIP
+"""
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lt_onnx.conversion import Ticket, convert
+    from lt_onnx.errors import InputError, LtOnnxError, ResourceError, UnsupportedError
+    from lt_onnx.validation import Fidelity, Limits, validate
+    from lt_onnx.verification import Proof, verify
+
+_HOMES = {
+    "Ticket": "conversion", "convert": "conversion", "InputError": "errors", "LtOnnxError": "errors",
+    "ResourceError": "errors", "UnsupportedError": "errors", "Fidelity": "validation",
+    "Limits": "validation", "validate": "validation", "Proof": "verification",
+    "verify": "verification",
+}  # fmt: skip
+
+__all__ = [
+    "Fidelity", "InputError", "Limits", "LtOnnxError", "Proof", "ResourceError", "Ticket",
+    "UnsupportedError", "convert", "validate", "verify",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first asked for: `import lt_onnx` stays quick."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lt_onnx' has no attribute '{name}'")
+    from importlib import import_module
+
+    value = getattr(import_module(f"lt_onnx.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -67,6 +67,16 @@ class Expand:
     scale: str
     order: str
 
+    def neutral_tensors(self) -> dict[str, Array]:
+        """Scales of 1 and the first neurons in order: what the unmasked source has."""
+        rank = len(self.source.shape) if self.nodes[0].op == "Conv" else 2
+        ones = np.ones((self.source.shape[0], *[1] * (rank - 2)), np.float32)
+        order = np.arange(self.out_layout.width) % self.source.shape[0]
+        return {
+            self.scale: ones if rank > 2 else ones.reshape(-1),
+            self.order: order.astype(np.int64),
+        }
+
 
 @dataclass(frozen=True)
 class Build:
@@ -86,6 +96,11 @@ class Build:
     pads: tuple[int, ...] | None  # resolved pads of the convolution; None: auto_pad
     coefficients: Mapping[int, float]  # x = Σ coefficient(part) · feature
     builds_constants: bool  # its constant rows hold constants, not zeros beside a skip
+
+    def neutral_tensors(self) -> dict[str, Array]:
+        """Scales of 1: what the unmasked source has."""
+        ones = np.ones((self.source.shape[0], *[1] * len(self.linear.kernel)), np.float32)
+        return {self.scale: ones if self.linear.kernel else ones.reshape(-1)}
 
     @property
     def one_for_one(self) -> bool:

@@ -8,7 +8,6 @@ they are complete.
 The metadata entry `lt_onnx` holds all that `verify` needs; its schema is `Manifest`.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -22,11 +21,11 @@ import onnx
 from onnx import helper, numpy_helper
 
 from lt_onnx import __version__
-from lt_onnx.blueprint import Blueprint, Expand, Run
+from lt_onnx.blueprint import Blueprint, Expand
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.options import Weights
 from lt_onnx.runtime import to_proto, value_info
-from lt_onnx.source import GENERATOR
+from lt_onnx.source import GENERATOR, SourceLayer, draw_rows
 from lt_onnx.target import Array, Floats, Node
 
 INLINE = 256 << 20  # bytes of weights up to which a ticket is one file
@@ -101,18 +100,19 @@ class TicketWriter:
 
     def add(
         self,
-        step_source: Any,
+        spec: SourceLayer,
         weight: Floats,
         bias: Floats | None,
         scale: str,
         tensors: Mapping[str, Array],
-        masked_from: Floats | None = None,
     ) -> None:
-        """Append one layer. `masked_from` is the full source weight for `--weights masked`."""
-        spec = step_source
+        """Append one layer: its weight [O, I, *K], its bias, its scales and orders by name."""
         stored = np.ascontiguousarray(weight.T) if spec.transposed else weight
-        if self.weights is Weights.MASKED and masked_from is not None:
-            full = np.ascontiguousarray(masked_from.T) if spec.transposed else masked_from
+        masked = self.weights is Weights.MASKED
+        if masked:
+            options = self.blueprint.options
+            full = draw_rows(options.seed, spec, 0, spec.shape[0]) * spec.sigma(options.init)
+            full = np.ascontiguousarray(full.T) if spec.transposed else full
             self._put(f"{spec.name}/source", full)
             self._put(f"{spec.name}/mask", (stored != 0).astype(np.uint8))
         else:
@@ -134,7 +134,7 @@ class TicketWriter:
                 bias=f"{spec.name}/bias" if bias is not None else None,
                 kept_bias=0 if bias is None else int(np.count_nonzero(bias)),
                 scale=scale,
-                masked=self.weights is Weights.MASKED and masked_from is not None,
+                masked=masked,
             )
         )
 
@@ -248,17 +248,3 @@ def _disk(path: Path, error: OSError) -> ResourceError | InputError:
     if error.errno in (28, 122, 27):  # no space, quota, file too large
         return ResourceError(f"{path}: cannot be written: {error.strerror}; free some disk space")
     return InputError(f"{path}: cannot be written: {error.strerror}")
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of one file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 24):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def steps_with_source(blueprint: Blueprint) -> list[Any]:
-    """The steps of `blueprint` that hold random weights."""
-    return [step for step in blueprint.steps if not isinstance(step, Run)]

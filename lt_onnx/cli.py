@@ -1,0 +1,388 @@
+"""The command line: words, options, the one border where errors become a line and an exit code.
+
+Exit codes: 0 done and within limits; 1 a limit was missed or the proof failed; 2 unusable input or
+arguments; 3 out of memory or disk, or interrupted. Heavy modules are imported inside commands, so
+that `--help` is quick. Progress and tables go to stderr and stdout respectively.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lt_onnx import __version__
+from lt_onnx.errors import InputError, LtOnnxError
+
+if TYPE_CHECKING:
+    from lt_onnx.blueprint import Blueprint
+    from lt_onnx.conversion import Prediction, Progress
+    from lt_onnx.report import Report
+    from lt_onnx.validation import Fidelity, Limits
+
+app = typer.Typer(
+    add_completion=True,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Turn trained ONNX networks into strong lottery tickets, prove them and compare them.",
+)
+
+ModeWord = Annotated[str, typer.Option("--mode", help="l+1: copies, depth L+1; 2l: depth 2L.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the random source.")]
+BaseSize = Annotated[
+    int | None, typer.Option("--base-size", help="m, elements of a base set (2-32).")
+]
+Init = Annotated[str, typer.Option("--init", help="unit, kaiming, xavier or lecun.")]
+SigmaWord = Annotated[str, typer.Option("--sigma", help="One scale per channel or per layer.")]
+SamplesFile = Annotated[
+    Path | None, typer.Option("--samples", help="npz of inputs (and labels) to validate on.")
+]
+MaxRel = Annotated[float | None, typer.Option("--max-rel", help="Largest relative error.")]
+MinAgreement = Annotated[
+    float | None, typer.Option("--min-agreement", help="Least share of equal top-1.")
+]
+MaxDrop = Annotated[
+    float | None, typer.Option("--max-accuracy-drop", help="Largest loss of accuracy.")
+]
+ReportFile = Annotated[Path | None, typer.Option("--report", help="Write a JSON report here.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+@app.command()
+def convert(
+    targets: Annotated[list[Path], typer.Argument(help="ONNX files to convert.")],
+    mode: ModeWord = "l+1",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Ticket file, or folder for several.")
+    ] = None,
+    base_size: BaseSize = None,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", help="ε per normalised parameter.")
+    ] = 0.01,
+    select: Annotated[
+        str, typer.Option("--select", help="noise, smallest (the paper's) or best.")
+    ] = "noise",
+    sigma: SigmaWord = "channel",
+    init: Init = "unit",
+    seed: Seed = 0,
+    price: Annotated[
+        float | None, typer.Option("--price", help="μ, the price of a kept weight.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="npz of inputs used in construction.")
+    ] = None,
+    samples: SamplesFile = None,
+    weights: Annotated[
+        str, typer.Option("--weights", help="folded, or masked (source and mask).")
+    ] = "folded",
+    emit_source: Annotated[
+        bool, typer.Option("--emit-source", help="Also write the source network.")
+    ] = False,
+    max_memory: Annotated[
+        str | None, typer.Option("--max-memory", help="Refuse to need more, e.g. 8G.")
+    ] = None,
+    max_rel: MaxRel = None,
+    min_agreement: MinAgreement = None,
+    max_accuracy_drop: MaxDrop = None,
+    report: ReportFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Convert networks to tickets, prove them and validate them."""
+    from lt_onnx import convert as run
+    from lt_onnx.report import write_json
+
+    limits = _limits(max_rel, min_agreement, max_accuracy_drop)
+    memory = None if max_memory is None else _bytes(max_memory)
+    if len(targets) > 1 and output is not None and not output.is_dir():
+        raise InputError(f"{output}: with several targets --output must be an existing folder")
+    if len(targets) > 1 and report is not None and not report.is_dir():
+        raise InputError(f"{report}: with several targets --report must be an existing folder")
+    passed = True
+    for target in targets:
+        out = output
+        if output is not None and output.is_dir():
+            out = output / f"{target.stem}.ticket.onnx"
+        with _progress(quiet) as progress:
+            ticket = run(
+                target, out, mode=mode, base_size=base_size, tolerance=tolerance, select=select,
+                sigma=sigma, init=init, seed=seed, price=price, calibration=calibration,
+                samples=samples, weights=weights, emit_source=emit_source, max_memory=memory,
+                limits=limits, progress=progress,
+                announce=None if quiet else _announce,
+            )  # fmt: skip
+        if report is not None:
+            path = report / f"{target.stem}.report.json" if report.is_dir() else report
+            write_json(path, ticket.report.to_dict())
+        if not quiet:
+            _print_report(ticket.report)
+            if ticket.source is not None:
+                typer.echo(f"source    {ticket.source}")
+        passed &= ticket.passed
+    raise typer.Exit(0 if passed else 1)
+
+
+@app.command()
+def verify(
+    ticket: Annotated[Path, typer.Argument(help="Ticket to prove.")],
+    target: Annotated[
+        Path | None, typer.Option("--target", help="Also check that it was made from this file.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Prove from the file alone that a ticket is a masked copy of its random source."""
+    from lt_onnx.reader import load
+    from lt_onnx.verification import verify as prove
+
+    digest = load(target)[1] if target is not None else None
+    proof = prove(ticket, digest)
+    for failure in proof.failures:
+        typer.echo(f"{ticket}: {failure}", err=True)
+    if not quiet:
+        word = "genuine" if proof.genuine else "NOT GENUINE"
+        typer.echo(
+            f"{word}: {proof.layers} layers, {proof.kept:,} of {proof.source:,} random weights "
+            f"kept (seed {proof.seed}); {proof.scales:,} scales; {proof.parameters:,} parameters "
+            f"of the target in {proof.dense} dense places"
+        )
+    raise typer.Exit(0 if proof.genuine else 1)
+
+
+@app.command()
+def validate(
+    target: Annotated[Path, typer.Argument(help="The target network.")],
+    ticket: Annotated[Path, typer.Argument(help="The ticket, or any network of equal outputs.")],
+    samples: SamplesFile = None,
+    count: Annotated[int, typer.Option("--count", help="Random inputs without --samples.")] = 64,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of random inputs.")] = 0,
+    max_rel: MaxRel = None,
+    min_agreement: MinAgreement = None,
+    max_accuracy_drop: MaxDrop = None,
+    report: ReportFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compare a ticket's outputs with its target's."""
+    from lt_onnx.reader import read_graph
+    from lt_onnx.report import SCHEMA, fidelity_dict, write_json
+    from lt_onnx.samples import load_samples, random_samples
+    from lt_onnx.validation import validate as compare
+
+    limits = _limits(max_rel, min_agreement, max_accuracy_drop)
+    if count < 1:
+        raise InputError(f"--count is {count}; give 1 or more")
+    ports = read_graph(target).inputs
+    if samples is not None:
+        inputs = load_samples(samples, ports)
+    else:
+        inputs = random_samples(ports, count, seed, smooth=False)
+    with _progress(quiet) as progress:
+        fidelity = compare(
+            target, ticket, inputs, ports, limits, progress=lambda x: progress("validate", x)
+        )
+    if report is not None:
+        document = {"schema": SCHEMA, "version": __version__, "target": {"file": str(target)},
+                    "ticket": {"file": str(ticket)}, "validate": fidelity_dict(fidelity),
+                    "verdict": "passed" if fidelity.passed else "failed"}  # fmt: skip
+        write_json(report, document)
+    if not quiet:
+        _print_fidelity(fidelity)
+    raise typer.Exit(0 if fidelity.passed else 1)
+
+
+@app.command()
+def source(
+    target: Annotated[Path, typer.Argument(help="ONNX file whose source network is wanted.")],
+    mode: ModeWord = "l+1",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
+    base_size: BaseSize = None,
+    init: Init = "kaiming",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Write the random source network that a ticket of this target is masked from."""
+    from lt_onnx.blueprint import plan
+    from lt_onnx.conversion import check_room, make_options, predict, write_source
+    from lt_onnx.lowering import read_target
+
+    options = make_options(mode=mode, base_size=base_size, init=init, seed=seed)
+    blueprint = plan(read_target(target), options)
+    path = output or target.with_name(f"{target.stem}.source.onnx")
+    check_room(path, target, predict(blueprint), None)
+    with _progress(quiet) as progress:
+        write_source(blueprint, path, progress)
+    if not quiet:
+        typer.echo(
+            f"{path}: {blueprint.source_weights:,} random weights in {len(blueprint.layers)} "
+            f"layers, seed {seed}, {init}"
+        )
+
+
+def _limits(rel: float | None, agreement: float | None, drop: float | None) -> "Limits":
+    from lt_onnx.validation import Limits
+
+    return Limits(rel, agreement, drop)
+
+
+def _bytes(text: str) -> int:
+    units = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+    unit = text.strip().upper().removesuffix("B")
+    factor = units.get(unit[-1:], 1)
+    try:
+        value = float(unit[:-1] if unit[-1:] in units else unit) * factor
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 2**63:
+        raise InputError(f"--max-memory is '{text}'; give bytes, as in 800M or 8G")
+    return int(value)
+
+
+@contextmanager
+def _progress(quiet: bool) -> "Iterator[Progress]":
+    """A bar with the time left, on stderr, per stage; nothing when quiet or not a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda stage, share: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bars: dict[str, Any] = {}
+    with Progress(
+        TextColumn("{task.description:9}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(), console=Console(stderr=True), transient=True,
+    ) as shown:  # fmt: skip
+
+        def tell(stage: str, share: float) -> None:
+            if stage not in bars:
+                bars[stage] = shown.add_task(stage, total=1.0)
+            shown.update(bars[stage], completed=share)
+
+        yield tell
+
+
+def _announce(blueprint: "Blueprint", prediction: "Prediction") -> None:
+    target = blueprint.target
+    typer.echo(
+        f"target    {target.path.name}: {len(target.linears)} layers, "
+        f"{target.weight_count:,} weights"
+    )
+    typer.echo(
+        f"plan      {len(blueprint.layers)} random layers, {prediction.source_weights:,} weights; "
+        f"{_size(prediction.file_bytes)} file, about {_size(prediction.memory_bytes)} memory"
+    )
+    sys.stdout.flush()
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _print_report(report: "Report") -> None:
+    options = report.options
+    size = f", m = {options['base_size']}" if options["base_size"] else ""
+    typer.echo(f"ticket    {report.ticket}")
+    typer.echo(
+        f"kept      {report.kept:,} of {report.source_weights:,} random weights "
+        f"(density {report.kept / max(report.source_weights, 1):.4f})"
+    )
+    typer.echo(
+        f"          {report.per_target_weight:.2f} per target weight; mode {options['mode']}, "
+        f"{options['select']}{size}, seed {options['seed']}"
+    )
+    problems = sum(layer.problems for layer in report.layers)
+    misses = sum(layer.misses for layer in report.layers)
+    typer.echo(
+        f"subsets   {problems:,} problems, {misses:,} further than ε = {options['tolerance']:g} off"
+    )
+    for place in report.dense[:5]:
+        typer.echo(f"dense     {place['op']} '{place['name']}': {place['reason']}; "
+                   f"{place['parameters']:,} parameters")  # fmt: skip
+    if len(report.dense) > 5:
+        typer.echo(f"          and {len(report.dense) - 5} more dense places")
+    proof = report.proof
+    typer.echo(
+        f"verified  {'genuine' if proof.genuine else 'NOT GENUINE'}: {proof.layers} layers match "
+        f"the source; {proof.scales:,} scales"
+    )
+    for failure in proof.failures[:5]:
+        typer.echo(f"          {failure}", err=True)
+    _print_fidelity(report.fidelity)
+    took = ", ".join(f"{key} {value:.1f} s" for key, value in report.seconds.items())
+    typer.echo(f"time      {took}")
+
+
+def _print_fidelity(fidelity: "Fidelity") -> None:
+    typer.echo(f"validated on {fidelity.samples:,} samples: {fidelity.origin}")
+    for out in fidelity.outputs:
+        typer.echo(
+            f"  {out.name}: relative error {out.relative:.3g}, SQNR {out.sqnr_db:.1f} dB, "
+            f"cosine {out.cosine:.5f}"
+        )
+        typer.echo(f"    max |error| {out.max_abs:.3g}, mean {out.mean_abs:.3g}; passes from "
+                   f"--max-rel {out.smallest_tolerance:.3g}")  # fmt: skip
+        if out.agreement is not None:
+            line = f"    top-1 agreement {100 * out.agreement:.2f} %"
+            if out.target_accuracy is not None and out.ticket_accuracy is not None:
+                line += (
+                    f"; accuracy {100 * out.ticket_accuracy:.2f} % "
+                    f"(target {100 * out.target_accuracy:.2f} %)"
+                )
+            typer.echo(line)
+    for failure in fidelity.failures:
+        typer.echo(f"  FAILED {failure}")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"lt-onnx {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Turn trained ONNX networks into strong lottery tickets, prove them and compare them."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; the only place where errors become exit codes."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        result = app(arguments, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except LtOnnxError as error:
+        return _fail(str(error), error.exit_code)
+    except MemoryError:
+        return _fail("out of memory: lower --base-size or use --mode 2l", 3)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was left behind", 3)
+    except BrokenPipeError:
+        return 3
+    except Exception as error:
+        # typer vendors click: its usage errors are told by what they can do, not by their class
+        message = getattr(error, "format_message", None)
+        if message is None:
+            if type(error).__name__ == "Abort":
+                return _fail("interrupted; nothing was left behind", 3)
+            raise
+        return _fail(message(), 2)
+
+
+def _fail(message: str, code: int) -> int:
+    typer.echo(f"lt-onnx: error: {' '.join(message.split())}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

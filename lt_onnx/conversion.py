@@ -1,0 +1,269 @@
+"""The sequence: target → blueprint → construct → ticket → verify → validate → report."""
+
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from lt_onnx.blueprint import Blueprint, Build, Expand, plan
+from lt_onnx.construct import construct
+from lt_onnx.errors import InputError, ResourceError
+from lt_onnx.lowering import read_target
+from lt_onnx.options import Mode, Options, Select, Sigma, Weights
+from lt_onnx.report import Report, make_report
+from lt_onnx.samples import OPEN_AXIS, Samples, load_samples, random_samples
+from lt_onnx.source import Init, draw_bias, draw_rows
+from lt_onnx.target import Target
+from lt_onnx.ticket import TicketWriter
+from lt_onnx.validation import Limits, validate
+from lt_onnx.verification import verify
+
+CALIBRATION_WORK = 1.5e11  # multiply-adds of the ticket that calibration may cost
+VALIDATION_WORK = 3e11  # the same for validation on random inputs
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A written ticket: its file and everything that was found about it."""
+
+    path: Path
+    report: Report
+    source: Path | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Genuine, and within the limits asked for."""
+        return self.report.passed
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a conversion will take, known before any weight is drawn."""
+
+    source_weights: int
+    file_bytes: int
+    memory_bytes: int
+    calibration_count: int
+    multiply_adds: int  # of the ticket, per sample
+
+
+def predict(blueprint: Blueprint, source: bool = False) -> Prediction:
+    """Sizes of the ticket and of the work, from the blueprint alone."""
+    target, options = blueprint.target, blueprint.options
+    work = widest = 0
+    for step in blueprint.steps:
+        if isinstance(step, Build):
+            spots = _positions(target, step.linear.output, step.linear.op)
+            work += step.source.size * spots
+            widest = max(widest, step.in_layout.width * _positions(target, step.linear.input,
+                         step.linear.op), step.source.shape[0] * spots)  # fmt: skip
+    most = 32 if options.select is Select.NOISE else 8
+    count = int(min(max(CALIBRATION_WORK / max(work, 1), 4), most))
+    size = blueprint.weight_bytes * (5 if options.weights is Weights.MASKED else 4) // 4
+    held = size if size <= 256 << 20 else 0
+    return Prediction(
+        source_weights=blueprint.source_weights,
+        file_bytes=size + (blueprint.weight_bytes if source else 0),
+        memory_bytes=blueprint.peak_bytes + held + 24 * count * widest,
+        calibration_count=count,
+        multiply_adds=work,
+    )
+
+
+def _positions(target: Target, tensor: str, op: str) -> int:
+    shape = target.shapes.get(tensor, ())
+    spatial = shape[2:] if op == "Conv" else shape[1:-1]
+    return math.prod(d if isinstance(d, int) else OPEN_AXIS for d in spatial)
+
+
+def convert(
+    model: str | Path | onnx.ModelProto,
+    output: str | Path | None = None,
+    *,
+    mode: Mode | str = Mode.L_PLUS_1,
+    base_size: int | None = None,
+    tolerance: float = 0.01,
+    select: Select | str = Select.NOISE,
+    sigma: Sigma | str = Sigma.CHANNEL,
+    init: Init | str = Init.UNIT,
+    seed: int = 0,
+    price: float | None = None,
+    calibration: str | Path | Samples | None = None,
+    samples: str | Path | Samples | None = None,
+    weights: Weights | str = Weights.FOLDED,
+    emit_source: bool = False,
+    max_memory: int | None = None,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+    announce: Callable[[Blueprint, Prediction], None] | None = None,
+) -> Ticket:
+    """Turn a trained network into a strong lottery ticket and write it to `output`.
+
+    Args:
+        model: path of an ONNX file, or a model in memory (then `output` is needed).
+        output: path of the ticket; default: `<target>.ticket.onnx` beside the target.
+        mode: `l+1` (Theorem 3.2, Algorithm 2) or `2l` (Theorem 3.1, Algorithm 1).
+        base_size: m, elements of a base set, 2 to 32; None chooses by mode.
+        tolerance: ε per normalised parameter; decides for `smallest`, counts misses otherwise.
+        select: `noise`, `smallest` (the paper's rule) or `best`.
+        sigma: one scale per output `channel` or per `layer`.
+        init: σ of the source: `unit`, `kaiming`, `xavier`, `lecun`. Masks do not depend on it.
+        seed: of the source, 0 to 2^64 - 1.
+        price: μ, what a kept weight costs; None chooses by mode.
+        calibration: inputs for construction; None: random inputs with 1/f-like spectra.
+        samples: inputs for validation; None: random normal inputs.
+        weights: store products (`folded`) or source and mask (`masked`).
+        emit_source: also write the unmasked network to `<output stem>.source.onnx`.
+        max_memory: bytes; more predicted is refused.
+        limits: what validation must hold for `Ticket.passed`.
+        progress: called with (stage, share done).
+        announce: called once with the plan and its predicted sizes, before any work.
+
+    Raises:
+        InputError, UnsupportedError: the model, the samples or an argument cannot be used.
+        ResourceError: not enough memory or disk.
+    """
+    options = make_options(
+        mode=mode, base_size=base_size, tolerance=tolerance, select=select, sigma=sigma, init=init,
+        seed=seed, price=price, weights=weights,
+    )  # fmt: skip
+    if isinstance(model, onnx.ModelProto):
+        if output is None:
+            raise InputError("a model in memory needs an output path")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "target.onnx"
+            onnx.save(model, str(path), save_as_external_data=model.ByteSize() > 1 << 30)
+            return convert(
+                path, output, mode=mode, base_size=base_size, tolerance=tolerance, select=select,
+                sigma=sigma, init=init, seed=seed, price=price, calibration=calibration,
+                samples=samples, weights=weights, emit_source=emit_source, max_memory=max_memory,
+                limits=limits, progress=progress, announce=announce,
+            )  # fmt: skip
+    path = Path(model)
+    out = Path(output) if output is not None else path.with_name(f"{path.stem}.ticket.onnx")
+    tell: Progress = progress or (lambda stage, share: None)
+    clock = time.perf_counter()
+    target = read_target(path)
+    blueprint = plan(target, options)
+    prediction = predict(blueprint, emit_source)
+    check_room(out, path, prediction, max_memory)
+    inputs = _inputs(calibration, target, prediction.calibration_count, seed, smooth=True)
+    judged = _inputs(
+        samples, target, int(min(max(VALIDATION_WORK / max(prediction.multiply_adds, 1), 4), 64)),
+        seed + 1, smooth=False, whole=True,
+    )  # fmt: skip
+    if announce is not None:
+        announce(blueprint, prediction)
+    seconds = {"read": time.perf_counter() - clock}
+
+    clock = time.perf_counter()
+    stats = []
+    total = max(sum(_work(blueprint, s.index) for s in blueprint.layers), 1)
+    done = 0
+    with TicketWriter(blueprint, out, options.weights, source=False) as writer:
+        for made in construct(blueprint, inputs):
+            spec = made.step.source
+            writer.add(spec, made.weight, made.bias, made.step.scale, made.tensors)
+            stats.append(made.stats)
+            done += _work(blueprint, spec.index)
+            tell("construct", done / total)
+        writer.finish()
+    seconds["construct"] = time.perf_counter() - clock
+    source = None
+    if emit_source:
+        source = out.with_name(f"{out.name.removesuffix('.onnx')}.source.onnx")
+        write_source(blueprint, source, tell)
+
+    clock = time.perf_counter()
+    proof = verify(out, target.sha256)
+    tell("verify", 1.0)
+    seconds["verify"] = time.perf_counter() - clock
+    clock = time.perf_counter()
+    fidelity = validate(
+        path, out, judged, target.inputs, limits or Limits(), progress=lambda x: tell("validate", x)
+    )
+    seconds["validate"] = fidelity.seconds = time.perf_counter() - clock
+    report = make_report(blueprint, out, stats, proof, fidelity, inputs.origin, seconds)
+    return Ticket(out, report, source)
+
+
+def make_options(
+    *, mode: Mode | str, base_size: int | None = None, tolerance: float = 0.01,
+    select: Select | str = Select.NOISE, sigma: Sigma | str = Sigma.CHANNEL,
+    init: Init | str = Init.UNIT, seed: int = 0, price: float | None = None,
+    weights: Weights | str = Weights.FOLDED,
+) -> Options:  # fmt: skip
+    """Options from the user's words. Raises InputError naming the word and the choices."""
+    words = {}
+    for name, kind, word in (
+        ("mode", Mode, mode), ("select", Select, select), ("sigma", Sigma, sigma),
+        ("init", Init, init), ("weights", Weights, weights),
+    ):  # fmt: skip
+        choices = [c.value for c in kind if c is not Select.EXACT]
+        if str(word) not in choices and word is not Select.EXACT:
+            raise InputError(f"--{name} is '{word}'; choose one of {', '.join(choices)}")
+        words[name] = kind(word)
+    return Options(
+        base_size=base_size, tolerance=tolerance, seed=seed, price=price, **words  # type: ignore[arg-type]
+    )
+
+
+def check_room(out: Path, target: Path, prediction: Prediction, max_memory: int | None) -> None:
+    """Refuse what cannot end well. Raises InputError, ResourceError."""
+    if not out.parent.is_dir():
+        raise InputError(f"{out}: its folder does not exist")
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder; name the ticket's file")
+    if out.exists() and target.exists() and out.samefile(target):
+        raise InputError(f"{out}: would overwrite the target; give another --output")
+    if max_memory is not None and prediction.memory_bytes > max_memory:
+        raise ResourceError(
+            f"{target}: about {prediction.memory_bytes / 1e9:.1f} GB of memory are needed, "
+            f"--max-memory allows {max_memory / 1e9:.1f} GB: lower --base-size or use --mode 2l"
+        )
+    free = shutil.disk_usage(out.parent).free
+    if prediction.file_bytes * 1.02 > free:
+        raise ResourceError(
+            f"{out}: about {prediction.file_bytes / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB "
+            "are free: lower --base-size, use --mode 2l or another disk"
+        )
+
+
+def write_source(blueprint: Blueprint, path: Path, progress: Progress | None = None) -> None:
+    """Write the random source network f_0 itself, unmasked, its scales all 1."""
+    seed, init = blueprint.options.seed, blueprint.options.init
+    layers = max(len(blueprint.layers), 1)
+    with TicketWriter(blueprint, path, Weights.FOLDED, source=True) as writer:
+        for number, step in enumerate(s for s in blueprint.steps if isinstance(s, Expand | Build)):
+            spec = step.source
+            sigma = spec.sigma(init)
+            weight = draw_rows(seed, spec, 0, spec.shape[0]) * sigma
+            bias = draw_bias(seed, spec) * sigma if spec.bias else None
+            writer.add(spec, weight, bias, step.scale, step.neutral_tensors())
+            if progress is not None:
+                progress("source", (number + 1) / layers)
+        writer.finish()
+
+
+def _inputs(
+    given: str | Path | Samples | None, target: Target, count: int, seed: int, *, smooth: bool,
+    whole: bool = False,
+) -> Samples:  # fmt: skip
+    if given is None:
+        fixed = [p.shape[0] for p in target.inputs if p.shape and isinstance(p.shape[0], int)]
+        step = max(fixed, default=1) or 1
+        return random_samples(target.inputs, -(-count // step) * step, seed, smooth)
+    samples = given if isinstance(given, Samples) else load_samples(Path(given), target.inputs)
+    return samples if whole else samples.first(count)
+
+
+def _work(blueprint: Blueprint, index: int) -> int:
+    return blueprint.layers[index].size
+
