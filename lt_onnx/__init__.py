@@ -1,8 +1,8 @@
 """lt-onnx: trained ONNX networks as strong lottery tickets.
 
-    >>> import lt_onnx
-    >>> ticket = lt_onnx.convert("target.onnx", mode="l+1")  # doctest: +SKIP
-    >>> ticket.report.per_target_weight  # doctest: +SKIP
+>>> import lt_onnx
+>>> ticket = lt_onnx.convert("target.onnx", mode="l+1")  # doctest: +SKIP
+>>> ticket.report.per_target_weight  # doctest: +SKIP
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from lt_onnx.verification import Proof, verify
 
 _HOMES = {
-    "Ticket": "conversion", "convert": "conversion", "InputError": "errors", "LtOnnxError": "errors",
-    "ResourceError": "errors", "UnsupportedError": "errors", "Fidelity": "validation",
+    "Ticket": "conversion", "convert": "conversion", "InputError": "errors",
+    "LtOnnxError": "errors", "ResourceError": "errors", "UnsupportedError": "errors", "Fidelity": "validation",
     "Limits": "validation", "validate": "validation", "Proof": "verification",
     "verify": "verification",
 }  # fmt: skip

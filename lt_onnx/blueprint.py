@@ -379,9 +379,9 @@ class _Planner:
             rule = ops.RULES.get(node.op) if not node.domain else None
             try:
                 if rule is None:
-                    raise ops.Refusal("the op table has no rule for it")
+                    raise ops.RefusalError("the op table has no rule for it")
                 layout = rule(node, layouts, self)
-            except ops.Refusal as refusal:
+            except ops.RefusalError as refusal:
                 self._run_dense(node, str(refusal))
             else:
                 self.kept.add(node.name)
@@ -465,7 +465,7 @@ class _Planner:
         self.physical[output] = name
         try:
             spread = ops.RULES[node.op](again, [self.layouts[made]], self)
-        except ops.Refusal:
+        except ops.RefusalError:
             del self.steps[mark:]
             return None
         self._put(output, name, spread)
@@ -539,9 +539,7 @@ class _Planner:
         scaled_from = tensors["sum"]
         if opens and not convolution and rank > 2:
             scaled_from = self._fresh(f"{name}/biased")
-            nodes.append(
-                Node("Add", f"{name}/add", (tensors["sum"], bias[0]), (scaled_from,))
-            )
+            nodes.append(Node("Add", f"{name}/add", (tensors["sum"], bias[0]), (scaled_from,)))
         for constant in self.activation.inputs[1:]:
             if constant:
                 self.constants[constant] = self.target.constants[constant]
@@ -592,9 +590,7 @@ class _Planner:
             pads = (0,) * len(pads)
         if one_for_one and linear.group > 1:
             layout, source = self._by_group(linear, layout, source)
-        out = built(
-            len(linear.bias), copies, linear.group, demand.rows, axis if rank > 2 else 1
-        )
+        out = built(len(linear.bias), copies, linear.group, demand.rows, axis if rank > 2 else 1)
         width = layout.width // linear.group
         spec = SourceLayer(
             name=self._fresh(f"{linear.name}/weight"),
@@ -622,14 +618,21 @@ class _Planner:
             first = Node("MatMul", linear.name, (source, spec.name), (total,))
         self.steps.append(
             Build(
-                name=linear.name, linear=linear, source=spec, input=source, in_layout=layout,
-                output=output, out_layout=out, expand=expand,
+                name=linear.name,
+                linear=linear,
+                source=spec,
+                input=source,
+                in_layout=layout,
+                output=output,
+                out_layout=out,
+                expand=expand,
                 follows=self._next_activation(linear.output),
                 nodes=(first, Node("Mul", scale, (total, scale), (output,))),
-                scale=scale, pads=pads,
+                scale=scale,
+                pads=pads,
                 coefficients=self._coefficients(expand),
                 builds_constants=demand.constants > 0,
-            )  # fmt: skip
+            )
         )
         self._put(linear.output, output, None if is_plain else out)
 

@@ -181,19 +181,18 @@ class _Construction:
     def response(self, node_name: str | None) -> tuple[Floats, Floats]:
         """(pre-activations h, values φ(h)) of the activation that a constant meets next."""
         if node_name not in self.responses:
-            h = np.float32(2.0) ** np.arange(-24, 6.25, 0.25, np.float32)
-            h = np.concatenate([h, -h]).astype(np.float32)
+            powers = 2.0 ** np.arange(-24, 6.25, 0.25)
+            h: Floats = np.concatenate([powers, -powers]).astype(np.float32)
             target = self.blueprint.target
             node = next((s for s in target.steps if s.name == node_name), None)
-            if not isinstance(node, Node) or node.op == "PRelu":
-                value = h
-            else:
+            value = h
+            if isinstance(node, Node) and node.op != "PRelu":
                 value = call(node, h, target)
             self.responses[node_name] = (h, value)
         return self.responses[node_name]
 
     def drive(
-        self, response: tuple[Floats, Floats], size: NDArray[np.float64], sign: Array
+        self, response: tuple[Floats, Floats], size: Array, sign: Array
     ) -> NDArray[np.float64]:
         """Pre-activations of the given signs after which constants come closest to ±`size`."""
         h, value = response
@@ -257,7 +256,7 @@ class _Construction:
         stored = (sigma * np.where(keep, unit, 0)).astype(np.float32).reshape(source.shape)
         kept_bias = None if bias is None else (sigma * bias).astype(np.float32)
         rank = x[0].ndim
-        tensors = {
+        tensors: dict[str, Array] = {
             step.scale: scale.astype(np.float32).reshape(-1, *[1] * (rank - axis - 1)),
             step.order: order,
         }
@@ -266,7 +265,9 @@ class _Construction:
             extra[f"{source.name}/bias"] = kept_bias
         self.ticket.run(step.nodes, extra, step.output)
         self.gains[step.name] = gains.astype(np.float32)
-        kept = int(np.count_nonzero(stored)) + int(np.count_nonzero(kept_bias if bias is not None else 0))
+        kept = int(np.count_nonzero(stored))
+        if kept_bias is not None:
+            kept += int(np.count_nonzero(kept_bias))
         stats = LayerStats(
             name=step.name, kind="univariate", op=step.nodes[0].op, target_weights=0, kept=kept,
             source_weights=len(unit) * width, scales=int(np.count_nonzero(scale)),
@@ -511,7 +512,7 @@ class _Construction:
         Returns what that adds to each row's sum, before the scale.
         """
         offset = np.zeros(len(stored))
-        linear, source, out, options = step.linear, step.source, step.out_layout, self.blueprint.options
+        linear, source, out = step.linear, step.source, step.out_layout
         data = np.flatnonzero(out.channel >= 0)
         wanted = linear.bias[out.channel[data]].astype(np.float64)
         if self.calibrated:
@@ -618,7 +619,7 @@ class _Block:
     @property
     def top(self) -> NDArray[np.float64]:
         """Largest gain of every feature, [V]; λ_i is measured in it."""
-        return np.maximum(np.abs(self.gain).max(1, initial=0.0), 1e-30).astype(np.float64)
+        return np.maximum(np.abs(self.gain.astype(np.float64)).max(1, initial=0.0), 1e-30)
 
     @property
     def problem_index(self) -> NDArray[np.int32]:
@@ -718,12 +719,10 @@ def _peaks(x: list[Array], axis: int) -> NDArray[np.float64]:
     for value in x:
         others = tuple(i for i in range(value.ndim) if i != axis)
         peaks.append(np.maximum(value.max(axis=others), -value.min(axis=others)))
-    return np.max(peaks, 0).astype(np.float64)
+    return np.asarray(np.max(peaks, 0), np.float64)
 
 
-def _constant_values(
-    layout: Layout, x: list[Array], axis: int
-) -> tuple[NDArray[np.int64], Floats]:
+def _constant_values(layout: Layout, x: list[Array], axis: int) -> tuple[NDArray[np.int64], Floats]:
     """Places and values of the channels that really are constant and not zero."""
     places = np.flatnonzero(layout.channel == CONSTANT)
     if not len(places):
@@ -742,8 +741,8 @@ def _constant_values(
 def _assign(step: Expand, unit: Floats, place: NDArray[np.int64]) -> NDArray[np.int64]:
     """Give every slot a neuron: any neuron may serve any channel whose sign its weight has.
 
-    Neurons choose in order, each the open (channel, sign) where its weight is largest. A slot that
-    stays empty has -1.
+    The strongest neurons choose first, each the open (channel, sign) where its weight is largest.
+    A slot that stays empty has -1.
     """
     if step.model.use is not Use.SPLIT:
         return np.arange(len(step.slots), dtype=np.int64)
@@ -756,7 +755,9 @@ def _assign(step: Expand, unit: Floats, place: NDArray[np.int64]) -> NDArray[np.
         need[1] = 0
     left = int(need.sum())
     candidates = unit[:, np.maximum(place, 0)]
-    for row, weights in enumerate(candidates):
+    strongest = np.argsort(-np.abs(candidates).max(1), kind="stable")
+    for row in strongest:
+        weights = candidates[row]
         if not left:
             break
         negative = (weights < 0).astype(np.int64)

@@ -211,7 +211,11 @@ def make_options(
             raise InputError(f"--{name} is '{word}'; choose one of {', '.join(choices)}")
         words[name] = kind(word)
     return Options(
-        base_size=base_size, tolerance=tolerance, seed=seed, price=price, **words  # type: ignore[arg-type]
+        base_size=base_size,
+        tolerance=tolerance,
+        seed=seed,
+        price=price,
+        **words,  # type: ignore[arg-type]
     )
 
 
@@ -266,4 +270,3 @@ def _inputs(
 
 def _work(blueprint: Blueprint, index: int) -> int:
     return blueprint.layers[index].size
-

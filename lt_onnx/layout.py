@@ -65,9 +65,9 @@ class Layout:
             axis=axis,
             size=self.size * factor,
             channel=np.where(self.channel[:, None] >= 0, data, self.channel[:, None]).reshape(-1),
-            copy=np.where(
-                self.channel[:, None] == CONSTANT, constant, self.copy[:, None]
-            ).reshape(-1),
+            copy=np.where(self.channel[:, None] == CONSTANT, constant, self.copy[:, None]).reshape(
+                -1
+            ),
             part=np.repeat(self.part, factor),
             mirror=self.mirror * factor,
         )

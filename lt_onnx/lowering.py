@@ -215,9 +215,9 @@ class _Lowering:
             replace(
                 layer,
                 output=node.outputs[0],
-                weight=(
-                    layer.weight * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
-                ).astype(np.float32),
+                weight=(layer.weight * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))).astype(
+                    np.float32
+                ),
                 bias=(layer.bias * scale + shift).astype(np.float32),
             )
         )
@@ -245,7 +245,7 @@ class _Lowering:
         values = [self._constant(node, i) for i in range(1, 5)]
         if any(value is None for value in values):
             return None
-        gamma, beta, mean, variance = (np.float64(value) for value in values)  # type: ignore[arg-type]
+        gamma, beta, mean, variance = (np.float64(value) for value in values)
         scale = gamma / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
         shift = beta - mean * scale
         if not (np.isfinite(scale).all() and np.isfinite(shift).all()):

@@ -50,9 +50,7 @@ def patches(
     taps = list(np.ndindex(*linear.kernel))
     out = np.empty((len(at), padded.shape[1], len(taps)), np.float32)
     for t, tap in enumerate(taps):
-        index = tuple(
-            at[:, 1 + i] * strides[i] + tap[i] * dilations[i] for i in range(rank)
-        )
+        index = tuple(at[:, 1 + i] * strides[i] + tap[i] * dilations[i] for i in range(rank))
         out[:, :, t] = padded[(at[:, 0], slice(None), *index)]
     return out
 

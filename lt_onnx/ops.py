@@ -21,7 +21,7 @@ from lt_onnx.layout import CONSTANT, Layout
 from lt_onnx.target import Array, Node, Shape
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """A rule cannot keep the layout; the message says why."""
 
 
@@ -75,7 +75,7 @@ def _only(layouts: Sequence[Layout | None]) -> Layout:
     """The layout of the first input, which must be the only one that has any."""
     first, *others = layouts
     if first is None or any(other is not None for other in others):
-        raise Refusal("an input other than the data depends on the network's input")
+        raise RefusalError("an input other than the data depends on the network's input")
     return first
 
 
@@ -88,7 +88,7 @@ def elementwise(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> La
     for i, name in enumerate(node.inputs[1:], 1):
         value = to.constant(name) if name else None
         if name and (value is None or value.size != 1):
-            raise Refusal(f"input {i} is not a constant scalar")
+            raise RefusalError(f"input {i} is not a constant scalar")
     to.emit(_rewired(node, to))
     return layout
 
@@ -98,13 +98,13 @@ def prelu(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     layout = _only(layouts)
     slope, shape = to.constant(node.inputs[1]), to.shape(node.inputs[0])
     if slope is None or shape is None:
-        raise Refusal("the slope is not constant")
+        raise RefusalError("the slope is not constant")
     if slope.size == 1:
         to.emit(_rewired(node, to))
         return layout
     full = (1,) * (len(shape) - slope.ndim) + slope.shape
     if full[layout.axis] != layout.size or slope.size != layout.size:
-        raise Refusal("the slope varies along another axis than the channels")
+        raise RefusalError("the slope varies along another axis than the channels")
     spread = np.where(layout.channel >= 0, slope.reshape(-1)[layout.channel], np.float32(1))
     spread = spread.astype(np.float32).reshape(-1, *[1] * (len(shape) - layout.axis - 1))
     name = to.add_constant(f"{node.name}/slope", spread)
@@ -116,9 +116,9 @@ def spatial(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout
     """Pooling over the axes behind the channels."""
     layout = _only(layouts)
     if layout.axis != 1:
-        raise Refusal("the channels are not on axis 1")
+        raise RefusalError("the channels are not on axis 1")
     if len([name for name in node.outputs if name]) > 1:
-        raise Refusal("its indices are read")
+        raise RefusalError("its indices are read")
     pads = any(node.attributes.get("pads") or ()) or "SAME" in str(
         node.attributes.get("auto_pad", "")
     )
@@ -141,7 +141,7 @@ def merge(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
             for i, name in enumerate(node.inputs)
             if i != data[0]
         ):
-            raise Refusal("a constant of it has more than one element")
+            raise RefusalError("a constant of it has more than one element")
         layout = layouts[data[0]]
         assert layout is not None
         to.emit(_rewired(node, to))
@@ -151,11 +151,11 @@ def merge(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     for shape, i in zip(shapes, data, strict=True):
         layout = layouts[i]
         if shape is None or len(shape) != len(shapes[0] or ()):
-            raise Refusal("its inputs differ in rank")
+            raise RefusalError("its inputs differ in rank")
         if shape[reference.axis] != reference.size:
-            raise Refusal("it broadcasts over the channels")
+            raise RefusalError("it broadcasts over the channels")
         if layout is not None and layout.axis != reference.axis:
-            raise Refusal("its inputs have their channels on different axes")
+            raise RefusalError("its inputs have their channels on different axes")
     wanted = common(node, [layouts[i] for i in data], reference, to)
     inputs = {
         i: aligned(node.inputs[i], layouts[i], wanted, f"{node.name}/order{i}", to) for i in data
@@ -164,9 +164,7 @@ def merge(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     return wanted
 
 
-def common(
-    node: Node, layouts: Sequence[Layout | None], reference: Layout, to: Emitter
-) -> Layout:
+def common(node: Node, layouts: Sequence[Layout | None], reference: Layout, to: Emitter) -> Layout:
     """The order that inputs of one operator are brought to.
 
     As many copies as the fewest inputs have, unless a later layer wants more (a single copy then
@@ -208,9 +206,7 @@ def _channels(layout: Layout | None, reference: Layout) -> list[int]:
     return sorted({int(c) for c in layout.channel if c >= 0})
 
 
-def aligned(
-    tensor: str, layout: Layout | None, wanted: Layout, name: str, to: Emitter
-) -> str:
+def aligned(tensor: str, layout: Layout | None, wanted: Layout, name: str, to: Emitter) -> str:
     """The ticket's tensor for `tensor`, gathered into the order `wanted` where it is not yet."""
     if layout is None:
         places = np.where(wanted.channel >= 0, wanted.channel, -1).astype(np.int64)
@@ -231,10 +227,10 @@ def concat(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     reference = next(layout for layout in layouts if layout is not None)
     shape = to.shape(node.outputs[0])
     if shape is None or any(to.constant(name) is not None for name in node.inputs):
-        raise Refusal("a part of it is constant, or its shape is unknown")
+        raise RefusalError("a part of it is constant, or its shape is unknown")
     axis = node.attributes.get("axis", 1) % len(shape)
     if any(layout is not None and layout.axis != reference.axis for layout in layouts):
-        raise Refusal("its inputs have their channels on different axes")
+        raise RefusalError("its inputs have their channels on different axes")
     if axis != reference.axis:
         wanted = common(node, layouts, reference, to)
         inputs = {
@@ -252,7 +248,7 @@ def concat(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     for i, name in enumerate(node.inputs):
         size = (to.shape(name) or ())[axis]
         if not isinstance(size, int):
-            raise Refusal(f"the number of channels of '{name}' is unknown")
+            raise RefusalError(f"the number of channels of '{name}' is unknown")
         layout = layouts[i] if layouts[i] is not None else plain(size, axis)
         assert layout is not None
         if layout.copies != copies:
@@ -262,12 +258,12 @@ def concat(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
             ends = np.flatnonzero(~keep)
             wanted = replace(
                 layout,
-                channel=np.concatenate(
-                    [np.tile(channels, copies), layout.channel[ends]]
-                ).astype(np.int32),
-                copy=np.concatenate(
-                    [np.repeat(numbers, len(channels)), layout.copy[ends]]
-                ).astype(np.int32),
+                channel=np.concatenate([np.tile(channels, copies), layout.channel[ends]]).astype(
+                    np.int32
+                ),
+                copy=np.concatenate([np.repeat(numbers, len(channels)), layout.copy[ends]]).astype(
+                    np.int32
+                ),
                 part=np.zeros(copies * len(channels) + len(ends), np.int32),
             )
             inputs[i] = aligned(name, layouts[i], wanted, f"{node.name}/order{i}", to)
@@ -312,25 +308,25 @@ def flatten(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout
     layout = _only(layouts)
     before, after = to.shape(node.inputs[0]), to.shape(node.outputs[0])
     if before is None or after is None or layout.axis != 1 or len(after) < 2:
-        raise Refusal("its shapes are unknown or the channels are not on axis 1")
+        raise RefusalError("its shapes are unknown or the channels are not on axis 1")
     if isinstance(before[0], int) and isinstance(after[0], int) and before[0] != after[0]:
-        raise Refusal("it moves the batch axis")
+        raise RefusalError("it moves the batch axis")
     if node.op == "Reshape":
         goal = to.constant(node.inputs[1])
         if goal is None:
-            raise Refusal("its shape is computed")
+            raise RefusalError("its shape is computed")
         if before[0] != after[0] and not (len(goal) == 2 and goal[0] == -1):
-            raise Refusal("it moves the batch axis")
+            raise RefusalError("it moves the batch axis")
     factor = 1
     if after[1] != layout.size:
         rest = before[2:]
         if len(after) != 2 or not all(isinstance(d, int) for d in rest):
-            raise Refusal("it splits or merges the channels")
+            raise RefusalError("it splits or merges the channels")
         factor = int(np.prod([d for d in rest if isinstance(d, int)], initial=1))
         if after[1] not in (layout.size * factor, None) and not isinstance(after[1], str):
-            raise Refusal("it splits or merges the channels")
+            raise RefusalError("it splits or merges the channels")
     elif any(not isinstance(d, int) for d in after[2:]):
-        raise Refusal("its shape is not constant")
+        raise RefusalError("its shape is not constant")
     spread = layout.spread(factor, axis=1) if factor > 1 else layout
     if node.op == "Flatten":
         to.emit(_rewired(node, to))
@@ -349,7 +345,7 @@ def transpose(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layo
     layout = _only(layouts)
     shape = to.shape(node.inputs[0])
     if shape is None:
-        raise Refusal("its rank is unknown")
+        raise RefusalError("its rank is unknown")
     order = list(node.attributes.get("perm") or reversed(range(len(shape))))
     to.emit(_rewired(node, to))
     return replace(layout, axis=order.index(layout.axis))
@@ -359,6 +355,8 @@ def slice_(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Slice: unchanged along other axes; along the channels, those outside are left behind."""
     layout = _only(layouts)
     shape = to.shape(node.inputs[0])
+    axes: list[int] | None
+    steps: list[int] | None
     if "starts" in node.attributes:
         starts, ends = list(node.attributes["starts"]), list(node.attributes["ends"])
         axes = list(node.attributes.get("axes") or range(len(starts)))
@@ -367,20 +365,20 @@ def slice_(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
         values = [to.constant(name) if name else None for name in node.inputs[1:]]
         given = [n for n, v in zip(node.inputs[1:], values, strict=True) if n and v is None]
         if given:
-            raise Refusal("its bounds are computed")
+            raise RefusalError("its bounds are computed")
         starts, ends = values[0].tolist(), values[1].tolist()  # type: ignore[union-attr]
         axes = values[2].tolist() if len(values) > 2 and values[2] is not None else None
         axes = axes or list(range(len(starts)))
         steps = values[3].tolist() if len(values) > 3 and values[3] is not None else None
         steps = steps or [1] * len(starts)
     if shape is None:
-        raise Refusal("its rank is unknown")
+        raise RefusalError("its rank is unknown")
     axes = [axis % len(shape) for axis in axes]
     if layout.axis not in axes:
         to.emit(_rewired(node, to))
         return layout
     if len(axes) > 1:
-        raise Refusal("it cuts the channels and another axis at once")
+        raise RefusalError("it cuts the channels and another axis at once")
     kept = np.arange(layout.size)[slice(starts[0], ends[0], steps[0])]
     number = np.full(layout.size, -1)
     number[kept] = np.arange(len(kept))
@@ -401,7 +399,7 @@ def pad(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     layout = _only(layouts)
     shape = to.shape(node.inputs[0])
     if node.attributes.get("mode", "constant") != "constant":
-        raise Refusal("it does not pad with zeros")
+        raise RefusalError("it does not pad with zeros")
     if "pads" in node.attributes:
         pads = list(node.attributes["pads"])
         value = node.attributes.get("value", 0.0)
@@ -409,17 +407,17 @@ def pad(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
         given = to.constant(node.inputs[1])
         fill = to.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
         if given is None or (len(node.inputs) > 2 and node.inputs[2] and fill is None):
-            raise Refusal("its pads are computed")
+            raise RefusalError("its pads are computed")
         if len(node.inputs) > 3 and node.inputs[3]:
-            raise Refusal("it names its axes")
+            raise RefusalError("it names its axes")
         pads = given.tolist()
         value = float(fill.reshape(-1)[0]) if fill is not None else 0.0
     if shape is None or value != 0:
-        raise Refusal("it does not pad with zeros, or its rank is unknown")
+        raise RefusalError("it does not pad with zeros, or its rank is unknown")
     rank, axis = len(shape), layout.axis
     before, after = pads[axis], pads[axis + rank]
     if before < 0 or after < 0:
-        raise Refusal("it cuts channels by negative pads")
+        raise RefusalError("it cuts channels by negative pads")
     others = list(pads)
     others[axis] = others[axis + rank] = 0
     if "pads" in node.attributes:
@@ -480,7 +478,8 @@ def never_negative(node: Node, known: Mapping[str, bool], constants: Mapping[str
     if node.op in _IF_ALL or node.op == "Clip":
         data = [name for name in node.inputs if name]
         if node.op in ("Reshape", "Slice", "Squeeze", "Unsqueeze", "Gather", "Split", "Expand",
-                       "Tile", "ReduceMean", "ReduceSum", "ReduceMax", "Clip", "PRelu"):  # fmt: skip
+                       "Tile", "ReduceMean", "ReduceSum", "ReduceMax", "Clip",
+                       "PRelu"):  # fmt: skip
             data = data[:1]
         if node.op == "Pad" and node.attributes.get("mode", "constant") == "constant":
             fill = node.attributes.get("value", 0.0)

@@ -7,7 +7,6 @@ from lt_onnx.errors import InputError
 from lt_onnx.source import Init
 from lt_onnx.subset_sum import LARGEST
 
-
 COPIES = 11  # default m of one-for-one layers: the smallest with 98 % agreement on a ResNet-20
 NEURONS = 15  # default m of two-for-one blocks, where it costs little
 PRICE_TWO_L = 1e-5  # default μ of mode 2l: 2.6 instead of 7 kept weights per weight

@@ -190,7 +190,7 @@ def _fold_constants(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
         graph.toposort()
         graph.fold_constants(size_threshold=None)
         graph.cleanup(remove_unused_graph_inputs=False)
-        folded = gs.export_onnx(graph)
+        folded: onnx.ModelProto = gs.export_onnx(graph)
     except Exception as error:
         # graphsurgeon raises bare exceptions of many kinds for graphs that it cannot sort or fold
         raise InputError(f"{path}: its graph cannot be ordered: {first_line(error)}") from None

@@ -124,14 +124,18 @@ class Program:
         try:
             self._session = _open(model.SerializeToString(), "cpu", optimise=False)
         except (*RUN_ERRORS, ValueError) as error:
-            raise InputError(f"{self._where}: onnxruntime refuses it: {first_line(error)}") from None
+            raise InputError(
+                f"{self._where}: onnxruntime refuses it: {first_line(error)}"
+            ) from None
 
     def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
         """The outputs for one batch; `feeds` may hold more than the nodes need."""
         try:
             values = self._session.run(self._outputs, {n: feeds[n] for n in self._inputs})
         except RUN_ERRORS as error:
-            raise InputError(f"{self._where}: onnxruntime cannot run it: {first_line(error)}") from None
+            raise InputError(
+                f"{self._where}: onnxruntime cannot run it: {first_line(error)}"
+            ) from None
         return list(values)
 
 

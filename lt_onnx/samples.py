@@ -40,9 +40,7 @@ class Samples:
         fixed = {p.shape[0] for p in ports if p.shape and isinstance(p.shape[0], int)}
         size = min(fixed, default=size) if fixed else size
         stop = self.count - self.count % size if fixed else self.count
-        return [
-            {k: v[i : i + size] for k, v in self.arrays.items()} for i in range(0, stop, size)
-        ]
+        return [{k: v[i : i + size] for k, v in self.arrays.items()} for i in range(0, stop, size)]
 
 
 def load_samples(path: Path, ports: tuple[Port, ...]) -> Samples:

@@ -148,7 +148,7 @@ class TicketWriter:
                 self._stream = self.data_temporary.open("wb")
             self._stream.write(b"\0" * (-self._stream.tell() % ALIGNMENT))
             offset = self._stream.tell()
-            self._stream.write(memoryview(np.ascontiguousarray(value)).cast("B"))
+            self._stream.write(np.ascontiguousarray(value).data.cast("B"))
         except OSError as error:
             raise _disk(self.data_path, error) from None
         tensor = onnx.TensorProto(name=name, dims=value.shape)

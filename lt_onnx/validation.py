@@ -180,8 +180,7 @@ def _judge(fidelity: Fidelity, limits: Limits) -> None:
         for out in known:
             if out.agreement is not None and out.agreement < limits.min_agreement:
                 fidelity.failures.append(
-                    f"output '{out.name}': agreement {out.agreement:.4f} < "
-                    f"{limits.min_agreement:g}"
+                    f"output '{out.name}': agreement {out.agreement:.4f} < {limits.min_agreement:g}"
                 )
     if limits.max_accuracy_drop is not None:
         labelled = [

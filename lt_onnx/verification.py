@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,9 @@ def _manifest(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
     """The manifest, with its types checked. Raises InputError."""
     entry = {p.key: p.value for p in model.metadata_props}.get(KEY)
     if entry is None:
-        raise InputError(f"{path}: not a ticket: it has no '{KEY}' metadata; was it made by convert?")
+        raise InputError(
+            f"{path}: not a ticket: it has no '{KEY}' metadata; was it made by convert?"
+        )
     try:
         manifest = json.loads(entry)
         if manifest["format"] != 1 or manifest["generator"] not in GENERATORS:
@@ -233,7 +236,7 @@ def _weights(
     columns = layer["mirror_columns"]
     step = max(1, CHUNK // row)
     bounds = sorted({0, half, 2 * half, shape[0]})
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in pairwise(bounds):
         image = half > 0 and half <= low < 2 * half
         for start in range(low, high, step):
             stop = min(start + step, high)
@@ -248,9 +251,7 @@ def _weights(
             yield start * row, (sigma * unit).astype(np.float32)
 
 
-def _uniform(
-    seed: int, layer: int, stream: int, start: int, stop: int
-) -> NDArray[np.float32]:
+def _uniform(seed: int, layer: int, stream: int, start: int, stop: int) -> NDArray[np.float32]:
     """Unit values of positions start…stop-1: Philox4x32-10, counter (block, layer, stream)."""
     first, last = start // 4, (stop + 3) // 4
     low, shift = np.uint64(0xFFFFFFFF), np.uint64(32)

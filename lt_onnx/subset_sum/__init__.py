@@ -173,7 +173,8 @@ def solve_rows(
     if z.shape != (len(base), n) or not 1 <= m <= LARGEST:
         raise ValueError(f"rows of {n} problems with {m} elements do not fit z {list(z.shape)}")
     upper = rows.upper if rows.upper is not None else np.empty((0, 0), np.float32)
-    return cpu.rows(
+    masks, residuals = cpu.rows(
         base, z, rows.index, rows.gain, rows.weight, rows.noise, rows.price, rows.order, upper,
         int(rule), np.float32(tolerance), size_limit(m),
     )  # fmt: skip
+    return masks, residuals

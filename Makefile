@@ -1,0 +1,27 @@
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+$(BIN)/lt-onnx: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+.PHONY: demo test check clean
+demo: $(BIN)/lt-onnx ## convert a shipped residual network, prove and validate the ticket
+	mkdir -p demo
+	$(BIN)/lt-onnx convert models/residual.onnx -o demo/residual.ticket.onnx \
+	  --calibration models/digits.calibration.npz --samples models/digits.samples.npz \
+	  --min-agreement 0.97 --report demo/report.json
+	$(BIN)/lt-onnx verify demo/residual.ticket.onnx --target models/residual.onnx
+
+test: $(BIN)/lt-onnx check ## what CI runs
+	$(BIN)/python -m pytest -n 2 -q
+
+check: $(BIN)/lt-onnx
+	$(BIN)/ruff check lt_onnx tests tools
+	$(BIN)/ruff format --check lt_onnx tests tools
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,13 @@
+from pathlib import Path
+
+import pytest
+
+MODELS = Path(__file__).parent.parent / "models"
+SHARED = Path(__file__).parent.parent.parent / "shared" / "targets"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip(f"no real targets at {SHARED}")
+    return SHARED

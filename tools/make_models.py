@@ -1,0 +1,248 @@
+"""Train the small targets in `models/` on scikit-learn's digits and export them to ONNX.
+
+Run from the repository root with the `models` extra installed:
+
+    python tools/make_models.py models
+
+Writes one `<name>.onnx` per network (BatchNorm unfolded), `digits.samples.npz` (inputs and labels
+that no network was trained on) and `digits.calibration.npz` (training inputs).
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+
+EPOCHS = 60
+OPSET = 17
+
+
+class Exporter:
+    """Builds an ONNX graph node by node; the weights are the modules' own."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+
+    def node(self, op: str, name: str, inputs: list[str], **attributes: Any) -> str:
+        """Append one node; its output is named as it is."""
+        self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
+        return name
+
+    def weight(self, name: str, value: Tensor) -> str:
+        """Append one initializer."""
+        array = value.detach().numpy().astype(np.float32)
+        self.initializers.append(numpy_helper.from_array(array, name))
+        return name
+
+    def conv(self, name: str, layer: nn.Conv2d, x: str) -> str:
+        """A convolution with its bias."""
+        inputs = [x, self.weight(f"{name}.weight", layer.weight)]
+        if layer.bias is not None:
+            inputs.append(self.weight(f"{name}.bias", layer.bias))
+        assert not isinstance(layer.padding, str)
+        return self.node(
+            "Conv", name, inputs, kernel_shape=list(layer.kernel_size), strides=list(layer.stride),
+            pads=[*layer.padding, *layer.padding], group=layer.groups,
+        )  # fmt: skip
+
+    def norm(self, name: str, layer: nn.BatchNorm2d, x: str) -> str:
+        """A BatchNormalization in inference form."""
+        values = {"weight": layer.weight, "bias": layer.bias, "mean": layer.running_mean,
+                  "var": layer.running_var}  # fmt: skip
+        inputs = [self.weight(f"{name}.{k}", v) for k, v in values.items() if v is not None]
+        return self.node("BatchNormalization", name, [x, *inputs], epsilon=layer.eps)
+
+    def save(self, path: Path, output: str) -> None:
+        """Write the graph, its last tensor being the scores."""
+        self.node("Identity", "scores", [output])
+        graph = helper.make_graph(
+            self.nodes,
+            path.stem,
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 8, 8])],
+            [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 10])],
+            self.initializers,
+        )
+        model = helper.make_model(
+            graph, producer_name="lt-onnx tools", opset_imports=[helper.make_opsetid("", OPSET)]
+        )
+        model.ir_version = 8
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, str(path))
+
+
+class Plain(nn.Module):
+    """Two convolutions, pooling, a classifier."""
+
+    def __init__(self, activation: nn.Module, op: str, **attributes: float) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 12, 3, padding=1)
+        self.second = nn.Conv2d(12, 24, 3, padding=1)
+        self.head = nn.Linear(24 * 4, 10)
+        self.activation, self.op, self.attributes = activation, op, attributes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores [N, 10] of images [N, 1, 8, 8]."""
+        x = nn.functional.max_pool2d(self.activation(self.first(x)), 2)
+        x = nn.functional.max_pool2d(self.activation(self.second(x)), 2)
+        return self.head(x.flatten(1))  # type: ignore[no-any-return]
+
+    def export(self, to: Exporter) -> str:
+        """The same as ONNX nodes."""
+        x = "image"
+        for name, layer in (("first", self.first), ("second", self.second)):
+            x = to.conv(name, layer, x)
+            x = to.node(self.op, f"{name}.activation", [x], **self.attributes)
+            x = to.node("MaxPool", f"{name}.pool", [x], kernel_shape=[2, 2], strides=[2, 2])
+        x = to.node("Flatten", "flatten", [x], axis=1)
+        weight, bias = (
+            to.weight("head.weight", self.head.weight),
+            to.weight("head.bias", self.head.bias),
+        )
+        return to.node("Gemm", "head", [x, weight, bias], transB=1)
+
+
+class Residual(nn.Module):
+    """A stem and two residual blocks with BatchNorm; the second has a stride and a projection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleDict()
+        self.norms = nn.ModuleDict()
+        for name, i, o, k, s in (
+            ("stem", 1, 12, 3, 1), ("a1", 12, 12, 3, 1), ("a2", 12, 12, 3, 1),
+            ("b1", 12, 24, 3, 2), ("b2", 24, 24, 3, 1), ("project", 12, 24, 1, 2),
+        ):  # fmt: skip
+            self.convs[name] = nn.Conv2d(i, o, k, stride=s, padding=k // 2, bias=False)
+            self.norms[name] = nn.BatchNorm2d(o)
+        self.head = nn.Linear(24, 10)
+
+    def _layer(self, name: str, x: Tensor) -> Tensor:
+        return self.norms[name](self.convs[name](x))  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores [N, 10] of images [N, 1, 8, 8]."""
+        x = self._layer("stem", x).relu()
+        x = (x + self._layer("a2", self._layer("a1", x).relu())).relu()
+        x = (self._layer("project", x) + self._layer("b2", self._layer("b1", x).relu())).relu()
+        return self.head(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+    def export(self, to: Exporter) -> str:
+        """The same as ONNX nodes."""
+
+        def layer(name: str, x: str) -> str:
+            conv, norm = self.convs[name], self.norms[name]
+            assert isinstance(conv, nn.Conv2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            return to.norm(f"{name}.norm", norm, to.conv(name, conv, x))
+
+        def relu(name: str, x: str) -> str:
+            return to.node("Relu", f"{name}.relu", [x])
+
+        x = relu("stem", layer("stem", "image"))
+        y = layer("a2", relu("a1", layer("a1", x)))
+        x = relu("a", to.node("Add", "a.add", [x, y]))
+        y = layer("b2", relu("b1", layer("b1", x)))
+        x = relu("b", to.node("Add", "b.add", [layer("project", x), y]))
+        x = to.node("GlobalAveragePool", "pool", [x])
+        x = to.node("Flatten", "flatten", [x], axis=1)
+        weight, bias = (
+            to.weight("head.weight", self.head.weight),
+            to.weight("head.bias", self.head.bias),
+        )
+        return to.node("Gemm", "head", [x, weight, bias], transB=1)
+
+
+class Depthwise(nn.Module):
+    """A stem and two depthwise-separable blocks with ReLU6."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleDict()
+        self.norms = nn.ModuleDict()
+        for name, i, o, k, s, g in (
+            ("stem", 1, 16, 3, 1, 1), ("deep1", 16, 16, 3, 1, 16), ("point1", 16, 32, 1, 1, 1),
+            ("deep2", 32, 32, 3, 2, 32), ("point2", 32, 48, 1, 1, 1),
+        ):  # fmt: skip
+            self.convs[name] = nn.Conv2d(i, o, k, stride=s, padding=k // 2, groups=g, bias=False)
+            self.norms[name] = nn.BatchNorm2d(o)
+        self.head = nn.Linear(48, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores [N, 10] of images [N, 1, 8, 8]."""
+        for name, conv in self.convs.items():
+            x = nn.functional.relu6(self.norms[name](conv(x)))
+        return self.head(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+    def export(self, to: Exporter) -> str:
+        """The same as ONNX nodes."""
+        low, high = to.weight("low", torch.tensor(0.0)), to.weight("high", torch.tensor(6.0))
+
+        x = "image"
+        for name, conv in self.convs.items():
+            norm = self.norms[name]
+            assert isinstance(conv, nn.Conv2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            x = to.norm(f"{name}.norm", norm, to.conv(name, conv, x))
+            x = to.node("Clip", f"{name}.relu6", [x, low, high])
+        x = to.node("GlobalAveragePool", "pool", [x])
+        x = to.node("Flatten", "flatten", [x], axis=1)
+        weight, bias = (
+            to.weight("head.weight", self.head.weight),
+            to.weight("head.bias", self.head.bias),
+        )
+        return to.node("Gemm", "head", [x, weight, bias], transB=1)
+
+
+def train(model: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Adam with a falling rate, batches of 64."""
+    optimiser = torch.optim.Adam(model.parameters(), 4e-3, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, EPOCHS)
+    model.train()
+    for _ in range(EPOCHS):
+        for batch in torch.split(torch.randperm(len(x)), 64):
+            loss = nn.functional.cross_entropy(model(x[batch]), y[batch])
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        schedule.step()
+    model.eval()
+
+
+def main(folder: Path) -> None:
+    """Train, export and report the accuracy of every network."""
+    digits = load_digits()
+    images = torch.tensor((digits.images[:, None] - 4.9) / 6.0, dtype=torch.float32)
+    labels = torch.tensor(digits.target)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    test, rest = order[:500], order[500:]
+    np.savez_compressed(
+        folder / "digits.samples.npz", image=images[test].numpy(), labels=labels[test].numpy()
+    )
+    np.savez_compressed(folder / "digits.calibration.npz", image=images[rest[:256]].numpy())
+    torch.manual_seed(0)
+    networks: dict[str, Plain | Residual | Depthwise] = {
+        "plain-relu": Plain(nn.ReLU(), "Relu"),
+        "plain-leakyrelu": Plain(nn.LeakyReLU(0.1), "LeakyRelu", alpha=0.1),
+        "plain-tanh": Plain(nn.Tanh(), "Tanh"),
+        "plain-sigmoid": Plain(nn.Sigmoid(), "Sigmoid"),
+        "residual": Residual(),
+        "depthwise": Depthwise(),
+    }
+    for name, model in networks.items():
+        train(model, images[rest], labels[rest])
+        exporter = Exporter()
+        exporter.save(folder / f"{name}.onnx", model.export(exporter))
+        with torch.no_grad():
+            accuracy = (model(images[test]).argmax(1) == labels[test]).float().mean().item()
+        print(f"{name}: {100 * accuracy:.1f} % of {len(test)}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "models"))
