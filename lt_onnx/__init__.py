@@ -16,11 +16,18 @@ if TYPE_CHECKING:
     from lt_onnx.verification import Proof, verify
 
 _HOMES = {
-    "Ticket": "conversion", "convert": "conversion", "InputError": "errors",
-    "LtOnnxError": "errors", "ResourceError": "errors", "UnsupportedError": "errors", "Fidelity": "validation",
-    "Limits": "validation", "validate": "validation", "Proof": "verification",
+    "Fidelity": "validation",
+    "InputError": "errors",
+    "Limits": "validation",
+    "LtOnnxError": "errors",
+    "Proof": "verification",
+    "ResourceError": "errors",
+    "Ticket": "conversion",
+    "UnsupportedError": "errors",
+    "convert": "conversion",
+    "validate": "validation",
     "verify": "verification",
-}  # fmt: skip
+}
 
 __all__ = [
     "Fidelity", "InputError", "Limits", "LtOnnxError", "Proof", "ResourceError", "Ticket",

@@ -256,6 +256,7 @@ class _Planner:
     def run(self) -> None:
         self.outputs = {port.name for port in self.target.outputs}
         self.readers = self.target.consumers()
+        self.fed, self.feeding = _between_layers(self.target)
         self.shapes = dict(self.target.shapes)
         for port in self.target.inputs:
             self.shapes[port.name] = port.shape
@@ -388,7 +389,9 @@ class _Planner:
                 self._put(node.outputs[0], self.place(node.outputs[0]), layout)
                 self._remember(node)
             return
-        self._run_dense(node, None)
+        between = node.outputs[0] in self.feeding and node.inputs[0] in self.fed
+        known = not node.domain and node.op in ops.RULES
+        self._run_dense(node, None if known or not between else "the op table has no rule for it")
         self._remember(node)
 
     def _run_dense(self, node: Node, reason: str | None) -> None:
@@ -499,7 +502,7 @@ class _Planner:
             shape=(rows, width, *[1] * (rank - 2)) if convolution else (rows, width),
             bias=opens,
             mirror_rows=half,
-            transposed=not convolution and rank > 2,
+            transposed=not convolution and (rank > 2 or not self._has_gemm),
         )
         channel, copy, part = [], [], []
         members = size // group * len(parts) * m
@@ -526,20 +529,21 @@ class _Planner:
         )
         scale, order = self._fresh(f"{name}/sigma"), self._fresh(f"{name}/order")
         tensors = {key: self._fresh(f"{name}/{key}") for key in ("sum", "scaled", "neurons")}
-        bias = (f"{spec.name}/bias",) if opens else ()
+        bias = f"{spec.name}/bias"
+        extra = (bias,) if opens else ()
         if convolution:
-            first_node = Node("Conv", name, (source, spec.name, *bias), (tensors["sum"],))
-        elif rank == 2:
+            first_node = Node("Conv", name, (source, spec.name, *extra), (tensors["sum"],))
+        elif not spec.transposed:
             first_node = Node(
-                "Gemm", name, (source, spec.name, *bias), (tensors["sum"],), {"transB": 1}
+                "Gemm", name, (source, spec.name, *extra), (tensors["sum"],), {"transB": 1}
             )
         else:
             first_node = Node("MatMul", name, (source, spec.name), (tensors["sum"],))
         nodes = [first_node]
         scaled_from = tensors["sum"]
-        if opens and not convolution and rank > 2:
+        if opens and first_node.op == "MatMul":
             scaled_from = self._fresh(f"{name}/biased")
-            nodes.append(Node("Add", f"{name}/add", (tensors["sum"], bias[0]), (scaled_from,)))
+            nodes.append(Node("Add", f"{name}/add", (tensors["sum"], bias), (scaled_from,)))
         for constant in self.activation.inputs[1:]:
             if constant:
                 self.constants[constant] = self.target.constants[constant]
@@ -559,6 +563,11 @@ class _Planner:
             channels=size, slots=slots, constants=reserve, model=self.model,
             nonnegative=nonnegative, nodes=tuple(nodes), scale=scale, order=order,
         )  # fmt: skip
+
+    @property
+    def _has_gemm(self) -> bool:
+        """Whether Gemm may go without its addend."""
+        return self.target.opset >= 11
 
     def _layer(self) -> int:
         return sum(not isinstance(step, Run) for step in self.steps)
@@ -597,7 +606,7 @@ class _Planner:
             index=self._layer(),
             shape=(out.width, width, *linear.kernel),
             mirror_columns=layout.mirror,
-            transposed=linear.op == "MatMul",
+            transposed=linear.op == "MatMul" or (linear.op == "Gemm" and not self._has_gemm),
         )
         is_plain = copies == 1 and not demand.rows
         output = linear.output
@@ -612,7 +621,7 @@ class _Planner:
                 attributes["pads"] = list(pads)
             attributes |= {"group": linear.group, "kernel_shape": list(linear.kernel)}
             first = Node("Conv", linear.name, (source, spec.name), (total,), attributes)
-        elif linear.op == "Gemm":
+        elif not spec.transposed:
             first = Node("Gemm", linear.name, (source, spec.name), (total,), {"transB": 1})
         else:
             first = Node("MatMul", linear.name, (source, spec.name), (total,))
@@ -737,6 +746,19 @@ class _Planner:
             dense=tuple(self.dense),
             activation=self.activation,
         )
+
+
+def _between_layers(target: Target) -> tuple[set[str], set[str]]:
+    """Tensors that depend on a layer's output, and tensors that some layer depends on."""
+    fed: set[str] = set()
+    for step in target.steps:
+        if isinstance(step, Linear) or any(name in fed for name in step.inputs):
+            fed.update(step.outputs)
+    feeding: set[str] = set()
+    for step in reversed(target.steps):
+        if isinstance(step, Linear) or any(name in feeding for name in step.outputs):
+            feeding.update(step.inputs)
+    return fed, feeding
 
 
 def _pads(linear: Linear) -> tuple[int, ...] | None:

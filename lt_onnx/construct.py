@@ -7,9 +7,9 @@ Target and ticket run side by side over the calibration inputs, one step at a ti
 layer is built against the inputs that the ticket really delivers: the noise of each copy, the value
 of each constant, the mean that each row still misses.
 
-For output channel i the normalised target weights are z = w / λ_i. One row of the source serves one
-physical output channel; each of its N = V·K problems (feature v, tap k) chooses among the members of
-feature v: the copies of a channel, or the neurons of a channel and sign.
+For output channel i the normalised target weights are z = w / λ_i. One row of the source serves
+one physical output channel; each of its N = V·K problems (feature v, tap k) chooses among the
+members of feature v: the copies of a channel, or the neurons of a channel and sign.
 """
 
 import math
@@ -91,7 +91,13 @@ class _Reserve:
     """The constants that one group builds its biases from: flat columns, exact values."""
 
     column: NDArray[np.int64]
-    level: NDArray[np.float64]
+    value: NDArray[np.float64]
+    unit: float  # gain in which the layer is measured
+
+    @property
+    def level(self) -> NDArray[np.float64]:
+        """The values as a row with λ = 1 sees them."""
+        return self.value / self.unit
 
 
 @dataclass
@@ -202,6 +208,16 @@ class _Construction:
             out[i] = h[side][np.abs(np.abs(value[side]) - wanted).argmin()]
         return out
 
+    def side(self, response: tuple[Floats, Floats], size: Array) -> float:
+        """The sign of pre-activations, 1 or -1, by which constants come closer to `size`."""
+        h, value = response
+        off = []
+        for sign in (1.0, -1.0):
+            reached = np.abs(value[np.sign(h) == sign])[:, None]
+            ratio = np.log(np.maximum(reached, 1e-30) / size)
+            off.append(float(np.abs(ratio).min(0).sum()))
+        return 1.0 if off[0] <= off[1] * 1.001 else -1.0
+
     # univariate layers ----------------------------------------------------------------------
 
     def expand(self, step: Expand) -> Constructed:
@@ -245,10 +261,12 @@ class _Construction:
         bias = None
         chosen = np.zeros(0, np.int64)
         if step.constants:
-            chosen, bias, columns, drive = self._constants(step, unit, rows, x, axis)
+            response = self.response(self.blueprint.activation.name)
+            size = CONSTANT_SIZES[: step.constants] * float(np.abs(gains).max(initial=1e-6))
+            sign = self.side(response, size)
+            chosen, bias, columns, drive = self._constants(step, unit, rows, x, axis, sign)
             keep[chosen, columns] = columns >= 0
-            size = CONSTANT_SIZES[: len(chosen)] * float(np.abs(gains).max(initial=1e-6))
-            wanted = self.drive(self.response(self.blueprint.activation.name), size, drive)
+            wanted = self.drive(response, size[: len(chosen)], drive)
             scale[chosen] = wanted / drive / sigma
             if self.blueprint.options.sigma is Sigma.LAYER:
                 scale[chosen] = np.abs(np.median(scale[chosen]))
@@ -276,13 +294,19 @@ class _Construction:
         return Constructed(step, stored, kept_bias, tensors, stats)
 
     def _constants(
-        self, step: Expand, unit: Floats, rows: NDArray[np.int64], x: list[Array], axis: int
+        self,
+        step: Expand,
+        unit: Floats,
+        rows: NDArray[np.int64],
+        x: list[Array],
+        axis: int,
+        sign: float,
     ) -> tuple[NDArray[np.int64], Floats | None, NDArray[np.int64], Floats]:
         """Constant neurons: rows, masked biases, the column each listens to (-1), unit drive."""
         free = np.setdiff1d(np.arange(2 * step.source.mirror_rows, len(unit)), rows)
         if step.source.bias:
             drawn = draw_bias(self.seed, step.source)
-            chosen = free[np.argsort(-drawn[free], kind="stable")][: step.constants]
+            chosen = free[np.argsort(-sign * drawn[free], kind="stable")][: step.constants]
             bias = np.zeros_like(drawn)
             bias[chosen] = drawn[chosen]
             return chosen, bias, np.full(len(chosen), -1), drawn[chosen]
@@ -293,9 +317,9 @@ class _Construction:
                 f"layer '{step.name}': no constant reaches it; its biases cannot be built"
             )
         pull = unit[np.ix_(free, places)] * values
-        best = pull.argmax(1)
+        best = (sign * pull).argmax(1)
         drive = pull[np.arange(len(free)), best]
-        first = np.argsort(-drive, kind="stable")[: step.constants]
+        first = np.argsort(-sign * drive, kind="stable")[: step.constants]
         return free[first], None, places[best[first]], drive[first]
 
     # constructed layers ----------------------------------------------------------------------
@@ -309,15 +333,17 @@ class _Construction:
         group = linear.group
         width = step.in_layout.width // group
         stored = np.zeros((source.shape[0], source.row_size), np.float32)
-        reserves = self._reserves(step, x)
+        unit = 1.0 if step.expand is None else float(np.abs(self.gains[step.expand]).max())
+        unit = unit if unit > 0 else 1.0
+        reserves = self._reserves(step, x, unit)
         at = self._positions(linear, y)
         tally = _Tally()
-        blocks = [_Block.of(step, g, width, self.gains) for g in range(group)]
+        blocks = [_Block.of(step, g, width, self.gains, unit) for g in range(group)]
         scale = self._scales(step, blocks, reserves)
         for g, block in enumerate(blocks):
             self._group(step, g, block, x, at, scale, stored, tally)
         scale[step.out_layout.channel < 0] = 0
-        scale /= sigma
+        scale /= sigma * unit
         stored *= sigma
         # what the data alone gives, to know each row's missing mean and its bias
         raw = self.ticket.run(
@@ -356,7 +382,7 @@ class _Construction:
         shapes = [_channels_second(linear, v.shape) for v in y]
         return moments.positions(shapes, POSITIONS, self.rng)
 
-    def _reserves(self, step: Build, x: list[Array]) -> list[_Reserve]:
+    def _reserves(self, step: Build, x: list[Array], unit: float) -> list[_Reserve]:
         """What every group's biases are built from."""
         linear, group = step.linear, step.linear.group
         width = step.in_layout.width // group
@@ -376,6 +402,7 @@ class _Construction:
                 _Reserve(
                     np.array([p * count + t for p, _, t in pairs], np.int64),
                     np.array([v for _, v, _ in pairs], np.float64),
+                    unit,
                 )
             )
         return reserves
@@ -469,6 +496,7 @@ class _Construction:
                 parts.append((problems, shared))
                 continue
             features, noise = block.observe(x, some, step, g)
+            top = np.repeat(block.top[some], taps)
             H = self._second_moments(features, at, step.linear)
             order, upper, weight = moments.feedback(H)
             parts.append(
@@ -479,7 +507,7 @@ class _Construction:
                         gain=gain,
                         weight=weight,
                         noise=np.repeat(noise, taps, 0).astype(np.float32),
-                        price=(options.mu * np.diagonal(H)).astype(np.float32),
+                        price=(options.mu * np.diagonal(H) * top**2).astype(np.float32),
                         order=order,
                         upper=upper,
                     ),
@@ -530,12 +558,12 @@ class _Construction:
                     f"layer '{linear.name}': no constant reaches it; its biases cannot be built"
                 )
             mine = data[(data >= g * rows) & (data < (g + 1) * rows)]
-            goal = wanted[np.searchsorted(data, mine)] / (scale[mine] * sigma)
+            goal = wanted[np.searchsorted(data, mine)] / (scale[mine] * sigma * reserve.unit)
             new = fresh[(fresh >= g * rows) & (fresh < (g + 1) * rows)] if builds else fresh[:0]
             self._bias_rows(source, mine, column, level, goal, stored, sigma, tally)
-            self._constant_rows(step, new, column, level, scale, stored, sigma)
+            self._constant_rows(step, new, column, reserve.value, scale, stored, sigma)
             both = np.concatenate([mine, new])
-            offset[both] = stored[np.ix_(both, column)] @ level
+            offset[both] = stored[np.ix_(both, column)] @ reserve.value
         return offset
 
     def _bias_rows(
@@ -572,10 +600,7 @@ class _Construction:
         pull = unit * level
         response = self.response(step.follows)
         size = CONSTANT_SIZES[np.arange(len(new)) % RESERVE]
-        ends = self.drive(response, size[-1:].repeat(2), np.array([1.0, -1.0]))
-        h, value = response
-        up, down = (float(np.abs(value[h == end][0])) for end in ends)
-        best = pull.argmax(1) if up >= down * 0.999 else pull.argmin(1)
+        best = (self.side(response, size) * pull).argmax(1)
         drive = pull[np.arange(len(new)), best]
         stored[new, column[best]] = unit[np.arange(len(new)), best] * sigma
         scale[new] = self.drive(response, size, drive) / drive / sigma
@@ -611,7 +636,8 @@ class _Block:
     channel: NDArray[np.int64]  # [V]  target channel within the group
     coefficient: Floats  # [V]  x_channel = Σ coefficient · feature
     index: NDArray[np.int32]  # [V, M]  member's physical channel within the group, or -1
-    gain: Floats  # [V, M]  member = gain · feature
+    gain: Floats  # [V, M]  member = unit · gain · feature
+    unit: float  # largest gain of the layer, so that gains are at most 1
     taps: int
     twin: int  # distance from a neuron to its mirror image, 0 without
     shared_input: bool  # members of a feature share their input, so none is noisier than another
@@ -619,7 +645,8 @@ class _Block:
     @property
     def top(self) -> NDArray[np.float64]:
         """Largest gain of every feature, [V]; λ_i is measured in it."""
-        return np.maximum(np.abs(self.gain.astype(np.float64)).max(1, initial=0.0), 1e-30)
+        gain = np.abs(self.gain.astype(np.float64))
+        return np.asarray(np.maximum(gain.max(1, initial=0.0), 1e-30), np.float64)
 
     @property
     def problem_index(self) -> NDArray[np.int32]:
@@ -630,7 +657,9 @@ class _Block:
         return np.ascontiguousarray(place.reshape(-1, self.index.shape[1]), np.int32)
 
     @staticmethod
-    def of(step: Build, g: int, width: int, gains: Mapping[str, Floats]) -> "_Block":
+    def of(
+        step: Build, g: int, width: int, gains: Mapping[str, Floats], unit: float
+    ) -> "_Block":
         layout = step.in_layout.take(np.arange(g * width, (g + 1) * width))
         per_group = step.linear.weight.shape[1]
         data = np.flatnonzero(layout.channel >= 0)
@@ -648,7 +677,7 @@ class _Block:
             gain[number[by_feature], column] = 1.0
             coefficient = np.ones(len(features), np.float32)
         else:
-            slots = gains[step.expand]
+            slots = gains[step.expand] / np.float32(unit)
             gain[number[by_feature], column] = slots[layout.copy[places]]
             coefficient = np.array([step.coefficients[int(p)] for p in part], np.float32)
         index[gain == 0] = -1
@@ -657,6 +686,7 @@ class _Block:
             coefficient=coefficient,
             index=index,
             gain=gain,
+            unit=unit,
             taps=math.prod(step.linear.kernel),
             twin=layout.mirror,
             shared_input=step.expand is not None,
@@ -673,7 +703,7 @@ class _Block:
         self, x: list[Array], some: slice, step: Build, g: int
     ) -> tuple[list[Floats], NDArray[np.float64]]:
         """The features as the ticket delivers them, and each member's variance around them."""
-        index, gain = self.index[some], self.gain[some]
+        index, gain = self.index[some], self.gain[some] * np.float32(self.unit)
         axis = step.in_layout.axis
         width = step.in_layout.width // step.linear.group
         valid = index >= 0
@@ -719,7 +749,8 @@ def _peaks(x: list[Array], axis: int) -> NDArray[np.float64]:
     for value in x:
         others = tuple(i for i in range(value.ndim) if i != axis)
         peaks.append(np.maximum(value.max(axis=others), -value.min(axis=others)))
-    return np.asarray(np.max(peaks, 0), np.float64)
+    peak: NDArray[np.float64] = np.asarray(np.max(peaks, 0), np.float64)
+    return peak
 
 
 def _constant_values(layout: Layout, x: list[Array], axis: int) -> tuple[NDArray[np.int64], Floats]:

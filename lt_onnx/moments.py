@@ -17,7 +17,7 @@ LARGEST_BLOCK = 1152  # problems that share one H; bounds Cholesky work to O(n Â
 def positions(
     shapes: Sequence[tuple[int, ...]], count: int, rng: np.random.Generator
 ) -> list[NDArray[np.int64]]:
-    """Sample `count` output positions [T_b, 1 + spatial] over batches of output shapes [N, O, *S]."""
+    """Sample `count` output positions [T_b, 1 + spatial] of outputs [N, O, *S]."""
     sizes = [int(np.prod([s[0], *s[2:]])) for s in shapes]
     total = sum(sizes)
     flat = np.sort(rng.choice(total, count, replace=False)) if count < total else np.arange(total)

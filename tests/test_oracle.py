@@ -50,9 +50,7 @@ def test_exact_weights_hold_in_other_operator_sets(tmp_path: Path, opset: int, m
 
 
 @pytest.mark.parametrize("mode", ["l+1", "2l"])
-def test_border_pixels_of_a_padded_convolution_with_a_large_bias(
-    tmp_path: Path, mode: str
-) -> None:
+def test_border_pixels_of_a_padded_convolution_with_a_large_bias(tmp_path: Path, mode: str) -> None:
     b = Builder(3)
     x = b("Relu", b.conv("x", 3, 6, pads=[1] * 4))
     x = b("Relu", b.conv(x, 6, 6, pads=[1] * 4, bias=20.0))

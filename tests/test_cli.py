@@ -1,0 +1,177 @@
+"""The command line as its users meet it: exit codes, one-line errors, nothing left behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from conftest import MODELS
+from graphs import Builder, save
+from onnx import numpy_helper
+
+from lt_onnx.cli import _run
+
+RESIDUAL = str(MODELS / "residual.onnx")
+SAMPLES = str(MODELS / "digits.samples.npz")
+CALIBRATION = str(MODELS / "digits.calibration.npz")
+
+
+def test_convert_verify_validate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, report = str(tmp_path / "t.onnx"), tmp_path / "r.json"
+    code = _run(
+        ["convert", RESIDUAL, "-o", out, "--calibration", CALIBRATION, "--samples", SAMPLES,
+         "--min-agreement", "0.9", "--max-accuracy-drop", "0.05", "--report", str(report)]
+    )  # fmt: skip
+    shown = capsys.readouterr()
+    document = json.loads(report.read_text())
+
+    assert code == 0, shown
+    assert "genuine" in shown.out
+    assert "memory" in shown.out
+    assert max(map(len, shown.out.splitlines())) <= 80 + len(SAMPLES) + len(out)
+    assert document["verdict"] == "passed"
+    assert document["ticket"]["kept"] == sum(layer["kept"] for layer in document["layers"])
+    assert document["validate"]["outputs"][0]["agreement"] > 0.9
+    assert _run(["verify", out, "--target", RESIDUAL]) == 0
+    assert _run(["validate", RESIDUAL, out, "--samples", SAMPLES, "--max-rel", "1"]) == 0
+    assert _run(["validate", RESIDUAL, out, "--samples", SAMPLES, "--max-rel", "1e-9"]) == 1
+    assert _run(["verify", out, "--target", str(MODELS / "plain-relu.onnx")]) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["r.json", "t.onnx"]
+
+
+def test_random_inputs_are_said_to_be_random(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "t.onnx")
+
+    assert _run(["convert", RESIDUAL, "-o", out, "--mode", "2l"]) == 0
+    assert "random (normal" in capsys.readouterr().out
+
+
+def broken(folder: Path) -> dict[str, tuple[list[str], str]]:
+    """Bad command lines by name, each with words its message must have."""
+    out = ["-o", str(folder / "t.onnx")]
+    content = Path(RESIDUAL).read_bytes()
+    (folder / "cut.onnx").write_bytes(content[: len(content) // 2])
+    (folder / "text.onnx").write_text("hello, this is no model\n" * 50)
+    (folder / "empty.onnx").write_bytes(b"")
+    model = onnx.load(RESIDUAL)
+    value = numpy_helper.to_array(model.graph.initializer[0]).copy()
+    value.flat[3] = np.nan
+    name = model.graph.initializer[0].name
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(value, name))
+    onnx.save(model, folder / "nan.onnx")
+    image = np.load(SAMPLES)["image"]
+    np.savez(folder / "name.npz", picture=image)
+    np.savez(folder / "shape.npz", image=image[:, :, :4])
+    np.savez(folder / "pickle.npz", image=np.array([{"a": 1}], object))
+    np.savez(folder / "infinite.npz", image=image * np.inf)
+    (folder / "text.npz").write_text("no zip")
+    b = Builder(opset=17)
+    b.nodes.append(onnx.helper.make_node("Loop", ["", "", "x"], ["y"], name="loop"))
+    loop = b.model("y")
+    save(loop, folder, "loop.onnx")
+    external = onnx.load(RESIDUAL)
+    onnx.save(external, folder / "ext.onnx", save_as_external_data=True, size_threshold=0,
+              location="w.bin")  # fmt: skip
+    external = onnx.load(folder / "ext.onnx", load_external_data=False)
+    for tensor in external.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "../w.bin"
+    (folder / "outside.onnx").write_bytes(external.SerializeToString())
+    (folder / "w.bin").unlink()
+
+    def convert(file: str, *more: str) -> list[str]:
+        return ["convert", str(folder / file), *out, *more]
+
+    def with_samples(file: str) -> list[str]:
+        return ["convert", RESIDUAL, *out, "--samples", str(folder / file)]
+
+    return {
+        "truncated": (convert("cut.onnx"), "not an ONNX model"),
+        "text": (convert("text.onnx"), "not an ONNX model"),
+        "empty": (convert("empty.onnx"), "not an ONNX model"),
+        "missing": (convert("absent.onnx"), "no such file"),
+        "folder": (["convert", str(folder), *out], "not a file"),
+        "nan": (convert("nan.onnx"), name),
+        "loop": (convert("loop.onnx"), "loop"),
+        "outside": (convert("outside.onnx"), "outside"),
+        "no data": (convert("ext.onnx"), "w.bin"),
+        "mode": (["convert", RESIDUAL, *out, "--mode", "3l"], "l+1, 2l"),
+        "select": (["convert", RESIDUAL, *out, "--select", "exact"], "noise, smallest, best"),
+        "base size": (["convert", RESIDUAL, *out, "--base-size", "40"], "2 to 32"),
+        "tolerance": (["convert", RESIDUAL, *out, "--tolerance", "-1"], "between 0 and 1"),
+        "seed": (["convert", RESIDUAL, *out, "--seed", "-1"], "2^64"),
+        "no such option": (["convert", RESIDUAL, "--speed", "9"], "--speed"),
+        "no number": (["convert", RESIDUAL, "--seed", "x"], "--seed"),
+        "nothing": (["convert"], "targets"),
+        "sample name": (with_samples("name.npz"), "'image'"),
+        "sample shape": (with_samples("shape.npz"), "[N, 1, 8, 8]"),
+        "pickle": (with_samples("pickle.npz"), "npz"),
+        "no npz": (with_samples("text.npz"), "npz"),
+        "infinite": (with_samples("infinite.npz"), "NaN or infinity"),
+        "no samples": (with_samples("absent.npz"), "no such file"),
+        "out folder": (["convert", RESIDUAL, "-o", str(folder / "no" / "t.onnx")], "folder"),
+        "itself": (["convert", RESIDUAL, "-o", RESIDUAL], "overwrite"),
+        "no ticket": (["verify", RESIDUAL], "not a ticket"),
+        "memory words": (["convert", RESIDUAL, *out, "--max-memory", "lots"], "--max-memory"),
+    }
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["truncated", "text", "empty", "missing", "folder", "nan", "loop", "outside", "no data",
+     "mode", "select", "base size", "tolerance", "seed", "no such option", "no number", "nothing",
+     "sample name", "sample shape", "pickle", "no npz", "infinite", "no samples", "out folder",
+     "itself", "no ticket", "memory words"],
+)  # fmt: skip
+def test_bad_input_is_one_line_exit_2_and_nothing_left_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    arguments, words = broken(tmp_path)[case]
+    before = sorted(tmp_path.iterdir())
+    code = _run(arguments)
+    error = capsys.readouterr().err.strip()
+
+    assert code == 2, error
+    assert len(error.splitlines()) == 1
+    assert words in error
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_too_little_memory_is_exit_3_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = _run(["convert", RESIDUAL, "-o", str(tmp_path / "t.onnx"), "--max-memory", "1M"])
+
+    assert code == 3
+    assert "--max-memory" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_source_writes_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(["source", RESIDUAL, "-o", str(tmp_path / "s.onnx"), "--base-size", "4"]) == 0
+    assert "random weights" in capsys.readouterr().out
+    assert (tmp_path / "s.onnx").exists()
+
+
+def test_several_targets_and_the_source_beside_the_ticket(tmp_path: Path) -> None:
+    names = ("plain-relu", "depthwise")
+    targets = [str(MODELS / f"{name}.onnx") for name in names]
+
+    assert _run(["convert", *targets, "-o", str(tmp_path), "--mode", "2l", "--emit-source"]) == 0
+    for name in names:
+        assert (tmp_path / f"{name}.ticket.onnx").exists()
+        assert (tmp_path / f"{name}.ticket.source.onnx").exists()
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    code = "import sys, lt_onnx.cli; print([m for m in ('torch', 'onnxruntime', 'numba') " \
+           "if m in sys.modules])"  # fmt: skip
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert shown.stdout.strip() == "[]"

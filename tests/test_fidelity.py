@@ -1,0 +1,113 @@
+"""Real construction on real networks: how close tickets come."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import MODELS
+
+from lt_onnx import Limits, convert
+from lt_onnx.samples import Samples, load_samples
+from lt_onnx.lowering import read_target
+from lt_onnx.validation import validate
+
+SAMPLES, CALIBRATION = MODELS / "digits.samples.npz", MODELS / "digits.calibration.npz"
+
+
+@pytest.mark.parametrize("mode", ["l+1", "2l"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in MODELS.glob("*.onnx")))
+def test_shipped_targets_become_working_tickets(tmp_path: Path, name: str, mode: str) -> None:
+    made = convert(
+        MODELS / f"{name}.onnx", tmp_path / "t.onnx", mode=mode, samples=SAMPLES,
+        calibration=CALIBRATION, limits=Limits(min_agreement=0.97, max_accuracy_drop=0.02),
+    )  # fmt: skip
+
+    assert made.report.proof.genuine
+    assert made.passed, made.report.fidelity.failures
+
+
+def test_without_calibration_data(tmp_path: Path) -> None:
+    made = convert(MODELS / "residual.onnx", tmp_path / "t.onnx", samples=SAMPLES)
+    agreement = made.report.fidelity.outputs[0].agreement
+
+    assert agreement is not None
+    assert agreement > 0.95
+
+
+def test_the_three_rules_trade_size_for_error(tmp_path: Path) -> None:
+    made = {
+        rule: convert(
+            MODELS / "plain-relu.onnx", tmp_path / f"{rule}.onnx", select=rule, base_size=12,
+            samples=SAMPLES,
+        )
+        for rule in ("smallest", "best", "noise")
+    }  # fmt: skip
+    errors = {rule: t.report.layers[1].mean_error for rule, t in made.items()}
+    outputs = {rule: t.report.fidelity.outputs[0].relative for rule, t in made.items()}
+
+    assert made["smallest"].report.kept < made["best"].report.kept
+    assert errors["best"] < errors["smallest"]
+    assert outputs["noise"] < min(outputs["best"], outputs["smallest"])
+
+
+def test_a_sigma_per_layer_has_one_scale_for_its_weights(tmp_path: Path) -> None:
+    made = convert(MODELS / "plain-relu.onnx", tmp_path / "t.onnx", sigma="layer", samples=SAMPLES)
+
+    assert made.passed
+
+
+def test_validation_notices_a_swapped_sign_and_a_swapped_axis(tmp_path: Path) -> None:
+    """The comparison helper must fail on wrong networks, or it proves nothing."""
+    path = MODELS / "plain-relu.onnx"
+    ports = read_target(path).inputs
+    samples = load_samples(SAMPLES, ports)
+    other = MODELS / "plain-leakyrelu.onnx"
+    same = validate(path, path, samples, ports, Limits(max_rel=1e-6))
+    wrong = validate(path, other, samples, ports, Limits(max_rel=0.1, min_agreement=0.9999))
+    turned = Samples(
+        {"image": np.ascontiguousarray(np.swapaxes(samples.arrays["image"], 2, 3))}, None, "turned"
+    )
+
+    assert same.passed
+    assert same.outputs[0].agreement == 1.0
+    assert not wrong.passed
+    assert "relative error" in wrong.failures[0]
+    assert validate(path, path, turned, ports, Limits(max_rel=1e-6)).passed
+
+
+@pytest.mark.slow
+def test_the_papers_rule_on_the_papers_target(shared: Path, tmp_path: Path) -> None:
+    """Table 2: 4,386 nonzero weights in the two convolutional layers."""
+    target = shared / "paper-mnist-relu.onnx"
+    samples = load_samples(shared / "mnist.samples.npz", read_target(target).inputs).first(1000)
+    made = convert(
+        target, tmp_path / "t.onnx", select="smallest", base_size=15, tolerance=0.01,
+        sigma="layer", samples=samples, limits=Limits(min_agreement=0.98),
+    )  # fmt: skip
+    convolutions = made.report.layers[:3]
+
+    assert made.passed
+    assert 3800 < sum(layer.kept for layer in convolutions) <= 4600
+
+
+@pytest.mark.slow
+def test_a_deep_residual_ticket_works_where_the_papers_rule_collapses(
+    shared: Path, tmp_path: Path
+) -> None:
+    target = shared / "cifar-resnet20-relu.onnx"
+    ports = read_target(target).inputs
+    samples = load_samples(shared / "cifar-resnet20-relu.samples.npz", ports).first(100)
+    calibration = shared / "cifar-resnet20-relu.calibration.npz"
+    good = convert(
+        target, tmp_path / "t.onnx", calibration=calibration, samples=samples,
+        limits=Limits(min_agreement=0.95),
+    )  # fmt: skip
+    papers = convert(
+        target, tmp_path / "p.onnx", select="smallest", base_size=12, samples=samples,
+        limits=Limits(min_agreement=0.9),
+    )  # fmt: skip
+
+    assert good.passed
+    assert good.report.per_target_weight < 20
+    assert papers.report.proof.genuine
+    assert not papers.passed

@@ -1,0 +1,136 @@
+"""The solver against brute force, to the bit."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lt_onnx.subset_sum import Rows, Rule, reference, size_limit, solve, solve_rows
+
+
+def problems(seed: int, count: int, m: int) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1, 1, (count, m)).astype(np.float32)
+    z = rng.uniform(-1, 1, count).astype(np.float32)
+    p = rng.uniform(0, 0.02, (count, m)).astype(np.float32)
+    return x, z, p
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), m=st.integers(1, 11))
+def test_all_three_rules_equal_brute_force(seed: int, m: int) -> None:
+    x, z, p = problems(seed, 4, m)
+    noise = solve(x, z, weight=2.0, penalty=p)
+    best = solve(x, z)
+    small = solve(x, z, tolerance=0.01)
+
+    for b in range(len(x)):
+        assert reference.full(x[b], z[b], np.float32(2), p[b]) == (
+            noise.mask[b], noise.residual[b],
+        )  # fmt: skip
+        assert reference.full(x[b], z[b], np.float32(1), 0 * p[b]) == (
+            best.mask[b], best.residual[b],
+        )  # fmt: skip
+        assert reference.smallest(x[b], z[b], np.float32(0.01)) == (
+            small.mask[b], small.residual[b],
+        )  # fmt: skip
+
+
+def test_ties_go_to_the_first_subset() -> None:
+    x = np.array([[0.5, 0.5, 0.25, 0.25]], np.float32)
+    z = np.array([0.5], np.float32)
+
+    assert solve(x, z, tolerance=0.01).mask.tolist() == [0b0001]
+    assert solve(x, z).mask.tolist() == [0b0001]
+
+
+def test_more_than_twenty_elements_are_exact_up_to_a_size() -> None:
+    x, z, p = problems(0, 3, 24)
+    z *= 3
+    limited = solve(x, z, weight=1.0, penalty=p)
+
+    assert (limited.size <= size_limit(24)).all()
+    for b in range(3):
+        best = p[b].sum() + z[b] ** 2
+        for i in range(24):
+            for j in range(i):
+                e = z[b] - x[b, i] - x[b, j]
+                best = min(best, e * e + p[b, i] + p[b, j])
+        members = [s for s in range(24) if limited.mask[b] >> s & 1]
+        value = limited.residual[b] ** 2 + p[b, members].sum()
+        assert value <= best + 1e-6
+
+
+def test_statistics_are_the_papers() -> None:
+    x, z, _ = problems(1, 20_000, 15)
+    small, best = solve(x, z, tolerance=0.01), solve(x, z)
+
+    assert 2.2 < small.size.mean() < 2.4
+    assert 0.002 < small.result.mean() < 0.006
+    assert 4e-4 < np.abs(best.residual).mean() < 9e-4
+
+
+@pytest.mark.parametrize(
+    ("x", "z", "keys", "words"),
+    [
+        ([[np.nan]], [0.0], {}, "finite"),
+        ([[1.0]], [np.inf], {}, "finite"),
+        ([[1.0]], [0.0, 1.0], {}, "must be"),
+        (np.zeros((1, 33)), [0.0], {}, "1 to 32"),
+        ([[1.0]], [0.0], {"tolerance": 0.1, "weight": 1.0}, "not both"),
+        ([[1.0]], [0.0], {"tolerance": -1.0}, "tolerance"),
+        ([[1.0]], [0.0], {"penalty": [-1.0]}, "negative"),
+    ],
+)
+def test_bad_problems_are_refused(x: object, z: object, keys: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        solve(x, z, **keys)
+
+
+def plain_rows(
+    base: np.ndarray, z: np.ndarray, rows: Rows, rule: Rule
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row by row, problem by problem, as the docstring of `solve_rows` says."""
+    masks, residuals = np.zeros(z.shape, np.uint32), np.zeros(z.shape, np.float32)
+    for r in range(len(z)):
+        rest = z[r, rows.order].copy()
+        for t, k in enumerate(rows.order):
+            error = rest[t]
+            if z[r, k] != 0:
+                x = base[r, rows.index[k]] * rows.gain[k]
+                if rule is Rule.SMALLEST:
+                    masks[r, k], error = reference.smallest(x, rest[t], np.float32(0.01))
+                else:
+                    p = x * x * rows.noise[k] + rows.price[k]
+                    masks[r, k], error = reference.full(x, rest[t], rows.weight[k], p)
+            residuals[r, k] = error
+            if rows.upper is not None:
+                share = np.float32(error / rows.upper[t, t])
+                rest[t + 1 :] -= share * rows.upper[t, t + 1 :]
+    return masks, residuals
+
+
+@pytest.mark.parametrize("rule", [Rule.NOISE, Rule.SMALLEST])
+def test_rows_with_feedback_equal_the_plain_loop(rule: Rule) -> None:
+    rng = np.random.default_rng(0)
+    n, m, count = 7, 5, 4
+    a = rng.standard_normal((n, 50))
+    upper = np.linalg.cholesky(np.linalg.inv(a @ a.T / 50)).T.astype(np.float32)
+    rows = Rows(
+        index=np.arange(n * m, dtype=np.int32).reshape(n, m),
+        gain=rng.uniform(0.5, 1, (n, m)).astype(np.float32),
+        weight=rng.uniform(1, 2, n).astype(np.float32),
+        noise=rng.uniform(0, 0.01, (n, m)).astype(np.float32),
+        price=np.full(n, 1e-4, np.float32),
+        order=rng.permutation(n),
+        upper=np.ascontiguousarray(upper),
+    )
+    base = rng.uniform(-1, 1, (count, n * m)).astype(np.float32)
+    z = rng.uniform(-0.5, 0.5, (count, n)).astype(np.float32)
+    z[0, 2] = 0
+    masks, residuals = solve_rows(base, z, rows, rule, 0.01)
+    expected_masks, expected_residuals = plain_rows(base, z, rows, rule)
+
+    assert (masks == expected_masks).all()
+    np.testing.assert_array_equal(residuals, expected_residuals)
+    assert masks[0, 2] == 0
