@@ -657,9 +657,7 @@ class _Block:
         return np.ascontiguousarray(place.reshape(-1, self.index.shape[1]), np.int32)
 
     @staticmethod
-    def of(
-        step: Build, g: int, width: int, gains: Mapping[str, Floats], unit: float
-    ) -> "_Block":
+    def of(step: Build, g: int, width: int, gains: Mapping[str, Floats], unit: float) -> "_Block":
         layout = step.in_layout.take(np.arange(g * width, (g + 1) * width))
         per_group = step.linear.weight.shape[1]
         data = np.flatnonzero(layout.channel >= 0)

@@ -7,8 +7,8 @@ import pytest
 from conftest import MODELS
 
 from lt_onnx import Limits, convert
-from lt_onnx.samples import Samples, load_samples
 from lt_onnx.lowering import read_target
+from lt_onnx.samples import Samples, load_samples
 from lt_onnx.validation import validate
 
 SAMPLES, CALIBRATION = MODELS / "digits.samples.npz", MODELS / "digits.calibration.npz"

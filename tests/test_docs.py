@@ -1,0 +1,72 @@
+"""The README cannot drift: its commands run, its Python runs, its numbers are printed."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import MODELS
+from typer.main import get_command
+
+from lt_onnx.cli import _run, app
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def numbers(line: str) -> list[float]:
+    return [float(n.replace(",", "")) for n in re.findall(r"-?\d[\d,]*\.?\d*", line)]
+
+
+def test_the_commands_of_the_readme_run_and_print_its_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").symlink_to(MODELS.resolve())
+    shown = []
+    for line in blocks("sh")[0].strip().splitlines():
+        words = shlex.split(line)
+        assert words[0] == "lt-onnx"
+        assert _run(words[1:]) == 0
+        shown.append(capsys.readouterr().out)
+    printed = shown[0].splitlines()
+
+    for line in blocks("text")[0].strip().splitlines():
+        start = line[:10]
+        match = [
+            p for p in printed if p.startswith(start) and len(numbers(p)) == len(numbers(line))
+        ]
+        assert match, line
+        exact = start.startswith(("target", "plan", "verified"))
+        for ours, theirs in zip(numbers(match[0]), numbers(line), strict=True):
+            # libraries round differently from machine to machine; the error itself may shift
+            slack = 0 if exact else 0.02 if start.startswith(("kept", "subsets")) else 0.5
+            assert ours == pytest.approx(theirs, rel=slack, abs=1e-12), line
+
+
+def test_the_python_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").symlink_to(MODELS.resolve())
+    for block in blocks("python"):
+        exec(compile(block, "README", "exec"), {})
+
+    assert "True" in capsys.readouterr().out
+
+
+def test_every_command_and_option_has_help() -> None:
+    group = get_command(app)
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        assert command.help, name
+        for option in command.params:
+            assert option.name == "help" or option.help, f"{name} {option.name}"
+
+
+def test_every_file_of_the_readmes_table_exists() -> None:
+    root = Path(__file__).parent.parent / "lt_onnx"
+    for name in re.findall(r"`(\w+\.py)`", README):
+        assert (root / name).exists(), name
