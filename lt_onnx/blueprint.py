@@ -25,7 +25,6 @@ import numpy as np
 
 from lt_onnx import ops
 from lt_onnx.activations import LocalModel, Use, fit
-from lt_onnx.errors import UnsupportedError
 from lt_onnx.layout import CONSTANT, INT, UNUSED, Layout, built
 from lt_onnx.options import Mode, Options
 from lt_onnx.runtime import evaluate
@@ -156,7 +155,7 @@ class Blueprint:
 
 
 def plan(target: Target, options: Options) -> Blueprint:
-    """Plan the ticket of `target`. Raises UnsupportedError where no plan exists."""
+    """Plan the ticket of `target`."""
     activation, model = _activation(target)
     optimistic = _Planner(target, options, activation, model, None)
     optimistic.run()
@@ -406,7 +405,12 @@ class _Planner:
         )
         if reason or parameters:
             self.dense.append(
-                Dense(node.name, node.op, reason or "it reads no constructed layer", parameters)
+                Dense(
+                    node.name,
+                    node.op,
+                    reason or "it runs on single copies with its own parameters",
+                    parameters,
+                )
             )
         self.emit(replace(node, inputs=inputs))
         for name in node.outputs:
@@ -420,7 +424,7 @@ class _Planner:
     # two-for-one blocks
 
     def _expand(
-        self, tensor: str, group: int, axis: int, rank: int, constants: bool
+        self, tensor: str, channels: int, group: int, axis: int, rank: int, constants: bool
     ) -> tuple[str, str]:
         """Open a two-for-one block on `tensor`; returns (key of the tensor, name of the step)."""
         key = (tensor, group, constants)
@@ -437,13 +441,10 @@ class _Planner:
             self._collapse(tensor)
             layout = None
         source = self.plain[tensor] if layout is None else self.physical[tensor]
-        size = layout.size if layout is not None else (self.shapes.get(tensor) or ())[axis]
-        if not isinstance(size, int):
-            raise UnsupportedError(
-                f"{self.target.path}: tensor '{tensor}': the number of its channels is not known"
-            )
         name = self._fresh(f"{tensor}/univariate")
-        step = self._univariate(name, tensor, source, layout, size, axis, rank, group, constants)
+        step = self._univariate(
+            name, tensor, source, layout, channels, axis, rank, group, constants
+        )
         self.steps.append(step)
         made = f"{tensor}\0expanded\0{group}\0{constants}"
         self.shapes[made] = self.shapes.get(tensor, ())
@@ -460,7 +461,7 @@ class _Planner:
         if layout is not None and (layout.copies > 1 or layout.axis != 1):
             return None
         mark = len(self.steps)
-        made, step = self._expand(node.inputs[0], 1, 1, len(before), constants)
+        made, step = self._expand(node.inputs[0], before[1], 1, 1, len(before), constants)
         name = self._fresh(f"{node.name}/expanded")
         output = f"{node.outputs[0]}\0expanded"
         again = replace(node, name=name, inputs=(made, *node.inputs[1:]), outputs=(output,))
@@ -590,7 +591,14 @@ class _Planner:
         key, expand = (
             (linear.input, None)
             if one_for_one
-            else self._expand(linear.input, linear.group, axis, rank, needs)
+            else self._expand(
+                linear.input,
+                linear.weight.shape[1] * linear.group,
+                linear.group,
+                axis,
+                rank,
+                needs,
+            )
         )
         layout, source = self.layouts[key], self.physical[key]
         pads = _pads(linear)

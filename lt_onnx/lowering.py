@@ -3,7 +3,7 @@
 Rules, in order, until none applies:
 1. Conv, Gemm and MatMul with constant weights become `Linear` (y = W x + b).
 2. A Linear read only by a BatchNormalization takes it in:  W ← W·γ/√(v+ε),  b ← (b−μ)·γ/√(v+ε)+β.
-3. A Linear read only by an Add of a per-channel constant takes it into b.
+3. A Linear read only by an Add, Sub, Mul or Div of a per-channel constant takes it in likewise.
 4. Any other BatchNormalization in inference form is a depthwise 1x1 layer of its own.
 5. Identity and Dropout vanish; a Reshape with a computed but inferable shape gets a constant one.
 """
@@ -190,17 +190,12 @@ class _Lowering:
         if node.op == "BatchNormalization":
             parts = self._scale_shift(node)
             source = node.inputs[0]
-        elif node.op == "Add":
+        elif node.op in ("Add", "Sub", "Mul", "Div"):
             positions = [i for i, name in enumerate(node.inputs) if name in self.constants]
-            if len(positions) != 1:
+            if len(positions) != 1 or (positions[0] == 0 and node.op == "Div"):
                 return False
             source = node.inputs[1 - positions[0]]
-            layer = self._sole_maker(source)
-            shift = self._constant(node, positions[0])
-            if layer is None or shift is None:
-                return False
-            per_channel = _per_channel(shift, layer, self.graph.shapes.get(source))
-            parts = None if per_channel is None else (np.ones_like(layer.bias), per_channel)
+            parts = self._affine(node, positions[0], source)
         else:
             return False
         layer = self._sole_maker(source)
@@ -222,6 +217,25 @@ class _Lowering:
             )
         )
         return True
+
+    def _affine(self, node: Node, position: int, source: str) -> tuple[Array, Array] | None:
+        """(scale, shift) per channel of an arithmetic node with the constant at `position`."""
+        layer, value = self._sole_maker(source), self._constant(node, position)
+        if layer is None or value is None:
+            return None
+        constant = _per_channel(value, layer, self.graph.shapes.get(source))
+        if constant is None:
+            return None
+        constant = constant.astype(np.float64)
+        one, zero = np.ones_like(constant), np.zeros_like(constant)
+        match node.op:
+            case "Add":
+                return one, constant
+            case "Sub":
+                return (one, -constant) if position == 1 else (-one, constant)
+            case "Mul":
+                return constant, zero
+        return (one / constant, zero) if constant.all() else None
 
     def _sole_maker(self, tensor: str) -> Linear | None:
         """The Linear that makes `tensor`, if nothing else reads it."""

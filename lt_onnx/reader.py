@@ -16,6 +16,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from google.protobuf.message import DecodeError
 from onnx import helper, numpy_helper
+from onnx_graphsurgeon.logger import G_LOGGER
 
 from lt_onnx.errors import InputError, UnsupportedError
 from lt_onnx.runtime import first_line
@@ -28,6 +29,8 @@ QUANTISED = {
     "MatMulInteger", "DynamicQuantizeLinear", "QLinearAdd", "QGemm",
 }  # fmt: skip
 PROTO_LIMIT = 2**31 - 1
+
+G_LOGGER.severity = G_LOGGER.CRITICAL  # what it would say, the errors here say
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ def _fold_constants(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     except Exception as error:
         # graphsurgeon raises bare exceptions of many kinds for graphs that it cannot sort or fold
         raise InputError(f"{path}: its graph cannot be ordered: {first_line(error)}") from None
-    folded.ir_version = model.ir_version
+    folded.ir_version = max(4, model.ir_version)  # before 4, initializers had to be inputs too
     return folded
 
 

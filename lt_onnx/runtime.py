@@ -21,6 +21,7 @@ RUN_ERRORS = (
     status.Fail, status.InvalidArgument, status.InvalidGraph, status.InvalidProtobuf,
     status.NotImplemented, status.RuntimeException, status.EPFail,
 )  # fmt: skip
+onnxruntime.set_default_logger_severity(4)  # what it warns of is not the user's business
 MAX_IR = 10  # what `evaluate` writes; any onnxruntime that this package installs with reads it
 
 
