@@ -56,6 +56,8 @@ def read_graph(path: Path) -> Graph:
     external data outside its folder) and UnsupportedError for models that are not float networks.
     """
     model, digest = load(path)
+    # before IR 4 initializers had to be graph inputs too; onnxruntime does not mind, nor do we
+    model.ir_version = max(4, model.ir_version)
     _refuse(path, model)
     model = _fold_constants(path, _without_initializer_inputs(model))
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
@@ -197,7 +199,7 @@ def _fold_constants(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     except Exception as error:
         # graphsurgeon raises bare exceptions of many kinds for graphs that it cannot sort or fold
         raise InputError(f"{path}: its graph cannot be ordered: {first_line(error)}") from None
-    folded.ir_version = max(4, model.ir_version)  # before 4, initializers had to be inputs too
+    folded.ir_version = model.ir_version
     return folded
 
 
