@@ -403,7 +403,7 @@ class _Planner:
             and self.target.constants[name].dtype == np.float32
             and self.target.constants[name].size > 1
         )
-        if reason or parameters:
+        if (reason or parameters) and node.outputs[0] not in self.target.integers:
             self.dense.append(
                 Dense(
                     node.name,

@@ -34,6 +34,8 @@ from lt_onnx.target import Array, Floats, Linear, Node, Target
 CONSTANT_SIZES = 2.5 * 2.0 ** (np.arange(RESERVE) % 4)  # wanted sizes of constants, in units of λ
 REACH = 0.5  # share of a row's full reach in one direction that a bias may use
 HEADROOM = 1.1  # λ over the largest |w|, so that few targets sit at |z| ≈ 1
+WIDER = (1.2, 1.45, 1.75)  # factors of λ tried for rows with one outstanding miss
+LONE = 0.25  # share of a row's error from which one problem's is outstanding
 BIAS_PRICE = 1e-7  # price of a weight in a bias: it must pay by (3·10⁻⁴ λ)² of squared error
 POSITIONS = 8192  # most output positions sampled for H
 ROWS_IN_FLIGHT = 1 << 22  # source weights drawn at a time
@@ -444,9 +446,9 @@ class _Construction:
         mine = mine[out.channel[mine] >= 0]
         goals = block.goals(linear, g)  # [O/g, V, K]
         local = out.channel[mine] - g * (len(linear.bias) // linear.group)
-        z = (goals[local] / scale[mine, None, None]).astype(np.float32)
-        z = z.reshape(len(mine), -1)
         if options.select is Select.EXACT:
+            z = (goals[local] / scale[mine, None, None]).astype(np.float32)
+            z = z.reshape(len(mine), -1)
             for r, row in enumerate(mine):
                 first = block.index[:, 0]
                 good = np.repeat(first >= 0, block.taps)
@@ -461,20 +463,63 @@ class _Construction:
             picked = mine[low : low + step_rows]
             base = draw_rows(self.seed, source, int(picked[0]), int(picked[-1]) + 1)
             base = base.reshape(len(base), -1)[picked - picked[0]]
+            wanted = goals[local[low : low + step_rows]].reshape(len(picked), -1)
+            masks, residuals = self._solve(parts, base, wanted, scale, picked)
+            tally.add(wanted, masks, residuals, options.tolerance)
             keep = np.zeros(base.shape, bool)
             for problems, shared in parts:
-                goal = np.ascontiguousarray(z[low : low + step_rows, problems])
-                masks, residuals = solve_rows(
-                    base, goal, shared, _RULES[options.select], options.tolerance
-                )
-                tally.add(goal, masks, residuals, options.tolerance)
                 for s in range(shared.index.shape[1]):
                     valid = shared.index[:, s] >= 0
-                    keep[:, shared.index[valid, s]] |= (masks[:, valid] >> np.uint32(s)) & 1 == 1
+                    bits = (masks[:, problems][:, valid] >> np.uint32(s)) & 1 == 1
+                    keep[:, shared.index[valid, s]] |= bits
             if block.twin:
                 half = block.twin * block.taps
                 keep[:, half : 2 * half] = keep[:, :half]
             stored[picked] = np.where(keep, base, 0)
+
+    def _solve(
+        self, parts: list[tuple[slice, Rows]], base: Floats, wanted: NDArray[np.float64],
+        scale: NDArray[np.float64], rows: NDArray[np.int64],
+    ) -> tuple[NDArray[np.uint32], Floats]:  # fmt: skip
+        """Solve some rows; where one miss outweighs a row's other errors, widen its λ.
+
+        The base sets are what they are, but each row's λ is free, and with another λ another z is
+        asked of them. `scale` is changed for rows that gain from it.
+        """
+        options = self.blueprint.options
+
+        def attempt(some: NDArray[np.int64], lam: NDArray[np.float64]) -> tuple[Array, Array]:
+            z = (wanted[some] / lam[:, None]).astype(np.float32)
+            rule = _RULES[options.select]
+            answers = [
+                solve_rows(base[some], np.ascontiguousarray(z[:, part]), shared, rule,
+                           options.tolerance)
+                for part, shared in parts
+            ]  # fmt: skip
+            return (
+                np.concatenate([mask for mask, _ in answers], 1),
+                np.concatenate([residual for _, residual in answers], 1),
+            )
+
+        masks, residuals = attempt(np.arange(len(rows)), scale[rows])
+        if not self.calibrated or options.sigma is Sigma.LAYER:
+            return masks, residuals
+        weight = np.concatenate([shared.weight for _, shared in parts]).astype(np.float64)
+        first = scale[rows].copy()
+        for factor in WIDER:
+            error = weight * np.square(residuals, dtype=np.float64)
+            total = error.sum(1)
+            some = np.flatnonzero(error.max(1, initial=0.0) > LONE * total)
+            if not len(some):
+                break
+            wider = first[some] * factor
+            new_masks, new_residuals = attempt(some, wider)
+            new = (weight * np.square(new_residuals, dtype=np.float64)).sum(1) * wider**2
+            better = new < total[some] * scale[rows[some]] ** 2 / 2
+            chosen = some[better]
+            masks[chosen], residuals[chosen] = new_masks[better], new_residuals[better]
+            scale[rows[chosen]] = wider[better]
+        return masks, residuals
 
     def _parts(
         self, step: Build, g: int, block: "_Block", x: list[Array], at: list[NDArray[np.int64]]
@@ -621,7 +666,7 @@ class _Tally:
     elements: int = 0
     error: float = 0.0
 
-    def add(self, z: Floats, masks: Array, residuals: Floats, tolerance: float) -> None:
+    def add(self, z: Array, masks: Array, residuals: Array, tolerance: float) -> None:
         asked = z != 0
         self.problems += int(asked.sum())
         self.misses += int((np.abs(residuals[asked]) > tolerance).sum())

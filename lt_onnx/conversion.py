@@ -24,6 +24,7 @@ from lt_onnx.validation import Limits, validate
 from lt_onnx.verification import verify
 
 CALIBRATION_WORK = 1.5e11  # multiply-adds of the ticket that calibration may cost
+CALIBRATION_BYTES = 8e8  # memory that its activations may take
 VALIDATION_WORK = 3e11  # the same for validation on random inputs
 
 Progress = Callable[[str, float], None]
@@ -64,8 +65,9 @@ def predict(blueprint: Blueprint, source: bool = False) -> Prediction:
             work += step.source.size * spots
             widest = max(widest, step.in_layout.width * _positions(target, step.linear.input,
                          step.linear.op), step.source.shape[0] * spots)  # fmt: skip
-    most = 32 if options.select is Select.NOISE else 8
-    count = int(min(max(CALIBRATION_WORK / max(work, 1), 4), most))
+    most = 128 if options.select is Select.NOISE else 8
+    room = min(CALIBRATION_WORK / max(work, 1), CALIBRATION_BYTES / max(24 * widest, 1))
+    count = int(min(max(room, 4), most))
     size = blueprint.weight_bytes * (5 if options.weights is Weights.MASKED else 4) // 4
     held = size if size <= 256 << 20 else 0
     return Prediction(

@@ -40,6 +40,7 @@ def lower(graph: Graph) -> Target:
         shapes=graph.shapes,
         opsets=graph.opsets,
         ir_version=graph.ir_version,
+        integers=graph.integers,
     )
 
 

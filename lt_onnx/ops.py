@@ -129,6 +129,25 @@ def spatial(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout
     return layout
 
 
+def reduce(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
+    """Reduction over other axes than the batch's and the channels'."""
+    layout = _only(layouts)
+    shape = to.shape(node.inputs[0])
+    axes = node.attributes.get("axes")
+    if axes is None and len(node.inputs) > 1 and node.inputs[1]:
+        value = to.constant(node.inputs[1])
+        axes = None if value is None else value.tolist()
+    if shape is None or axes is None:
+        raise RefusalError("its axes are not constant, or it reduces over all")
+    places = sorted(axis % len(shape) for axis in axes)
+    if layout.axis in places or 0 in places:
+        raise RefusalError("it reduces over the channels or the batch")
+    to.emit(_rewired(node, to))
+    if node.attributes.get("keepdims", 1):
+        return layout
+    return replace(layout, axis=layout.axis - sum(axis < layout.axis for axis in places))
+
+
 # merging --------------------------------------------------------------------------------------
 
 
@@ -443,6 +462,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, elementwise),
     **dict.fromkeys(MERGING, merge),
     **dict.fromkeys(POOLING, spatial),
+    **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum"), reduce),
     "PRelu": prelu,
     "Concat": concat,
     "Flatten": flatten,

@@ -47,6 +47,7 @@ class Graph:
     shapes: dict[str, Shape]
     opsets: dict[str, int]
     ir_version: int
+    integers: frozenset[str]
 
 
 def read_graph(path: Path) -> Graph:
@@ -68,6 +69,7 @@ def read_graph(path: Path) -> Graph:
                 f"{path}: tensor '{name}' holds {value[tuple(bad)]} at index {bad}; "
                 "export the network with finite weights"
             )
+    shapes, integers = _infer(model)
     return Graph(
         path=path,
         sha256=digest,
@@ -76,7 +78,8 @@ def read_graph(path: Path) -> Graph:
         outputs=tuple(_port(path, value) for value in model.graph.output),
         nodes=tuple(_node(proto, i) for i, proto in enumerate(model.graph.node)),
         constants=constants,
-        shapes=_shapes(model),
+        shapes=shapes,
+        integers=integers,
         opsets={o.domain if o.domain != "ai.onnx" else "": o.version for o in model.opset_import},
         ir_version=model.ir_version,
     )
@@ -203,8 +206,8 @@ def _fold_constants(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     return folded
 
 
-def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
-    """Inferred shapes; tensors that inference does not reach are absent."""
+def _infer(model: onnx.ModelProto) -> tuple[dict[str, Shape], frozenset[str]]:
+    """Inferred shapes, and the tensors that hold no floats; what inference misses is absent."""
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
     del bare.graph.value_info[:]
@@ -213,7 +216,11 @@ def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
         inferred = model.graph
     values = [*inferred.value_info, *inferred.input, *inferred.output]
-    return {v.name: _shape(v) for v in values if v.type.tensor_type.HasField("shape")}
+    floats = (onnx.TensorProto.UNDEFINED, onnx.TensorProto.FLOAT)
+    return (
+        {v.name: _shape(v) for v in values if v.type.tensor_type.HasField("shape")},
+        frozenset(v.name for v in values if v.type.tensor_type.elem_type not in floats),
+    )
 
 
 def _shape(value: onnx.ValueInfoProto) -> Shape:

@@ -93,6 +93,7 @@ class Target:
     shapes: Mapping[str, Shape]
     opsets: Mapping[str, int]
     ir_version: int
+    integers: frozenset[str] = frozenset()  # tensors known to hold no floats (shape arithmetic)
 
     @property
     def opset(self) -> int:
