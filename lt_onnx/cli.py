@@ -202,9 +202,9 @@ def source(
     quiet: Quiet = False,
 ) -> None:
     """Write the random source network that a ticket of this target is masked from."""
-    from lt_onnx.blueprint import plan
     from lt_onnx.conversion import check_room, make_options, predict, write_source
     from lt_onnx.lowering import read_target
+    from lt_onnx.planner import plan
 
     options = make_options(mode=mode, base_size=base_size, init=init, seed=seed)
     blueprint = plan(read_target(target), options)

@@ -13,7 +13,7 @@ members of feature v: the copies of a channel, or the neurons of a channel and s
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,15 +21,19 @@ from numpy.typing import NDArray
 
 from lt_onnx import moments
 from lt_onnx.activations import Use
-from lt_onnx.blueprint import RESERVE, Blueprint, Build, Expand, Run, admissible_taps, call
+from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.errors import InputError
-from lt_onnx.layout import CONSTANT, Layout
+from lt_onnx.features import Block, Reserve, constant_values
+from lt_onnx.lane import Lane, linear_nodes
+from lt_onnx.layout import CONSTANT
+from lt_onnx.neurons import assign, first_places, order, peaks
 from lt_onnx.options import Select, Sigma
-from lt_onnx.runtime import Program
+from lt_onnx.planner import RESERVE, call
 from lt_onnx.samples import Samples
 from lt_onnx.source import SourceLayer, draw_at, draw_bias, draw_rows
 from lt_onnx.subset_sum import Rows, Rule, solve, solve_rows
-from lt_onnx.target import Array, Floats, Linear, Node, Target
+from lt_onnx.taps import admissible_taps, pads_for
+from lt_onnx.target import Array, Floats, Linear, Node
 
 CONSTANT_SIZES = 2.5 * 2.0 ** (np.arange(RESERVE) % 4)  # wanted sizes of constants, in units of λ
 REACH = 0.5  # share of a row's full reach in one direction that a bias may use
@@ -39,7 +43,6 @@ LONE = 0.25  # share of a row's error from which one problem's is outstanding
 BIAS_PRICE = 1e-7  # price of a weight in a bias: it must pay by (3·10⁻⁴ λ)² of squared error
 POSITIONS = 8192  # most output positions sampled for H
 ROWS_IN_FLIGHT = 1 << 22  # source weights drawn at a time
-CONSTANCY = 1e-4  # relative spread under which a channel counts as constant
 
 
 @dataclass(frozen=True)
@@ -88,53 +91,6 @@ def construct(blueprint: Blueprint, calibration: Samples, batch: int = 64) -> It
         worker.forget(step)
 
 
-@dataclass(frozen=True)
-class _Reserve:
-    """The constants that one group builds its biases from: flat columns, exact values."""
-
-    column: NDArray[np.int64]
-    value: NDArray[np.float64]
-    unit: float  # gain in which the layer is measured
-
-    @property
-    def level(self) -> NDArray[np.float64]:
-        """The values as a row with λ = 1 sees them."""
-        return self.value / self.unit
-
-
-@dataclass
-class _Lane:
-    """A network being run step by step over the calibration batches."""
-
-    values: dict[str, list[Array]]
-    uses: dict[str, int]
-    opsets: Mapping[str, int]
-    constants: Mapping[str, Array]
-
-    def run(self, nodes: Sequence[Node], extra: Mapping[str, Array], output: str) -> list[Array]:
-        """Run `nodes` on every batch; `extra` are constants of this call."""
-        names = {name for node in nodes for name in node.inputs if name in self.values}
-        if not names:
-            raise InputError(
-                f"node '{nodes[0].name}' ({nodes[0].op}) reads no tensor that was computed before"
-            )
-        count = len(next(iter(self.values[name] for name in names)))
-        feeds = [{name: self.values[name][b] for name in names} for b in range(count)]
-        outputs = [name for name in nodes[-1].outputs if name]
-        program = Program(nodes, feeds[0], {**self.constants, **extra}, outputs, self.opsets)
-        results = [program(feed) for feed in feeds]
-        for i, name in enumerate(outputs):
-            self.values[name] = [result[i] for result in results]
-        return self.values[output]
-
-    def drop(self, names: Sequence[str]) -> None:
-        """Count one reader off each tensor and free those that nobody reads any more."""
-        for name in names:
-            self.uses[name] = self.uses.get(name, 0) - 1
-            if self.uses[name] <= 0:
-                self.values.pop(name, None)
-
-
 @dataclass
 class _Construction:
     blueprint: Blueprint
@@ -148,13 +104,13 @@ class _Construction:
         for step in target.steps:
             for name in step.inputs:
                 uses[name] = uses.get(name, 0) + 1
-        self.target = _Lane(dict(inputs), uses, target.opsets, target.constants)
+        self.target = Lane(dict(inputs), uses, target.opsets, target.constants)
         uses = {}
         for planned in self.blueprint.steps:
             for node in planned.nodes:
                 for name in node.inputs:
                     uses[name] = uses.get(name, 0) + 1
-        self.ticket = _Lane(dict(inputs), uses, target.opsets, self.blueprint.constants)
+        self.ticket = Lane(dict(inputs), uses, target.opsets, self.blueprint.constants)
         self.position = 0
         options = self.blueprint.options
         self.seed = options.seed
@@ -230,10 +186,10 @@ class _Construction:
         sigma = source.sigma(self.blueprint.options.init)
         unit = draw_rows(self.seed, source, 0, source.shape[0]).reshape(source.shape[0], -1)
         width = unit.shape[1]
-        place = np.arange(step.channels) if layout is None else _first_places(layout)
+        place = np.arange(step.channels) if layout is None else first_places(layout)
         present = place >= 0
-        peak = _peaks(x, axis)
-        rows = _assign(step, unit, place)
+        peak = peaks(x, axis)
+        rows = assign(step, unit, place)
         keep = np.zeros(unit.shape, bool)
         scale = np.zeros(len(unit), np.float64)
         gains = np.zeros(len(step.slots), np.float64)
@@ -272,13 +228,13 @@ class _Construction:
             scale[chosen] = wanted / drive / sigma
             if self.blueprint.options.sigma is Sigma.LAYER:
                 scale[chosen] = np.abs(np.median(scale[chosen]))
-        order = _order(step, rows, chosen, half)
+        placed = order(step, rows, chosen, half)
         stored = (sigma * np.where(keep, unit, 0)).astype(np.float32).reshape(source.shape)
         kept_bias = None if bias is None else (sigma * bias).astype(np.float32)
         rank = x[0].ndim
         tensors: dict[str, Array] = {
             step.scale: scale.astype(np.float32).reshape(-1, *[1] * (rank - axis - 1)),
-            step.order: order,
+            step.order: placed,
         }
         extra = {source.name: _stored(stored, source), **tensors}
         if kept_bias is not None:
@@ -313,7 +269,7 @@ class _Construction:
             bias[chosen] = drawn[chosen]
             return chosen, bias, np.full(len(chosen), -1), drawn[chosen]
         assert step.in_layout is not None
-        places, values = _constant_values(step.in_layout, x, axis)
+        places, values = constant_values(step.in_layout, x, axis)
         if not len(places):
             raise InputError(
                 f"layer '{step.name}': no constant reaches it; its biases cannot be built"
@@ -340,7 +296,7 @@ class _Construction:
         reserves = self._reserves(step, x, unit)
         at = self._positions(linear, y)
         tally = _Tally()
-        blocks = [_Block.of(step, g, width, self.gains, unit) for g in range(group)]
+        blocks = [Block.of(step, g, width, self.gains, unit) for g in range(group)]
         scale = self._scales(step, blocks, reserves)
         for g, block in enumerate(blocks):
             self._group(step, g, block, x, at, scale, stored, tally)
@@ -384,11 +340,11 @@ class _Construction:
         shapes = [_channels_second(linear, v.shape) for v in y]
         return moments.positions(shapes, POSITIONS, self.rng)
 
-    def _reserves(self, step: Build, x: list[Array], unit: float) -> list[_Reserve]:
+    def _reserves(self, step: Build, x: list[Array], unit: float) -> list[Reserve]:
         """What every group's biases are built from."""
         linear, group = step.linear, step.linear.group
         width = step.in_layout.width // group
-        places, values = _constant_values(step.in_layout, x, step.in_layout.axis)
+        places, values = constant_values(step.in_layout, x, step.in_layout.axis)
         taps = admissible_taps(linear, step.pads)
         count = math.prod(linear.kernel)
         reserves = []
@@ -401,7 +357,7 @@ class _Construction:
             # one tap of every constant; more taps only where constants are few
             pairs = [(p, v, t) for t in taps for p, v in zip(local, value, strict=True)][:RESERVE]
             reserves.append(
-                _Reserve(
+                Reserve(
                     np.array([p * count + t for p, _, t in pairs], np.int64),
                     np.array([v for _, v, _ in pairs], np.float64),
                     unit,
@@ -410,7 +366,7 @@ class _Construction:
         return reserves
 
     def _scales(
-        self, step: Build, blocks: list["_Block"], reserves: list[_Reserve]
+        self, step: Build, blocks: list["Block"], reserves: list[Reserve]
     ) -> NDArray[np.float64]:
         """λ of every row: the largest weight, but never less than |b_i| over the row's reach."""
         linear, options, out = step.linear, self.blueprint.options, step.out_layout
@@ -435,7 +391,7 @@ class _Construction:
         return np.where(scale > 0, scale, 1.0)
 
     def _group(
-        self, step: Build, g: int, block: "_Block", x: list[Array], at: list[NDArray[np.int64]],
+        self, step: Build, g: int, block: "Block", x: list[Array], at: list[NDArray[np.int64]],
         scale: NDArray[np.float64], stored: Floats, tally: "_Tally",
     ) -> None:  # fmt: skip
         """All rows of one group."""
@@ -522,7 +478,7 @@ class _Construction:
         return masks, residuals
 
     def _parts(
-        self, step: Build, g: int, block: "_Block", x: list[Array], at: list[NDArray[np.int64]]
+        self, step: Build, g: int, block: "Block", x: list[Array], at: list[NDArray[np.int64]]
     ) -> list[tuple[slice, Rows]]:
         """The group's problems in blocks that share one H, with what all rows share."""
         options = self.blueprint.options
@@ -567,7 +523,7 @@ class _Construction:
         total = sum(len(a) for a in at)
         rows = []
         for value, where in zip(features, at, strict=True):
-            pads = _explicit_pads(linear, value.shape[2:])
+            pads = pads_for(linear, value.shape[2:])
             rows.append(moments.patches(value, where, linear, pads, slice(None)))
         a = np.concatenate(rows).reshape(total, -1)
         a -= a.mean(0)
@@ -576,7 +532,7 @@ class _Construction:
     # biases and constants --------------------------------------------------------------------
 
     def _biases(
-        self, step: Build, reserves: list[_Reserve], raw: list[Array],
+        self, step: Build, reserves: list[Reserve], raw: list[Array],
         y: list[Array], scale: NDArray[np.float64], stored: Floats, sigma: np.float32,
         tally: "_Tally",
     ) -> NDArray[np.float64]:  # fmt: skip
@@ -674,197 +630,6 @@ class _Tally:
         self.error += float(np.abs(residuals[asked]).sum(dtype=np.float64))
 
 
-@dataclass(frozen=True)
-class _Block:
-    """The features of one group: which physical channels are members of which feature."""
-
-    channel: NDArray[np.int64]  # [V]  target channel within the group
-    coefficient: Floats  # [V]  x_channel = Σ coefficient · feature
-    index: NDArray[np.int32]  # [V, M]  member's physical channel within the group, or -1
-    gain: Floats  # [V, M]  member = unit · gain · feature
-    unit: float  # largest gain of the layer, so that gains are at most 1
-    taps: int
-    twin: int  # distance from a neuron to its mirror image, 0 without
-    shared_input: bool  # members of a feature share their input, so none is noisier than another
-
-    @property
-    def top(self) -> NDArray[np.float64]:
-        """Largest gain of every feature, [V]; λ_i is measured in it."""
-        gain = np.abs(self.gain.astype(np.float64))
-        return np.asarray(np.maximum(gain.max(1, initial=0.0), 1e-30), np.float64)
-
-    @property
-    def problem_index(self) -> NDArray[np.int32]:
-        """Place of each member of each problem in its row of weights, [V·K, M]."""
-        tap = np.arange(self.taps, dtype=np.int32)
-        place = self.index[:, None, :] * self.taps + tap[None, :, None]
-        place = np.where(self.index[:, None, :] >= 0, place, -1)
-        return np.ascontiguousarray(place.reshape(-1, self.index.shape[1]), np.int32)
-
-    @staticmethod
-    def of(step: Build, g: int, width: int, gains: Mapping[str, Floats], unit: float) -> "_Block":
-        layout = step.in_layout.take(np.arange(g * width, (g + 1) * width))
-        per_group = step.linear.weight.shape[1]
-        data = np.flatnonzero(layout.channel >= 0)
-        key = layout.channel[data].astype(np.int64) * 3 + layout.part[data] + 1
-        features, number = np.unique(key, return_inverse=True)
-        counts = np.bincount(number, minlength=len(features))
-        index = np.full((len(features), int(counts.max(initial=1))), -1, np.int32)
-        gain = np.zeros(index.shape, np.float32)
-        by_feature = np.argsort(number, kind="stable")
-        column = np.arange(len(data)) - np.repeat(np.cumsum(counts) - counts, counts)
-        places = data[by_feature]
-        index[number[by_feature], column] = places
-        part = features % 3 - 1
-        if step.expand is None:
-            gain[number[by_feature], column] = 1.0
-            coefficient = np.ones(len(features), np.float32)
-        else:
-            slots = gains[step.expand] / np.float32(unit)
-            gain[number[by_feature], column] = slots[layout.copy[places]]
-            coefficient = np.array([step.coefficients[int(p)] for p in part], np.float32)
-        index[gain == 0] = -1
-        return _Block(
-            channel=features // 3 - g * per_group,
-            coefficient=coefficient,
-            index=index,
-            gain=gain,
-            unit=unit,
-            taps=math.prod(step.linear.kernel),
-            twin=layout.mirror,
-            shared_input=step.expand is not None,
-        )
-
-    def goals(self, linear: Linear, g: int) -> NDArray[np.float64]:
-        """Target weights of the features, [O/g, V, K]."""
-        per_group = len(linear.bias) // linear.group
-        w = linear.weight[g * per_group : (g + 1) * per_group].astype(np.float64)
-        w = w.reshape(per_group, w.shape[1], -1)[:, self.channel]
-        return np.asarray(w * self.coefficient[None, :, None])
-
-    def observe(
-        self, x: list[Array], some: slice, step: Build, g: int
-    ) -> tuple[list[Floats], NDArray[np.float64]]:
-        """The features as the ticket delivers them, and each member's variance around them."""
-        index, gain = self.index[some], self.gain[some] * np.float32(self.unit)
-        axis = step.in_layout.axis
-        width = step.in_layout.width // step.linear.group
-        valid = index >= 0
-        count = np.maximum(valid.sum(1), 1)
-        features: list[Floats] = []
-        spread = np.zeros(index.shape)
-        center = np.zeros(index.shape)
-        total = 0
-        for value in x:
-            moved = np.moveaxis(value, axis, 1)
-            rest = (1,) * (moved.ndim - 2)
-            mean = np.zeros((len(moved), len(index), *moved.shape[2:]), np.float32)
-            members = []
-            for s in range(index.shape[1]):
-                places = g * width + np.maximum(index[:, s], 0)
-                member = moved[:, places]
-                if self.twin:
-                    member = member - moved[:, places + self.twin]
-                inverse = np.where(valid[:, s], 1 / np.where(valid[:, s], gain[:, s], 1), 0)
-                member = member * inverse.astype(np.float32).reshape(1, -1, *rest)
-                mean += member
-                if not self.shared_input:
-                    members.append(member)
-            mean /= count.astype(np.float32).reshape(1, -1, *rest)
-            axes = tuple(i for i in range(mean.ndim) if i != 1)
-            for s, member in enumerate(members):
-                off = member - mean
-                spread[:, s] += np.square(off, dtype=np.float32).sum(axis=axes, dtype=np.float64)
-                center[:, s] += off.sum(axis=axes, dtype=np.float64)
-            total += mean.size // mean.shape[1]
-            features.append(np.ascontiguousarray(np.moveaxis(mean, 1, axis)))
-        variance = spread / total - (center / total) ** 2
-        return features, np.maximum(variance, 0)
-
-
-def _first_places(layout: Layout) -> NDArray[np.int64]:
-    return layout.find((c, 0) for c in range(layout.size))
-
-
-def _peaks(x: list[Array], axis: int) -> NDArray[np.float64]:
-    """Largest magnitude of every physical channel."""
-    peaks = []
-    for value in x:
-        others = tuple(i for i in range(value.ndim) if i != axis)
-        peaks.append(np.maximum(value.max(axis=others), -value.min(axis=others)))
-    peak: NDArray[np.float64] = np.asarray(np.max(peaks, 0), np.float64)
-    return peak
-
-
-def _constant_values(layout: Layout, x: list[Array], axis: int) -> tuple[NDArray[np.int64], Floats]:
-    """Places and values of the channels that really are constant and not zero."""
-    places = np.flatnonzero(layout.channel == CONSTANT)
-    if not len(places):
-        return places, np.zeros(0, np.float32)
-    low, high = [], []
-    for value in x:
-        some = np.take(value, places, axis)
-        others = tuple(i for i in range(some.ndim) if i != axis)
-        low.append(some.min(axis=others))
-        high.append(some.max(axis=others))
-    least, most = np.min(low, 0), np.max(high, 0)
-    good = (most - least <= CONSTANCY * np.abs(most)) & (most != 0)
-    return places[good], ((least + most) / 2)[good].astype(np.float32)
-
-
-def _assign(step: Expand, unit: Floats, place: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give every slot a neuron: any neuron may serve any channel whose sign its weight has.
-
-    The strongest neurons choose first, each the open (channel, sign) where its weight is largest.
-    A slot that stays empty has -1.
-    """
-    if step.model.use is not Use.SPLIT:
-        return np.arange(len(step.slots), dtype=np.int64)
-    parts = sorted({part for _, part in step.slots}, reverse=True)
-    m = len(step.slots) // (len(parts) * step.channels)
-    rows = np.full(len(step.slots), -1, np.int64)
-    need = np.full((2, step.channels), m)
-    need[:, place < 0] = 0
-    if -1 not in parts:
-        need[1] = 0
-    left = int(need.sum())
-    candidates = unit[:, np.maximum(place, 0)]
-    strongest = np.argsort(-np.abs(candidates).max(1), kind="stable")
-    for row in strongest:
-        weights = candidates[row]
-        if not left:
-            break
-        negative = (weights < 0).astype(np.int64)
-        open_ = need[negative, np.arange(step.channels)] > 0
-        if not open_.any():
-            continue
-        channel = int(np.where(open_, np.abs(weights), -1).argmax())
-        sign = int(negative[channel])
-        number = m - int(need[sign, channel])
-        rows[(channel * len(parts) + sign) * m + number] = row
-        need[sign, channel] -= 1
-        left -= 1
-    return rows
-
-
-def _order(
-    step: Expand, rows: NDArray[np.int64], constants: NDArray[np.int64], half: int
-) -> NDArray[np.int64]:
-    """Which neuron stands at each physical channel of the expanded layout."""
-    out = step.out_layout
-    idle = 0  # a slot without a neuron shows some neuron; its gain of 0 keeps it unread
-    order = np.full(out.width, idle, np.int64)
-    data = out.channel >= 0
-    order[data] = np.maximum(rows[out.copy[data]], 0)
-    if half:
-        twins = (out.channel < 0) & (out.channel != CONSTANT)
-        order[twins] = rows[out.copy[twins]] + half
-    constant = out.channel == CONSTANT
-    if len(constants):
-        order[constant] = constants[np.minimum(out.copy[constant], len(constants) - 1)]
-    return order
-
-
 def _stored(weight: Floats, source: SourceLayer) -> Floats:
     """The initializer: as drawn, or transposed for MatMul."""
     return np.ascontiguousarray(weight.T) if source.transposed else weight
@@ -879,17 +644,6 @@ def _out_axis(step: Build) -> int:
     return step.out_layout.axis
 
 
-def _explicit_pads(linear: Linear, size: Sequence[int]) -> tuple[int, ...]:
-    if linear.op != "Conv":
-        return ()
-    auto = linear.attributes.get("auto_pad", "NOTSET")
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        return moments.resolved_pads(linear, size)
-    if auto == "VALID":
-        return (0,) * (2 * len(linear.kernel))
-    return tuple(linear.attributes.get("pads") or (0,) * (2 * len(linear.kernel)))
-
-
 def _sqnr(y: list[Array], out: list[Array], step: Build) -> float:
     """Signal to noise of the layer's first copies against the target, in dB."""
     layout = step.out_layout
@@ -900,29 +654,3 @@ def _sqnr(y: list[Array], out: list[Array], step: Build) -> float:
         signal += float(np.square(true, dtype=np.float64).sum())
         noise += float(np.square(true.astype(np.float64) - taken).sum())
     return 10 * math.log10(max(signal, 1e-300) / max(noise, 1e-300))
-
-
-def linear_nodes(linear: Linear) -> tuple[list[Node], dict[str, Array]]:
-    """A target layer as ONNX nodes, with its constants."""
-    w, b = f"{linear.name}/w", f"{linear.name}/b"
-    if linear.op == "MatMul":
-        middle = f"{linear.name}/product"
-        return [
-            Node("MatMul", linear.name, (linear.input, w), (middle,)),
-            Node("Add", f"{linear.name}/add", (middle, b), (linear.output,)),
-        ], {w: np.ascontiguousarray(linear.weight.T), b: linear.bias}
-    attributes = dict(linear.attributes)
-    if linear.op == "Conv":
-        attributes |= {"group": linear.group, "kernel_shape": list(linear.kernel)}
-    else:
-        attributes["transB"] = 1
-    node = Node(linear.op, linear.name, (linear.input, w, b), (linear.output,), attributes)
-    return [node], {w: linear.weight, b: linear.bias}
-
-
-def folded_target_nodes(target: Target) -> list[Node]:
-    """The whole target as nodes (for tests and tools)."""
-    nodes: list[Node] = []
-    for step in target.steps:
-        nodes += linear_nodes(step)[0] if isinstance(step, Linear) else [step]
-    return nodes

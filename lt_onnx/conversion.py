@@ -10,11 +10,12 @@ from pathlib import Path
 
 import onnx
 
-from lt_onnx.blueprint import Blueprint, Build, Expand, plan
+from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.construct import construct
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.lowering import read_target
 from lt_onnx.options import Mode, Options, Select, Sigma, Weights
+from lt_onnx.planner import plan
 from lt_onnx.report import Report, make_report
 from lt_onnx.samples import OPEN_AXIS, Samples, load_samples, random_samples
 from lt_onnx.source import Init, draw_bias, draw_rows

@@ -55,19 +55,6 @@ def patches(
     return out
 
 
-def resolved_pads(linear: Linear, size: Sequence[int]) -> tuple[int, ...]:
-    """Pads of an auto_pad SAME convolution for an input of spatial `size`."""
-    begins, ends = [], []
-    strides, dilations = linear.spatial("strides", 1), linear.spatial("dilations", 1)
-    for d, k, s, dil in zip(size, linear.kernel, strides, dilations, strict=True):
-        total = max((-(-d // s) - 1) * s + (k - 1) * dil + 1 - d, 0)
-        small, large = total // 2, total - total // 2
-        upper = linear.attributes.get("auto_pad") == "SAME_UPPER"
-        begins.append(small if upper else large)
-        ends.append(large if upper else small)
-    return (*begins, *ends)
-
-
 def feedback(H: NDArray[np.float64]) -> tuple[NDArray[np.int64], Floats, Floats]:
     """Order and factor for error feedback along a row (as in OBQ and GPTQ).
 
