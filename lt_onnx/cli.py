@@ -5,6 +5,7 @@ arguments; 3 out of memory or disk, or interrupted. Heavy modules are imported i
 that `--help` is quick. Progress and tables go to stderr and stdout respectively.
 """
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -354,6 +355,7 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; the only place where errors become exit codes."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as for Ctrl-C
     sys.exit(_run(arguments))
 
 
