@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from lt_onnx.target import Array, Node, Target
+from lt_onnx.target import Array
 
 
 class Builder:
@@ -125,7 +125,6 @@ def random_graph(seed: int, *, opset: int = 17) -> onnx.ModelProto:
             x = act(b.norm(x, c))
         elif kind == "odd":
             x, c = act(b.conv(x, c, o, 3, pads=[2, 0, 1, 1], bias=4.0)), o
-            size = size + 0
             return _finish(b, x, c, None)
         elif kind == "dilated" and size >= 6:
             x, c = act(b.conv(x, c, o, pads=[2] * 4, dilations=[2, 2])), o
@@ -143,7 +142,3 @@ def _finish(b: Builder, x: str, c: int, size: int | None) -> onnx.ModelProto:
         size = 1
     x = b("Flatten", x, axis=1)
     return b.model(b.gemm(x, c * size * size, 5))
-
-
-def nodes_of(target: Target) -> list[Node]:
-    return [step for step in target.steps if isinstance(step, Node)]

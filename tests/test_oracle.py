@@ -40,7 +40,7 @@ def test_exact_weights_reproduce_random_graphs(
 
 
 @pytest.mark.parametrize("mode", ["l+1", "2l"])
-@pytest.mark.parametrize("opset", [9, 11, 13, 21])
+@pytest.mark.parametrize("opset", [7, 9, 11, 13, 21])
 def test_exact_weights_hold_in_other_operator_sets(tmp_path: Path, opset: int, mode: str) -> None:
     for seed in range(6):
         folder = tmp_path / str(seed)
