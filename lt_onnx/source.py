@@ -1,12 +1,7 @@
 """The random source network f_0: any weight of it from (seed, layer, position) alone.
 
-Generator: Philox4x32-10 (Salmon et al., SC 2011). For the flat position `p` of a weight in its
-layer's [out, in, tap] tensor:
-
-    key      = (seed mod 2^32, seed div 2^32)
-    counter  = ((p div 4) mod 2^32, (p div 4) div 2^32, layer, stream)
-    u        = int32(word p mod 4) >> 8, times 2^-23        uniform on [-1, 1), 24 bits
-    weight   = float32(σ) · u                               one float32 rounding
+The weight at the flat position p of its layer's [out, in, tap] tensor is float32(σ) · u(p), rounded
+once, with u(p) uniform on [-1, 1) from `philox`.
 
 `stream` is 0 for weights and 1 for the biases of a layer that opens a path (Assumption 2.1: the
 source has biases in its first layer only). σ is fixed by the initialisation scheme.
@@ -19,13 +14,12 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_onnx.philox import fill_all, gather
 from lt_onnx.target import Floats
 
-GENERATOR = "philox4x32-10/1"
 WEIGHTS, BIASES = 0, 1
 
 
@@ -81,7 +75,7 @@ def draw_rows(seed: int, layer: SourceLayer, start: int, stop: int) -> Floats:
         if low < high:
             block = out[low - start : high - start]
             flat = block.reshape(-1)  # a view: rows are contiguous
-            _fill(flat, (low - shift) * layer.row_size, seed, layer.index, WEIGHTS)
+            fill_all(flat, (low - shift) * layer.row_size, seed, layer.index, WEIGHTS)
             if shift:
                 np.negative(block, out=block)
     if layer.mirror_columns:
@@ -99,7 +93,7 @@ def draw_at(
     column, column_sign = _unmirrored(columns, layer.mirror_columns * taps)
     places = row[:, None] * layer.row_size + column[None, :]
     out = np.empty(places.shape, np.float32)
-    _gather(out.reshape(-1), places.reshape(-1), seed, layer.index, WEIGHTS)
+    gather(out.reshape(-1), places.reshape(-1), seed, layer.index, WEIGHTS)
     return out * (row_sign[:, None] * column_sign[None, :]).astype(np.float32)
 
 
@@ -114,59 +108,7 @@ def _unmirrored(
 def draw_bias(seed: int, layer: SourceLayer) -> Floats:
     """Unit biases of a layer with `bias`, of shape [O]."""
     out = np.empty(layer.shape[0], np.float32)
-    _fill(out, 0, seed, layer.index, BIASES)
+    fill_all(out, 0, seed, layer.index, BIASES)
     half = layer.mirror_rows
     np.negative(out[:half], out=out[half : 2 * half])
     return out
-
-
-@numba.njit(cache=True, inline="always")
-def _philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
-    """Ten rounds on 32-bit words held in uint64."""
-    low = np.uint64(0xFFFFFFFF)
-    shift = np.uint64(32)
-    for _ in range(10):
-        p0 = np.uint64(0xD2511F53) * c0
-        p1 = np.uint64(0xCD9E8D57) * c2
-        c0 = (p1 >> shift) ^ c1 ^ k0
-        c2 = (p0 >> shift) ^ c3 ^ k1
-        c1 = p1 & low
-        c3 = p0 & low
-        k0 = (k0 + np.uint64(0x9E3779B9)) & low
-        k1 = (k1 + np.uint64(0xBB67AE85)) & low
-    return c0, c1, c2, c3
-
-
-@numba.njit(cache=True, parallel=True)
-def _fill(out, start, seed, layer, stream):  # type: ignore[no-untyped-def]
-    """Write the unit values of the positions start, start+1, … into the flat array `out`."""
-    k0 = np.uint64(seed) & np.uint64(0xFFFFFFFF)
-    k1 = np.uint64(seed) >> np.uint64(32)
-    first = start // 4
-    last = (start + out.size - 1) // 4
-    for block in numba.prange(first, last + 1):
-        counter = np.uint64(block)
-        words = _philox(
-            counter & np.uint64(0xFFFFFFFF), counter >> np.uint64(32),
-            np.uint64(layer), np.uint64(stream), k0, k1,
-        )  # fmt: skip
-        for lane in range(4):
-            place = np.int64(block) * 4 + lane - start
-            if 0 <= place < out.size:
-                word = np.int32(np.uint32(words[lane]))
-                out[place] = np.float32(word >> np.int32(8)) * np.float32(2.0**-23)
-
-
-@numba.njit(cache=True)
-def _gather(out, places, seed, layer, stream):  # type: ignore[no-untyped-def]
-    """The same for scattered positions."""
-    k0 = np.uint64(seed) & np.uint64(0xFFFFFFFF)
-    k1 = np.uint64(seed) >> np.uint64(32)
-    for i in range(places.size):
-        counter = np.uint64(places[i] // 4)
-        words = _philox(
-            counter & np.uint64(0xFFFFFFFF), counter >> np.uint64(32),
-            np.uint64(layer), np.uint64(stream), k0, k1,
-        )  # fmt: skip
-        word = np.int32(np.uint32(words[places[i] % 4]))
-        out[i] = np.float32(word >> np.int32(8)) * np.float32(2.0**-23)

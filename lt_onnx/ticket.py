@@ -24,8 +24,9 @@ from lt_onnx import __version__
 from lt_onnx.blueprint import Blueprint, Expand
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.options import Weights
+from lt_onnx.philox import GENERATOR
 from lt_onnx.runtime import to_proto, value_info
-from lt_onnx.source import GENERATOR, SourceLayer, draw_rows
+from lt_onnx.source import SourceLayer, draw_rows
 from lt_onnx.target import Array, Floats, Node
 
 INLINE = 256 << 20  # bytes of weights up to which a ticket is one file

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lt_onnx.source import Init, SourceLayer, _philox, draw_at, draw_bias, draw_rows
+from lt_onnx.philox import philox
+from lt_onnx.source import Init, SourceLayer, draw_at, draw_bias, draw_rows
 from lt_onnx.verification import _uniform, _weights
 
 
@@ -13,13 +14,13 @@ def test_philox_known_answers() -> None:
     words = [np.uint64(v) for v in (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)]
     key = [np.uint64(v) for v in (0xA4093822, 0x299F31D0)]
 
-    assert [int(v) for v in _philox(*[np.uint64(0)] * 6)] == [
+    assert [int(v) for v in philox(*[np.uint64(0)] * 6)] == [
         0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8,
     ]  # fmt: skip
-    assert [int(v) for v in _philox(*[ones] * 6)] == [
+    assert [int(v) for v in philox(*[ones] * 6)] == [
         0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD,
     ]  # fmt: skip
-    assert [int(v) for v in _philox(*words, *key)] == [
+    assert [int(v) for v in philox(*words, *key)] == [
         0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1,
     ]  # fmt: skip
 

@@ -17,55 +17,28 @@ lexicographic order among the fewest elements (smallest). All arithmetic is floa
 (see `reference`), so that every device gives the same bits.
 """
 
-from dataclasses import dataclass
-from enum import IntEnum
-from math import comb
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-EXACT = 20
-LARGEST = 32
+from lt_onnx.subset_sum.device import Device, DeviceError, Kernels, kernels
+from lt_onnx.subset_sum.problem import (
+    EXACT,
+    HUGE,
+    LARGEST,
+    Drawn,
+    Result,
+    Rows,
+    Rule,
+    Solution,
+    size_limit,
+)  # fmt: skip
 
-
-class Rule(IntEnum):
-    """Which subset is wanted."""
-
-    NOISE = 0
-    SMALLEST = 1
-    BEST = 2
-
-
-class Result(IntEnum):
-    """What became of one problem."""
-
-    FOUND = 0
-    MISS = 1  # no subset within the tolerance: the closest one is given; raise M or the tolerance
-
-
-@dataclass(frozen=True)
-class Solution:
-    """Answers to a batch of B problems: `mask` bit s is set when element s is in the subset."""
-
-    mask: NDArray[np.uint32]  # [B]
-    residual: NDArray[np.float32]  # [B]  z − Σ x over the subset
-    result: NDArray[np.uint8]  # [B]  of Result
-
-    @property
-    def size(self) -> NDArray[np.int64]:
-        """Number of elements of every subset, of shape [B]."""
-        return np.bitwise_count(self.mask).astype(np.int64)
-
-
-def size_limit(m: int) -> int:
-    """Largest subset that is searched in a base set of m elements: m itself up to `EXACT`."""
-    if m <= EXACT:
-        return m
-    total, size = 1, 0
-    while total + comb(m, size + 1) <= 1 << EXACT:
-        size += 1
-        total += comb(m, size)
-    return size
+__all__ = [
+    "EXACT", "LARGEST", "Device", "DeviceError", "Drawn", "Result", "Rows", "Rule", "Solution",
+    "size_limit", "solve", "solve_rows",
+]  # fmt: skip
 
 
 def solve(
@@ -75,6 +48,7 @@ def solve(
     tolerance: float | None = None,
     weight: ArrayLike | None = None,
     penalty: ArrayLike | None = None,
+    device: Device | str = Device.CPU,
 ) -> Solution:
     """Solve B independent problems.
 
@@ -84,97 +58,112 @@ def solve(
         tolerance: with it and nothing else the smallest subset within it is wanted.
         weight: price a of the squared error, [B] or a number; default 1.
         penalty: price p of each element, [B, M] or [M]; default 0.
+        device: `cpu`, `cuda` or `auto`; the answer is the same.
 
     Raises:
-        ValueError: shapes that do not match, M out of range, NaN or infinity, or a tolerance
-            together with the full objective.
+        ValueError: shapes that do not match, M out of range, NaN, infinity or magnitudes above
+            10^17, or a tolerance together with the full objective.
+        DeviceError: `cuda` where no GPU can be used, or one without memory for a single problem.
     """
-    from lt_onnx.subset_sum import cpu
-
-    base, goal = _check(x, z)
+    base, goal = _numbers(x, "x"), _numbers(z, "z")
+    if base.ndim != 2 or goal.shape != base.shape[:1]:
+        raise ValueError(
+            f"x must be [B, M] and z [B]; got {list(base.shape)} and {list(goal.shape)}"
+        )
     count, m = base.shape
+    if not 1 <= m <= LARGEST:
+        raise ValueError(f"a base set has 1 to {LARGEST} elements, not {m}")
+    missed = np.zeros(count, np.uint8)
     if tolerance is not None:
         if weight is not None or penalty is not None:
             raise ValueError("give a tolerance (smallest subset) or weight and penalty, not both")
         if not 0 <= tolerance < np.inf:
             raise ValueError(f"tolerance must be finite and not negative, not {tolerance}")
-        mask, residual = cpu.smallest(base, goal, np.float32(tolerance), size_limit(m))
-        missed = np.abs(residual) > np.float32(tolerance)
+        within = np.float32(tolerance)
+        alone = Rows.plain(np.arange(m, dtype=np.int32)[None], np.ones((1, m), np.float32))
+        masks, residuals = kernels(device).solve_smallest(
+            base, goal[:, None], alone, within, size_limit(m)
+        )
+        mask, residual = masks[:, 0], residuals[:, 0]
+        missed = (np.abs(residual) > within).astype(np.uint8)
     else:
-        a = np.broadcast_to(np.asarray(1 if weight is None else weight, np.float32), count)
-        p = np.broadcast_to(np.asarray(0 if penalty is None else penalty, np.float32), base.shape)
-        if not (np.isfinite(a).all() and np.isfinite(p).all()):
-            raise ValueError("weight and penalty must be finite")
+        a = _numbers(1 if weight is None else weight, "weight", count)
+        p = _numbers(0 if penalty is None else penalty, "penalty", *base.shape)
         if (a < 0).any() or (p < 0).any():
             raise ValueError("weight and penalty must not be negative")
-        mask, residual = cpu.full(
-            base, goal, np.ascontiguousarray(a), np.ascontiguousarray(p), size_limit(m)
-        )
-        missed = np.zeros(count, bool)
-    return Solution(mask, residual, missed.astype(np.uint8))
-
-
-def _check(x: ArrayLike, z: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    base = np.ascontiguousarray(x, np.float32)
-    goal = np.ascontiguousarray(z, np.float32)
-    if base.ndim != 2 or goal.shape != base.shape[:1]:
-        raise ValueError(
-            f"x must be [B, M] and z [B]; got {list(base.shape)} and {list(goal.shape)}"
-        )
-    if not 1 <= base.shape[1] <= LARGEST:
-        raise ValueError(f"a base set has 1 to {LARGEST} elements, not {base.shape[1]}")
-    if not (np.isfinite(base).all() and np.isfinite(goal).all()):
-        raise ValueError("x and z must be finite")
-    return base, goal
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What the N problems of every row share (M elements at most, fewer where `index` is -1)."""
-
-    index: NDArray[np.int32]  # [N, M]  place of each element in its row of random weights, or -1
-    gain: NDArray[np.float32]  # [N, M]  x_s = gain · random weight
-    weight: NDArray[np.float32]  # [N]  price a of the squared error
-    noise: NDArray[np.float32]  # [N, M]  element s costs x_s² · noise …
-    price: NDArray[np.float32]  # [N]  … plus price
-    order: NDArray[np.int64]  # [N]  problems in the order they are solved
-    upper: NDArray[np.float32] | None  # [N, N]  Cholesky factor of H⁻¹ in that order; None: apart
+        p = p + np.float32(0)  # no negative zero
+        mask, residual = kernels(device).solve_full(base, goal, a, p, size_limit(m))
+    return Solution(mask, residual, missed)
 
 
 def solve_rows(
-    base: NDArray[np.float32],
+    base: NDArray[np.float32] | Drawn,
     z: NDArray[np.float32],
     rows: Rows,
     rule: Rule,
     tolerance: float,
+    device: Device | str = Device.CPU,
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
     """Solve R rows of N problems, in parallel over rows, in order within a row.
 
     After a problem with error e at position t its row's remaining targets move by
-    z_rest −= (e / U_tt) · U_t,rest  (optimal brain quantisation). A target that starts at exactly
-    zero stays an absent weight: its subset is empty, its error is passed on.
+    z_rest −= (e / U_tt) · U_t,rest  (optimal brain quantisation), one problem after another. A
+    target that starts at exactly zero stays an absent weight: its subset is empty, its error is
+    passed on.
 
     Args:
-        base: random weights, [R, L].
+        base: random weights, [R, L], or `Drawn`, which kernels draw as they go.
         z: targets, [R, N].
         rows: what the rows share.
         rule: objective; SMALLEST uses `tolerance`, BEST ignores noise and price.
         tolerance: largest |error| that SMALLEST accepts.
+        device: `cpu`, `cuda` or `auto`; the answer is the same.
 
     Returns:
         masks [R, N] and residuals [R, N] against the targets as they were when solved.
 
     Raises:
         ValueError: M out of range, or shapes that do not match.
+        DeviceError: as for `solve`.
     """
-    from lt_onnx.subset_sum import cpu
-
     n, m = rows.index.shape
     if z.shape != (len(base), n) or not 1 <= m <= LARGEST:
         raise ValueError(f"rows of {n} problems with {m} elements do not fit z {list(z.shape)}")
-    upper = rows.upper if rows.upper is not None else np.empty((0, 0), np.float32)
-    masks, residuals = cpu.rows(
-        base, z, rows.index, rows.gain, rows.weight, rows.noise, rows.price, rows.order, upper,
-        int(rule), np.float32(tolerance), size_limit(m),
-    )  # fmt: skip
+    limit = size_limit(m)
+    if rule is not Rule.SMALLEST:
+        if rule is Rule.BEST:
+            plain = Rows.plain(rows.index, rows.gain)
+            rows = replace(plain, order=rows.order, upper=rows.upper)
+        return kernels(device).solve_rows(base, z, rows, limit)
+    within = np.float32(tolerance)
+    if rows.upper is None:
+        return kernels(device).solve_smallest(base, z, rows, within, limit)
+    return _smallest_with_feedback(base, z, rows, within, limit, kernels(device))
+
+
+def _smallest_with_feedback(
+    base: NDArray[np.float32] | Drawn, z: NDArray[np.float32], rows: Rows, tolerance: np.float32,
+    limit: int, on: Kernels,
+) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:  # fmt: skip
+    """One problem of all rows at a time: the search fills its tiles with rows."""
+    masks, residuals = np.zeros(z.shape, np.uint32), np.zeros(z.shape, np.float32)
+    assert rows.upper is not None
+    rest = z[:, rows.order]
+    for t, k in enumerate(rows.order):
+        alone = Rows.plain(rows.index[k : k + 1], rows.gain[k : k + 1])
+        asked = z[:, k] != 0
+        goal = np.where(asked, rest[:, t], 0)[:, None]
+        mask, left = on.solve_smallest(base, goal, alone, tolerance, limit)
+        masks[:, k] = mask[:, 0]
+        residuals[:, k] = np.where(asked, left[:, 0], rest[:, t])
+        share = residuals[:, k] / rows.upper[t, t]
+        rest[:, t + 1 :] -= share[:, None] * rows.upper[t, t + 1 :]
     return masks, residuals
+
+
+def _numbers(values: ArrayLike, name: str, *shape: int) -> NDArray[np.float32]:
+    """Values as contiguous float32, broadcast to `shape` where one is given."""
+    array = np.asarray(values, np.float32)
+    if array.size and not np.abs(array).max() <= HUGE:
+        raise ValueError(f"{name} must be finite and at most {HUGE:g} in magnitude")
+    return np.ascontiguousarray(np.broadcast_to(array, shape) if shape else array)

@@ -1,0 +1,74 @@
+"""The counter-based generator behind every random weight, for any position, in any order.
+
+Philox4x32-10 (Salmon et al., SC 2011). For the flat position `p` of a weight in its layer:
+
+    key      = (seed mod 2^32, seed div 2^32)
+    counter  = ((p div 4) mod 2^32, (p div 4) div 2^32, layer, stream)
+    u        = int32(word p mod 4) >> 8, times 2^-23        uniform on [-1, 1), 24 bits
+"""
+
+import numba
+import numpy as np
+
+GENERATOR = "philox4x32-10/1"
+PIECE = 1 << 16  # positions that one thread draws at a time
+
+
+@numba.njit(cache=True, inline="always")
+def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+    """Ten rounds on 32-bit words held in uint64."""
+    low = np.uint64(0xFFFFFFFF)
+    shift = np.uint64(32)
+    for _ in range(10):
+        p0 = np.uint64(0xD2511F53) * c0
+        p1 = np.uint64(0xCD9E8D57) * c2
+        c0 = (p1 >> shift) ^ c1 ^ k0
+        c2 = (p0 >> shift) ^ c3 ^ k1
+        c1 = p1 & low
+        c3 = p0 & low
+        k0 = (k0 + np.uint64(0x9E3779B9)) & low
+        k1 = (k1 + np.uint64(0xBB67AE85)) & low
+    return c0, c1, c2, c3
+
+
+@numba.njit(cache=True)
+def fill(out, start, seed, layer, stream):  # type: ignore[no-untyped-def]
+    """Write the unit values of the positions start, start+1, … into the flat array `out`."""
+    k0 = np.uint64(seed) & np.uint64(0xFFFFFFFF)
+    k1 = np.uint64(seed) >> np.uint64(32)
+    first = start // 4
+    last = (start + out.size - 1) // 4
+    for block in range(first, last + 1):
+        counter = np.uint64(block)
+        words = philox(
+            counter & np.uint64(0xFFFFFFFF), counter >> np.uint64(32),
+            np.uint64(layer), np.uint64(stream), k0, k1,
+        )  # fmt: skip
+        for lane in range(4):
+            place = np.int64(block) * 4 + lane - start
+            if 0 <= place < out.size:
+                word = np.int32(np.uint32(words[lane]))
+                out[place] = np.float32(word >> np.int32(8)) * np.float32(2.0**-23)
+
+
+@numba.njit(cache=True, parallel=True)
+def fill_all(out, start, seed, layer, stream):  # type: ignore[no-untyped-def]
+    """The same on all cores."""
+    for piece in numba.prange(-(-out.size // PIECE)):
+        some = out[piece * PIECE : (piece + 1) * PIECE]
+        fill(some, start + piece * PIECE, seed, layer, stream)
+
+
+@numba.njit(cache=True)
+def gather(out, places, seed, layer, stream):  # type: ignore[no-untyped-def]
+    """The unit values of scattered positions."""
+    k0 = np.uint64(seed) & np.uint64(0xFFFFFFFF)
+    k1 = np.uint64(seed) >> np.uint64(32)
+    for i in range(places.size):
+        counter = np.uint64(places[i] // 4)
+        words = philox(
+            counter & np.uint64(0xFFFFFFFF), counter >> np.uint64(32),
+            np.uint64(layer), np.uint64(stream), k0, k1,
+        )  # fmt: skip
+        word = np.int32(np.uint32(words[places[i] % 4]))
+        out[i] = np.float32(word >> np.int32(8)) * np.float32(2.0**-23)

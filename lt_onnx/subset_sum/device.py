@@ -1,0 +1,82 @@
+"""Where the kernels run: Numba on the CPU, Triton on a CUDA GPU."""
+
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_onnx.subset_sum.problem import Drawn, Rows
+
+Masks = NDArray[np.uint32]
+Floats = NDArray[np.float32]
+
+
+class Device(StrEnum):
+    """`auto` is a GPU where one can be used, else the CPU."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class DeviceError(RuntimeError):
+    """The device asked for cannot be used."""
+
+
+class Kernels(Protocol):
+    """What every device offers; masks and residuals come back, bit for bit the same."""
+
+    def solve_full(
+        self, x: Floats, z: Floats, a: Floats, p: Floats, limit: int
+    ) -> tuple[Masks, Floats]:
+        """A flat batch under the full objective."""
+
+    def solve_smallest(
+        self, base: Floats | Drawn, z: Floats, rows: Rows, tolerance: np.float32, limit: int
+    ) -> tuple[Masks, Floats]:
+        """Rows of independent problems under the paper's rule."""
+
+    def solve_rows(
+        self, base: Floats | Drawn, z: Floats, rows: Rows, limit: int
+    ) -> tuple[Masks, Floats]:
+        """Rows under the full objective, with error feedback."""
+
+
+def resolve(device: Device | str) -> Device:
+    """The device that will really be used. Raises DeviceError when `cuda` cannot be had."""
+    wanted = Device(device)
+    if wanted is Device.CPU:
+        return wanted
+    missing = _missing()
+    if not missing:
+        return Device.CUDA
+    if wanted is Device.CUDA:
+        raise DeviceError(f"no GPU can be used: {missing}; use --device cpu")
+    return Device.CPU
+
+
+def kernels(device: Device | str) -> Kernels:
+    """The kernels of a device."""
+    if resolve(device) is Device.CUDA:
+        from lt_onnx.subset_sum.gpu import Gpu
+
+        return Gpu("cuda")
+    from lt_onnx.subset_sum.cpu import Cpu
+
+    return Cpu()
+
+
+def _missing() -> str:
+    """What stands in the way of a GPU, or nothing."""
+    try:
+        import torch
+    except ImportError:
+        return "torch is not installed"
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA device"
+    try:
+        import triton  # noqa: F401
+    except ImportError:
+        return "triton is not installed"
+    return ""
