@@ -22,6 +22,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lt_onnx.subset_sum.cpu import largest
 from lt_onnx.subset_sum.device import Device, DeviceError, Kernels, kernels
 from lt_onnx.subset_sum.problem import (
     EXACT,
@@ -164,6 +165,7 @@ def _smallest_with_feedback(
 def _numbers(values: ArrayLike, name: str, *shape: int) -> NDArray[np.float32]:
     """Values as contiguous float32, broadcast to `shape` where one is given."""
     array = np.asarray(values, np.float32)
-    if array.size and not np.abs(array).max() <= HUGE:
+    array = np.ascontiguousarray(array)
+    if not largest(array.reshape(-1)) <= HUGE:
         raise ValueError(f"{name} must be finite and at most {HUGE:g} in magnitude")
-    return np.ascontiguousarray(np.broadcast_to(array, shape) if shape else array)
+    return np.ascontiguousarray(np.broadcast_to(array, shape)) if shape else array

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx import philox
-from lt_onnx.subset_sum.full import HALF, full
+from lt_onnx.subset_sum.full import HALF, bits_of, float_of, full
 from lt_onnx.subset_sum.problem import Drawn, Rows
 from lt_onnx.subset_sum.smallest import solve_smallest
 
@@ -54,6 +54,19 @@ class Cpu:
             rows.gain, rows.weight, rows.noise, rows.price, rows.order, upper,
             limit, max(height, 1),
         )  # fmt: skip
+
+
+@numba.njit(cache=True, parallel=True)
+def largest(values):  # type: ignore[no-untyped-def]
+    """Largest magnitude of a flat array, NaN if there is one."""
+    bits = np.zeros(CHUNKS, np.int32)
+    for chunk in numba.prange(CHUNKS):
+        most = np.int32(0)
+        some = values[chunk * values.size // CHUNKS : (chunk + 1) * values.size // CHUNKS]
+        for i in range(some.size):
+            most = max(most, bits_of(abs(some[i])))
+        bits[chunk] = most
+    return float_of(bits.max())
 
 
 @numba.njit(cache=True, parallel=True)

@@ -1,23 +1,33 @@
 """The paper's rule (Algorithms 1 and 2): the fewest elements within the tolerance.
 
 Problems are searched side by side: one walk over the subsets of a size, in lexicographic order,
-serves a whole tile of problems, so that every step is a few vector instructions. Whatever is solved
-leaves the tile before the next size. Problems without any subset within the tolerance are searched
-once more, with their smallest error as the tolerance: the closest subset, the first if several.
+serves a whole tile of problems, so that every step is a few vector instructions. Solved problems
+leave the tile as soon as half of it is solved; what is open after the first sizes fills new tiles,
+size by size. Problems without any subset within the tolerance get the closest subset, the first if
+several: see `nearest` up to `EXACT` elements; beyond, one walk more finds the least error, and the
+search is repeated with that as the tolerance.
 
 Arrays are [element, problem]. A subset's key has bit m-1-s for element s: among subsets of one
 size the lexicographically first has the largest key.
 """
+
+from math import comb
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.subset_sum.full import INFINITE, bits_of, float_of
+from lt_onnx.subset_sum.nearest import smallest_of_all
+from lt_onnx.subset_sum.problem import EXACT
 
-TILE = 256  # problems that one walk serves
-VECTORS = 64  # problems in a few vector registers
+TILE = 512  # problems that one walk serves
+NARROW = 64  # problems under which a tile is not worth closing up
+DENSE = 2  # a tile is closed up when more than … of its problems would be solved, as 1/…
+APART = 16  # numbers between two rows of a tile, so that they do not meet in the same cache sets
 EARLY = 3  # sizes that are searched before what is open is packed anew
+START = 4096  # … plus its start
+WORTH = 8  # steps of meeting in the middle for the time of one subset walked over
 
 Masks = NDArray[np.uint32]
 Floats = NDArray[np.float32]
@@ -26,30 +36,74 @@ Indices = NDArray[np.int64]
 
 
 @numba.njit(cache=True)
-def _level(x, z, tolerance, size, m, count, rest, key):  # type: ignore[no-untyped-def]
-    """Set `key` of every problem to its first subset of `size` elements within its tolerance."""
-    chosen = np.empty(m + 1, np.int64)
+def _leave(x, z, tolerance, rest, key, place, count, problems, mask, error):  # type: ignore[no-untyped-def]
+    """Write the answers of solved problems; close the gaps once they are many.
+
+    Returns the width of the tile. Nothing is within the tolerance, -1, of a problem that stays in
+    it solved.
+    """
+    m = len(x)
+    stay = np.empty(count, np.int64)
+    left = 0
     for i in range(count):
-        rest[0, i] = z[i]
+        bits = key[i]
+        if bits:
+            b = problems[place[i]]
+            problems[place[i]] = -1
+            chosen = np.uint32(0)
+            off = z[i]
+            for s in range(m):
+                if bits >> np.uint32(m - 1 - s) & np.uint32(1):
+                    chosen |= np.uint32(1) << np.uint32(s)
+                    off -= x[s, i]
+            mask[b], error[b] = chosen, off
+            tolerance[i] = -1
+            key[i] = 0
+        elif tolerance[i] >= 0:
+            stay[left] = i
+            left += 1
+    if count <= NARROW and left or DENSE * left > count:
+        return count
+    for j in range(left):
+        i = stay[j]
+        z[j], tolerance[j], place[j] = z[i], tolerance[i], place[i]
+    for s in range(m):
+        row = x[s]
+        for j in range(left):
+            row[j] = row[stay[j]]
+    for d in range(len(rest)):
+        row = rest[d]
+        for j in range(left):
+            row[j] = row[stay[j]]
+    return left
+
+
+@numba.njit(cache=True)
+def _level(x, z, tolerance, size, count, rest, key, place, problems, mask, error):  # type: ignore[no-untyped-def]
+    """Find every problem's first subset of `size` elements within its tolerance."""
+    m = len(x)
+    chosen = np.empty(m + 1, np.int64)
+    rest[0, :count] = z[:count]
+    key[:count] = 0
     depth = 0
     start = 0
     prefix = np.uint32(0)
-    key[:count] = 0
-    while True:
+    while count:
         if depth == size - 1:
             for last in range(start, m):
                 subset = prefix | (np.uint32(1) << np.uint32(m - 1 - last))
                 for i in range(count):
-                    error = abs(rest[depth, i] - x[last, i])
-                    found = subset if error <= tolerance[i] else np.uint32(0)
+                    off = abs(rest[depth, i] - x[last, i])
+                    found = subset if off <= tolerance[i] else np.uint32(0)
                     key[i] = max(key[i], found)
             if depth == 0:
-                return
+                break
             open_ = 0
             for i in range(count):
                 open_ += (key[i] == 0) & (tolerance[i] >= 0)
-            if open_ == 0:
-                return  # what is still to come is later in order
+            if open_ == 0 or (count > NARROW and DENSE * open_ <= count):
+                some = rest[: depth + 1]
+                count = _leave(x, z, tolerance, some, key, place, count, problems, mask, error)
         elif m - start >= size - depth:
             for i in range(count):
                 rest[depth + 1, i] = rest[depth, i] - x[start, i]
@@ -59,19 +113,19 @@ def _level(x, z, tolerance, size, m, count, rest, key):  # type: ignore[no-untyp
             start += 1
             continue
         elif depth == 0:
-            return
+            break
         depth -= 1
         prefix ^= np.uint32(1) << np.uint32(m - 1 - chosen[depth])
         start = chosen[depth] + 1
+    return _leave(x, z, tolerance, rest[:0], key, place, count, problems, mask, error)
 
 
 @numba.njit(cache=True)
 def _closest(x, z, m, limit, count, rest, least):  # type: ignore[no-untyped-def]
     """Set `least` to the smallest error that any subset of 1 to `limit` elements leaves."""
     chosen = np.empty(m + 1, np.int64)
-    for i in range(count):
-        rest[0, i] = z[i]
-        least[i] = INFINITE
+    rest[0, :count] = z[:count]
+    least[:count] = INFINITE
     depth = 0
     start = 0
     while True:
@@ -92,83 +146,44 @@ def _closest(x, z, m, limit, count, rest, least):  # type: ignore[no-untyped-def
 
 
 @numba.njit(cache=True)
-def _answer(x, z, key, m, i):  # type: ignore[no-untyped-def]
-    """Mask and error of problem i from its key."""
-    mask = np.uint32(0)
-    error = z[i]
-    for s in range(m):
-        if key >> np.uint32(m - 1 - s) & np.uint32(1):
-            mask |= np.uint32(1) << np.uint32(s)
-            error -= x[s, i]
-    return mask, error
-
-
-@numba.njit(cache=True)
 def _tile(base, index, gain, problems, out):  # type: ignore[no-untyped-def]
     """Base sets of some problems, side by side: out [M, W]."""
     n = len(index)
     for i in range(len(problems)):
         r, k = problems[i] // n, problems[i] % n
+        row = base[r]
         for s in range(len(out)):
-            out[s, i] = base[r, max(index[k, s], 0)] * gain[k, s]
-
-
-@numba.njit(cache=True)
-def _padded(count):  # type: ignore[no-untyped-def]
-    """Width of a tile: whole vectors, so that no loop ends element by element."""
-    return -(-count // VECTORS) * VECTORS
+            out[s, i] = row[max(index[k, s], 0)] * gain[k, s]
 
 
 @numba.njit(cache=True, parallel=True)
 def _search(base, index, gain, z, tolerance, low, high, open_, mask, error):  # type: ignore[no-untyped-def]
-    """Search the sizes low…high of the `open_` problems; those that stay open are marked -1."""
+    """Search the sizes low…high of the `open_` problems; solved ones are marked -1."""
     m = index.shape[1]
     for part in numba.prange(-(-len(open_) // TILE)):
         some = open_[part * TILE : (part + 1) * TILE]
         count = len(some)
-        width = _padded(count)
-        x = np.zeros((m, width), np.float32)
+        x = np.empty((m, count + APART), np.float32)
         _tile(base, index, gain, some, x)
-        goal, allowed = np.zeros(width, np.float32), np.empty(width, np.float32)
-        for i in range(count):
-            goal[i], allowed[i] = z[some[i]], tolerance[some[i]]
-        rest = np.empty((m + 1, width), np.float32)
-        key = np.empty(width, np.uint32)
+        goal, allowed = z[some], tolerance[some]
+        rest = np.empty((high, count + APART), np.float32)
+        key = np.empty(count, np.uint32)
         place = np.arange(count)
         for size in range(low, high + 1):
-            width = _padded(count)
-            allowed[count:width] = -1  # nothing is within it
-            _level(x, goal, allowed, size, m, width, rest, key)
-            left = 0
-            for i in range(count):
-                if key[i]:
-                    b = some[place[i]]
-                    mask[b], error[b] = _answer(x, goal, key[i], m, i)
-                    some[place[i]] = -1
-                else:
-                    place[left] = place[i]
-                    goal[left] = goal[i]
-                    allowed[left] = allowed[i]
-                    for s in range(m):
-                        x[s, left] = x[s, i]
-                    left += 1
-            count = left
+            count = _level(x, goal, allowed, size, count, rest, key, place, some, mask, error)
 
 
 @numba.njit(cache=True, parallel=True)
 def _least_errors(base, index, gain, z, limit, open_, least):  # type: ignore[no-untyped-def]
     """The smallest error that subsets of 1 to `limit` elements leave to each open problem."""
     m = index.shape[1]
-    for part in numba.prange(-(-len(open_) // TILE)):
-        some = open_[part * TILE : (part + 1) * TILE]
-        width = _padded(len(some))
-        x = np.zeros((m, width), np.float32)
+    for part in numba.prange(-(-len(open_) // NARROW)):
+        some = open_[part * NARROW : (part + 1) * NARROW]
+        x = np.empty((m, len(some)), np.float32)
         _tile(base, index, gain, some, x)
-        goal = np.zeros(width, np.float32)
-        goal[: len(some)] = z[some]
-        rest = np.empty((m + 1, width), np.float32)
-        bits = np.empty(width, np.int32)
-        _closest(x, goal, m, limit, width, rest, bits)
+        rest = np.empty((m + 1, len(some)), np.float32)
+        bits = np.empty(len(some), np.int32)
+        _closest(x, z[some], m, limit, len(some), rest, bits)
         for i in range(len(some)):
             least[some[i]] = float_of(bits[i])
 
@@ -180,21 +195,35 @@ def solve_smallest(
 
     After the first sizes few problems are open; for each further size they fill new tiles.
     """
+    m = index.shape[1]
     goal = np.ascontiguousarray(z).reshape(-1)
     mask, error = np.zeros(len(goal), np.uint32), goal.copy()
     allowed = np.full(len(goal), tolerance)
 
-    def sizes(open_: Indices) -> Indices:
+    def sizes(open_: Indices, last: int) -> Indices:
         low = 1
-        while low <= limit and len(open_):
-            high = min(low + EARLY - 1, limit) if low == 1 else low
+        while low <= last and len(open_):
+            high = min(low + EARLY - 1, last) if low == 1 else low
             _search(base, index, gain, goal, allowed, low, high, open_, mask, error)
             open_ = open_[open_ >= 0]
             low = high + 1
         return open_
 
-    open_ = sizes(np.flatnonzero(np.abs(goal) > tolerance))
-    if len(open_):
-        _least_errors(base, index, gain, goal, limit, open_, allowed)
-        sizes(open_[allowed[open_] < np.abs(goal[open_])])  # else the empty subset is the closest
+    open_ = np.flatnonzero(np.abs(goal) > tolerance)
+    if m <= EXACT:
+        open_ = sizes(open_, walked(m))
+        smallest_of_all(base, index, gain, goal, tolerance, open_, mask, error)
+    else:
+        open_ = sizes(open_, limit)
+        if len(open_):
+            _least_errors(base, index, gain, goal, limit, open_, allowed)
+            sizes(open_[allowed[open_] < np.abs(goal[open_])], limit)  # others: the empty subset
     return mask.reshape(z.shape), error.reshape(z.shape)
+
+
+def walked(m: int) -> int:
+    """Sizes up to which walking is cheaper than meeting in the middle."""
+    size = 1
+    while size < m and comb(m, size + 1) * WORTH <= (1 << m) + START:
+        size += 1
+    return size
