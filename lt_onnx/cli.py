@@ -49,6 +49,9 @@ MaxDrop = Annotated[
     float | None, typer.Option("--max-accuracy-drop", help="Largest loss of accuracy.")
 ]
 ReportFile = Annotated[Path | None, typer.Option("--report", help="Write a JSON report here.")]
+DeviceWord = Annotated[
+    str, typer.Option("--device", help="Where subset sums are solved: auto, cpu or cuda.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
@@ -82,6 +85,10 @@ def convert(
     emit_source: Annotated[
         bool, typer.Option("--emit-source", help="Also write the source network.")
     ] = False,
+    device: DeviceWord = "auto",
+    check: Annotated[
+        bool, typer.Option("--validate/--no-validate", help="Compare with the target.")
+    ] = True,
     max_memory: Annotated[
         str | None, typer.Option("--max-memory", help="Refuse to need more, e.g. 8G.")
     ] = None,
@@ -111,7 +118,7 @@ def convert(
                 target, out, mode=mode, base_size=base_size, tolerance=tolerance, select=select,
                 sigma=sigma, init=init, seed=seed, price=price, calibration=calibration,
                 samples=samples, weights=weights, emit_source=emit_source, max_memory=memory,
-                limits=limits, progress=progress,
+                limits=limits, device=device, validate=check, progress=progress,
                 announce=None if quiet else _announce,
             )  # fmt: skip
         if report is not None:
@@ -312,7 +319,8 @@ def _print_report(report: "Report") -> None:
     )
     for failure in proof.failures[:5]:
         typer.echo(f"          {failure}", err=True)
-    _print_fidelity(report.fidelity)
+    if report.fidelity is not None:
+        _print_fidelity(report.fidelity)
     took = ", ".join(f"{key} {value:.1f} s" for key, value in report.seconds.items())
     typer.echo(f"time      {took}")
 

@@ -3,7 +3,6 @@
 import math
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import onnx
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
-from lt_onnx.construct import construct
+from lt_onnx.construct import Masked, construct
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.lowering import read_target
 from lt_onnx.options import Mode, Options, Select, Sigma, Weights
@@ -19,13 +18,17 @@ from lt_onnx.planner import plan
 from lt_onnx.report import Report, make_report
 from lt_onnx.samples import OPEN_AXIS, Samples, load_samples, random_samples
 from lt_onnx.source import Init, draw_bias, draw_rows
+from lt_onnx.stopwatch import Stopwatch
+from lt_onnx.subset_sum import Device, DeviceError, resolve
 from lt_onnx.target import Target
 from lt_onnx.ticket import TicketWriter
-from lt_onnx.validation import Limits, validate
+from lt_onnx.validation import Limits
+from lt_onnx.validation import validate as compare
 from lt_onnx.verification import verify
 
 CALIBRATION_WORK = 1.5e11  # multiply-adds of the ticket that calibration may cost
 CALIBRATION_BYTES = 8e8  # memory that its activations may take
+WEIGHTS_IN_FLIGHT = 1 << 22  # of a source that is only written
 VALIDATION_WORK = 3e11  # the same for validation on random inputs
 
 Progress = Callable[[str, float], None]
@@ -104,6 +107,8 @@ def convert(
     emit_source: bool = False,
     max_memory: int | None = None,
     limits: Limits | None = None,
+    device: Device | str = Device.AUTO,
+    validate: bool = True,
     progress: Progress | None = None,
     announce: Callable[[Blueprint, Prediction], None] | None = None,
 ) -> Ticket:
@@ -126,6 +131,8 @@ def convert(
         emit_source: also write the unmasked network to `<output stem>.source.onnx`.
         max_memory: bytes; more predicted is refused.
         limits: what validation must hold for `Ticket.passed`.
+        device: where subset sums are solved: `auto`, `cpu` or `cuda`; the ticket is the same.
+        validate: compare with the target; without, `report.fidelity` is None, the proof decides.
         progress: called with (stage, share done).
         announce: called once with the plan and its predicted sizes, before any work.
 
@@ -147,53 +154,61 @@ def convert(
                 path, output, mode=mode, base_size=base_size, tolerance=tolerance, select=select,
                 sigma=sigma, init=init, seed=seed, price=price, calibration=calibration,
                 samples=samples, weights=weights, emit_source=emit_source, max_memory=max_memory,
-                limits=limits, progress=progress, announce=announce,
+                limits=limits, device=device, validate=validate, progress=progress,
+                announce=announce,
             )  # fmt: skip
     path = Path(model)
     out = Path(output) if output is not None else path.with_name(f"{path.stem}.ticket.onnx")
     tell: Progress = progress or (lambda stage, share: None)
-    clock = time.perf_counter()
-    target = read_target(path)
-    blueprint = plan(target, options)
-    prediction = predict(blueprint, emit_source)
-    check_room(out, path, prediction, max_memory)
-    inputs = _inputs(calibration, target, prediction.calibration_count, seed, smooth=True)
-    judged = _inputs(
-        samples, target, int(min(max(VALIDATION_WORK / max(prediction.multiply_adds, 1), 4), 64)),
-        seed + 1, smooth=False, whole=True,
-    )  # fmt: skip
+    if limits is not None and limits != Limits() and not validate:
+        raise InputError("limits are judged by validation: drop them, or --no-validate")
+    watch = Stopwatch()
+    on = usable(device)
+    with watch("read"):
+        target = read_target(path)
+        blueprint = plan(target, options)
+        prediction = predict(blueprint, emit_source)
+        check_room(out, path, prediction, max_memory)
+        inputs = _inputs(calibration, target, prediction.calibration_count, seed, smooth=True)
+        judged = _inputs(
+            samples, target,
+            int(min(max(VALIDATION_WORK / max(prediction.multiply_adds, 1), 4), 64)),
+            seed + 1, smooth=False, whole=True,
+        )  # fmt: skip
     if announce is not None:
         announce(blueprint, prediction)
-    seconds = {"read": time.perf_counter() - clock}
 
-    clock = time.perf_counter()
     stats = []
-    total = max(sum(_work(blueprint, s.index) for s in blueprint.layers), 1)
-    done = 0
+    total, done = max(blueprint.source_weights, 1), 0
     with TicketWriter(blueprint, out, options.weights, source=False) as writer:
-        for made in construct(blueprint, inputs):
-            spec = made.step.source
-            writer.add(spec, made.weight, made.bias, made.step.scale, made.tensors)
-            stats.append(made.stats)
-            done += _work(blueprint, spec.index)
+        for piece in construct(blueprint, inputs, on, watch):
+            spec = piece.step.source
+            with watch("write"):
+                if isinstance(piece, Masked):
+                    writer.rows(spec, piece.start, piece.weight)
+                    done += piece.weight.size
+                else:
+                    writer.layer(spec, piece.bias, piece.step.scale, piece.tensors)
+                    stats.append(piece.stats)
             tell("construct", done / total)
-        writer.finish()
-    seconds["construct"] = time.perf_counter() - clock
+        with watch("write"):
+            writer.finish()
     source = None
     if emit_source:
         source = out.with_name(f"{out.name.removesuffix('.onnx')}.source.onnx")
-        write_source(blueprint, source, tell)
+        with watch("source"):
+            write_source(blueprint, source, tell)
 
-    clock = time.perf_counter()
-    proof = verify(out, target.sha256)
-    tell("verify", 1.0)
-    seconds["verify"] = time.perf_counter() - clock
-    clock = time.perf_counter()
-    fidelity = validate(
-        path, out, judged, target.inputs, limits or Limits(), progress=lambda x: tell("validate", x)
-    )
-    seconds["validate"] = fidelity.seconds = time.perf_counter() - clock
-    report = make_report(blueprint, out, stats, proof, fidelity, inputs.origin, seconds)
+    with watch("verify"):
+        proof = verify(out, target.sha256)
+    fidelity = None
+    if validate:
+        with watch("validate"):
+            fidelity = compare(
+                path, out, judged, target.inputs, limits or Limits(),
+                progress=lambda share: tell("validate", share),
+            )  # fmt: skip
+    report = make_report(blueprint, out, stats, proof, fidelity, inputs.origin, watch.seconds)
     return Ticket(out, report, source)
 
 
@@ -222,6 +237,16 @@ def make_options(
     )
 
 
+def usable(device: Device | str) -> Device:
+    """The device that subset sums will be solved on. Raises InputError."""
+    if str(device) not in list(Device):
+        raise InputError(f"--device is '{device}'; choose one of {', '.join(Device)}")
+    try:
+        return resolve(device)
+    except DeviceError as error:
+        raise InputError(f"--device {device}: {error}") from None
+
+
 def check_room(out: Path, target: Path, prediction: Prediction, max_memory: int | None) -> None:
     """Refuse what cannot end well. Raises InputError, ResourceError."""
     if not out.parent.is_dir():
@@ -246,16 +271,19 @@ def check_room(out: Path, target: Path, prediction: Prediction, max_memory: int 
 def write_source(blueprint: Blueprint, path: Path, progress: Progress | None = None) -> None:
     """Write the random source network f_0 itself, unmasked, its scales all 1."""
     seed, init = blueprint.options.seed, blueprint.options.init
-    layers = max(len(blueprint.layers), 1)
+    done = 0
     with TicketWriter(blueprint, path, Weights.FOLDED, source=True) as writer:
-        for number, step in enumerate(s for s in blueprint.steps if isinstance(s, Expand | Build)):
+        for step in (s for s in blueprint.steps if isinstance(s, Expand | Build)):
             spec = step.source
-            sigma = spec.sigma(init)
-            weight = draw_rows(seed, spec, 0, spec.shape[0]) * sigma
-            bias = draw_bias(seed, spec) * sigma if spec.bias else None
-            writer.add(spec, weight, bias, step.scale, step.neutral_tensors())
-            if progress is not None:
-                progress("source", (number + 1) / layers)
+            rows = max(1, WEIGHTS_IN_FLIGHT // max(spec.row_size, 1))
+            for start in range(0, spec.shape[0], rows):
+                weight = draw_rows(seed, spec, start, min(start + rows, spec.shape[0]))
+                writer.rows(spec, start, weight.reshape(len(weight), -1) * spec.sigma(init))
+                done += weight.size
+                if progress is not None:
+                    progress("source", done / max(blueprint.source_weights, 1))
+            bias = draw_bias(seed, spec) * spec.sigma(init) if spec.bias else None
+            writer.layer(spec, bias, step.scale, step.neutral_tensors())
         writer.finish()
 
 
@@ -270,6 +298,3 @@ def _inputs(
     samples = given if isinstance(given, Samples) else load_samples(Path(given), target.inputs)
     return samples if whole else samples.first(count)
 
-
-def _work(blueprint: Blueprint, index: int) -> int:
-    return blueprint.layers[index].size

@@ -31,7 +31,7 @@ class Report:
     layers: list[LayerStats]
     dense: list[dict[str, Any]]
     proof: Proof
-    fidelity: Fidelity
+    fidelity: Fidelity | None  # None: it was not validated
     target_weights: int
     calibration: str
     seconds: dict[str, float]
@@ -55,7 +55,7 @@ class Report:
     @property
     def passed(self) -> bool:
         """Verdict: genuine, and within every limit asked for."""
-        return self.proof.genuine and self.fidelity.passed
+        return self.proof.genuine and (self.fidelity is None or self.fidelity.passed)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document."""
@@ -74,14 +74,14 @@ class Report:
             "layers": [asdict(layer) for layer in self.layers],
             "dense": self.dense,
             "verify": {**asdict(self.proof), "genuine": self.proof.genuine},
-            "validate": fidelity_dict(self.fidelity),
+            "validate": fidelity_dict(self.fidelity) if self.fidelity else None,
             "seconds": self.seconds,
         }  # fmt: skip
 
 
 def make_report(
-    blueprint: Blueprint, ticket: Path, layers: list[LayerStats], proof: Proof, fidelity: Fidelity,
-    calibration: str, seconds: dict[str, float],
+    blueprint: Blueprint, ticket: Path, layers: list[LayerStats], proof: Proof,
+    fidelity: Fidelity | None, calibration: str, seconds: dict[str, float],
 ) -> Report:  # fmt: skip
     """Gather what the steps of a conversion produced."""
     target = blueprint.target

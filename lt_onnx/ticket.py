@@ -1,14 +1,15 @@
 """Write a ticket (or a source network) as an ONNX file, whole or not at all.
 
-Comes in: a Blueprint and the tensors of its source layers, one layer at a time. Goes out: a
+Comes in: a Blueprint and the tensors of its source layers, some rows at a time. Goes out: a
 `.onnx` file, and beside it `<name>.data` once the weights pass `INLINE`, written as they come so
-that no more than one layer is ever held. Both are written under temporary names and renamed when
+that no more than some rows are ever held. Both are written under temporary names and renamed when
 they are complete.
 
 The metadata entry `lt_onnx` holds all that `verify` needs; its schema is `Manifest`.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -74,8 +75,56 @@ class Manifest:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
 
+class _Tensor:
+    """A tensor of the file that is filled row by row; `transposed` ones are stored [I, O]."""
+
+    def __init__(
+        self, name: str, dtype: type[np.generic], shape: tuple[int, ...], transposed: bool,
+        stream: BinaryIO | None,
+    ) -> None:  # fmt: skip
+        self.name, self.dtype, self.transposed = name, np.dtype(dtype), transposed
+        self.shape = shape[::-1] if transposed else shape
+        self.bytes = math.prod(shape) * self.dtype.itemsize
+        self._stream = stream
+        self._rows = shape[0]
+        if stream is None:
+            self._array = np.zeros((shape[0], math.prod(shape[1:])), dtype)
+            return
+        self.offset = -(-stream.seek(0, os.SEEK_END) // ALIGNMENT) * ALIGNMENT
+        stream.truncate(self.offset + self.bytes)
+
+    def write(self, start: int, rows: Array) -> None:
+        """Store the rows start, start+1, …; [R, I·K]."""
+        if self._stream is None:
+            self._array[start : start + len(rows)] = rows
+            return
+        size = self.dtype.itemsize
+        if not self.transposed:
+            self._stream.seek(self.offset + start * rows.shape[1] * size)
+            self._stream.write(np.ascontiguousarray(rows, self.dtype).data.cast("B"))
+            return
+        columns = np.ascontiguousarray(rows.T, self.dtype)
+        for i, column in enumerate(columns):
+            self._stream.seek(self.offset + (i * self._rows + start) * size)
+            self._stream.write(column.data.cast("B"))
+
+    def proto(self, location: str) -> onnx.TensorProto:
+        """The initializer; in external data it lies in the file `location`."""
+        if self._stream is None:
+            array = self._array.T if self.transposed else self._array
+            return numpy_helper.from_array(np.ascontiguousarray(array).reshape(self.shape), self.name)
+        tensor = onnx.TensorProto(name=self.name, dims=self.shape)
+        tensor.data_type = helper.np_dtype_to_tensor_dtype(self.dtype)
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, entry in (
+            ("location", location), ("offset", self.offset), ("length", self.bytes),
+        ):  # fmt: skip
+            tensor.external_data.add(key=key, value=str(entry))
+        return tensor
+
+
 class TicketWriter:
-    """Takes layers in the blueprint's order and leaves a finished file, or nothing.
+    """Takes masked rows in the blueprint's order and leaves a finished file, or nothing.
 
     A context manager: leaving it by an exception removes what was written. Raises ResourceError
     when the disk is full and InputError when the folder cannot be written to.
@@ -84,82 +133,71 @@ class TicketWriter:
     def __init__(self, blueprint: Blueprint, path: Path, weights: Weights, *, source: bool) -> None:
         self.blueprint = blueprint
         self.path = path
-        self.weights = Weights.FOLDED if source else weights
+        self.masked = weights is Weights.MASKED and not source
         self.is_source = source
-        factor = 2 if self.weights is Weights.MASKED else 1
-        self.inline = blueprint.weight_bytes * factor <= INLINE
+        self.inline = blueprint.weight_bytes * (2 if self.masked else 1) <= INLINE
         self.temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         self.data_path = path.with_name(f"{path.name}.data")
         self.data_temporary = path.with_name(f".{path.name}.data.{os.getpid()}.part")
         self.initializers: list[onnx.TensorProto] = []
         self.records: list[LayerRecord] = []
-        self.extra: dict[str, Array] = {}
+        self._open: dict[str, _Tensor] = {}  # of the layer under way
+        self._kept = 0
         self._stream: BinaryIO | None = None
 
     def __enter__(self) -> "TicketWriter":
         return self
 
-    def add(
-        self,
-        spec: SourceLayer,
-        weight: Floats,
-        bias: Floats | None,
-        scale: str,
-        tensors: Mapping[str, Array],
+    def rows(self, spec: SourceLayer, start: int, weight: Floats) -> None:
+        """Write some rows [R, I·K] of the layer under way, masked and scaled to σ."""
+        try:
+            if not self.masked:
+                self._tensor(spec, spec.name, np.float32).write(start, weight)
+            else:
+                options = self.blueprint.options
+                full = draw_rows(options.seed, spec, start, start + len(weight))
+                full = full.reshape(weight.shape) * spec.sigma(options.init)
+                self._tensor(spec, f"{spec.name}/source", np.float32).write(start, full)
+                mask = (weight != 0).astype(np.uint8)
+                self._tensor(spec, f"{spec.name}/mask", np.uint8).write(start, mask)
+        except OSError as error:
+            raise _disk(self.data_path, error) from None
+        self._kept += int(np.count_nonzero(weight))
+
+    def layer(
+        self, spec: SourceLayer, bias: Floats | None, scale: str, tensors: Mapping[str, Array]
     ) -> None:
-        """Append one layer: its weight [O, I, *K], its bias, its scales and orders by name."""
-        stored = np.ascontiguousarray(weight.T) if spec.transposed else weight
-        masked = self.weights is Weights.MASKED
-        if masked:
-            options = self.blueprint.options
-            full = draw_rows(options.seed, spec, 0, spec.shape[0]) * spec.sigma(options.init)
-            full = np.ascontiguousarray(full.T) if spec.transposed else full
-            self._put(f"{spec.name}/source", full)
-            self._put(f"{spec.name}/mask", (stored != 0).astype(np.uint8))
-        else:
-            self._put(spec.name, stored)
+        """Close the layer under way: its bias, its scales and orders by name."""
+        self.initializers += [t.proto(self.data_path.name) for t in self._open.values()]
         if bias is not None:
-            self._put(f"{spec.name}/bias", bias)
-        for name, value in tensors.items():
-            self._put(name, value)
+            self.initializers.append(numpy_helper.from_array(bias, f"{spec.name}/bias"))
+        self.initializers += [numpy_helper.from_array(v, k) for k, v in tensors.items()]
         self.records.append(
             LayerRecord(
                 weight=spec.name,
                 index=spec.index,
                 shape=list(spec.shape),
                 sigma=float(spec.sigma(self.blueprint.options.init)),
-                kept=int(np.count_nonzero(weight)),
+                kept=self._kept,
                 transposed=spec.transposed,
                 mirror_rows=spec.mirror_rows,
                 mirror_columns=spec.mirror_columns,
                 bias=f"{spec.name}/bias" if bias is not None else None,
                 kept_bias=0 if bias is None else int(np.count_nonzero(bias)),
                 scale=scale,
-                masked=masked,
+                masked=self.masked,
             )
         )
+        self._open, self._kept = {}, 0
 
-    def _put(self, name: str, value: Array) -> None:
-        """Store one tensor, inline or in the data file."""
-        if self.inline or value.nbytes < 1024:
-            self.initializers.append(numpy_helper.from_array(value, name))
-            return
-        try:
-            if self._stream is None:
-                self._stream = self.data_temporary.open("wb")
-            self._stream.write(b"\0" * (-self._stream.tell() % ALIGNMENT))
-            offset = self._stream.tell()
-            self._stream.write(np.ascontiguousarray(value).data.cast("B"))
-        except OSError as error:
-            raise _disk(self.data_path, error) from None
-        tensor = onnx.TensorProto(name=name, dims=value.shape)
-        tensor.data_type = helper.np_dtype_to_tensor_dtype(value.dtype)
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        for key, entry in (
-            ("location", self.data_path.name), ("offset", offset), ("length", value.nbytes),
-        ):  # fmt: skip
-            tensor.external_data.add(key=key, value=str(entry))
-        self.initializers.append(tensor)
+    def _tensor(self, spec: SourceLayer, name: str, dtype: type[np.generic]) -> _Tensor:
+        if name not in self._open:
+            small = self.inline or spec.size * np.dtype(dtype).itemsize < 1024
+            if not small and self._stream is None:
+                self._stream = self.data_temporary.open("w+b")
+            stream = None if small else self._stream
+            self._open[name] = _Tensor(name, dtype, spec.shape, spec.transposed, stream)
+        return self._open[name]
 
     def finish(self) -> None:
         """Write the graph and give the files their names."""

@@ -22,8 +22,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lt_onnx.subset_sum.cpu import largest
-from lt_onnx.subset_sum.device import Device, DeviceError, Kernels, kernels
+from lt_onnx.subset_sum.cpu import largest, write_masked
+from lt_onnx.subset_sum.device import Device, DeviceError, Kernels, kernels, resolve
 from lt_onnx.subset_sum.problem import (
     EXACT,
     HUGE,
@@ -38,7 +38,7 @@ from lt_onnx.subset_sum.problem import (
 
 __all__ = [
     "EXACT", "LARGEST", "Device", "DeviceError", "Drawn", "Result", "Rows", "Rule", "Solution",
-    "size_limit", "solve", "solve_rows",
+    "resolve", "size_limit", "solve", "solve_rows", "write_masked",
 ]  # fmt: skip
 
 

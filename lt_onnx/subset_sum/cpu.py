@@ -69,23 +69,39 @@ def largest(values):  # type: ignore[no-untyped-def]
     return float_of(bits.max())
 
 
+def write_masked(
+    out: Floats, at: NDArray[np.int64], rows: Drawn, masks: Masks, index: NDArray[np.int32],
+    factor: np.float32, twin: int = 0,
+) -> None:  # fmt: skip
+    """Write `factor` times the chosen weights of `rows` into the rows `at` of `out`, 0 elsewhere.
+
+    masks is [R, N], index [N, M]. With `twin` the weights twin…2·twin-1 of a row are the negatives
+    of the first ones.
+    """
+    _write_masked(
+        out, at, np.uint64(rows.seed), rows.layer, rows.numbers, masks, index, factor, twin
+    )
+
+
 @numba.njit(cache=True, parallel=True)
-def keep(base, masks, index, problems):  # type: ignore[no-untyped-def]
-    """Zero all of `base` [R, L] but the chosen elements; problem k is `problems` of column k."""
-    count = len(base)
-    for r in numba.prange(count):
-        chosen = np.zeros(base.shape[1], np.bool_)
+def _write_masked(out, at, seed, layer, numbers, masks, index, factor, twin):  # type: ignore[no-untyped-def]
+    width = out.shape[1]
+    for r in numba.prange(len(at)):
+        row = out[at[r]]
+        philox.fill(row, numbers[r] * width, seed, layer, 0)
+        chosen = np.zeros(width, np.bool_)
         for k in range(index.shape[0]):
-            mask = masks[r, problems[k]]
+            mask = masks[r, k]
             s = 0
             while mask:
                 if mask & np.uint32(1):
                     chosen[index[k, s]] = True
                 mask >>= np.uint32(1)
                 s += 1
-        for i in range(base.shape[1]):
-            if not chosen[i]:
-                base[r, i] = 0
+        for i in range(width):
+            row[i] = row[i] * factor if chosen[i] else np.float32(0)
+        for i in range(twin):
+            row[twin + i] = -row[i] if chosen[i] else np.float32(0)
 
 
 @numba.njit(cache=True, parallel=True)

@@ -29,21 +29,18 @@ def positions(
     return picked
 
 
-def patches(
-    x: Floats, at: NDArray[np.int64], linear: Linear, pads: Sequence[int], channels: slice
-) -> Floats:
-    """Input patches of the sampled output positions: [T, V, K] of x[:, channels].
+def patches(x: Floats, at: NDArray[np.int64], linear: Linear, pads: Sequence[int]) -> Floats:
+    """Input patches of the sampled output positions: [T, V, K].
 
     `x` is [N, V, *S] for Conv, [N, V] for Gemm and [N, …, V] for MatMul.
     """
     if linear.op == "Gemm":
-        return np.ascontiguousarray(x[at[:, 0], channels])[:, :, None]
+        return np.ascontiguousarray(x[at[:, 0]])[:, :, None]
     if linear.op == "MatMul":
-        moved = x[..., channels]
-        return np.ascontiguousarray(moved[tuple(at.T)])[:, :, None]
+        return np.ascontiguousarray(x[tuple(at.T)])[:, :, None]
     rank = len(linear.kernel)
     padded = np.pad(
-        x[:, channels],
+        x,
         [(0, 0), (0, 0), *[(max(pads[i], 0), max(pads[i + rank], 0)) for i in range(rank)]],
     )
     strides, dilations = linear.spatial("strides", 1), linear.spatial("dilations", 1)
@@ -53,6 +50,13 @@ def patches(
         index = tuple(at[:, 1 + i] * strides[i] + tap[i] * dilations[i] for i in range(rank))
         out[:, :, t] = padded[(at[:, 0], slice(None), *index)]
     return out
+
+
+def covariance(patches: Floats) -> NDArray[np.float64]:
+    """Covariance of the patches' entries, [V·K, V·K]; their mean is the biases' business."""
+    a = patches.reshape(len(patches), -1)
+    a = a - a.mean(0)
+    return np.asarray((a.T @ a) / np.float32(len(a)), np.float64)
 
 
 def feedback(H: NDArray[np.float64]) -> tuple[NDArray[np.int64], Floats, Floats]:

@@ -1,0 +1,141 @@
+"""Fill a Blueprint with masks: the construction of Algorithms 1 and 2.
+
+Comes in: a Blueprint and calibration inputs. Goes out, layer by layer: masked rows, then scales.
+Nothing is written here and nothing is read but the target.
+
+Target and ticket run side by side over the calibration inputs, one step at a time, so that every
+layer is built against the inputs that the ticket really delivers: the noise of each copy, the value
+of each constant, the mean that each row still misses.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lt_onnx.blueprint import Blueprint, Build, Expand, Run
+from lt_onnx.construct.constants import Response
+from lt_onnx.construct.lane import Lane, linear_nodes
+from lt_onnx.construct.layer import Layer
+from lt_onnx.construct.pieces import Built, LayerStats, Masked
+from lt_onnx.construct.univariate import expand
+from lt_onnx.samples import Samples
+from lt_onnx.stopwatch import Stopwatch
+from lt_onnx.subset_sum import Device
+from lt_onnx.target import Array, Floats, Linear, Node
+
+__all__ = ["Built", "LayerStats", "Masked", "construct"]
+
+
+def construct(
+    blueprint: Blueprint,
+    calibration: Samples,
+    device: Device = Device.CPU,
+    watch: Stopwatch | None = None,
+    batch: int = 64,
+) -> Iterator[Masked | Built]:
+    """Build every source layer of `blueprint`, in order: its rows, in order, then what is left.
+
+    `watch` is told where the time goes. Raises InputError when the target cannot be run on the
+    calibration inputs.
+    """
+    feeds = calibration.batches(blueprint.target.inputs, batch)
+    worker = _Construction(blueprint, feeds, device, watch or Stopwatch())
+    for step in blueprint.steps:
+        if isinstance(step, Run):
+            worker.run(step.node)
+        elif isinstance(step, Expand):
+            yield from worker.expand(step)
+        else:
+            yield from worker.build(step)
+        worker.forget(step)
+
+
+@dataclass
+class _Construction:
+    blueprint: Blueprint
+    feeds: list[dict[str, Array]]
+    device: Device
+    watch: Stopwatch
+    gains: dict[str, Floats] = field(default_factory=dict)  # per Expand: gain of every slot
+
+    def __post_init__(self) -> None:
+        target, options = self.blueprint.target, self.blueprint.options
+        inputs = {p.name: [feed[p.name] for feed in self.feeds] for p in target.inputs}
+        read = [name for step in target.steps for name in step.inputs]
+        self.target = Lane(dict(inputs), _counts(read), target.opsets, target.constants)
+        read = [name for s in self.blueprint.steps for node in s.nodes for name in node.inputs]
+        self.ticket = Lane(dict(inputs), _counts(read), target.opsets, self.blueprint.constants)
+        self.position = 0
+        self.rng = np.random.default_rng([options.seed & 0xFFFFFFFF, 0x6C74])
+        self.responses: dict[str | None, Response] = {}
+
+    def run(self, node: Node) -> None:
+        """A node of the ticket that holds no random weight."""
+        with self.watch("run"):
+            self.ticket.run([node], {}, node.outputs[0])
+
+    def truth(self, linear: Linear) -> list[Array]:
+        """The target's own output of `linear`, on every batch."""
+        steps = self.blueprint.target.steps
+        with self.watch("run"):
+            while linear.output not in self.target.values:
+                step = steps[self.position]
+                if isinstance(step, Linear):
+                    nodes, extra = linear_nodes(step)
+                    self.target.run(nodes, extra, step.output)
+                else:
+                    self.target.run([step], {}, step.outputs[0])
+                self.target.drop([name for name in step.inputs if name])
+                self.position += 1
+        return self.target.values[linear.output]
+
+    def forget(self, step: Run | Expand | Build) -> None:
+        """Free the tensors of the ticket that `step` was the last to read."""
+        self.ticket.drop([name for node in step.nodes for name in node.inputs if name])
+
+    def response(self, name: str | None) -> Response:
+        """What the activation `name`, which constants meet next, makes of them."""
+        if name not in self.responses:
+            self.responses[name] = Response.of(name, self.blueprint.target)
+        return self.responses[name]
+
+    def expand(self, step: Expand) -> Iterator[Masked | Built]:
+        """Prune a layer to neurons that listen to one channel each, and set their scales."""
+        x = self.ticket.values[step.input]
+        response = self.response(self.blueprint.activation.name)
+        with self.watch("univariate layers"):
+            rows, built, self.gains[step.name] = expand(step, self.blueprint.options, x, response)
+        source = step.source
+        weight = rows.weight.reshape(source.shape)
+        extra = {source.name: np.ascontiguousarray(weight.T) if source.transposed else weight}
+        if built.bias is not None:
+            extra[f"{source.name}/bias"] = built.bias
+        with self.watch("run"):
+            self.ticket.run(step.nodes, {**extra, **built.tensors}, step.output)
+        yield rows
+        yield built
+
+    def build(self, step: Build) -> Iterator[Masked | Built]:
+        """Choose the masks of one layer, row by row, then its biases and constants."""
+        y = self.truth(step.linear)
+        layer = Layer(
+            step, self.blueprint.options, self.device, self.ticket.values[step.input], y,
+            self.gains, self.response(step.follows), self.rng, self.blueprint.target.opsets,
+            self.watch,
+        )  # fmt: skip
+        yield from layer.pieces()
+        sums = step.nodes[0].outputs[0]
+        self.ticket.values[sums] = layer.sums
+        with self.watch("run"):
+            out = self.ticket.run(step.nodes[1:], layer.scales(), step.output)
+        self.ticket.values.pop(sums)
+        yield layer.built(out)
+
+
+def _counts(names: Iterable[str]) -> dict[str, int]:
+    """How often each tensor is read."""
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return counts

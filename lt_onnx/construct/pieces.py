@@ -1,0 +1,45 @@
+"""What the construction puts out: rows of masked weights as they come, then their layer's rest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lt_onnx.blueprint import Build, Expand
+from lt_onnx.target import Array, Floats
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Some rows of a layer's weight, masked and scaled to σ."""
+
+    step: Expand | Build
+    start: int  # first of the rows
+    weight: Floats  # [R, I·K]
+
+
+@dataclass(frozen=True)
+class LayerStats:
+    """What the construction of one layer came to."""
+
+    name: str
+    kind: str  # one-for-one, two-for-one, univariate
+    op: str
+    target_weights: int
+    kept: int
+    source_weights: int
+    scales: int
+    problems: int = 0
+    misses: int = 0
+    mean_size: float = 0.0
+    mean_error: float = 0.0
+    sqnr_db: float | None = None
+    base_size: int = 0
+
+
+@dataclass(frozen=True)
+class Built:
+    """A layer whose rows have all been put out."""
+
+    step: Expand | Build
+    bias: Floats | None  # masked and scaled to σ
+    tensors: Mapping[str, Array]  # scales and orders by name
+    stats: LayerStats
