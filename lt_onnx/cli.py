@@ -321,8 +321,9 @@ def _print_report(report: "Report") -> None:
         typer.echo(f"          {failure}", err=True)
     if report.fidelity is not None:
         _print_fidelity(report.fidelity)
-    took = ", ".join(f"{key} {value:.1f} s" for key, value in report.seconds.items())
-    typer.echo(f"time      {took}")
+    total = sum(report.seconds.values())
+    most = sorted(report.seconds.items(), key=lambda stage: -stage[1])[:4]
+    typer.echo(f"time      {total:.1f} s: {', '.join(f'{key} {value:.1f}' for key, value in most)}")
 
 
 def _print_fidelity(fidelity: "Fidelity") -> None:

@@ -21,7 +21,7 @@ from lt_onnx.source import Init, draw_bias, draw_rows
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Device, DeviceError, resolve
 from lt_onnx.target import Target
-from lt_onnx.ticket import TicketWriter
+from lt_onnx.ticket import INLINE, TicketWriter
 from lt_onnx.validation import Limits
 from lt_onnx.validation import validate as compare
 from lt_onnx.verification import verify
@@ -73,7 +73,7 @@ def predict(blueprint: Blueprint, source: bool = False) -> Prediction:
     room = min(CALIBRATION_WORK / max(work, 1), CALIBRATION_BYTES / max(24 * widest, 1))
     count = int(min(max(room, 4), most))
     size = blueprint.weight_bytes * (5 if options.weights is Weights.MASKED else 4) // 4
-    held = size if size <= 256 << 20 else 0
+    held = 3 * size if size <= INLINE else 0
     return Prediction(
         source_weights=blueprint.source_weights,
         file_bytes=size + (blueprint.weight_bytes if source else 0),
@@ -297,4 +297,3 @@ def _inputs(
         return random_samples(target.inputs, -(-count // step) * step, seed, smooth)
     samples = given if isinstance(given, Samples) else load_samples(Path(given), target.inputs)
     return samples if whole else samples.first(count)
-

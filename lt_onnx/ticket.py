@@ -30,7 +30,7 @@ from lt_onnx.runtime import to_proto, value_info
 from lt_onnx.source import SourceLayer, draw_rows
 from lt_onnx.target import Array, Floats, Node
 
-INLINE = 256 << 20  # bytes of weights up to which a ticket is one file
+INLINE = 128 << 20  # bytes of weights up to which a ticket is one file
 ALIGNMENT = 4096  # of tensors in external data, so that runtimes can map them
 METADATA_KEY = "lt_onnx"
 FORMAT = 1
@@ -112,7 +112,9 @@ class _Tensor:
         """The initializer; in external data it lies in the file `location`."""
         if self._stream is None:
             array = self._array.T if self.transposed else self._array
-            return numpy_helper.from_array(np.ascontiguousarray(array).reshape(self.shape), self.name)
+            return numpy_helper.from_array(
+                np.ascontiguousarray(array).reshape(self.shape), self.name
+            )
         tensor = onnx.TensorProto(name=self.name, dims=self.shape)
         tensor.data_type = helper.np_dtype_to_tensor_dtype(self.dtype)
         tensor.data_location = onnx.TensorProto.EXTERNAL

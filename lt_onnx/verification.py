@@ -11,23 +11,25 @@ that the manifest names; integer tensors are indices and shapes.
 
 import json
 import math
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from lt_onnx.errors import InputError
-from lt_onnx.reader import load
 
 KEY = "lt_onnx"
 GENERATORS = ("philox4x32-10/1",)
-CHUNK = 1 << 22
+CHUNK = 1 << 17  # weights that one thread checks at a time; what NumPy makes of them fits a cache
 LINEAR = ("Conv", "Gemm", "MatMul")
 LARGEST_LAYER = 1 << 36  # weights; a manifest that asks for more is forged
 
@@ -56,17 +58,111 @@ def verify(path: Path, target_sha256: str | None = None) -> Proof:
 
     Raises InputError for a file that is no ticket at all; everything else is in `Proof.failures`.
     """
-    model, _ = load(path)
+    model, tensors = _open(path)
     manifest = _manifest(path, model)
-    tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     proof = Proof(seed=manifest["seed"], dense=len(manifest["dense"]))
     if target_sha256 is not None and manifest["target_sha256"] != target_sha256:
         proof.failures.append("the ticket was made from another target (SHA-256 differs)")
     claimed: set[str] = set()
-    for layer in manifest["layers"]:
-        _check_layer(layer, manifest["seed"], tensors, claimed, proof)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for layer in manifest["layers"]:
+            _check_layer(layer, manifest["seed"], tensors, claimed, proof, pool)
     _check_rest(model, manifest, tensors, claimed, proof)
     return proof
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """An initializer: inline, or a place in a file of which only pieces are ever read."""
+
+    proto: onnx.TensorProto
+    file: Path | None
+    offset: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.proto.dims)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(helper.tensor_dtype_to_np_dtype(self.proto.data_type))
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def array(self) -> NDArray[Any]:
+        """All of it."""
+        if self.file is None:
+            return np.asarray(numpy_helper.to_array(self.proto))
+        return np.fromfile(self.file, self.dtype, self.size, offset=self.offset).reshape(self.shape)
+
+    def reader(self, transposed: bool) -> "_Reader":
+        """Access by rows, or by columns of a tensor stored as [I, O]."""
+        return _Reader(self, transposed, self.array() if self.file is None else None)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    tensor: _Tensor
+    transposed: bool
+    held: NDArray[Any] | None
+
+    def rows(self, start: int, stop: int) -> NDArray[Any]:
+        """Rows start…stop-1 of the layer's weight, flat."""
+        tensor = self.tensor
+        if self.held is not None:
+            part = self.held[:, start:stop].T if self.transposed else self.held[start:stop]
+            return np.ascontiguousarray(part).reshape(-1)
+        assert tensor.file is not None
+        item, width = tensor.dtype.itemsize, tensor.size // tensor.shape[0]
+        if not self.transposed:
+            at = tensor.offset + start * width * item
+            return np.fromfile(tensor.file, tensor.dtype, (stop - start) * width, offset=at)
+        out = np.empty((tensor.shape[0], stop - start), tensor.dtype)
+        with tensor.file.open("rb") as stream:
+            for i, column in enumerate(out):
+                stream.seek(tensor.offset + (i * tensor.shape[1] + start) * item)
+                stream.readinto(column.data.cast("B"))
+        return np.ascontiguousarray(out.T).reshape(-1)
+
+
+def _open(path: Path) -> tuple[onnx.ModelProto, dict[str, _Tensor]]:
+    """The graph and its initializers, external data left where it is. Raises InputError."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError:
+        raise InputError(f"{path}: not an ONNX model (truncated, or another format)") from None
+    return model, {proto.name: _located(path, proto) for proto in model.graph.initializer}
+
+
+def _located(path: Path, proto: onnx.TensorProto) -> _Tensor:
+    """Where an initializer's numbers are, proven to be there. Raises InputError."""
+    where = f"{path}: tensor '{proto.name}'"
+    try:
+        size = math.prod(proto.dims) * helper.tensor_dtype_to_np_dtype(proto.data_type).itemsize
+    except (KeyError, ValueError, TypeError):
+        raise InputError(f"{where}: of unknown type {proto.data_type}") from None
+    if proto.data_location != onnx.TensorProto.EXTERNAL:
+        return _Tensor(proto, None, 0)
+    entries = {entry.key: entry.value for entry in proto.external_data}
+    location = PurePosixPath(entries.get("location", ""))
+    file = path.parent / location
+    inside = not location.is_absolute() and ".." not in location.parts and not file.is_symlink()
+    if not inside or not file.is_file():
+        raise InputError(f"{where}: external data '{location}' is not a file in its folder")
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", size))
+    except ValueError:
+        offset = length = -1
+    if offset < 0 or length != size or offset + size > file.stat().st_size:
+        raise InputError(f"{where}: external data '{location}' is truncated or misplaced")
+    return _Tensor(proto, file, offset)
 
 
 def _manifest(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
@@ -109,8 +205,8 @@ def _manifest(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
 
 
 def _check_layer(
-    layer: dict[str, Any], seed: int, tensors: dict[str, NDArray[Any]], claimed: set[str],
-    proof: Proof,
+    layer: dict[str, Any], seed: int, tensors: dict[str, _Tensor], claimed: set[str],
+    proof: Proof, pool: ThreadPoolExecutor,
 ) -> None:  # fmt: skip
     """One layer's weights and biases against the source."""
     shape, name = tuple(layer["shape"]), layer["weight"]
@@ -125,44 +221,57 @@ def _check_layer(
             proof.failures.append(f"tensor '{tensor}' is missing")
             return
     claimed.update(names)
-    value = tensors[stored_name]
-    value = value.T if layer["transposed"] else value
-    if value.shape != shape or value.dtype != np.float32:
-        proof.failures.append(f"tensor '{stored_name}' is {value.dtype} {list(value.shape)}, "
+    stored = tensors[stored_name]
+    turned = layer["transposed"]
+    if stored.shape != (shape[::-1] if turned else shape) or stored.dtype != np.float32:
+        proof.failures.append(f"tensor '{stored_name}' is {stored.dtype} {list(stored.shape)}, "
                               f"not float32 {list(shape)}")  # fmt: skip
         return
     sigma = np.float32(layer["sigma"])
-    flat = np.ascontiguousarray(value).reshape(-1)
+    reader = stored.reader(turned)
+
+    def check(rows: tuple[int, int]) -> tuple[int, str]:
+        """Kept weights among some rows, and what is wrong with them."""
+        part = reader.rows(*rows).view(np.uint32)
+        drawn = _weights(seed, layer, shape, *rows, sigma)
+        good = part == drawn.view(np.uint32)
+        if not layer["masked"]:
+            good |= part == 0
+        if good.all():
+            return int(np.count_nonzero(part)), ""
+        bad = int(np.argmin(good))
+        index = [int(i) for i in np.unravel_index(rows[0] * math.prod(shape[1:]) + bad, shape)]
+        return 0, (
+            f"tensor '{stored_name}' at {index[::-1] if turned else index} is "
+            f"{part.view(np.float32)[bad]!r}, the source has {drawn[bad]!r}"
+        )
+
     kept = 0
-    for start, drawn in _weights(seed, layer["index"], shape, layer, sigma):
-        part = flat[start : start + len(drawn)].view(np.uint32)
-        same = part == drawn.view(np.uint32)
-        good = same if layer["masked"] else same | (part == 0)
-        if not good.all():
-            at = np.unravel_index(start + int(np.argmin(good)), shape)
-            index = [int(i) for i in at]
-            if layer["transposed"]:
-                index.reverse()
-            proof.failures.append(
-                f"tensor '{stored_name}' at {index} is {flat[start + int(np.argmin(good))]!r}, "
-                f"the source has {drawn[int(np.argmin(good))]!r}"
-            )
+    for count, wrong in pool.map(check, _pieces(layer, shape)):
+        kept += count
+        if wrong:
+            proof.failures.append(wrong)
             return
-        kept += int(np.count_nonzero(part))
     if layer["masked"]:
         mask = tensors[f"{name}/mask"]
-        if mask.dtype != np.uint8 or mask.shape != tensors[stored_name].shape or (mask > 1).any():
+        fits = mask.dtype == np.uint8 and mask.shape == stored.shape
+        masks = mask.reader(turned)
+        kept = 0
+        for start, stop in _pieces(layer, shape) if fits else []:
+            part = masks.rows(start, stop)
+            fits &= not (part > 1).any()
+            kept += int(part.sum(dtype=np.int64))
+        if not fits:
             proof.failures.append(f"tensor '{name}/mask' is not a mask of zeros and ones")
             return
-        kept = int(mask.sum(dtype=np.int64))
     if kept != layer["kept"]:
         proof.failures.append(f"tensor '{name}' keeps {kept} weights, its record says "
                               f"{layer['kept']}")  # fmt: skip
     if layer["bias"] is not None:
-        kept += _check_bias(layer, seed, tensors[layer["bias"]], sigma, proof)
+        kept += _check_bias(layer, seed, tensors[layer["bias"]].array(), sigma, proof)
     proof.layers += 1
     proof.kept += kept
-    proof.source += flat.size + (shape[0] if layer["bias"] is not None else 0)
+    proof.source += stored.size + (shape[0] if layer["bias"] is not None else 0)
 
 
 def _check_bias(
@@ -190,7 +299,7 @@ def _check_bias(
 
 
 def _check_rest(
-    model: onnx.ModelProto, manifest: dict[str, Any], tensors: dict[str, NDArray[Any]],
+    model: onnx.ModelProto, manifest: dict[str, Any], tensors: dict[str, _Tensor],
     claimed: set[str], proof: Proof,
 ) -> None:  # fmt: skip
     """Nothing dense hides: scales, named parameters and indices are all that is left."""
@@ -217,7 +326,7 @@ def _check_rest(
             width = max(value.shape, default=1)
             if any(op != "Mul" for op, _ in readers.get(name, [])) or value.size != width:
                 proof.failures.append(f"tensor '{name}' is not one scale per channel")
-            proof.scales += int(np.count_nonzero(value))
+            proof.scales += int(np.count_nonzero(value.array()))
         elif name in parameters and value.dtype == np.float32:
             proof.parameters += value.size
         elif value.dtype == np.float32 or not np.issubdtype(value.dtype, np.integer):
@@ -227,28 +336,31 @@ def _check_rest(
             )
 
 
-def _weights(
-    seed: int, index: int, shape: tuple[int, ...], layer: dict[str, Any], sigma: np.float32
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """The layer's weights σ·u in chunks of whole rows, each with its flat start."""
-    row = math.prod(shape[1:])
-    half = layer["mirror_rows"]
-    columns = layer["mirror_columns"]
+def _pieces(layer: dict[str, Any], shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """The layer's rows in pieces of about CHUNK weights, mirror images apart."""
+    row, half = math.prod(shape[1:]), layer["mirror_rows"]
     step = max(1, CHUNK // row)
-    bounds = sorted({0, half, 2 * half, shape[0]})
-    for low, high in pairwise(bounds):
-        image = half > 0 and half <= low < 2 * half
+    for low, high in pairwise(sorted({0, half, 2 * half, shape[0]})):
         for start in range(low, high, step):
-            stop = min(start + step, high)
-            origin = start - half if image else start
-            unit = _uniform(seed, index, 0, origin * row, (origin + stop - start) * row)
-            if image:
-                unit = -unit
-            if columns:
-                unit = unit.reshape(stop - start, *shape[1:])
-                unit[:, columns : 2 * columns] = -unit[:, :columns]
-                unit = unit.reshape(-1)
-            yield start * row, (sigma * unit).astype(np.float32)
+            yield start, min(start + step, high)
+
+
+def _weights(
+    seed: int, layer: dict[str, Any], shape: tuple[int, ...], start: int, stop: int,
+    sigma: np.float32,
+) -> NDArray[np.float32]:  # fmt: skip
+    """The weights σ·u of some rows, flat; all of them mirror images, or none."""
+    row, half, columns = math.prod(shape[1:]), layer["mirror_rows"], layer["mirror_columns"]
+    image = half <= start < 2 * half
+    origin = start - half if image else start
+    unit = _uniform(seed, layer["index"], 0, origin * row, (origin + stop - start) * row)
+    if image:
+        unit = -unit
+    if columns:
+        unit = unit.reshape(stop - start, *shape[1:])
+        unit[:, columns : 2 * columns] = -unit[:, :columns]
+        unit = unit.reshape(-1)
+    return (sigma * unit).astype(np.float32)
 
 
 def _uniform(seed: int, layer: int, stream: int, start: int, stop: int) -> NDArray[np.float32]:
@@ -260,10 +372,21 @@ def _uniform(seed: int, layer: int, stream: int, start: int, stop: int) -> NDArr
     c2, c3 = np.full_like(c0, layer), np.full_like(c0, stream)
     k0, k1 = seed & 0xFFFFFFFF, seed >> 32
     for _ in range(10):
-        p0, p1 = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
-        c0, c2 = (p1 >> shift) ^ c1 ^ np.uint64(k0), (p0 >> shift) ^ c3 ^ np.uint64(k1)
-        c1, c3 = p1 & low, p0 & low
+        c0 *= np.uint64(0xD2511F53)
+        c2 *= np.uint64(0xCD9E8D57)
+        new0, new2 = c2 >> shift, c0 >> shift
+        new0 ^= c1
+        new2 ^= c3
+        new0 ^= np.uint64(k0)
+        new2 ^= np.uint64(k1)
+        c2 &= low
+        c0 &= low
+        c0, c1, c2, c3 = new0, c2, new2, c0
         k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
-    words = np.stack([c0, c1, c2, c3], 1).reshape(-1).astype(np.uint32).view(np.int32)
-    unit = (words >> 8).astype(np.float32) * np.float32(2.0**-23)
+    words = np.empty((len(blocks), 4), np.int32)
+    for lane, word in enumerate((c0, c1, c2, c3)):
+        words[:, lane] = word.astype(np.uint32).view(np.int32)
+    words >>= 8
+    unit = words.reshape(-1).astype(np.float32)
+    unit *= np.float32(2.0**-23)
     return unit[start - 4 * first : stop - 4 * first]

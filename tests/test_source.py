@@ -5,7 +5,7 @@ import pytest
 
 from lt_onnx.philox import philox
 from lt_onnx.source import Init, SourceLayer, draw_at, draw_bias, draw_rows
-from lt_onnx.verification import _uniform, _weights
+from lt_onnx.verification import _pieces, _uniform, _weights
 
 
 def test_philox_known_answers() -> None:
@@ -49,12 +49,14 @@ def test_mirror_images_are_negatives() -> None:
 @pytest.mark.parametrize(("rows", "columns"), [(0, 0), (4, 0), (0, 3), (4, 3)])
 def test_the_verifiers_own_generator_agrees(rows: int, columns: int) -> None:
     layer = SourceLayer("w", 2, (10, 6, 3), mirror_rows=rows, mirror_columns=columns)
-    record = {"mirror_rows": rows, "mirror_columns": columns}
+    record = {"index": 2, "mirror_rows": rows, "mirror_columns": columns}
     sigma = layer.sigma(Init.KAIMING)
     drawn = sigma * draw_rows(99, layer, 0, 10).reshape(-1)
 
-    for start, values in _weights(99, 2, layer.shape, record, sigma):
-        np.testing.assert_array_equal(values, drawn[start : start + len(values)])
+    pieces = list(_pieces(record, layer.shape))
+    values = [_weights(99, record, layer.shape, *piece, sigma) for piece in pieces]
+    assert pieces[-1][1] == 10
+    np.testing.assert_array_equal(np.concatenate(values), drawn)
 
 
 def test_weights_are_uniform_and_layers_are_independent() -> None:

@@ -13,7 +13,8 @@ import numpy as np
 
 def plain_smallest(x: Sequence[float], z: float, tolerance: float) -> tuple[int, ...]:
     """Algorithm 1's inner step: the first subset, by size, whose sum is within the tolerance."""
-    best, best_error = (), abs(z)
+    best: tuple[int, ...] = ()
+    best_error = abs(z)
     for size in range(1, len(x) + 1):
         for subset in combinations(range(len(x)), size):
             error = abs(z - sum(x[s] for s in subset))

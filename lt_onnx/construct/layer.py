@@ -365,9 +365,7 @@ class Layer:
                 parts[g].append((problems, rows))
         return parts
 
-    def _priced(
-        self, rows: Rows, some: slice, noise: NDArray[np.float64], patches: Floats
-    ) -> Rows:
+    def _priced(self, rows: Rows, some: slice, noise: NDArray[np.float64], patches: Floats) -> Rows:
         """Problems with their prices and the feedback between them."""
         taps = self.features.taps
         H = moments.covariance(patches)
@@ -413,9 +411,7 @@ class Layer:
             )  # fmt: skip
         return [self._program[1](feed)[0] for feed in feeds]
 
-    def _biases(
-        self, chunk: _Chunk, weight: Floats, raw: list[Array]
-    ) -> NDArray[np.float64]:
+    def _biases(self, chunk: _Chunk, weight: Floats, raw: list[Array]) -> NDArray[np.float64]:
         """Add biases to the chunk's data rows, and its constant rows.
 
         Returns what that adds to each row's sum, before the scale.

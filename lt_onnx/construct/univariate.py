@@ -108,9 +108,7 @@ def _constants(
     assert step.in_layout is not None
     places, values = constant_values(step.in_layout, x, axis)
     if not len(places):
-        raise InputError(
-            f"layer '{step.name}': no constant reaches it; its biases cannot be built"
-        )
+        raise InputError(f"layer '{step.name}': no constant reaches it; its biases cannot be built")
     pull = unit[np.ix_(free, places)] * values
     best = (sign * pull).argmax(1)
     drive = pull[np.arange(len(free)), best]

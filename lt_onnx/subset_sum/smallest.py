@@ -62,7 +62,7 @@ def _leave(x, z, tolerance, rest, key, place, count, problems, mask, error):  # 
         elif tolerance[i] >= 0:
             stay[left] = i
             left += 1
-    if count <= NARROW and left or DENSE * left > count:
+    if (count <= NARROW and left) or DENSE * left > count:
         return count
     for j in range(left):
         i = stay[j]
