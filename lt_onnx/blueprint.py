@@ -136,7 +136,7 @@ class Blueprint:
 
     @property
     def peak_bytes(self) -> int:
-        """Estimate of the construction's memory: the largest layer a few times over."""
-        largest = max((layer.size for layer in self.layers), default=0)
+        """Estimate of the construction's memory: programs, rows in flight, the target."""
         target = 4 * sum(layer.weight.size for layer in self.target.linears)
-        return 400_000_000 + 16 * largest + 3 * target
+        row = max((layer.row_size for layer in self.layers), default=0)
+        return 500_000_000 + 64 * row + 3 * target

@@ -381,6 +381,8 @@ def _run(arguments: list[str] | None) -> int:
     except BrokenPipeError:
         return 3
     except Exception as error:
+        if _interrupted(error):
+            return _fail("interrupted; nothing was left behind", 3)
         # typer vendors click: its usage errors are told by what they can do, not by their class
         message = getattr(error, "format_message", None)
         if message is None:
@@ -388,6 +390,13 @@ def _run(arguments: list[str] | None) -> int:
                 return _fail("interrupted; nothing was left behind", 3)
             raise
         return _fail(message(), 2)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether compiled code wrapped an interrupt into an error of its own."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _fail(message: str, code: int) -> int:

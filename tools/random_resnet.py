@@ -1,4 +1,4 @@
-"""Residual networks of any size with random weights, for timing: a ResNet-18 in the width wanted."""
+"""Residual networks with random weights, for timing: a ResNet-18 of any width."""
 
 from pathlib import Path
 
@@ -29,9 +29,14 @@ def random_resnet(path: Path, width: int, seed: int = 0) -> int:
         )
         nodes.append(
             helper.make_node(
-                "Conv", [x, f"{name}.w", f"{name}.b"], [name], name, strides=[stride] * 2,
-                kernel_shape=[kernel] * 2, pads=[kernel // 2] * 4,
-            )  # fmt: skip
+                "Conv",
+                [x, f"{name}.w", f"{name}.b"],
+                [name],
+                name,
+                strides=[stride] * 2,
+                kernel_shape=[kernel] * 2,
+                pads=[kernel // 2] * 4,
+            )
         )
         return name
 

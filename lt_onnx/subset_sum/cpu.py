@@ -155,10 +155,10 @@ def _within(rest, share, error, upper, t, start, stop):  # type: ignore[no-untyp
 
 
 @numba.njit(cache=True, parallel=True)
-def _solve_rows(
+def _solve_rows(  # type: ignore[no-untyped-def]
     base, seed, layer, numbers, width, z, index, gain, weight, noise, price, order, upper,
     limit, rows,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Rows of problems with error feedback, `rows` of them in one thread's hands.
 
     With an empty `base` the rows `numbers` of `width` weights are drawn here; for the rest see

@@ -1,5 +1,7 @@
 """Where the kernels run: Numba on the CPU, Triton on a CUDA GPU."""
 
+import ctypes
+import sys
 from enum import StrEnum
 from typing import Protocol
 
@@ -70,13 +72,12 @@ def kernels(device: Device | str) -> Kernels:
 def _missing() -> str:
     """What stands in the way of a GPU, or nothing."""
     try:
-        import torch
-    except ImportError:
-        return "torch is not installed"
-    if not torch.cuda.is_available():
-        return "torch finds no CUDA device"
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return "there is no NVIDIA driver"  # asked first: torch takes its time to say so
     try:
+        import torch
         import triton  # noqa: F401
-    except ImportError:
-        return "triton is not installed"
-    return ""
+    except ImportError as error:
+        return f"{error.name} is not installed"
+    return "" if torch.cuda.is_available() else "torch finds no CUDA device"
