@@ -31,6 +31,8 @@ app = typer.Typer(
     help="Turn trained ONNX networks into strong lottery tickets, prove them and compare them.",
 )
 
+INTERRUPTED = "interrupted; nothing was left behind"
+
 ModeWord = Annotated[str, typer.Option("--mode", help="l+1: copies, depth L+1; 2l: depth 2L.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the random source.")]
 BaseSize = Annotated[
@@ -371,23 +373,25 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str] | None) -> int:
     try:
         result = app(arguments, standalone_mode=False)
+        if result == 130:  # how typer tells of an interrupt
+            return _fail(INTERRUPTED, 3)
         return result if isinstance(result, int) else 0
     except LtOnnxError as error:
         return _fail(str(error), error.exit_code)
     except MemoryError:
         return _fail("out of memory: lower --base-size or use --mode 2l", 3)
     except KeyboardInterrupt:
-        return _fail("interrupted; nothing was left behind", 3)
+        return _fail(INTERRUPTED, 3)
     except BrokenPipeError:
         return 3
     except Exception as error:
         if _interrupted(error):
-            return _fail("interrupted; nothing was left behind", 3)
+            return _fail(INTERRUPTED, 3)
         # typer vendors click: its usage errors are told by what they can do, not by their class
         message = getattr(error, "format_message", None)
         if message is None:
             if type(error).__name__ == "Abort":
-                return _fail("interrupted; nothing was left behind", 3)
+                return _fail(INTERRUPTED, 3)
             raise
         return _fail(message(), 2)
 

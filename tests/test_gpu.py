@@ -115,7 +115,7 @@ def test_a_gpu_without_memory_gets_half_as_much(monkeypatch: pytest.MonkeyPatch)
     expected = CPU.solve_full(x, z, a, p, 5)
     monkeypatch.setattr(GPU, "_put", small)
     same(GPU.solve_full(x, z, a, p, 5), expected)
-    assert max(asked) == 20
+    assert asked[0] == 20
 
     monkeypatch.setattr(
         GPU, "_answers", lambda count: (_ for _ in ()).throw(torch.OutOfMemoryError)
