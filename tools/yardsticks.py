@@ -140,3 +140,54 @@ def scalar_rows(base, z, index, gain, weight, noise, price, order, upper):  # ty
             for later in range(t + 1, n):
                 rest[later] -= error / upper[t, t] * upper[t, later]
     return masks
+
+
+@numba.njit(cache=True, parallel=True)
+def brute_full(x, z, a, p):  # type: ignore[no-untyped-def]
+    """Every subset of at most 20 elements, in the solver's arithmetic: masks and errors, [B]."""
+    count, m = x.shape
+    half = m // 2
+    masks, errors = np.empty(count, np.uint32), np.empty(count, np.float32)
+    for b in numba.prange(count):
+        sums = np.zeros((2, 1 << (m - half)), np.float32)
+        costs = np.zeros((2, 1 << (m - half)), np.float32)
+        for side in range(2):
+            first, last = (0, half) if side == 0 else (half, m)
+            for mask in range(1 << (last - first)):
+                for s in range(last - first):
+                    if mask >> s & 1:
+                        sums[side, mask] += x[b, first + s]
+                        costs[side, mask] += p[b, first + s]
+        best = np.float32(np.inf)
+        masks[b], errors[b] = 0, z[b]
+        for mask in range(1 << m):
+            low, high = mask & ((1 << half) - 1), mask >> half
+            error = (z[b] - sums[1, high]) - sums[0, low]
+            value = a[b] * (error * error) + (costs[1, high] + costs[0, low])
+            if value < best:
+                best = value
+                masks[b], errors[b] = mask, error
+    return masks, errors
+
+
+@numba.njit(cache=True, parallel=True)
+def peak_subsets(rounds):  # type: ignore[no-untyped-def]
+    """Compare `rounds` × 1,024 sums with a tolerance on each of 64 pieces: all in a core's cache."""
+    total = np.zeros(64, np.uint32)
+    for piece in numba.prange(64):
+        rest, x = np.ones(1024, np.float32), np.ones(1024, np.float32)
+        key = np.zeros(1024, np.uint32)
+        for subset in range(rounds):
+            for i in range(1024):
+                found = np.uint32(subset) if abs(rest[i] - x[i]) <= x[i] else np.uint32(0)
+                key[i] = max(key[i], found)
+        total[piece] = key[5]
+    return total
+
+
+@numba.njit(cache=True, parallel=True)
+def copy(source, out):  # type: ignore[no-untyped-def]
+    """A plain copy on all cores, for the memory's speed."""
+    for piece in numba.prange(64):
+        size = source.size // 64
+        out[piece * size : (piece + 1) * size] = source[piece * size : (piece + 1) * size]
