@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lt_onnx.subset_sum import Rows, Rule, reference, size_limit, solve, solve_rows
+from lt_onnx.subset_sum import Rows, Rule, Solution, reference, size_limit, solve, solve_rows
 
 
 def problems(seed: int, count: int, m: int) -> tuple[np.ndarray, ...]:
@@ -16,6 +16,11 @@ def problems(seed: int, count: int, m: int) -> tuple[np.ndarray, ...]:
     return x, z, p
 
 
+def same(answer: Solution, expected: tuple[np.ndarray, np.ndarray]) -> None:
+    np.testing.assert_array_equal(answer.mask, expected[0])
+    np.testing.assert_array_equal(answer.residual, expected[1])
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), m=st.integers(1, 11))
 def test_all_three_rules_equal_brute_force(seed: int, m: int) -> None:
@@ -24,16 +29,23 @@ def test_all_three_rules_equal_brute_force(seed: int, m: int) -> None:
     best = solve(x, z)
     small = solve(x, z, tolerance=0.01)
 
-    for b in range(len(x)):
-        assert reference.full(x[b], z[b], np.float32(2), p[b]) == (
-            noise.mask[b], noise.residual[b],
-        )  # fmt: skip
-        assert reference.full(x[b], z[b], np.float32(1), 0 * p[b]) == (
-            best.mask[b], best.residual[b],
-        )  # fmt: skip
-        assert reference.smallest(x[b], z[b], np.float32(0.01)) == (
-            small.mask[b], small.residual[b],
-        )  # fmt: skip
+    full = np.float32(2) * np.ones(len(z), np.float32)
+    same(noise, reference.full(x, z, full, p))
+    same(best, reference.full(x, z, full / 2, 0 * p))
+    same(small, reference.smallest(x, z, np.float32(0.01)))
+
+
+@pytest.mark.parametrize("m", range(1, 33))
+def test_every_base_size_equals_brute_force(m: int) -> None:
+    count = 200 if m <= 12 else 12 if m <= 16 else 2
+    x, z, p = problems(m, count, m)
+    x[: count // 2], z[: count // 2] = np.round(8 * x[: count // 2]) / 8, 0.375  # ties
+    p[: count // 4] = 0
+    ones = np.ones(count, np.float32)
+
+    same(solve(x, z, penalty=p), reference.full(x, z, ones, p))
+    for tolerance in (0.1, 1e-7):
+        same(solve(x, z, tolerance=tolerance), reference.smallest(x, z, np.float32(tolerance)))
 
 
 def test_ties_go_to_the_first_subset() -> None:
@@ -99,10 +111,13 @@ def plain_rows(
             if z[r, k] != 0:
                 x = base[r, rows.index[k]] * rows.gain[k]
                 if rule is Rule.SMALLEST:
-                    masks[r, k], error = reference.smallest(x, rest[t], np.float32(0.01))
+                    answer = reference.smallest(x[None], rest[t : t + 1], np.float32(0.01))
                 else:
                     p = x * x * rows.noise[k] + rows.price[k]
-                    masks[r, k], error = reference.full(x, rest[t], rows.weight[k], p)
+                    answer = reference.full(
+                        x[None], rest[t : t + 1], rows.weight[k : k + 1], p[None]
+                    )
+                masks[r, k], error = answer[0][0], answer[1][0]
             residuals[r, k] = error
             if rows.upper is not None:
                 share = np.float32(error / rows.upper[t, t])

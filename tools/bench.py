@@ -1,9 +1,10 @@
 """Time the solver and whole conversions; print a table and write JSON.
 
-    python tools/bench.py [solver] [real] [rows] [drawn] [convert] [--json FILE]
+    python tools/bench.py [solver] [real] [rows] [drawn] [convert] [equality] [--json FILE]
 
 Every part times its yardsticks in the same run (see `yardsticks`): plain Python with itertools, and
 plain scalar Numba loops. `real` takes its problems from the conversion of --target.
+`equality` compares a million answers with the NumPy oracle's, bit for bit; it takes a while.
 
 A solver's limit is what the machine could do with its work: comparing as many sums as it visits
 (measured by a loop that does nothing else, in cache), or reading its problems and writing its
@@ -28,10 +29,10 @@ import yardsticks
 from numpy.typing import NDArray
 from random_resnet import SIZES, random_resnet
 
-from lt_onnx.subset_sum import EXACT, Drawn, Rows, Rule, solve, solve_rows
+from lt_onnx.subset_sum import EXACT, LARGEST, Drawn, Rows, Rule, reference, solve, solve_rows
 from lt_onnx.subset_sum.full import HALF, _bound, _halves
 
-PARTS = ("solver", "real", "rows", "drawn", "convert")
+PARTS = ("solver", "real", "rows", "drawn", "convert", "equality")
 BASE_SIZES = (8, 10, 12, 15, 18, 20, 24, 30)
 PATIENCE = 10.0  # seconds that a yardstick may take for one problem; beyond, it is left out
 Floats = NDArray[np.float32]
@@ -147,10 +148,12 @@ def _smallest(m: int, tolerance: float, normal: bool, device: str) -> Line:
     ours = rate(lambda n: solve(x[:n], z[:n], tolerance=tolerance, device=device), 1e6, len(z))
     scalar = rate(lambda n: yardsticks.scalar_smallest(x[:n], z[:n], within), 1e5, len(z))
     plain = python_rate(
-        lambda b: yardsticks.plain_smallest(lists[0][b], lists[1][b], tolerance), visited
+        lambda b: yardsticks.plain_smallest(lists[0][b % 4096], lists[1][b % 4096], tolerance),
+        visited,
     )
     return {
-        "rule": "smallest", "m": m, "tolerance": tolerance, "z": "N(0,.2²)" if normal else "U[-1,1]",
+        "rule": "smallest", "m": m, "tolerance": tolerance,
+        "z": "N(0,.2²)" if normal else "U[-1,1]",
         "problems_per_s": ours, "python_per_s": plain, "scalar_per_s": scalar, "visited": visited,
     }  # fmt: skip
 
@@ -169,7 +172,7 @@ def _full(m: int, problems: tuple[Floats, ...], device: str, rule: str) -> Line:
         )
     plain = python_rate(
         lambda b: yardsticks.plain_full(*(values[b % 64] for values in lists)),
-        2.0**m,  # type: ignore[arg-type]
+        2.0**m,
     )
     return {
         "rule": rule, "m": m, "tolerance": None, "z": None, "problems_per_s": ours,
@@ -200,7 +203,7 @@ def recorded(target: Path, calibration: Path | None, m: int, most: int) -> tuple
             )
         return masks, residuals
 
-    layer.solve_rows = spy  # type: ignore[attr-defined]
+    layer.solve_rows = spy  # type: ignore[assignment, attr-defined]
     try:
         with tempfile.TemporaryDirectory() as folder:
             lt_onnx.convert(
@@ -286,6 +289,25 @@ def drawn(device: str) -> list[Line]:
     return lines
 
 
+def equality(device: str) -> list[Line]:
+    """Both rules at every m against the oracle; the first quarter lies on a grid, for ties."""
+    lines = []
+    for m in (5, 12) if quick else range(1, LARGEST + 1):
+        count = 36_000 if m <= 12 else 15_000 if m <= 16 else 1500 if m <= EXACT else 200
+        count = 100 if quick else count
+        x, z, a, p = batch(m, count)
+        x[: count // 4], z[: count // 4] = np.round(x[: count // 4] * 8) / 8, 0.375
+        answers = (
+            ("full", solve(x, z, weight=a, penalty=p, device=device), reference.full(x, z, a, p)),
+            ("smallest", solve(x, z, tolerance=0.01, device=device),
+             reference.smallest(x, z, np.float32(0.01))),
+        )  # fmt: skip
+        for rule, ours, (masks, errors) in answers:
+            wrong = int(((ours.mask != masks) | (ours.residual != errors)).sum())
+            lines.append({"rule": rule, "m": m, "compared": count, "wrong": wrong})
+    return lines
+
+
 def convert(device: str) -> list[Line]:
     """Whole conversions, each in a process of its own: read, construct, write, prove."""
     wanted: list[tuple[str, list[str]]] = [("0.27M", [])]
@@ -318,8 +340,8 @@ def convert(device: str) -> list[Line]:
 def show(document: Line) -> None:
     """The table."""
     limits = document["machine"]
-    print(f"{limits['cpu']}, {limits['threads']} threads: copies {limits['copy_GB_per_s']:.1f} GB/s,"
-          f" compares {limits['sums_G_per_s']:.1f} G sums/s in cache")  # fmt: skip
+    print(f"{limits['cpu']}, {limits['threads']} threads: copies {limits['copy_GB_per_s']:.1f} "
+          f"GB/s, compares {limits['sums_G_per_s']:.1f} G sums/s in cache")  # fmt: skip
     solved = [line for part in PARTS[:4] for line in document.get(part, [])]
     if solved:
         print("\nrule            m  ε     z           M/s  ×Python ×scalar visited  GB/s  share")
@@ -340,6 +362,9 @@ def show(document: Line) -> None:
         if "wrong" in line:
             print(f"               {line['compared']:,} problems of {line['target']} compared with "
                   f"brute force: {line['wrong']} differ")  # fmt: skip
+    if document.get("equality"):
+        compared, wrong = (sum(v[key] for v in document["equality"]) for key in ("compared", "wrong"))
+        print(f"\n{compared:,} problems, m = 1 to 32, both rules, compared with NumPy: {wrong} differ")
     if document.get("convert"):
         print(
             "\ntarget  options         source    s     RSS  random solve write run  moments verify"
@@ -365,7 +390,7 @@ def main(
     """Time the solver and whole conversions."""
     global quick
     quick = brief
-    wanted = parts or [part for part in PARTS if part != "real" or target is not None]
+    wanted = parts or list(PARTS[:5])
     for part in wanted:
         if part not in PARTS:
             raise SystemExit(f"no part '{part}'; choose some of {', '.join(PARTS)}")
@@ -383,6 +408,7 @@ def main(
         "rows": lambda: rows(device),
         "drawn": lambda: drawn(device),
         "convert": lambda: convert(device),
+        "equality": lambda: equality(device),
     }
     for part in wanted:
         document[part] = runs[part]()

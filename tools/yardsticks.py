@@ -172,7 +172,7 @@ def brute_full(x, z, a, p):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, parallel=True)
 def peak_subsets(rounds):  # type: ignore[no-untyped-def]
-    """Compare `rounds` × 1,024 sums with a tolerance on each of 64 pieces: all in a core's cache."""
+    """Compare `rounds` × 1,024 sums with a tolerance, 64 times over: all in a core's cache."""
     total = np.zeros(64, np.uint32)
     for piece in numba.prange(64):
         rest, x = np.ones(1024, np.float32), np.ones(1024, np.float32)

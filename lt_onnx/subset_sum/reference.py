@@ -1,11 +1,12 @@
-"""The oracle: one problem at a time, obviously right, in the arithmetic that all devices follow.
+"""The oracle in plain NumPy: every allowed subset, in the arithmetic that all devices follow.
 
 Float32 throughout, each operation rounded once, no fused multiply-add:
 
-- up to `EXACT` elements, the sum of S is  high + low  where low runs over the first M//2 elements
-  and high over the others, each summed in ascending order; the error is (z − high) − low and the
-  objective a·(error·error) + (p_high + p_low);
-- beyond, and always for `smallest`, the elements are taken from z one by one in ascending order.
+- full objective up to `EXACT` elements: the sum of S is  high + low  where low runs over the first
+  M//2 elements and high over the others, each summed in ascending order; the error is
+  (z − high) − low and the objective a·(error·error) + (p_high + p_low);
+- full objective beyond, and always for `smallest`: the elements are taken from z one by one in
+  ascending order, and p is summed in ascending order.
 """
 
 from itertools import combinations
@@ -15,58 +16,85 @@ from numpy.typing import NDArray
 
 from lt_onnx.subset_sum.problem import EXACT, size_limit
 
+AT_ONCE = 1 << 22  # sums held at a time
+
 Floats = NDArray[np.float32]
+Masks = NDArray[np.uint32]
 
 
-def smallest(x: Floats, z: np.float32, tolerance: np.float32) -> tuple[int, np.float32]:
-    """First subset in order of (size, lexicographic) within `tolerance`, else the closest one."""
-    best_mask, best_error = 0, np.float32(z)
-    for size in range(size_limit(len(x)) + 1):
-        for subset in combinations(range(len(x)), size):
-            error = _rest(z, x, subset)
-            if abs(error) <= tolerance:
-                return _mask(subset), error
-            if abs(error) < abs(best_error):
-                best_mask, best_error = _mask(subset), error
-    return best_mask, best_error
+def smallest(x: Floats, z: Floats, tolerance: np.float32) -> tuple[Masks, Floats]:
+    """First subset in order of (size, lexicographic) within the tolerance, else the closest one.
+
+    x is [B, M], z [B]; the same for masks and errors.
+    """
+    m = x.shape[1]
+    subsets = np.array(
+        [
+            sum(1 << s for s in subset)
+            for size in range(size_limit(m) + 1)
+            for subset in combinations(range(m), size)
+        ],
+        np.uint32,
+    )
+
+    def place(x: Floats, z: Floats) -> tuple[NDArray[np.int64], Floats]:
+        error = _taken(x, z, subsets)
+        within = np.abs(error) <= tolerance
+        first = np.where(within.any(1), within.argmax(1), np.abs(error).argmin(1))
+        return first, error
+
+    return _answers(place, subsets, x, z)
 
 
-def full(x: Floats, z: np.float32, a: np.float32, p: Floats) -> tuple[int, np.float32]:
-    """Subset of the lowest objective; ties go to the lowest mask."""
-    m = len(x)
-    best: tuple[np.float32, int, np.float32] | None = None
-    for mask in range(1 << m):
-        subset = [s for s in range(m) if mask >> s & 1]
-        if len(subset) > size_limit(m):
-            continue
+def full(x: Floats, z: Floats, a: Floats, p: Floats) -> tuple[Masks, Floats]:
+    """Subset of the lowest objective; ties go to the lowest mask. a is [B], p [B, M]."""
+    m = x.shape[1]
+    half = m // 2
+    subsets = np.arange(1 << m, dtype=np.uint32) if m <= EXACT else _limited(m)
+
+    def place(x: Floats, z: Floats, a: Floats, p: Floats) -> tuple[NDArray[np.int64], Floats]:
         if m <= EXACT:
-            low = [s for s in subset if s < m // 2]
-            high = [s for s in subset if s >= m // 2]
-            error = np.float32(np.float32(z - _sum(x, high)) - _sum(x, low))
-            cost = np.float32(_sum(p, high) + _sum(p, low))
+            low, high = subsets, subsets >> np.uint32(half)
+            error = (z[:, None] - _sums(x[:, half:], high)) - _sums(x[:, :half], low)
+            cost = _sums(p[:, half:], high) + _sums(p[:, :half], low)
         else:
-            error = _rest(z, x, subset)
-            cost = _sum(p, subset)
-        value = np.float32(np.float32(a * np.float32(error * error)) + cost)
-        if best is None or value < best[0]:
-            best = (value, mask, error)
-    assert best is not None
-    return best[1], best[2]
+            error, cost = _taken(x, z, subsets), _sums(p, subsets)
+        return (a[:, None] * (error * error) + cost).argmin(1), error
+
+    return _answers(place, subsets, x, z, a, p)
 
 
-def _sum(values: Floats, subset: list[int] | tuple[int, ...]) -> np.float32:
-    total = np.float32(0)
-    for s in subset:
-        total = np.float32(total + values[s])
+def _answers(place, subsets: Masks, *problems: Floats) -> tuple[Masks, Floats]:  # type: ignore[no-untyped-def]
+    """Masks and errors of the subsets that `place` chooses, some problems at a time."""
+    masks, errors = [], []
+    step = max(1, AT_ONCE // len(subsets))
+    for start in range(0, len(problems[0]), step):
+        chosen, error = place(*(values[start : start + step] for values in problems))
+        masks.append(subsets[chosen])
+        errors.append(error[np.arange(len(chosen)), chosen])
+    return np.concatenate(masks), np.concatenate(errors)
+
+
+def _sums(values: Floats, subsets: Masks) -> Floats:
+    """Sums of the subsets of every row of `values` [B, M], ascending: [B, subsets]."""
+    total = np.zeros((len(values), len(subsets)), np.float32)
+    for s in range(values.shape[1]):
+        np.add(total, values[:, s, None], out=total, where=(subsets >> np.uint32(s)) & 1 == 1)
     return total
 
 
-def _rest(z: np.float32, x: Floats, subset: list[int] | tuple[int, ...]) -> np.float32:
-    left = np.float32(z)
-    for s in subset:
-        left = np.float32(left - x[s])
+def _taken(x: Floats, z: Floats, subsets: Masks) -> Floats:
+    """What is left of z when the elements are taken from it, ascending: [B, subsets]."""
+    left = np.repeat(z[:, None], len(subsets), 1)
+    for s in range(x.shape[1]):
+        np.subtract(left, x[:, s, None], out=left, where=(subsets >> np.uint32(s)) & 1 == 1)
     return left
 
 
-def _mask(subset: tuple[int, ...]) -> int:
-    return sum(1 << s for s in subset)
+def _limited(m: int) -> Masks:
+    """Masks of at most `size_limit(m)` elements, ascending."""
+    masks = np.zeros(1, np.uint32)
+    for s in range(m):
+        more = masks[np.bitwise_count(masks) < size_limit(m)] | np.uint32(1 << s)
+        masks = np.concatenate([masks, more])
+    return masks
