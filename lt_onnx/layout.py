@@ -56,20 +56,24 @@ class Layout:
             self, channel=self.channel[places], copy=self.copy[places], part=self.part[places]
         )
 
-    def spread(self, factor: int, axis: int) -> "Layout":
-        """The layout after every channel's `factor` positions became channels of their own."""
-        offset = np.arange(factor, dtype=INT)
-        data = self.channel[:, None] * factor + offset
-        constant = np.repeat(self.copy[:, None], factor, 1) * factor + offset
+    def spread(self, inner: int, axis: int, outer: int = 1) -> "Layout":
+        """The layout after the channels merged with `outer` positions before and `inner` behind."""
+        if inner == outer == 1:
+            return replace(self, axis=axis)
+        before = np.arange(outer, dtype=INT)[:, None, None]
+        behind = np.arange(inner, dtype=INT)
+        shape = (outer, self.width, inner)
+        data = (before * self.size + self.channel[:, None]) * inner + behind
+        constant = (before * self.width + self.copy[:, None]) * inner + behind
+        meaning = np.broadcast_to(self.channel[:, None], shape)
+        number = np.broadcast_to(self.copy[:, None], shape)
         return Layout(
             axis=axis,
-            size=self.size * factor,
-            channel=np.where(self.channel[:, None] >= 0, data, self.channel[:, None]).reshape(-1),
-            copy=np.where(self.channel[:, None] == CONSTANT, constant, self.copy[:, None]).reshape(
-                -1
-            ),
-            part=np.repeat(self.part, factor),
-            mirror=self.mirror * factor,
+            size=self.size * inner * outer,
+            channel=np.where(meaning >= 0, data, meaning).reshape(-1),
+            copy=np.where(meaning == CONSTANT, constant, number).reshape(-1),
+            part=np.broadcast_to(self.part[:, None], shape).reshape(-1),
+            mirror=self.mirror * inner,
         )
 
     def find(self, keys: Iterable[tuple[int, int]]) -> NDArray[np.int64]:

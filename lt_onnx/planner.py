@@ -67,7 +67,7 @@ def _demands(planner: "_Planner") -> dict[str, Demand]:
 
     makers = {name: step for step in planner.target.steps for name in step.outputs}
     for step in reversed(planner.target.steps):
-        out = of(step.outputs[0])
+        out = _joint([of(name) for name in step.outputs if name])
         if isinstance(step, Linear):
             need = of(step.input)
             copies = many and out.reached
@@ -76,7 +76,7 @@ def _demands(planner: "_Planner") -> dict[str, Demand]:
             if out.constants or step.bias.any():
                 need.constants = max(need.constants, RESERVE if copies else CARRIED)
         elif step.name in planner.kept and out.reached:
-            inputs = [name for name in step.inputs if planner.layouts.get(name) is not None]
+            inputs = [n for n in step.inputs if n in planner.layouts or n in planner.passed]
             carrier = _carrier(step, inputs, makers)
             for name in inputs:
                 need = of(name)
@@ -88,6 +88,18 @@ def _demands(planner: "_Planner") -> dict[str, Demand]:
                 elif step.op != "Concat":
                     need.zeros = max(need.zeros, out.rows)
     return wants
+
+
+def _joint(demands: Sequence[Demand]) -> Demand:
+    """What is needed of a node with several outputs."""
+    if len(demands) == 1:
+        return demands[0]
+    return Demand(
+        reached=any(d.reached for d in demands),
+        copies=any(d.copies for d in demands),
+        constants=max((d.constants for d in demands), default=0),
+        zeros=max((d.zeros for d in demands), default=0),
+    )
 
 
 def _carrier(node: Node, inputs: Sequence[str], makers: Mapping[str, Step]) -> str | None:
@@ -117,6 +129,9 @@ class _Planner:
     physical: dict[str, str] = field(default_factory=dict)
     plain: dict[str, str] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
+    # tensors between reshapes and transposes that may come out even: what they start from
+    views: dict[str, tuple[str, tuple[Node, ...]]] = field(default_factory=dict)
+    passed: set[str] = field(default_factory=set)  # such tensors that are not needed themselves
     steps: list[TicketStep] = field(default_factory=list)
     constants: dict[str, Array] = field(default_factory=dict)
     dense: list[Dense] = field(default_factory=list)
@@ -141,14 +156,17 @@ class _Planner:
             if isinstance(step, Linear):
                 self._build(step)
             else:
-                self.sign[step.outputs[0]] = ops.never_negative(
-                    step, self.sign, self.target.constants
-                )
+                sign = ops.never_negative(step, self.sign, self.target.constants)
+                self.sign.update(dict.fromkeys(step.outputs, sign))
                 self._run(step)
         for port in self.target.outputs:
             self._collapse(port.name)
 
     # the rules' questions
+
+    @property
+    def opset(self) -> int:
+        return self.target.opset
 
     def shape(self, tensor: str) -> Shape | None:
         return self.shapes.get(tensor)
@@ -165,6 +183,42 @@ class _Planner:
         name = self._fresh(name)
         self.constants[name] = value
         return name
+
+    def parameter(self, node: Node, name: str, value: Array) -> str:
+        if all(place.name != node.name for place in self.dense):
+            reason = "its parameters are the target's own, repeated for the copies"
+            self.dense.append(Dense(node.name, node.op, reason, self._parameters(node)))
+        return self.add_constant(name, value)
+
+    def _parameters(self, node: Node) -> int:
+        """Float constants of the target that `node` reads, scalars apart."""
+        values = [self.target.constants[n] for n in node.inputs if n in self.target.constants]
+        return sum(v.size for v in values if v.dtype == np.float32 and v.size > 1)
+
+    def collapsed(self, tensor: str) -> str:
+        return self._collapse(tensor)
+
+    def with_entry(self, tensor: str, place: int, value: int, name: str) -> str:
+        source, parts = self._collapse(tensor), []
+        for end, start, stop in (("head", 0, place), ("tail", place + 1, 2**31)):
+            if start == stop or (end == "tail" and place == -1):
+                continue
+            part = self._fresh(f"{name}/{end}")
+            if self.opset >= 10:
+                bounds = [
+                    self.add_constant(f"{part}/{key}", np.array([at], np.int64))
+                    for key, at in (("start", start), ("stop", stop))
+                ]
+                self.emit(Node("Slice", part, (source, *bounds), (part,)))
+            else:
+                bounds_of = {"starts": [start], "ends": [stop], "axes": [0]}
+                self.emit(Node("Slice", part, (source,), (part,), bounds_of))
+            parts.append(part)
+        entry = self.add_constant(f"{name}/entry", np.array([value], np.int64))
+        parts.insert(0 if place == 0 else 1, entry)
+        out = self._fresh(name)
+        self.emit(Node("Concat", out, tuple(parts), (out,), {"axis": 0}))
+        return out
 
     def emit(self, node: Node) -> None:
         for name in node.inputs:
@@ -233,6 +287,10 @@ class _Planner:
 
     def _collapse(self, tensor: str) -> str:
         """The ticket's tensor that holds `tensor` as the target has it: copy 0 of each channel."""
+        if tensor in self.views and tensor not in self.plain:
+            for node in self.views[tensor][1]:
+                if node.outputs[0] not in self.plain:
+                    self._run_dense(node, "it splits the channels")
         if tensor in self.plain or tensor not in self.layouts:
             return self.plain.get(tensor, self.physical.get(tensor, tensor))
         layout = self.layouts[tensor]
@@ -249,35 +307,59 @@ class _Planner:
     # nodes
 
     def _run(self, node: Node) -> None:
+        if self._pass_on(node):
+            return
         layouts = [self.layouts.get(name) for name in node.inputs]
         if any(layout is not None for layout in layouts):
             rule = ops.RULES.get(node.op) if not node.domain else None
+            mark = len(self.steps), len(self.dense)
             try:
                 if rule is None:
                     raise ops.RefusalError("the op table has no rule for it")
-                layout = rule(node, layouts, self)
+                made = rule(node, layouts, self)
+            except ops.UndecidedError:
+                self.views[node.outputs[0]] = (node.inputs[0], (node,))
             except ops.RefusalError as refusal:
+                del self.steps[mark[0] :], self.dense[mark[1] :]
                 self._run_dense(node, str(refusal))
             else:
                 self.kept.add(node.name)
-                self._put(node.outputs[0], self.place(node.outputs[0]), layout)
+                several: list[Layout | None] = [*made] if isinstance(made, list) else [made]
+                several += [None] * (len(node.outputs) - len(several))
+                for name, given in zip(node.outputs, several, strict=True):
+                    if name:
+                        self._put(name, self.place(name), given)
                 self._remember(node)
             return
-        between = node.outputs[0] in self.feeding and node.inputs[0] in self.fed
+        between = node.outputs[0] in self.feeding and node.inputs and node.inputs[0] in self.fed
         known = not node.domain and node.op in ops.RULES
         self._run_dense(node, None if known or not between else "the op table has no rule for it")
         self._remember(node)
 
+    def _pass_on(self, node: Node) -> bool:
+        """Take `node` into the chain of reshapes and transposes that it stands behind, if any."""
+        if node.op not in ("Reshape", "Transpose") or node.inputs[0] not in self.views:
+            return False
+        if node.inputs[0] in self.plain:
+            return False
+        base, chain = self.views[node.inputs[0]]
+        chain = (*chain, node)
+        try:
+            made = ops.composed(chain, self.layouts[base], self)
+        except ops.UndecidedError:
+            self.views[node.outputs[0]] = (base, chain)
+        except ops.RefusalError:
+            return False
+        else:
+            self.kept |= {link.name for link in chain}
+            self.passed |= {link.outputs[0] for link in chain[:-1]}
+            self._put(node.outputs[0], self.place(node.outputs[0]), made)
+        return True
+
     def _run_dense(self, node: Node, reason: str | None) -> None:
         """Run `node` as in the target, on single copies."""
         inputs = tuple(self._collapse(name) if name else name for name in node.inputs)
-        parameters = sum(
-            self.target.constants[name].size
-            for name in node.inputs
-            if name in self.target.constants
-            and self.target.constants[name].dtype == np.float32
-            and self.target.constants[name].size > 1
-        )
+        parameters = self._parameters(node)
         if (reason or parameters) and node.outputs[0] not in self.target.integers:
             self.dense.append(
                 Dense(
@@ -344,6 +426,7 @@ class _Planner:
         self.physical[output] = name
         try:
             spread = ops.RULES[node.op](again, [self.layouts[made]], self)
+            assert isinstance(spread, Layout)
         except ops.RefusalError:
             del self.steps[mark:]
             return None
@@ -451,6 +534,8 @@ class _Planner:
     # linear layers
 
     def _build(self, linear: Linear) -> None:
+        if linear.input in self.views:
+            self._collapse(linear.input)
         demand = self._demand(linear.output)
         copies = self.options.copies if demand.copies else 1
         needs = demand.constants > 0 or bool(linear.bias.any())

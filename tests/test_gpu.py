@@ -149,7 +149,7 @@ for m in (15, 24):
          dict(PADDED=32, SPREAD=TABLE, FED=True, DRAWN=True, **_tile(m))),
         (programs.few, dict(base, out_found="*i8", count="i32", tolerance="fp32"),
          dict(M=m, LIMIT=3, LANES=LANES, DRAWN=True)),
-        (programs.many, dict(base, problems=l, subsets="i32", tolerance="fp32"),
+        (programs.many, dict(base, problems=l, tolerance="fp32"),
          dict(M=m, PADDED=32, TABLE=TABLE, DRAWN=True)),
     ):
         known = dict(types, **{name: "constexpr" for name in constants})

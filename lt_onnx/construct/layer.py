@@ -38,6 +38,7 @@ LONE = 0.25  # share of a row's error from which one problem's is outstanding
 BIAS_PRICE = 1e-7  # price of a weight in a bias: it must pay by (3·10⁻⁴ λ)² of squared error
 POSITIONS = 8192  # most output positions sampled for H
 WEIGHTS_IN_FLIGHT = 1 << 23  # random weights held at a time, unless one row has more
+GPU_WEIGHTS = 1 << 26  # the same where a GPU wants many rows at once
 
 RULES = {Select.NOISE: Rule.NOISE, Select.SMALLEST: Rule.SMALLEST, Select.BEST: Rule.BEST}
 
@@ -230,7 +231,8 @@ class Layer:
 
     def _chunks(self) -> Iterator[_Chunk]:
         """Pieces of the layer that hold about WEIGHTS_IN_FLIGHT weights."""
-        step = max(1, WEIGHTS_IN_FLIGHT // max(self.source.row_size, 1))
+        weights = GPU_WEIGHTS if self.device is Device.CUDA else WEIGHTS_IN_FLIGHT
+        step = max(1, weights // max(self.source.row_size, 1))
         groups = self.linear.group
         if step >= self.rows:
             together = step // self.rows

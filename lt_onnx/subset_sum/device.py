@@ -3,6 +3,7 @@
 import ctypes
 import sys
 from enum import StrEnum
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -60,7 +61,12 @@ def resolve(device: Device | str) -> Device:
 
 def kernels(device: Device | str) -> Kernels:
     """The kernels of a device."""
-    if resolve(device) is Device.CUDA:
+    return _loaded(resolve(device))
+
+
+@cache
+def _loaded(device: Device) -> Kernels:
+    if device is Device.CUDA:
         from lt_onnx.subset_sum.gpu import Gpu
 
         return Gpu("cuda")

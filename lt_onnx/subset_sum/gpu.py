@@ -7,7 +7,6 @@ a time. With TRITON_INTERPRET=1 the kernels run on the CPU, for tests.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -51,6 +50,7 @@ class Gpu:
 
     def __init__(self, device: str = "cuda") -> None:
         self.device = torch.device(device)
+        self._tables: dict[tuple[int, int, bool], torch.Tensor] = {}
 
     def solve_full(
         self, x: Floats, z: Floats, a: Floats, p: Floats, limit: int
@@ -74,7 +74,7 @@ class Gpu:
         """Rows of independent problems under the paper's rule."""
         n, m = rows.index.shape
         shared = [self._put(rows.index), self._put(rows.gain)]
-        table, subsets = self._ordered(m, limit)
+        table = self._table(m, limit, ordered=True)
         given = self._base(base)
 
         def some(start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -94,7 +94,7 @@ class Gpu:
                 scratch = torch.empty(len(left) * LARGEST, dtype=torch.float32, device=self.device)
                 programs.many[(len(left),)](
                     *given.arguments(start), *shared, goal, scratch, left, table, mask, residual,
-                    subsets, n, float(tolerance), M=m, PADDED=LARGEST, TABLE=TABLE,
+                    n, float(tolerance), M=m, PADDED=LARGEST, TABLE=TABLE,
                     DRAWN=given.drawn, **EXACTLY,
                 )  # fmt: skip
             return mask, residual
@@ -172,17 +172,24 @@ class Gpu:
         numbers = torch.empty(len(base), dtype=torch.int64, device=self.device)
         return _Base(self._put(base), numbers, base.shape[1], 0, 0, False)
 
-    def _table(self, m: int, limit: int) -> torch.Tensor:
-        """Beyond EXACT elements: all masks of at most `limit` elements, ascending."""
-        return self._put(_whole(_masks(m, limit) if m > EXACT else np.zeros(1, np.uint32)))
+    def _table(self, m: int, limit: int, ordered: bool = False) -> torch.Tensor:
+        """A table for the kernels: its length, then masks, filled up to whole steps with the last.
 
-    def _ordered(self, m: int, limit: int) -> tuple[torch.Tensor, int]:
-        """Masks of at most `limit` elements by (size, lexicographic), and how many they are."""
-        masks = _lexicographic(m, limit)
-        return self._put(_whole(masks)), len(masks)
+        All masks of at most `limit` elements: `ordered` by (size, lexicographic), else ascending,
+        where nothing but empty ones are needed up to EXACT. A mask that is met again is later in
+        order, so that it never wins.
+        """
+        key = (m, limit, ordered)
+        if key not in self._tables:
+            masks = np.zeros(1, np.uint32)
+            if ordered or m > EXACT:
+                masks = _lexicographic(m, limit) if ordered else _masks(m, limit)
+            filled = np.pad(masks, (0, -len(masks) % TABLE), mode="edge")
+            length = np.array([len(masks)], np.uint32)
+            self._tables[key] = self._put(np.concatenate([length, filled]).view(np.int32))
+        return self._tables[key]
 
 
-@lru_cache(maxsize=8)
 def _masks(m: int, limit: int) -> NDArray[np.uint32]:
     """All masks of m bits with at most `limit` of them set, ascending."""
     masks = np.zeros(1, np.uint32)
@@ -192,7 +199,6 @@ def _masks(m: int, limit: int) -> NDArray[np.uint32]:
     return masks
 
 
-@lru_cache(maxsize=8)
 def _lexicographic(m: int, limit: int) -> NDArray[np.uint32]:
     """The same by size, and by elements within a size."""
     masks = _masks(m, limit)
@@ -200,15 +206,6 @@ def _lexicographic(m: int, limit: int) -> NDArray[np.uint32]:
     for s in range(m):
         key |= ((masks >> np.uint32(s)) & np.uint32(1)) << np.uint32(m - 1 - s)
     return masks[np.lexsort((~key, np.bitwise_count(masks)))]
-
-
-def _whole(masks: NDArray[np.uint32]) -> NDArray[np.int32]:
-    """A table for the kernels: its length, then the masks, filled up to whole steps with the last.
-
-    A mask that is met again is later in order, so that it never wins.
-    """
-    filled = np.pad(masks, (0, -len(masks) % TABLE), mode="edge")
-    return np.concatenate([np.array([len(masks)], np.uint32), filled]).view(np.int32)
 
 
 def _tile(m: int) -> dict[str, int]:

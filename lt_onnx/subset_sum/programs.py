@@ -241,7 +241,7 @@ def few(
 @triton.jit(do_not_specialize=WORDS)
 def many(
     base, numbers, width, seed_low, seed_high, layer, index, gain,
-    z, scratch, problems, table, out_mask, out_residual, subsets, n, tolerance,
+    z, scratch, problems, table, out_mask, out_residual, n, tolerance,
     M: tl.constexpr, PADDED: tl.constexpr, TABLE: tl.constexpr, DRAWN: tl.constexpr,
 ):  # fmt: skip
     """The smallest rule for one problem per program: all subsets of a table in order.
@@ -262,6 +262,7 @@ def many(
     best_place = tl.zeros([TABLE], tl.int32)
     start = 0
     first = UNSET
+    subsets = tl.load(table)
     while (start < subsets) & (first == UNSET):
         place = start + tl.arange(0, TABLE)
         mask = tl.load(table + 1 + place)

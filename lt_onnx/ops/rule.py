@@ -1,0 +1,110 @@
+"""What a rule is, what it may ask for, and what rules share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from lt_onnx.layout import Layout
+from lt_onnx.target import Array, Node, Shape
+
+
+class RefusalError(Exception):
+    """A rule cannot keep the layout; the message says why."""
+
+
+class UndecidedError(RefusalError):
+    """Index arithmetic that may come out even with the nodes that follow (a channel shuffle)."""
+
+
+class Emitter(Protocol):
+    """What a rule may ask of the blueprint under construction."""
+
+    @property
+    def opset(self) -> int:
+        """Version of the default operator set."""
+
+    def shape(self, tensor: str) -> Shape | None:
+        """Shape of a target tensor."""
+
+    def constant(self, tensor: str) -> Array | None:
+        """Value of a constant of the target."""
+
+    def place(self, tensor: str) -> str:
+        """Name of the ticket's tensor that holds this target tensor (with its layout, if any)."""
+
+    def add_constant(self, name: str, value: Array) -> str:
+        """Add a structural constant; returns the name it got."""
+
+    def parameter(self, node: Node, name: str, value: Array) -> str:
+        """Add float parameters of the target that stay dense; returns the name they got."""
+
+    def emit(self, node: Node) -> None:
+        """Append a node to the ticket."""
+
+    def gather(self, tensor: str, places: Array, axis: int, name: str) -> str:
+        """Append a Gather of physical channels; place -1 stands for a channel of zeros."""
+
+    def collapsed(self, tensor: str) -> str:
+        """Name of the ticket's tensor that holds this one as the target has it."""
+
+    def with_entry(self, tensor: str, place: int, value: int, name: str) -> str:
+        """A computed vector of integers with one entry replaced."""
+
+    def copies_wanted(self, tensor: str) -> bool:
+        """Whether a later layer listens to more than one copy of this target tensor."""
+
+
+Rule = Callable[[Node, Sequence[Layout | None], Emitter], Layout | list[Layout]]
+
+
+def rewired(node: Node, to: Emitter, inputs: Mapping[int, str] | None = None) -> Node:
+    """`node` reading and writing the ticket's tensors."""
+    inputs = inputs or {}
+    return replace(
+        node,
+        inputs=tuple(
+            inputs[i] if i in inputs else (to.place(n) if n else n)
+            for i, n in enumerate(node.inputs)
+        ),
+        outputs=tuple(to.place(n) if n else n for n in node.outputs),
+    )
+
+
+def only(layouts: Sequence[Layout | None]) -> Layout:
+    """The layout of the first input, which must be the only one that has any."""
+    first, *others = layouts
+    if first is None or any(other is not None for other in others):
+        raise RefusalError("an input other than the data depends on the network's input")
+    return first
+
+
+def axes_of(node: Node, to: Emitter, position: int = 1) -> list[int] | None:
+    """The `axes` of a node, from its attribute or its constant input; None where there are none."""
+    axes = node.attributes.get("axes")
+    if axes is None and len(node.inputs) > position and node.inputs[position]:
+        value = to.constant(node.inputs[position])
+        if value is None:
+            raise RefusalError("its axes are computed")
+        axes = value.reshape(-1).tolist()
+    return None if axes is None else [int(axis) for axis in axes]
+
+
+def spread(value: Array, layout: Layout, rank: int, rest: float) -> Array | None:
+    """`value`, which broadcasts over a tensor of `rank`, repeated for the copies of each channel.
+
+    Constant and unused channels get `rest`. A value that is one number along the channels stays as
+    it is; None where it does not fit.
+    """
+    full = value.reshape((1,) * (rank - value.ndim) + value.shape) if value.ndim <= rank else value
+    if full.ndim != rank or full.shape[layout.axis] not in (1, layout.size):
+        return None
+    if full.shape[layout.axis] == 1:
+        return value
+    taken = np.take(full, np.maximum(layout.channel, 0), layout.axis)
+    shape = [1] * rank
+    shape[layout.axis] = layout.width
+    return np.where((layout.channel >= 0).reshape(shape), taken, np.float32(rest)).astype(
+        np.float32
+    )
