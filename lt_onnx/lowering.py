@@ -4,8 +4,10 @@ Rules, in order, until none applies:
 1. Conv, Gemm and MatMul with constant weights become `Linear` (y = W x + b).
 2. A Linear read only by a BatchNormalization takes it in:  W ← W·γ/√(v+ε),  b ← (b−μ)·γ/√(v+ε)+β.
 3. A Linear read only by an Add, Sub, Mul or Div of a per-channel constant takes it in likewise.
-4. Any other BatchNormalization in inference form is a depthwise 1x1 layer of its own.
-5. Identity and Dropout vanish; a Reshape with a computed but inferable shape gets a constant one.
+4. Any other BatchNormalization or per-channel arithmetic is a depthwise 1x1 layer of its own, or
+   goes into the layer that alone reads it.
+5. A ConvTranspose becomes a convolution and a pixel shuffle (see `transposed`).
+6. Identity and Dropout vanish; a Reshape with a computed but inferable shape gets a constant one.
 """
 
 from dataclasses import replace
@@ -16,7 +18,9 @@ import numpy as np
 from lt_onnx.errors import InputError, UnsupportedError
 from lt_onnx.reader import Graph, read_graph
 from lt_onnx.target import Array, Linear, Node, Shape, Step, Target
+from lt_onnx.transposed import convolution
 
+ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 CONV_KEYS = ("strides", "pads", "dilations", "auto_pad")
 
 
@@ -37,7 +41,7 @@ def lower(graph: Graph) -> Target:
         outputs=graph.outputs,
         steps=tuple(steps),
         constants=lowering.constants,
-        shapes=graph.shapes,
+        shapes=lowering.shapes,
         opsets=graph.opsets,
         ir_version=graph.ir_version,
         integers=graph.integers,
@@ -48,6 +52,7 @@ class _Lowering:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.constants = dict(graph.constants)
+        self.shapes = dict(graph.shapes)
         self.alias: dict[str, str] = {}
         self.kept = {port.name for port in graph.outputs}
         self.made: dict[str, int] = {}  # output tensor -> position of its Linear in `steps`
@@ -68,8 +73,11 @@ class _Lowering:
                     f"'{node.domain}', which the model does not import"
                 )
             if not self._vanish(node) and not self._fold(node):
-                layer = self._linear(node) if not node.domain else None
-                self._append(layer or self._constant_shape(node))
+                for step in self._steps(node):
+                    self._append(step)
+        for position, made in enumerate(self.steps):
+            if isinstance(made, Linear):
+                self.steps[position] = self._absorb(made)
         return [step for step in self.steps if step is not None]
 
     def _unique(self, name: str) -> str:
@@ -86,7 +94,7 @@ class _Lowering:
         self.steps.append(step)
 
     def _vanish(self, node: Node) -> bool:
-        """Rule 5, first half."""
+        """Rule 6, first half."""
         if node.op == "Dropout" and len(node.inputs) > 2 and self._flag(node.inputs[2]):
             raise UnsupportedError(
                 f"{self.graph.path}: node '{node.name}' (Dropout) is in training mode; "
@@ -116,6 +124,36 @@ class _Lowering:
 
     # rule 1 -------------------------------------------------------------------------------
 
+    def _steps(self, node: Node) -> list[Step]:
+        """What `node` becomes: a layer, a few steps, or itself."""
+        layer = self._linear(node) if not node.domain else None
+        if layer is not None:
+            return [layer]
+        if node.op in ("BatchNormalization", *ARITHMETIC) and not node.domain:
+            steps = self._depthwise(node)
+            if steps is not None:
+                return steps
+        if node.op == "ConvTranspose" and not node.domain:
+            steps = self._conv_transpose(node)
+            if steps is not None:
+                return steps
+        return [self._constant_shape(node)]
+
+    def _conv_transpose(self, node: Node) -> list[Step] | None:
+        """Rule 5: see `transposed`."""
+        weight, bias = self._constant(node, 1), self._constant(node, 2)
+        has_bias = len(node.inputs) > 2 and bool(node.inputs[2])
+        shape = self.shapes.get(node.inputs[0])
+        if weight is None or (has_bias and bias is None) or 0 in weight.shape:
+            return None
+        made = convolution(node, weight, bias, shape, self.graph.opsets.get("", 1))
+        if made is None:
+            return None
+        steps, constants, shapes = made
+        self.constants |= constants
+        self.shapes |= shapes
+        return steps
+
     def _linear(self, node: Node) -> Linear | None:
         match node.op:
             case "Conv":
@@ -124,8 +162,6 @@ class _Lowering:
                 return self._gemm(node)
             case "MatMul":
                 return self._matmul(node)
-            case "BatchNormalization":
-                return self._batch_norm(node)
         return None
 
     def _conv(self, node: Node) -> Linear | None:
@@ -172,7 +208,7 @@ class _Lowering:
         )
 
     def _matmul(self, node: Node) -> Linear | None:
-        weight, shape = self._constant(node, 1), self.graph.shapes.get(node.inputs[0])
+        weight, shape = self._constant(node, 1), self.shapes.get(node.inputs[0])
         if weight is None or weight.ndim != 2 or shape is None or len(shape) < 2:
             return None
         return Linear(
@@ -191,16 +227,19 @@ class _Lowering:
         if node.op == "BatchNormalization":
             parts = self._scale_shift(node)
             source = node.inputs[0]
-        elif node.op in ("Add", "Sub", "Mul", "Div"):
-            positions = [i for i, name in enumerate(node.inputs) if name in self.constants]
-            if len(positions) != 1 or (positions[0] == 0 and node.op == "Div"):
+        elif node.op in ARITHMETIC:
+            place = self._constant_place(node)
+            if place is None:
                 return False
-            source = node.inputs[1 - positions[0]]
-            parts = self._affine(node, positions[0], source)
+            source = node.inputs[1 - place]
         else:
             return False
         layer = self._sole_maker(source)
-        if layer is None or parts is None:
+        if layer is None:
+            return False
+        if node.op != "BatchNormalization":
+            parts = self._affine(node, len(layer.bias), _axis(layer, self.shapes.get(source)))
+        if parts is None:
             return False
         scale, shift = parts
         if len(scale) != len(layer.bias):
@@ -219,21 +258,35 @@ class _Lowering:
         )
         return True
 
-    def _affine(self, node: Node, position: int, source: str) -> tuple[Array, Array] | None:
-        """(scale, shift) per channel of an arithmetic node with the constant at `position`."""
-        layer, value = self._sole_maker(source), self._constant(node, position)
-        if layer is None or value is None:
+    def _constant_place(self, node: Node) -> int | None:
+        """Which of the two inputs is constant; None if not just one is, or it is a dividend."""
+        places = [i for i, name in enumerate(node.inputs) if name in self.constants]
+        if len(places) != 1 or (places[0] == 0 and node.op == "Div"):
             return None
-        constant = _per_channel(value, layer, self.graph.shapes.get(source))
-        if constant is None:
+        return places[0]
+
+    def _affine(self, node: Node, width: int, axis: int | None) -> tuple[Array, Array] | None:
+        """(scale, shift) per channel of an arithmetic node over `width` channels on `axis`.
+
+        Axes count from the end.
+        """
+        place = self._constant_place(node)
+        value = None if place is None else self._constant(node, place)
+        shape = self.shapes.get(node.outputs[0])
+        if value is None or axis is None or (shape is not None and value.ndim > len(shape)):
             return None
-        constant = constant.astype(np.float64)
-        one, zero = np.ones_like(constant), np.zeros_like(constant)
+        if value.size == 1:
+            constant = np.full(width, value.reshape(-1)[0], np.float64)
+        elif value.ndim >= -axis and value.shape[axis] == width == value.size:
+            constant = value.reshape(-1).astype(np.float64)
+        else:
+            return None
+        one, zero = np.ones(width), np.zeros(width)
         match node.op:
             case "Add":
                 return one, constant
             case "Sub":
-                return (one, -constant) if position == 1 else (-one, constant)
+                return (one, -constant) if place == 1 else (-one, constant)
             case "Mul":
                 return constant, zero
         return (one / constant, zero) if constant.all() else None
@@ -270,29 +323,105 @@ class _Lowering:
             )
         return scale, shift
 
-    def _batch_norm(self, node: Node) -> Linear | None:
-        parts = self._scale_shift(node)
-        shape = self.graph.shapes.get(node.inputs[0])
-        if parts is None or shape is None or len(shape) < 3:
+    def _channelwise(self, node: Node) -> tuple[str, Array, Array] | None:
+        """(input, scale, shift) of a BatchNormalization or an arithmetic node, channels on axis 1.
+
+        None where it is neither, or has one number for all channels.
+        """
+        if node.op == "BatchNormalization":
+            parts, source = self._scale_shift(node), node.inputs[0]
+            return None if parts is None else (source, *parts)
+        place = self._constant_place(node) if node.op in ARITHMETIC else None
+        if place is None:
             return None
-        scale, shift = parts
-        return Linear(
+        source = node.inputs[1 - place]
+        shape, out = self.shapes.get(source), self.shapes.get(node.outputs[0])
+        if shape is None or out is None or len(shape) != len(out) or len(shape) < 2:
+            return None
+        width = shape[1]
+        if not isinstance(width, int) or self.constants[node.inputs[place]].size == 1:
+            return None
+        parts = self._affine(node, width, 1 - len(shape))
+        return None if parts is None else (source, *parts)
+
+    def _depthwise(self, node: Node) -> list[Step] | None:
+        """Rule 4: a layer of its own with one weight per channel."""
+        known = self._channelwise(node)
+        shape = None if known is None else self.shapes.get(known[0])
+        if known is None or shape is None or len(shape) < 2 or known[0] in self.constants:
+            return None
+        source, scale, shift = known
+        flat = len(shape) == 2
+        given = f"{node.name}/given" if flat else source
+        made = f"{node.name}/made" if flat else node.outputs[0]
+        layer = Linear(
             name=node.name,
             op="Conv",
-            input=node.inputs[0],
-            output=node.outputs[0],
-            weight=scale.astype(np.float32).reshape(-1, *[1] * (len(shape) - 1)),
+            input=given,
+            output=made,
+            weight=scale.astype(np.float32).reshape(-1, *[1] * (1 if flat else len(shape) - 1)),
             bias=shift.astype(np.float32),
             group=len(scale),
         )
+        if not flat:
+            return [layer]
+        layer = replace(layer, weight=layer.weight.reshape(-1, 1, 1))
+        self.shapes |= {given: (*shape, 1), made: (*shape, 1)}
+        self.reads |= {given: 1, made: 1}
+        old = self.graph.opsets.get("", 1) < 13
+        axes = f"{node.name}/axes"
+        if not old:
+            self.constants[axes] = np.array([2], np.int64)
+        extra, attributes = ((), {"axes": [2]}) if old else ((axes,), {})
+        return [
+            Node("Unsqueeze", f"{node.name}/open", (source, *extra), (given,), attributes),
+            layer,
+            Node("Squeeze", f"{node.name}/close", (made, *extra), node.outputs, attributes),
+        ]
 
-    # rule 5, second half ------------------------------------------------------------------
+    def _absorb(self, layer: Linear) -> Linear:
+        """Rule 3, the other way: an affine layer before this one goes into its weights.
+
+        Where padding would meet a shift, only a pure scale can.
+        """
+        while True:
+            position = self.made.get(layer.input)
+            before = None if position is None else self.steps[position]
+            if not isinstance(before, Linear) or self.reads.get(layer.input, 0) != 1:
+                return layer
+            single = before.group == len(before.bias) and before.weight.size == len(before.bias)
+            padded = any(layer.attributes.get("pads") or ()) or "SAME" in str(
+                layer.attributes.get("auto_pad", "")
+            )
+            if (
+                not single
+                or before.op != "Conv"
+                or layer.input in self.kept
+                or (padded and before.bias.any())
+                or before.attributes
+            ):
+                return layer
+            scale = before.weight.reshape(layer.group, -1).astype(np.float64)
+            shift = before.bias.reshape(layer.group, -1).astype(np.float64)
+            w = layer.weight.reshape(layer.group, -1, *layer.weight.shape[1:]).astype(np.float64)
+            shape = (layer.group, 1, -1, *[1] * len(layer.kernel))
+            added = (w * shift.reshape(shape)).sum(tuple(range(2, w.ndim))).reshape(-1)
+            assert position is not None
+            self.steps[position] = None
+            layer = replace(
+                layer,
+                input=before.input,
+                weight=(w * scale.reshape(shape)).reshape(layer.weight.shape).astype(np.float32),
+                bias=(layer.bias + added).astype(np.float32),
+            )
+
+    # rule 6, second half ------------------------------------------------------------------
 
     def _constant_shape(self, node: Node) -> Node:
         """A Reshape whose result shape is inferred up to one axis gets that shape as a constant."""
         if node.op != "Reshape" or node.inputs[1] in self.constants:
             return node
-        shape = self.graph.shapes.get(node.outputs[0])
+        shape = self.shapes.get(node.outputs[0])
         if shape is None or sum(not isinstance(d, int) for d in shape) > 1:
             return node
         name = f"{node.name}/shape"
@@ -300,16 +429,8 @@ class _Lowering:
         return replace(node, inputs=(node.inputs[0], name))
 
 
-def _per_channel(value: Array, layer: Linear, shape: Shape | None) -> Array | None:
-    """`value` as one number per output channel of `layer`; None where it is anything else."""
-    width = len(layer.bias)
-    if value.size == 1:
-        return np.full(width, value.reshape(-1)[0], np.float32)
-    rank = len(shape) if shape is not None else (2 if layer.op == "Gemm" else None)
-    if rank is None or value.ndim > rank:
-        return None
-    axis = 1 if layer.op == "Conv" else rank - 1
-    full = (1,) * (rank - value.ndim) + value.shape
-    if full[axis] != width or any(d != 1 for i, d in enumerate(full) if i != axis):
-        return None
-    return value.reshape(-1)
+def _axis(layer: Linear, shape: Shape | None) -> int | None:
+    """The axis of the layer's output channels, counted from the end."""
+    if layer.op == "Conv":
+        return -1 - len(layer.kernel)
+    return -1 if layer.op == "Gemm" or shape is not None else None

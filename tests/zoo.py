@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 Shape = tuple[int, ...]
 
@@ -144,7 +144,8 @@ def espcn() -> nn.Module:
 def shuffled_upscaler() -> nn.Module:
     """A pixel shuffle in the middle: copies must live through it."""
     return nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(), nn.Conv2d(4, 6, 3, padding=1),
+        nn.Conv2d(3, 16, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(),
+        nn.Conv2d(4, 6, 3, padding=1),
         nn.ReLU(), nn.PixelUnshuffle(2), nn.Conv2d(24, 4, 1),
     )  # fmt: skip
 

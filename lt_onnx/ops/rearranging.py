@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,22 +56,100 @@ def composed(chain: Sequence[Node], layout: Layout, to: Emitter) -> Layout:
     if math.prod(sizes) > LARGEST:
         raise RefusalError("it splits the channels of a very large tensor")
     start = np.arange(math.prod(sizes)).reshape(sizes)
-    moved = start
+    if any(node.op == "Flatten" for node in chain):
+        raise RefusalError("it splits the channels")
+    moved = _moved(chain, start, [_goal(n, (), to) for n in chain if n.op != "Transpose"])
+    if moved.size == start.size and (order := _permutation(start, moved, layout)) is not None:
+        number = np.empty(layout.size, np.int32)
+        number[order] = np.arange(layout.size)
+        renamed = np.where(layout.channel >= 0, number[layout.channel], layout.channel)
+        again = replace(last, inputs=(chain[0].inputs[0], *last.inputs[1:]))
+        return reshape(again, [replace(layout, channel=renamed)], to)
+    return _blocks(chain, start, layout, to)
+
+
+def _moved(chain: Sequence[Node], start: NDArray[np.int64], goals: list[list[int]]) -> Any:
+    """`start` after the chain, whose reshapes go to `goals`."""
+    moved, left = start, iter(goals)
     for node in chain:
         if node.op == "Transpose":
             moved = moved.transpose(_order(node, moved.ndim))
         else:
-            moved = moved.reshape(_resolve(_goal(node, moved.shape, to), moved.shape))
-    moved = moved.reshape(sizes)
-    channel = moved // math.prod(sizes[layout.axis + 1 :]) % layout.size
+            moved = moved.reshape(_resolve(next(left), moved.shape))
+    return moved
+
+
+def _permutation(
+    start: NDArray[np.int64], moved: NDArray[np.int64], layout: Layout
+) -> NDArray[np.int64] | None:
+    """The order of channels, if that is all that changed."""
+    moved = moved.reshape(start.shape)
+    channel = moved // math.prod(start.shape[layout.axis + 1 :]) % layout.size
     order = np.moveaxis(channel, layout.axis, 0).reshape(layout.size, -1)[:, 0]
-    if not np.array_equal(moved, np.take(start, order, layout.axis)):
+    return order if np.array_equal(moved, np.take(start, order, layout.axis)) else None
+
+
+def _blocks(chain: Sequence[Node], start: NDArray[np.int64], layout: Layout, to: Emitter) -> Layout:
+    """A chain that makes one channel of several, all of them alike (a pixel shuffle by hand).
+
+    Each physical channel of the output is made of the right copies of its channels, gathered into
+    the order in which the same chain, with more channels, expects them.
+    """
+    goals = [_goal(node, (), to) for node in chain if node.op != "Transpose"]
+    final = _moved(chain, start, goals)
+    axis = layout.axis
+    if final.ndim <= axis or layout.size % final.shape[axis] or layout.mirror or layout.part.any():
         raise UndecidedError("it splits the channels")
-    number = np.empty(layout.size, np.int32)
-    number[order] = np.arange(layout.size)
-    renamed = np.where(layout.channel >= 0, number[layout.channel], layout.channel)
-    again = replace(last, inputs=(chain[0].inputs[0], *last.inputs[1:]))
-    return reshape(again, [replace(layout, channel=renamed)], to)
+    size = final.shape[axis]
+    many = layout.size // size
+    inner = math.prod(start.shape[axis + 1 :])
+
+    def channels(moved: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """Channel and position of every output element, by output channel; checked to be alike."""
+        front = np.moveaxis(moved, axis, 0).reshape(moved.shape[axis], -1)
+        channel = front // inner % count
+        place = front // (inner * count) * inner + front % inner
+        shift = channel - channel[:1]
+        if (place != place[:1]).any() or (shift != shift[:, :1]).any():
+            raise UndecidedError("it splits the channels")
+        return channel
+
+    meant = channels(final, layout.size)
+    copies = layout.copies
+    ends = np.flatnonzero(layout.channel == CONSTANT)
+    out = [(c, q) for q in range(copies) for c in range(size)]
+    width = len(out) + len(ends)
+    wider = [[width if d == size and i == goal.index(size) else d for i, d in enumerate(goal)]
+             if size in goal else goal for goal in goals]  # fmt: skip
+    shape = list(start.shape)
+    shape[axis] = width * many
+    laid = channels(_moved(chain, np.arange(math.prod(shape)).reshape(shape), wider), width * many)
+    if laid.shape[0] != width or laid.shape[1] != meant.shape[1]:
+        raise UndecidedError("it splits the channels")
+    places = np.full(width * many, -1)
+    for number, (c, q) in enumerate(out):
+        found = layout.find((int(old), q) for old in np.unique(meant[c]))
+        lookup = dict(zip(np.unique(meant[c]).tolist(), found.tolist(), strict=True))
+        places[laid[number]] = [lookup[int(old)] for old in meant[c]]
+    for number, place in enumerate(ends):
+        places[laid[len(out) + number]] = place
+    source = to.gather(to.place(chain[0].inputs[0]), places, axis, f"{chain[0].name}/channels")
+    left = iter(wider)
+    for node in chain:
+        inputs: tuple[str, ...] = (source,)
+        if node.op != "Transpose":
+            name = f"{node.name}/shape"
+            inputs = (source, to.add_constant(name, np.array(next(left), np.int64)))
+        source = to.place(node.outputs[0])
+        op = "Transpose" if node.op == "Transpose" else "Reshape"
+        to.emit(Node(op, node.name, inputs, (source,), node.attributes if op == node.op else {}))
+    return Layout(
+        axis=axis,
+        size=size,
+        channel=np.array([c for c, _ in out] + [CONSTANT] * len(ends), np.int32),
+        copy=np.array([q for _, q in out] + layout.copy[ends].tolist(), np.int32),
+        part=np.zeros(width, np.int32),
+    )
 
 
 def _stand_ins(shape: Shape) -> tuple[int, ...]:
