@@ -1,110 +1,171 @@
-"""The local model of an activation (Assumption 2.3), fitted to the function itself.
+"""The activations of a network: one operator, or the few that make one function of one tensor.
 
-    φ(x) ≈ m₊ x + d  for 0 ≤ x ≤ a,      φ(x) ≈ m₋ x + d  for -a ≤ x < 0
-
-It says how a univariate neuron must be used to hand on its input (two-for-one blocks only):
-
-- `SPLIT`   φ is piecewise linear with d = 0 up to a: neurons with λ > 0 carry φ(x), those with
-            λ < 0 carry φ(-x), and x = r (φ(x) − φ(−x)) with r = 1/(m₊ + m₋); inputs that are never
-            negative need φ(x) = m₊ x only.
-- `ODD`     d = 0 and m₊ = m₋ near zero (tanh): every neuron carries m λ x, for small λx.
-- `MIRROR`  anything else (d ≠ 0, curved): looks-linear pairs carry φ(λx) − φ(−λx) ≈ (m₊ + m₋) λx.
+SiLU is often exported as x·Sigmoid(x), Mish as x·Tanh(Softplus(x)), GELU by its Erf. Such a group
+is one activation: φ(x) − φ(−x) is then exactly linear where that of its parts is not.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lt_onnx.target import Floats
+from lt_onnx import ops
+from lt_onnx.local_model import LocalModel, Use, fit
+from lt_onnx.runtime import evaluate
+from lt_onnx.target import Floats, Node, Target
 
-Function = Callable[[Floats], Floats]
-
-TOLERANCE = 1e-5  # relative error of the local model that passes for exact
-REACHES = 2.0 ** np.arange(-14, 7)  # candidate ranges a
-
-
-class Use(StrEnum):
-    """How a neuron hands on its input."""
-
-    SPLIT = "split"
-    ODD = "odd"
-    MIRROR = "mirror"
+SHORT = 8  # most operators of one activation
+AFFINE = ("Add", "Sub", "Mul", "Div", "Neg")
 
 
 @dataclass(frozen=True)
-class LocalModel:
-    """Slopes, the range in which they hold, and how to use them; `error` is relative to a."""
+class Activation:
+    """Nodes that together are a function of the tensor `input`, the last one its value."""
 
-    use: Use
-    positive: float  # m₊
-    negative: float  # m₋
-    offset: float  # d
-    reach: float  # a; infinite where the model is exact everywhere
-    error: float
+    nodes: tuple[Node, ...]
+    input: str
 
     @property
-    def slope(self) -> float:
-        """Gain of one neuron (SPLIT: of φ(λx) towards φ(x); else towards x)."""
-        match self.use:
-            case Use.SPLIT:
-                return 1.0
-            case Use.ODD:
-                return self.positive
-            case Use.MIRROR:
-                return self.positive + self.negative
+    def output(self) -> str:
+        """The tensor of its value."""
+        return self.nodes[-1].outputs[0]
+
+    @property
+    def title(self) -> str:
+        """What it is made of, as in Sigmoid·Mul."""
+        return "·".join(node.op for node in self.nodes)
+
+    def kind(self, target: Target) -> tuple[object, ...]:
+        """Equal for activations that are the same function."""
+        names = {self.input: "x"}
+        kinds: list[object] = []
+        for number, node in enumerate(self.nodes):
+            inputs = tuple(
+                target.constants[n].tobytes() if n in target.constants else names.get(n, n)
+                for n in node.inputs
+            )
+            kinds.append((node.op, sorted((k, str(v)) for k, v in node.attributes.items()), inputs))
+            names[node.outputs[0]] = str(number)
+        return tuple(map(str, kinds))
+
+    def constants(self, target: Target) -> list[str]:
+        """The constants that it reads."""
+        return [n for node in self.nodes for n in node.inputs if n in target.constants]
+
+    def at(self, name: str, source: str, output: str) -> tuple[Node, ...]:
+        """The same function of another tensor."""
+        names = {self.input: source, self.output: output}
+        made = []
+        for node in self.nodes:
+            title = f"{name}/{node.op}"
+            names.setdefault(node.outputs[0], title)
+            made.append(
+                replace(
+                    node,
+                    name=title,
+                    inputs=tuple(names.get(n, n) for n in node.inputs),
+                    outputs=(names[node.outputs[0]],),
+                )
+            )
+        return tuple(made)
+
+    def apply(self, x: Floats, target: Target) -> Floats:
+        """Its values."""
+        value: Floats = evaluate(
+            self.nodes, {self.input: x}, target.constants, [self.output], target.opsets
+        )[0]
+        return value
 
 
-def fit(function: Function) -> LocalModel | None:
-    """Fit `function`, elementwise on float32; None if it cannot hand on its input (m₊ + m₋ = 0).
+RELU = Activation((Node("Relu", "Relu", ("x",), ("y",)),), "x")
 
-    MIRROR and ODD balance the curvature's error, which grows with a, against float32 rounding of
-    φ near d, which grows with 1/a.
-    """
-    # off the dyadic grid, where float32 would round too kindly; the last one is the slope's
-    t = np.append(np.arange(1, 64) * 0.6180339887 % 1, 1.0)
-    offset = float(function(np.zeros(1, np.float32))[0])
 
-    def sides(a: float) -> tuple[np.ndarray, np.ndarray]:
-        x = (a * t).astype(np.float32)
-        return function(x).astype(np.float64), function(-x).astype(np.float64)
+def after(tensor: str, target: Target) -> Activation | None:
+    """The activation that reads `tensor`, if one does: its nodes read nothing else."""
+    nodes = _functions_of(tensor, target)
+    affine = {tensor}
+    for node in nodes:
+        data = [n for n in node.inputs if n and n not in target.constants]
+        if len(set(data)) > 1 and any(n in affine for n in data):  # x joins a function of x
+            needed = _ancestors(node, nodes)
+            if any(n.op in ops.ACTIVATIONS or n.op == "Erf" for n in needed):
+                return Activation(tuple(needed), tensor)
+        if node.op in AFFINE and all(n in affine for n in data):
+            affine.add(node.outputs[0])
+    first = next((n for n in nodes if n.op in ops.ACTIVATIONS and n.inputs[0] == tensor), None)
+    return None if first is None else Activation((first,), tensor)
 
-    def slopes(a: float) -> tuple[float, float]:
-        up, down = sides(a)
-        return float((up[-1] - offset) / a), float((offset - down[-1]) / a)
 
-    def split_error(a: float) -> float:
-        up, down = sides(a)
-        plus, minus = slopes(a)
-        wrong = np.maximum(abs(up - plus * a * t), abs(down + minus * a * t)).max()
-        return float(wrong / (a * (abs(plus) + abs(minus)))) if plus + minus else np.inf
+def _functions_of(tensor: str, target: Target) -> list[Node]:
+    """Elementwise nodes that depend on `tensor` and scalars alone, the next few."""
+    reach = {tensor}
+    nodes: list[Node] = []
+    readers = target.consumers()
+    waiting = list(readers.get(tensor, []))
+    while waiting and len(nodes) < SHORT:
+        step = waiting.pop(0)
+        if not isinstance(step, Node) or step.domain or step in nodes:
+            continue
+        rule = step.op in ops.ELEMENTWISE or step.op in ops.MERGING
+        others = [n for n in step.inputs if n and n not in reach]
+        scalars = all(n in target.constants and target.constants[n].size == 1 for n in others)
+        if rule and scalars:
+            nodes.append(step)
+            reach.add(step.outputs[0])
+            waiting += readers.get(step.outputs[0], [])
+    return nodes
 
-    def mirror_error(a: float) -> float:
-        up, down = sides(a)
-        plus, minus = slopes(a)
-        if abs(plus + minus) < 1e-3:
-            return np.inf
-        return float(abs((up - down) / (plus + minus) - a * t).max() / a)
 
-    if offset == 0:
-        exact = [a for a in REACHES if a >= 1 and split_error(a) < 1e-6]
-        plus, minus = slopes(1.0)
-        if exact and abs(plus + minus) > 1e-3 and plus > 0:
-            reach = np.inf if len(exact) == len(REACHES[REACHES >= 1]) else max(exact)
-            return LocalModel(Use.SPLIT, plus, minus, 0.0, float(reach), 0.0)
-        plus, minus = slopes(2.0**-12)
-        if abs(plus - minus) < 1e-4 * abs(plus):
-            good = [a for a in REACHES if split_error(a) < TOLERANCE / 10]
-            if good:
-                a = max(good)
-                plus, _ = slopes(a)
-                return LocalModel(Use.ODD, plus, plus, 0.0, float(a), split_error(a))
-    errors = np.array([mirror_error(a) for a in REACHES])
-    if not np.isfinite(errors).any():
-        return None
-    best = int(errors.argmin())
-    good = [i for i, e in enumerate(errors) if e <= max(TOLERANCE, 2 * errors[best])]
-    a = REACHES[max(good)]
-    plus, minus = slopes(a)
-    return LocalModel(Use.MIRROR, plus, minus, offset, float(a), float(errors[max(good)]))
+def _ancestors(node: Node, nodes: list[Node]) -> list[Node]:
+    """`node` and those of `nodes` that it depends on, in their order."""
+    needed, names = [node], set(node.inputs)
+    for other in reversed(nodes[: nodes.index(node)]):
+        if other.outputs[0] in names:
+            needed.insert(0, other)
+            names |= set(other.inputs)
+    return needed
+
+
+def activations(target: Target) -> Iterator[Activation]:
+    """Every activation of the network, as often as it stands there."""
+    for tensor in target.consumers():
+        found = after(tensor, target)
+        if found is not None:
+            yield found
+
+
+def commonest(target: Target) -> tuple[Activation, LocalModel]:
+    """φ of the two-for-one blocks: the commonest activation that can hand on its input."""
+    found = list(activations(target))
+    for inner in list(found):  # the Sigmoid inside a SiLU is none of its own
+        if len(inner.nodes) > 1:
+            inside = {node.name for node in inner.nodes}
+            found = [a for a in found if a is inner or a.nodes[0].name not in inside]
+    counts = Counter(activation.kind(target) for activation in found)
+    for chosen, _ in counts.most_common():
+        activation = next(a for a in found if a.kind(target) == chosen)
+        model = fit(lambda x, a=activation: a.apply(x, target))  # type: ignore[misc]
+        if model is not None:
+            return activation, model
+    return RELU, LocalModel(Use.SPLIT, 1.0, 0.0, 0.0, math.inf, 0.0)
+
+
+def next_one(tensor: str, target: Target) -> Activation | None:
+    """The activation that `tensor` meets next, through operators that change little."""
+    readers = target.consumers()
+    for _ in range(len(target.steps)):
+        found = after(tensor, target)
+        nodes = [step for step in readers.get(tensor, []) if isinstance(step, Node)]
+        if found is not None or not nodes or any(node.op == "PRelu" for node in nodes):
+            return found
+        tensor = nodes[0].outputs[0]
+    return None
+
+
+def response(activation: Activation | None, target: Target) -> tuple[Floats, Floats]:
+    """Pre-activations h over many sizes, both signs, and their values φ(h); φ(h) = h without."""
+    powers = 2.0 ** np.arange(-24, 6.25, 0.25)
+    h: Floats = np.concatenate([powers, -powers]).astype(np.float32)
+    return h, h if activation is None else activation.apply(h, target)

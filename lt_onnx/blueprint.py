@@ -16,8 +16,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from lt_onnx.activations import LocalModel
+from lt_onnx.activations import Activation
 from lt_onnx.layout import Layout
+from lt_onnx.local_model import LocalModel
 from lt_onnx.options import Options
 from lt_onnx.source import SourceLayer
 from lt_onnx.target import Array, Linear, Node, Target
@@ -77,7 +78,7 @@ class Build:
     output: str
     out_layout: Layout
     expand: str | None  # name of the Expand that its input comes from; None: one-for-one
-    follows: str | None  # the activation that its constants pass next
+    follows: Activation | None  # the activation that its constants pass next
     nodes: tuple[Node, ...]
     scale: str
     pads: tuple[int, ...] | None  # resolved pads of the convolution; None: auto_pad
@@ -117,7 +118,7 @@ class Blueprint:
     steps: tuple[TicketStep, ...]
     constants: Mapping[str, Array]
     dense: tuple[Dense, ...]
-    activation: Node
+    activation: Activation  # φ of the two-for-one blocks
 
     @property
     def layers(self) -> tuple[SourceLayer, ...]:

@@ -9,21 +9,20 @@ layer listens to them that other layers follow; the last layers of a network rea
 """
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from lt_onnx import ops
-from lt_onnx.activations import LocalModel, Use, fit
+from lt_onnx.activations import Activation, commonest, next_one
 from lt_onnx.blueprint import Blueprint, Build, Dense, Expand, Run, TicketStep
 from lt_onnx.layout import CONSTANT, INT, UNUSED, Layout, built
+from lt_onnx.local_model import LocalModel, Use
 from lt_onnx.options import Mode, Options
-from lt_onnx.runtime import evaluate
 from lt_onnx.source import SourceLayer
 from lt_onnx.taps import admissible_taps, explicit_pads
-from lt_onnx.target import Array, Floats, Linear, Node, Shape, Step, Target
+from lt_onnx.target import Array, Linear, Node, Shape, Step, Target
 
 RESERVE = 16  # constant channels that a bias is built from
 CARRIED = 2  # constant channels on a single-copy tensor, enough to feed the next block's reserve
@@ -31,7 +30,7 @@ CARRIED = 2  # constant channels on a single-copy tensor, enough to feed the nex
 
 def plan(target: Target, options: Options) -> Blueprint:
     """Plan the ticket of `target`."""
-    activation, model = _activation(target)
+    activation, model = commonest(target)
     optimistic = _Planner(target, options, activation, model, None)
     optimistic.run()
     planner = _Planner(target, options, activation, model, _demands(optimistic))
@@ -122,7 +121,7 @@ class _Planner:
 
     target: Target
     options: Options
-    activation: Node
+    activation: Activation
     model: LocalModel
     demands: dict[str, Demand] | None
     layouts: dict[str, Layout] = field(default_factory=dict)
@@ -503,18 +502,12 @@ class _Planner:
         if opens and first_node.op == "MatMul":
             scaled_from = self._fresh(f"{name}/biased")
             nodes.append(Node("Add", f"{name}/add", (tensors["sum"], bias), (scaled_from,)))
-        for constant in self.activation.inputs[1:]:
-            if constant:
-                self.constants[constant] = self.target.constants[constant]
+        for constant in self.activation.constants(self.target):
+            self.constants[constant] = self.target.constants[constant]
         output = self._fresh(f"{tensor}/neurons")
         nodes += [
             Node("Mul", scale, (scaled_from, scale), (tensors["scaled"],)),
-            replace(
-                self.activation,
-                name=f"{name}/{self.activation.op}",
-                inputs=(tensors["scaled"], *self.activation.inputs[1:]),
-                outputs=(tensors["neurons"],),
-            ),
+            *self.activation.at(name, tensors["scaled"], tensors["neurons"]),
             Node("Gather", order, (tensors["neurons"], order), (output,), {"axis": axis}),
         ]
         return Expand(
@@ -603,7 +596,7 @@ class _Planner:
                 output=output,
                 out_layout=out,
                 expand=expand,
-                follows=self._next_activation(linear.output),
+                follows=next_one(linear.output, self.target),
                 nodes=(first, Node("Mul", scale, (total, scale), (output,))),
                 scale=scale,
                 pads=pads,
@@ -677,18 +670,6 @@ class _Planner:
             return layout, self.gather(out, back, 1, f"{linear.name}/regroup")
         return taken, out
 
-    def _next_activation(self, tensor: str) -> str | None:
-        """Name of the activation that `tensor` meets next, through operators that change little."""
-        for _ in range(len(self.target.steps)):
-            readers = [r for r in self.readers.get(tensor, []) if isinstance(r, Node)]
-            if not readers:
-                return None
-            node = readers[0]
-            if node.op in ops.ACTIVATIONS or node.op == "PRelu":
-                return node.name
-            tensor = node.outputs[0]
-        return None
-
     # the end
 
     def finish(self) -> Blueprint:
@@ -727,32 +708,3 @@ def _between_layers(target: Target) -> tuple[set[str], set[str]]:
         if isinstance(step, Linear) or any(name in feeding for name in step.outputs):
             feeding.update(step.inputs)
     return fed, feeding
-
-
-def _activation(target: Target) -> tuple[Node, LocalModel]:
-    """φ of the two-for-one blocks: the target's commonest activation that can hand on its input."""
-    nodes = [s for s in target.steps if isinstance(s, Node) and s.op in ops.ACTIVATIONS]
-
-    def kind(node: Node) -> tuple[object, ...]:
-        constants = tuple(
-            target.constants[n].tobytes() if n in target.constants else n for n in node.inputs[1:]
-        )
-        return node.op, tuple(sorted((k, str(v)) for k, v in node.attributes.items())), constants
-
-    counts = Counter(kind(node) for node in nodes)
-    for chosen, _ in counts.most_common():
-        node = next(node for node in nodes if kind(node) == chosen)
-        if all(name in target.constants for name in node.inputs[1:] if name):
-            model = fit(lambda x, node=node: call(node, x, target))  # type: ignore[misc]
-            if model is not None:
-                return node, model
-    relu = Node("Relu", "Relu", ("x",), ("y",))
-    return relu, LocalModel(Use.SPLIT, 1.0, 0.0, 0.0, math.inf, 0.0)
-
-
-def call(node: Node, x: Floats, target: Target) -> Floats:
-    """One elementwise node of the target as a function."""
-    value: Floats = evaluate(
-        [node], {node.inputs[0]: x}, target.constants, [node.outputs[0]], target.opsets
-    )[0]
-    return value

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lt_onnx.activations import Activation
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.construct.constants import Response
 from lt_onnx.construct.lane import Lane, linear_nodes
@@ -68,7 +69,7 @@ class _Construction:
         self.ticket = Lane(dict(inputs), _counts(read), target.opsets, self.blueprint.constants)
         self.position = 0
         self.rng = np.random.default_rng([options.seed & 0xFFFFFFFF, 0x6C74])
-        self.responses: dict[str | None, Response] = {}
+        self.responses: dict[object, Response] = {}
 
     def run(self, node: Node) -> None:
         """A node of the ticket that holds no random weight."""
@@ -94,16 +95,17 @@ class _Construction:
         """Free the tensors of the ticket that `step` was the last to read."""
         self.ticket.drop([name for node in step.nodes for name in node.inputs if name])
 
-    def response(self, name: str | None) -> Response:
-        """What the activation `name`, which constants meet next, makes of them."""
-        if name not in self.responses:
-            self.responses[name] = Response.of(name, self.blueprint.target)
-        return self.responses[name]
+    def response(self, activation: Activation | None) -> Response:
+        """What the activation that constants meet next makes of them."""
+        kind = None if activation is None else activation.kind(self.blueprint.target)
+        if kind not in self.responses:
+            self.responses[kind] = Response.of(activation, self.blueprint.target)
+        return self.responses[kind]
 
     def expand(self, step: Expand) -> Iterator[Masked | Built]:
         """Prune a layer to neurons that listen to one channel each, and set their scales."""
         x = self.ticket.values[step.input]
-        response = self.response(self.blueprint.activation.name)
+        response = self.response(self.blueprint.activation)
         with self.watch("univariate layers"):
             rows, built, self.gains[step.name] = expand(step, self.blueprint.options, x, response)
         source = step.source

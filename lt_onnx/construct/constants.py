@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_onnx.activations import Activation, response
 from lt_onnx.layout import CONSTANT, Layout
-from lt_onnx.planner import RESERVE, call
-from lt_onnx.target import Array, Floats, Node, Target
+from lt_onnx.planner import RESERVE
+from lt_onnx.target import Array, Floats, Target
 
 CONSTANCY = 1e-4  # relative spread under which a channel counts as constant
 SIZES = 2.5 * 2.0 ** (np.arange(RESERVE) % 4)  # wanted sizes of constants, in units of λ
@@ -25,14 +26,9 @@ class Response:
     value: Floats
 
     @staticmethod
-    def of(name: str | None, target: Target) -> "Response":
-        """The response of the target's node `name`; None: of none at all."""
-        powers = 2.0 ** np.arange(-24, 6.25, 0.25)
-        h: Floats = np.concatenate([powers, -powers]).astype(np.float32)
-        node = next((s for s in target.steps if s.name == name), None)
-        if isinstance(node, Node) and node.op != "PRelu":
-            return Response(h, call(node, h, target))
-        return Response(h, h)
+    def of(activation: Activation | None, target: Target) -> "Response":
+        """The response of an activation; None: constants pass unchanged."""
+        return Response(*response(activation, target))
 
     def drive(self, size: Array, sign: Array) -> NDArray[np.float64]:
         """Pre-activations of the given signs after which constants come closest to ±`size`."""

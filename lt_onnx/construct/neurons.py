@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_onnx.activations import Use
 from lt_onnx.blueprint import Expand
 from lt_onnx.layout import CONSTANT, Layout
+from lt_onnx.local_model import Use
 from lt_onnx.target import Array, Floats
 
 

@@ -9,12 +9,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_onnx.activations import Use
 from lt_onnx.blueprint import Expand
 from lt_onnx.construct.constants import SIZES, Response, constant_values
 from lt_onnx.construct.neurons import assign, first_places, order, peaks
 from lt_onnx.construct.pieces import Built, LayerStats, Masked
 from lt_onnx.errors import InputError
+from lt_onnx.local_model import Use
 from lt_onnx.options import Options, Sigma
 from lt_onnx.source import draw_bias, draw_rows
 from lt_onnx.target import Array, Floats
