@@ -17,6 +17,7 @@ from lt_onnx.runtime import evaluate
 from lt_onnx.target import Floats, Node, Target
 
 SHORT = 8  # most operators of one activation
+EXACT = 1e-6  # error of a local model that is float32's own
 AFFINE = ("Add", "Sub", "Mul", "Div", "Neg")
 
 
@@ -137,19 +138,25 @@ def activations(target: Target) -> Iterator[Activation]:
 
 
 def commonest(target: Target) -> tuple[Activation, LocalModel]:
-    """φ of the two-for-one blocks: the commonest activation that can hand on its input."""
+    """φ of the two-for-one blocks: the commonest activation that can hand on its input.
+
+    One that does so exactly goes before those that are linear in a small range only.
+    """
     found = list(activations(target))
     for inner in list(found):  # the Sigmoid inside a SiLU is none of its own
         if len(inner.nodes) > 1:
             inside = {node.name for node in inner.nodes}
             found = [a for a in found if a is inner or a.nodes[0].name not in inside]
     counts = Counter(activation.kind(target) for activation in found)
+    known: list[tuple[Activation, LocalModel]] = []
     for chosen, _ in counts.most_common():
         activation = next(a for a in found if a.kind(target) == chosen)
         model = fit(lambda x, a=activation: a.apply(x, target))  # type: ignore[misc]
         if model is not None:
-            return activation, model
-    return RELU, LocalModel(Use.SPLIT, 1.0, 0.0, 0.0, math.inf, 0.0)
+            known.append((activation, model))
+    exact = [pair for pair in known if pair[1].error <= EXACT]
+    linear = LocalModel(Use.SPLIT, 1.0, 0.0, 0.0, math.inf, 0.0)
+    return next(iter(exact + known), (RELU, linear))
 
 
 def next_one(tensor: str, target: Target) -> Activation | None:

@@ -119,6 +119,8 @@ class Blueprint:
     constants: Mapping[str, Array]
     dense: tuple[Dense, ...]
     activation: Activation  # φ of the two-for-one blocks
+    copy_wise: frozenset[str] = frozenset()  # target nodes that keep all copies, by name
+    nonnegative: frozenset[str] = frozenset()  # target tensors that are never negative
 
     @property
     def layers(self) -> tuple[SourceLayer, ...]:

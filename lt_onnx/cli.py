@@ -5,6 +5,7 @@ arguments; 3 out of memory or disk, or interrupted. Heavy modules are imported i
 that `--help` is quick. Progress and tables go to stderr and stdout respectively.
 """
 
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ from lt_onnx.errors import InputError, LtOnnxError
 
 if TYPE_CHECKING:
     from lt_onnx.blueprint import Blueprint
-    from lt_onnx.conversion import Prediction, Progress
+    from lt_onnx.conversion import Progress
+    from lt_onnx.overview import Prediction
     from lt_onnx.report import Report
     from lt_onnx.validation import Fidelity, Limits
 
@@ -135,6 +137,86 @@ def convert(
 
 
 @app.command()
+def inspect(
+    target: Annotated[Path, typer.Argument(help="ONNX file to look into.")],
+    mode: ModeWord = "l+1",
+    report: ReportFile = None,
+) -> None:
+    """Show what was found in a network, step by step, and how a ticket will have it."""
+    from lt_onnx.conversion import make_options
+    from lt_onnx.lowering import read_target
+    from lt_onnx.overview import found, shape_text
+    from lt_onnx.planner import plan
+    from lt_onnx.report import write_json
+
+    document = found(plan(read_target(target), make_options(mode=mode)))
+    if report is not None:
+        write_json(report, document)
+    for port in ("inputs", "outputs"):
+        for value in document[port]:
+            typer.echo(f"{port[:-1]:9} {value['name']} {shape_text(value['shape'])}")
+    typer.echo(f"blocks    open with {document['activation']['op']}")
+    _table(
+        [
+            [row["name"], row["op"], shape_text(row["shape"]),
+             "≥ 0" if row["never_negative"] else "", row["how"], row["note"]]
+            for row in document["steps"]
+        ],
+        ["name", "op", "output", "sign", "how", ""],
+    )  # fmt: skip
+    counts = ", ".join(f"{count} {kind}" for kind, count in document["counts"].items() if count)
+    typer.echo(f"steps     {counts}")
+    typer.echo(
+        f"weights   {document['constructed_weights']:,} to construct, "
+        f"{document['dense_parameters']:,} stay dense"
+    )
+
+
+@app.command("plan")
+def plan_command(
+    target: Annotated[Path, typer.Argument(help="ONNX file to plan a ticket of.")],
+    mode: Annotated[str | None, typer.Option("--mode", help="One mode; both without.")] = None,
+    base_size: BaseSize = None,
+    report: ReportFile = None,
+) -> None:
+    """Show widths, sizes and what a conversion will take, for both modes, without drawing any."""
+    from lt_onnx.conversion import make_options
+    from lt_onnx.lowering import read_target
+    from lt_onnx.options import Mode
+    from lt_onnx.overview import planned
+    from lt_onnx.planner import plan
+    from lt_onnx.report import write_json
+
+    network = read_target(target)
+    plans = [
+        planned(plan(network, make_options(mode=word, base_size=base_size)))
+        for word in ([m.value for m in Mode] if mode is None else [mode])
+    ]
+    if report is not None:
+        write_json(report, {"target": str(target), "plans": plans})
+    for number, document in enumerate(plans):
+        typer.echo(f"{chr(10) if number else ''}mode {document['mode']}")
+        _table(
+            [
+                [row["name"], row["kind"], f"{row['inputs']:,}", f"{row['outputs']:,}",
+                 str(row["copies"]), str(row["constants"]), f"{row['weights']:,}",
+                 _size(row["bytes"])]
+                for row in document["layers"]
+            ],
+            ["layer", "kind", "in", "out", "copies", "const", "weights", "bytes"],
+            right=(2, 3, 4, 5, 6, 7),
+        )  # fmt: skip
+        typer.echo(
+            f"in all    {document['source_weights']:,} random weights, "
+            f"{_size(document['file_bytes'])} file; {document['dense_parameters']:,} stay dense"
+        )
+        typer.echo(
+            f"needs     about {_size(document['memory_bytes'])} memory, "
+            f"{_duration(document['seconds'])}"
+        )
+
+
+@app.command()
 def verify(
     ticket: Annotated[Path, typer.Argument(help="Ticket to prove.")],
     target: Annotated[
@@ -212,8 +294,9 @@ def source(
     quiet: Quiet = False,
 ) -> None:
     """Write the random source network that a ticket of this target is masked from."""
-    from lt_onnx.conversion import check_room, make_options, predict, write_source
+    from lt_onnx.conversion import check_room, make_options, write_source
     from lt_onnx.lowering import read_target
+    from lt_onnx.overview import predict
     from lt_onnx.planner import plan
 
     options = make_options(mode=mode, base_size=base_size, init=init, seed=seed)
@@ -290,6 +373,28 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _table(rows: list[list[str]], head: list[str], right: tuple[int, ...] = ()) -> None:
+    """Columns as wide as they must be; the first one gives way where the terminal ends."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+    room = width - sum(widths[1:-1]) - 2 * (len(head) - 1) - min(widths[-1], 12)
+    widths[0] = max(min(widths[0], room), 12)
+    for row in [head, *rows]:
+        name = row[0]
+        if len(name) > widths[0]:
+            name = "…" + name[1 - widths[0] :]
+        cells = [name.ljust(widths[0])]
+        cells += [
+            cell.rjust(size) if i in right else cell.ljust(size)
+            for i, (cell, size) in enumerate(zip(row[1:], widths[1:], strict=True), 1)
+        ]
+        typer.echo("  ".join(cells).rstrip()[:width])
 
 
 def _print_report(report: "Report") -> None:

@@ -1,6 +1,5 @@
 """The sequence: target → blueprint → construct → ticket → verify → validate → report."""
 
-import math
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -11,23 +10,22 @@ import onnx
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.construct import Masked, construct
-from lt_onnx.errors import InputError, ResourceError
+from lt_onnx.errors import InputError, ResourceError, UnsupportedError
 from lt_onnx.lowering import read_target
 from lt_onnx.options import Mode, Options, Select, Sigma, Weights
+from lt_onnx.overview import Prediction, predict
 from lt_onnx.planner import plan
 from lt_onnx.report import Report, make_report
-from lt_onnx.samples import OPEN_AXIS, Samples, load_samples, random_samples
+from lt_onnx.samples import Samples, load_samples, random_samples
 from lt_onnx.source import Init, draw_bias, draw_rows
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Device, DeviceError, resolve
 from lt_onnx.target import Target
-from lt_onnx.ticket import INLINE, TicketWriter
+from lt_onnx.ticket import TicketWriter
 from lt_onnx.validation import Limits
 from lt_onnx.validation import validate as compare
 from lt_onnx.verification import verify
 
-CALIBRATION_WORK = 1.5e11  # multiply-adds of the ticket that calibration may cost
-CALIBRATION_BYTES = 8e8  # memory that its activations may take
 WEIGHTS_IN_FLIGHT = 1 << 22  # of a source that is only written
 VALIDATION_WORK = 3e11  # the same for validation on random inputs
 
@@ -46,47 +44,6 @@ class Ticket:
     def passed(self) -> bool:
         """Genuine, and within the limits asked for."""
         return self.report.passed
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a conversion will take, known before any weight is drawn."""
-
-    source_weights: int
-    file_bytes: int
-    memory_bytes: int
-    calibration_count: int
-    multiply_adds: int  # of the ticket, per sample
-
-
-def predict(blueprint: Blueprint, source: bool = False) -> Prediction:
-    """Sizes of the ticket and of the work, from the blueprint alone."""
-    target, options = blueprint.target, blueprint.options
-    work = widest = 0
-    for step in blueprint.steps:
-        if isinstance(step, Build):
-            spots = _positions(target, step.linear.output, step.linear.op)
-            work += step.source.size * spots
-            widest = max(widest, step.in_layout.width * _positions(target, step.linear.input,
-                         step.linear.op), step.source.shape[0] * spots)  # fmt: skip
-    most = 128 if options.select is Select.NOISE else 8
-    room = min(CALIBRATION_WORK / max(work, 1), CALIBRATION_BYTES / max(24 * widest, 1))
-    count = int(min(max(room, 4), most))
-    size = blueprint.weight_bytes * (5 if options.weights is Weights.MASKED else 4) // 4
-    held = 3 * size if size <= INLINE else 0
-    return Prediction(
-        source_weights=blueprint.source_weights,
-        file_bytes=size + (blueprint.weight_bytes if source else 0),
-        memory_bytes=blueprint.peak_bytes + held + 24 * count * widest,
-        calibration_count=count,
-        multiply_adds=work,
-    )
-
-
-def _positions(target: Target, tensor: str, op: str) -> int:
-    shape = target.shapes.get(tensor, ())
-    spatial = shape[2:] if op == "Conv" else shape[1:-1]
-    return math.prod(d if isinstance(d, int) else OPEN_AXIS for d in spatial)
 
 
 def convert(
@@ -166,6 +123,11 @@ def convert(
     on = usable(device)
     with watch("read"):
         target = read_target(path)
+        if not target.linears:
+            raise UnsupportedError(
+                f"{path}: there is no layer to construct: no Conv, Gemm or MatMul with constant "
+                "weights"
+            )
         blueprint = plan(target, options)
         prediction = predict(blueprint, emit_source)
         check_room(out, path, prediction, max_memory)

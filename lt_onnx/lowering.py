@@ -126,6 +126,16 @@ class _Lowering:
 
     def _steps(self, node: Node) -> list[Step]:
         """What `node` becomes: a layer, a few steps, or itself."""
+        weight = self.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
+        if (
+            node.op in ("Conv", "ConvTranspose", "Gemm")
+            and weight is not None
+            and (weight.dtype != np.float32)
+        ):
+            raise InputError(
+                f"{self.graph.path}: node '{node.name}' ({node.op}): its weight is "
+                f"{weight.dtype}; export the network in float32"
+            )
         layer = self._linear(node) if not node.domain else None
         if layer is not None:
             return [layer]
@@ -175,6 +185,7 @@ class _Lowering:
                 f"{self.graph.path}: node '{node.name}' (Conv): weight of shape "
                 f"{list(weight.shape)} does not fit {group} groups"
             )
+        self._fits(node, weight.shape[1] * group, weight.ndim - 2)
         return Linear(
             name=node.name,
             op="Conv",
@@ -185,6 +196,24 @@ class _Lowering:
             group=group,
             attributes={k: node.attributes[k] for k in CONV_KEYS if k in node.attributes},
         )
+
+    def _fits(self, node: Node, channels: int, rank: int) -> None:
+        """Raise for a convolution whose input or attributes contradict its weight."""
+        shape = self.shapes.get(node.inputs[0])
+        if shape is not None and (
+            len(shape) != rank + 2 or (isinstance(shape[1], int) and shape[1] != channels)
+        ):
+            raise InputError(
+                f"{self.graph.path}: node '{node.name}' (Conv): its weight wants {channels} "
+                f"channels and {rank} spatial axes, its input is {list(shape)}"
+            )
+        for key, count in (("pads", 2 * rank), ("strides", rank), ("dilations", rank)):
+            given = node.attributes.get(key)
+            if given and len(given) != count:
+                raise InputError(
+                    f"{self.graph.path}: node '{node.name}' (Conv): {len(given)} {key} for "
+                    f"{rank} spatial axes; there must be {count}"
+                )
 
     def _gemm(self, node: Node) -> Linear | None:
         weight, bias = self._constant(node, 1), self._constant(node, 2)
@@ -203,7 +232,7 @@ class _Lowering:
             op="Gemm",
             input=node.inputs[0],
             output=node.outputs[0],
-            weight=np.ascontiguousarray(weight * np.float32(alpha)),
+            weight=weight if alpha == 1 else weight * np.float32(alpha),
             bias=np.broadcast_to(bias.reshape(-1) * np.float32(beta), width).copy(),
         )
 
@@ -216,7 +245,7 @@ class _Lowering:
             op="Gemm" if len(shape) == 2 else "MatMul",
             input=node.inputs[0],
             output=node.outputs[0],
-            weight=np.ascontiguousarray(weight.T),
+            weight=weight.T,
             bias=np.zeros(weight.shape[1], np.float32),
         )
 

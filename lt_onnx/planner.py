@@ -694,6 +694,8 @@ class _Planner:
             constants={name: v for name, v in self.constants.items() if name in alive},
             dense=tuple(self.dense),
             activation=self.activation,
+            copy_wise=frozenset(self.kept),
+            nonnegative=frozenset(name for name, known in self.sign.items() if known),
         )
 
 

@@ -6,7 +6,8 @@ evaluated, ready for `lowering`. All refusals that can be seen at once are repor
 
 import hashlib
 import logging
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,6 +22,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 from lt_onnx.errors import InputError, UnsupportedError
 from lt_onnx.runtime import first_line
 from lt_onnx.target import Array, Node, Port, Shape
+from lt_onnx.wiring import put_in_order, where
 
 OLDEST_OPSET = 7
 CONTROL_FLOW = {"If", "Loop", "Scan", "SequenceMap"}
@@ -29,6 +31,7 @@ QUANTISED = {
     "MatMulInteger", "DynamicQuantizeLinear", "QLinearAdd", "QGemm",
 }  # fmt: skip
 PROTO_LIMIT = 2**31 - 1
+LARGE = 1 << 18  # bytes from which a weight is not carried through every step
 
 G_LOGGER.severity = G_LOGGER.CRITICAL  # what it would say, the errors here say
 
@@ -59,17 +62,25 @@ def read_graph(path: Path) -> Graph:
     model, digest = load(path)
     # before IR 4 initializers had to be graph inputs too; onnxruntime does not mind, nor do we
     model.ir_version = max(4, model.ir_version)
-    _refuse(path, model)
-    model = _fold_constants(path, _without_initializer_inputs(model))
-    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    _refuse_old(path, model)
+    model = _without_initializer_inputs(model)
+    put_in_order(path, model)
+    weights = _set_aside(model)
+    _refuse(path, model, weights)
+    model = _fold_constants(path, model)
+    shapes, integers = _infer(model)
+    given = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(given)
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer} | weights
     for name, value in constants.items():
-        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+        few = value if any(value.strides) else value[(0,) * value.ndim]  # one number everywhere
+        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(few).all():
             bad = np.argwhere(~np.isfinite(value))[0].tolist()
             raise InputError(
                 f"{path}: tensor '{name}' holds {value[tuple(bad)]} at index {bad}; "
                 "export the network with finite weights"
             )
-    shapes, integers = _infer(model)
     return Graph(
         path=path,
         sha256=digest,
@@ -147,39 +158,60 @@ def _tensors(graph: onnx.GraphProto) -> Iterable[onnx.TensorProto]:
                 yield attribute.t
 
 
-def _refuse(path: Path, model: onnx.ModelProto) -> None:
-    """Raise for models that are broken or that lt-onnx does not convert."""
+def _refuse_old(path: Path, model: onnx.ModelProto) -> None:
+    """Raise for operator sets of another age."""
     opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
     if opset < OLDEST_OPSET:
         raise UnsupportedError(
             f"{path}: operator set {opset}; lt-onnx reads {OLDEST_OPSET} and later: "
             "convert it with onnx.version_converter"
         )
+
+
+def _refuse(path: Path, model: onnx.ModelProto, weights: Mapping[str, Array]) -> None:
+    """Raise for models that are broken or that lt-onnx does not convert."""
     reasons = []
     for node in model.graph.node:
-        where = f"node '{node.name or (node.output[0] if node.output else '?')}' ({node.op_type})"
         if node.op_type in CONTROL_FLOW:
-            reasons.append(f"{where} is control flow")
+            reasons.append(f"{where(node)} is control flow")
         elif node.op_type in QUANTISED:
-            reasons.append(f"{where} is quantised: bring the float model")
+            reasons.append(f"{where(node)} is quantised: bring the float model")
     if reasons:
         more = f" (and {len(reasons) - 1} more such nodes)" if len(reasons) > 1 else ""
         raise UnsupportedError(f"{path}: {reasons[0]}{more}")
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(_with_output_shapes(model))
     except onnx.checker.ValidationError as error:
         raise InputError(f"{path}: not a valid ONNX model: {first_line(error)}") from None
     except ValueError as error:  # too large for the checker's own serialisation
         logging.getLogger(__name__).debug("checker: %s", error)
-    for tensor in _tensors(model.graph):
-        if tensor.data_type in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16):
+    kinds = [(t.name, t.data_type, len(t.dims)) for t in _tensors(model.graph)]
+    kinds += [(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.ndim) for k, v in weights.items()]
+    for name, kind, rank in kinds:
+        if kind in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16):
             raise UnsupportedError(
-                f"{path}: tensor '{tensor.name}' is half precision; export the network in float32"
+                f"{path}: tensor '{name}' is half precision; export the network in float32"
             )
-        if tensor.data_type == onnx.TensorProto.DOUBLE and len(tensor.dims) > 1:
+        if kind == onnx.TensorProto.DOUBLE and rank > 1:
             raise UnsupportedError(
-                f"{path}: tensor '{tensor.name}' is double precision; export it in float32"
+                f"{path}: tensor '{name}' is double precision; export it in float32"
             )
+
+
+def _with_output_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """For the checker, which wants outputs to have shapes; runtimes do without."""
+    if all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
+        return model
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model)
+    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
+        inferred = model
+    known = onnx.ModelProto()
+    known.CopyFrom(inferred)
+    for value in known.graph.output:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.shape.SetInParent()
+    return known
 
 
 def _without_initializer_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -189,6 +221,46 @@ def _without_initializer_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.graph.input[:]
     model.graph.input.extend(kept)
     return model
+
+
+def _set_aside(model: onnx.ModelProto) -> dict[str, Array]:
+    """Take large weights out of the model, so that what follows need not copy them.
+
+    Those that nothing computes with before the network's own data comes in: initializers, and
+    ConstantOfShape, which is kept as one number. In the model they become inputs.
+    """
+    small = {t.name: t for t in model.graph.initializer}
+    known = set(small)
+    inner: set[str] = {value.name for value in model.graph.output}
+    for node in model.graph.node:  # in order, or else nothing is found and everything is copied
+        if all(name in known for name in node.input if name) and node.op_type != "Constant":
+            known.update(node.output)
+            inner.update(node.input)
+    found: dict[str, Array] = {}
+    for name, tensor in small.items():
+        if name not in inner and tensor.ByteSize() > LARGE:
+            found[name] = numpy_helper.to_array(tensor)
+    filled = []
+    for node in model.graph.node:
+        if node.op_type != "ConstantOfShape" or node.domain not in ("", "ai.onnx"):
+            continue
+        if node.output[0] in inner or node.input[0] not in small:
+            continue
+        shape = numpy_helper.to_array(small[node.input[0]]).tolist()
+        values = [numpy_helper.to_array(a.t) for a in node.attribute if a.name == "value"]
+        value = values[0].reshape(-1)[0] if values else np.float32(0)
+        if math.prod(shape) * value.itemsize > LARGE:
+            found[node.output[0]] = np.broadcast_to(value, shape)
+            filled.append(node)
+    for node in filled:
+        model.graph.node.remove(node)
+    kept = [t for t in model.graph.initializer if t.name not in found]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    for name, value in found.items():
+        kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+        model.graph.input.append(helper.make_tensor_value_info(name, kind, value.shape))
+    return found
 
 
 def _fold_constants(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:

@@ -57,6 +57,14 @@ class Linear:
         return tuple(self.attributes.get(key) or (default,) * len(self.kernel))
 
     @property
+    def count(self) -> int:
+        """Nonzero weights and biases."""
+        w = self.weight
+        one = not any(w.strides)  # a single number everywhere
+        weights = w.size * int(w.reshape(-1)[:1].any()) if one else int(np.count_nonzero(w))
+        return weights + int(np.count_nonzero(self.bias))
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The one tensor read, in the form that `Node` has it."""
         return (self.input,)
@@ -108,10 +116,7 @@ class Target:
     @property
     def weight_count(self) -> int:
         """Nonzero weights and biases of all linear layers."""
-        return sum(
-            int(np.count_nonzero(layer.weight)) + int(np.count_nonzero(layer.bias))
-            for layer in self.linears
-        )
+        return sum(layer.count for layer in self.linears)
 
     def consumers(self) -> dict[str, list[Step]]:
         """For every tensor the steps that read it; graph outputs are not among them."""

@@ -19,6 +19,7 @@ class Builder:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.count = 0
+        self.last = 0
 
     def constant(self, value: Any, dtype: Any = np.float32) -> str:
         self.count += 1
@@ -49,6 +50,39 @@ class Builder:
     def gemm(self, x: str, i: int, o: int) -> str:
         w, b = self.constant(self.weight(o, i)), self.constant(self.rng.standard_normal(o))
         return self("Gemm", x, w, b, transB=1)
+
+    def reshape(self, x: str, shape: list[int]) -> str:
+        return self("Reshape", x, self.constant(shape, np.int64))
+
+    def reduce(self, op: str, x: str, axes: list[int]) -> str:
+        if self.opset >= 18:
+            return self(op, x, self.constant(axes, np.int64))
+        return self(op, x, axes=axes)
+
+    def split(self, x: str, sizes: list[int]) -> list[str]:
+        self.count += 1
+        names = [f"s{self.count}_{i}" for i in range(len(sizes))]
+        inputs, keys = [x], {"axis": 1}
+        if self.opset >= 13:
+            inputs.append(self.constant(sizes, np.int64))
+        else:
+            keys["split"] = sizes  # type: ignore[assignment]
+        self.nodes.append(
+            helper.make_node("Split", inputs, names, name=f"Split_{self.count}", **keys)
+        )
+        return names
+
+    def slice(self, x: str, axis: int, start: int, stop: int) -> str:
+        self.last = start
+        if self.opset < 10:
+            return self("Slice", x, axes=[axis], starts=[start], ends=[stop])
+        bounds = [self.constant([v], np.int64) for v in (start, stop, axis)]
+        return self("Slice", x, *bounds)
+
+    def pad(self, x: str, pads: list[int], mode: str) -> str:
+        if self.opset < 11:
+            return self("Pad", x, pads=pads, mode=mode)
+        return self("Pad", x, self.constant(pads, np.int64), mode=mode)
 
     def norm(self, x: str, c: int) -> str:
         values = (
@@ -94,11 +128,8 @@ def random_graph(seed: int, *, opset: int = 17) -> onnx.ModelProto:
             return b("Clip", t, b.constant(0.0), b.constant(6.0))
         return b(activation, t)
 
-    for _ in range(int(rng.integers(2, 5))):
-        kind = rng.choice(
-            ["conv", "skip", "project", "concat", "group", "depthwise", "pool", "norm", "odd",
-             "dilated", "average", "same", "wide"]
-        )  # fmt: skip
+    for _ in range(int(rng.integers(2, 6))):
+        kind = str(rng.choice(KINDS))
         o = int(rng.choice([4, 6, 8]))
         if kind == "conv":
             x, c = act(b.conv(x, c, o, pads=[1] * 4)), o
@@ -117,7 +148,8 @@ def random_graph(seed: int, *, opset: int = 17) -> onnx.ModelProto:
         elif kind == "depthwise":
             x = act(b.conv(x, c, c, pads=[1] * 4, group=c))
         elif kind == "pool" and size >= 4:
-            x, size = b("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]), size // 2
+            op = str(rng.choice(["MaxPool", "AveragePool", "LpPool"]))
+            x, size = b(op, x, kernel_shape=[2, 2], strides=[2, 2]), size // 2
         elif kind == "average" and size >= 4:
             x = b("AveragePool", x, kernel_shape=[3, 3], pads=[1] * 4,
                   count_include_pad=int(rng.integers(2)))  # fmt: skip
@@ -130,14 +162,112 @@ def random_graph(seed: int, *, opset: int = 17) -> onnx.ModelProto:
             x, c = act(b.conv(x, c, o, pads=[2] * 4, dilations=[2, 2])), o
         elif kind == "same":
             x, c = act(b.conv(x, c, o, 2, auto_pad="SAME_UPPER")), o
-        elif kind == "wide":
+        elif kind == "wide" and size <= 12:
             x, c = act(b.conv(x, c, o, 1, pads=[1] * 4)), o
             size += 2
+        elif kind == "transposed" and size <= 8:
+            k, pad = (2, 0) if rng.random() < 0.5 else (4, 1)
+            w, bias = b.constant(b.weight(c, o, k, k)), b.constant(0.3 * rng.standard_normal(o))
+            y = b("ConvTranspose", x, w, bias, strides=[2, 2], pads=[pad] * 4)
+            x, c, size = act(y), o, 2 * size
+        elif kind in MIDDLE:
+            x = act(b.conv(x, c, 8, pads=[1] * 4))
+            x, c, size = _middle(kind, b, x, size)
+            x, c = act(b.conv(x, c, o, pads=[1] * 4)), o
     return _finish(b, x, c, size)
 
 
+KINDS = [
+    "conv", "skip", "project", "concat", "group", "depthwise", "pool", "norm", "odd", "dilated",
+    "average", "same", "wide", "transposed",
+]  # fmt: skip
+MIDDLE = [
+    "gate", "silu", "split", "shuffle", "resize", "to_space", "to_depth", "slice", "gather", "pad",
+    "channels", "instance", "prelu", "affine", "maximum", "subtract", "nhwc", "tile", "position",
+    "mask", "dense", "others",
+]  # fmt: skip
+KINDS += MIDDLE
+
+
+def _middle(kind: str, b: Builder, x: str, size: int) -> tuple[str, int, int]:
+    """An operator between two layers, on 8 channels: (tensor, channels, size)."""
+    rng = b.rng
+    if kind == "gate":
+        pooled = b.reduce("ReduceMean", x, [2, 3]) if rng.random() < 0.5 else b(
+            "GlobalAveragePool", x
+        )  # fmt: skip
+        gate = b("Sigmoid", b.conv(b("Relu", b.conv(pooled, 8, 4, 1)), 4, 8, 1))
+        return b("Mul", x, gate) if rng.random() < 0.5 else b("Mul", gate, x), 8, size
+    if kind == "silu":
+        return b("Mul", x, b("Sigmoid", x)), 8, size
+    if kind == "split":
+        parts = b.split(x, [2, 6])
+        return b("Concat", parts[1], b("Relu", parts[0]), axis=1), 8, size
+    if kind == "shuffle":
+        y = b.reshape(x, [0, 2, 4, size, size])
+        y = b("Transpose", y, perm=[0, 2, 1, 3, 4])
+        return b.reshape(y, [0, 8, size, size]), 8, size
+    if kind == "resize" and size <= 8:
+        scales = b.constant([1.0, 1.0, 2.0, 2.0])
+        if b.opset < 9:
+            return b("Upsample", x, scales=[1.0, 1.0, 2.0, 2.0]), 8, 2 * size
+        if b.opset < 11:
+            return b("Upsample" if b.opset == 9 else "Resize", x, scales), 8, 2 * size
+        mode = str(rng.choice(["nearest", "linear", "cubic"]))
+        roi = b.constant([]) if b.opset < 13 else ""
+        return b("Resize", x, roi, scales, mode=mode), 8, 2 * size
+    if kind == "to_space" and size <= 8:
+        mode = {"mode": str(rng.choice(["DCR", "CRD"]))} if b.opset >= 11 else {}
+        return b("DepthToSpace", x, blocksize=2, **mode), 2, 2 * size
+    if kind == "to_depth" and size % 2 == 0:
+        return b("SpaceToDepth", x, blocksize=2), 32, size // 2
+    if kind == "slice":
+        y = b.slice(x, 1, int(rng.integers(3)), 7)
+        return y, 7 - b.last, size
+    if kind == "gather":
+        return b("Gather", x, b.constant([5, 1, 1, 0, 7], np.int64), axis=1), 5, size
+    if kind == "pad":
+        return (
+            b.pad(x, [0, 0, 1, 0, 0, 0, 1, 2], str(rng.choice(["constant", "edge"]))),
+            8,
+            size + 2,
+        )
+    if kind == "channels":
+        return b.pad(x, [0, 2, 0, 0, 0, 1, 0, 0], "constant"), 11, size
+    if kind == "instance":
+        values = b.constant(rng.uniform(0.5, 1.5, 8)), b.constant(rng.standard_normal(8))
+        return b("InstanceNormalization", x, *values), 8, size
+    if kind == "prelu":
+        return b("PRelu", x, b.constant(rng.uniform(0.1, 0.4, (8, 1, 1)))), 8, size
+    if kind == "affine":
+        y = b("Mul", x, b.constant(rng.uniform(0.5, 1.5, (8, 1, 1))))
+        return b("Sub", b.constant(rng.standard_normal((1, 8, 1, 1))), y), 8, size
+    if kind == "maximum":
+        op = str(rng.choice(["Max", "Min", "Sum"]))
+        return b(op, x, b.conv(x, 8, 8, 1)), 8, size
+    if kind == "subtract":
+        return b("Sub", x, b("Div", b.conv(x, 8, 8, 1), b.constant(3.0))), 8, size
+    if kind == "nhwc":
+        y = b("Transpose", x, perm=[0, 2, 3, 1])
+        y = b("Relu", b("Add", b("MatMul", y, b.constant(b.weight(8, 8))),
+                        b.constant(rng.standard_normal(8))))  # fmt: skip
+        return b("Transpose", y, perm=[0, 3, 1, 2]), 8, size
+    if kind == "tile" and size <= 6:
+        return b("Tile", x, b.constant([1, 1, 2, 2], np.int64)), 8, 2 * size
+    if kind == "position":
+        return b("Add", x, b.constant(rng.standard_normal((1, 8, 1, 1)) * 0.1)), 8, size
+    if kind == "mask":
+        return b("Mul", x, b("Sigmoid", b.conv(x, 8, 1, 1))), 8, size
+    if kind == "dense":
+        return b("LRN", x, size=3), 8, size
+    if kind == "others":
+        op = str(rng.choice(["Elu", "Selu", "HardSigmoid", "Softplus", "Softsign", "Abs", "Tanh"]))
+        return b(op, x), 8, size
+    return x, 8, size
+
+
 def _finish(b: Builder, x: str, c: int, size: int | None) -> onnx.ModelProto:
-    if size is None or b.rng.random() < 0.5:
+    if size is None or size < 1 or size > 8 or b.rng.random() < 0.5:
         x = b("GlobalAveragePool", x)
         size = 1
     x = b("Flatten", x, axis=1)

@@ -1,7 +1,10 @@
 """The README cannot drift: its commands run, its Python runs, its numbers are printed."""
 
+import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,8 @@ from typer.main import get_command
 
 from lt_onnx.cli import _run, app
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent.resolve()
+README = (ROOT / "README.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
@@ -58,6 +62,21 @@ def test_the_python_of_the_readme_runs(
     assert "True" in capsys.readouterr().out
 
 
+def test_the_benchmark_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "performance.md").read_text()
+    command = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)[0].strip()
+    words = shlex.split(command.replace("resnet20.onnx", str(MODELS / "residual.onnx")))
+    words[words.index("resnet20.calibration.npz")] = str(MODELS / "digits.calibration.npz")
+    words[0], words[1] = sys.executable, str(ROOT / words[1])
+    made = subprocess.run([*words, "--quick"], cwd=tmp_path, capture_output=True, text=True)
+
+    assert made.returncode == 0, made.stderr[-2000:]
+    figures = json.loads((tmp_path / "bench.json").read_text())
+    assert {"solver", "real", "rows", "drawn", "convert", "equality"} <= set(figures)
+    assert all(line["wrong"] == 0 for line in figures["real"] + figures["equality"])
+    assert "compared with NumPy: 0 differ" in made.stdout
+
+
 def test_every_command_and_option_has_help() -> None:
     group = get_command(app)
     for name, command in group.commands.items():  # type: ignore[attr-defined]
@@ -67,6 +86,6 @@ def test_every_command_and_option_has_help() -> None:
 
 
 def test_every_file_of_the_readmes_table_exists() -> None:
-    root = Path(__file__).parent.parent / "lt_onnx"
+    root = ROOT / "lt_onnx"
     for name in re.findall(r"`(\w+\.py)`", README):
         assert (root / name).exists(), name

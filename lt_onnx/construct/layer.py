@@ -128,7 +128,7 @@ class Layer:
             name=step.name,
             kind="one-for-one" if step.one_for_one else "two-for-one",
             op=linear.op,
-            target_weights=int(np.count_nonzero(linear.weight) + np.count_nonzero(linear.bias)),
+            target_weights=linear.count,
             kept=tally.kept,
             source_weights=self.source.size,
             scales=int(np.count_nonzero(self.scale)),

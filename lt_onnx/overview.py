@@ -1,0 +1,165 @@
+"""What can be said of a conversion before any work: what was found, and what it will take.
+
+Comes in: a Blueprint. Goes out: figures and rows of tables; no weight is drawn.
+"""
+
+import math
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lt_onnx.activations import next_one
+from lt_onnx.blueprint import Blueprint, Build, Expand, Run
+from lt_onnx.options import Select, Weights
+from lt_onnx.samples import OPEN_AXIS
+from lt_onnx.target import Linear, Shape, Target
+from lt_onnx.ticket import INLINE
+
+CALIBRATION_WORK = 1.5e11  # multiply-adds of the ticket that calibration may cost
+CALIBRATION_BYTES = 8e8  # memory that its activations may take
+
+# seconds of one core, measured (see docs/performance.md)
+PROBLEM = 0.25e-6  # one problem of 10 elements; each more costs a third more
+MULTIPLY_ADD = 3.5e-11
+WEIGHT = 1.7e-8  # to draw twice and prove
+BYTE = 2.5e-9  # to write, whatever the cores
+START = 3.0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a conversion will take, known before any weight is drawn."""
+
+    source_weights: int
+    file_bytes: int
+    memory_bytes: int
+    calibration_count: int
+    multiply_adds: int  # of the ticket, per sample
+    seconds: float  # without validation, very roughly
+
+
+def predict(blueprint: Blueprint, source: bool = False) -> Prediction:
+    """Sizes of the ticket and of the work, from the blueprint alone."""
+    target, options = blueprint.target, blueprint.options
+    work = widest = 0
+    solving = 0.0
+    for step in blueprint.steps:
+        if isinstance(step, Build):
+            spots = _positions(target, step.linear.output, step.linear.op)
+            work += step.source.size * spots
+            widest = max(widest, step.in_layout.width * _positions(target, step.linear.input,
+                         step.linear.op), step.source.shape[0] * spots)  # fmt: skip
+            members = step.in_layout.copies if step.one_for_one else options.neurons
+            solving += PROBLEM * 1.33 ** (members - 10) * step.source.size / max(members, 1)
+    most = 128 if options.select is Select.NOISE else 8
+    room = min(CALIBRATION_WORK / max(work, 1), CALIBRATION_BYTES / max(24 * widest, 1))
+    count = int(min(max(room, 4), most))
+    size = blueprint.weight_bytes * (5 if options.weights is Weights.MASKED else 4) // 4
+    held = 3 * size if size <= INLINE else 0
+    parallel = solving + MULTIPLY_ADD * work * count + WEIGHT * blueprint.source_weights
+    return Prediction(
+        source_weights=blueprint.source_weights,
+        file_bytes=size + (blueprint.weight_bytes if source else 0),
+        memory_bytes=blueprint.peak_bytes + held + 24 * count * widest,
+        calibration_count=count,
+        multiply_adds=work,
+        seconds=START + parallel / (os.cpu_count() or 1) + BYTE * size,
+    )
+
+
+def _positions(target: Target, tensor: str, op: str) -> int:
+    shape = target.shapes.get(tensor, ())
+    spatial = shape[2:] if op == "Conv" else shape[1:-1]
+    return math.prod(d if isinstance(d, int) else OPEN_AXIS for d in spatial)
+
+
+def found(blueprint: Blueprint) -> dict[str, Any]:
+    """What `inspect` tells: every step of the target, and how the ticket will have it."""
+    target = blueprint.target
+    dense = {place.name: place for place in blueprint.dense}
+    rows = []
+    for step in target.steps:
+        output = step.outputs[0]
+        linear = isinstance(step, Linear)
+        if linear:
+            how, note = "constructed", ""
+            follows = next_one(output, target)
+            note = follows.title if follows is not None else ""
+        elif step.name in dense:
+            repeated = step.name in blueprint.copy_wise
+            how, note = "copy-wise" if repeated else "dense", dense[step.name].reason
+        else:
+            how, note = "copy-wise" if step.name in blueprint.copy_wise else "as it is", ""
+        rows.append(
+            {
+                "name": step.name,
+                "op": step.op,
+                "shape": list(target.shapes.get(output, ())) or None,
+                "never_negative": output in blueprint.nonnegative,
+                "how": how,
+                "note": note,
+                "weights": step.count if isinstance(step, Linear) else 0,
+                "parameters": dense[step.name].parameters if step.name in dense else 0,
+            }
+        )
+    kinds = [row["how"] for row in rows]
+    return {
+        "target": {"file": str(target.path), "sha256": target.sha256, "opset": target.opset,
+                   "ir_version": target.ir_version},
+        "inputs": [{"name": p.name, "shape": list(p.shape)} for p in target.inputs],
+        "outputs": [{"name": p.name, "shape": list(p.shape)} for p in target.outputs],
+        "activation": {"op": blueprint.activation.title, **_model(blueprint)},
+        "counts": {kind: kinds.count(kind) for kind in ("constructed", "copy-wise", "as it is",
+                                                        "dense")},
+        "constructed_weights": sum(row["weights"] for row in rows),
+        "dense_parameters": sum(row["parameters"] for row in rows),
+        "steps": rows,
+    }  # fmt: skip
+
+
+def _model(blueprint: Blueprint) -> dict[str, Any]:
+    blocks = [step for step in blueprint.steps if isinstance(step, Expand)]
+    if not blocks:
+        return {}
+    model = blocks[0].model
+    return {"use": model.use.value, "reach": model.reach, "error": model.error}
+
+
+def planned(blueprint: Blueprint) -> dict[str, Any]:
+    """What `plan` tells: every random layer, and what the whole will take."""
+    rows = []
+    for step in blueprint.steps:
+        if isinstance(step, Run):
+            continue
+        out = step.out_layout
+        into = step.in_layout.width if step.in_layout is not None else step.source.shape[1]
+        kind = "univariate" if isinstance(step, Expand) else (
+            "one-for-one" if step.one_for_one else "two-for-one"
+        )  # fmt: skip
+        copies = out.copies if isinstance(step, Build) else blueprint.options.neurons
+        rows.append(
+            {
+                "name": step.name,
+                "kind": kind,
+                "shape": list(step.source.shape),
+                "inputs": into,
+                "outputs": step.source.shape[0],
+                "copies": copies,
+                "constants": out.constants,
+                "weights": step.source.size,
+                "bytes": 4 * step.source.size,
+            }
+        )
+    return {
+        "mode": blueprint.options.mode.value,
+        "layers": rows,
+        "dense_parameters": sum(place.parameters for place in blueprint.dense),
+        **asdict(predict(blueprint)),
+    }
+
+
+def shape_text(shape: Shape | list[Any] | None) -> str:
+    """A shape as a reader writes it: [N,3,224,224]; `?` for what is not known."""
+    if shape is None:
+        return "?"
+    return "[" + ",".join("?" if d is None else str(d) for d in shape) + "]"

@@ -1,0 +1,86 @@
+"""Whether a graph hangs together: every tensor written once, before it is read, by what is known.
+
+Comes in: a parsed model. Its nodes are put in order; what is wrong is told by the node's name.
+"""
+
+from collections.abc import Container
+from pathlib import Path
+
+import onnx
+
+from lt_onnx.errors import InputError, UnsupportedError
+
+
+def where(node: onnx.NodeProto) -> str:
+    """A node as messages name it."""
+    return f"node '{node.name or (node.output[0] if node.output else '?')}' ({node.op_type})"
+
+
+def put_in_order(path: Path, model: onnx.ModelProto, given: Container[str] = ()) -> None:
+    """Sort the nodes of `model`; `given` are tensors known apart from it.
+
+    Raises InputError for tensors that are missing, written twice or depend on themselves, and
+    UnsupportedError for operators that no operator set of the model has.
+    """
+    graph = model.graph
+    versions = {o.domain if o.domain != "ai.onnx" else "": o.version for o in model.opset_import}
+    for node in graph.node:
+        _known(path, node, versions)
+    makers: dict[str, onnx.NodeProto] = {}
+    start = {value.name for value in graph.input} | {t.name for t in graph.initializer}
+    start |= {t.values.name for t in graph.sparse_initializer} | {""}
+    for node in graph.node:
+        for name in filter(None, node.output):
+            if name in makers or name in start:
+                other = f"{where(makers[name])} writes" if name in makers else "the model gives"
+                raise InputError(
+                    f"{path}: {where(node)} writes '{name}', which {other} already; "
+                    "give every tensor one name"
+                )
+            makers[name] = node
+    for node in graph.node:
+        for name in node.input:
+            if name not in makers and name not in start and name not in given:
+                raise InputError(
+                    f"{path}: {where(node)} reads '{name}', which nothing provides; "
+                    "export the model again with its weights"
+                )
+    for value in graph.output:
+        if value.name not in makers and value.name not in start and value.name not in given:
+            raise InputError(f"{path}: no node makes the output '{value.name}'")
+    ordered = _sorted(path, list(graph.node), set(makers))
+    del graph.node[:]
+    graph.node.extend(ordered)
+
+
+def _known(path: Path, node: onnx.NodeProto, versions: dict[str, int]) -> None:
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    if domain not in versions:
+        raise UnsupportedError(
+            f"{path}: {where(node)} is of the domain '{domain}', which the model does not import"
+        )
+    if domain == "" and not onnx.defs.has(node.op_type, max_inclusive_version=versions[""]):
+        raise UnsupportedError(
+            f"{path}: {where(node)}: operator set {versions['']} has no such operator"
+        )
+
+
+def _sorted(path: Path, nodes: list[onnx.NodeProto], made: set[str]) -> list[onnx.NodeProto]:
+    """Nodes in an order in which each one's inputs are there, theirs where it will do."""
+    ordered: list[onnx.NodeProto] = []
+    waiting = nodes
+    while waiting:
+        later = []
+        for node in waiting:
+            if any(name in made for name in node.input):
+                later.append(node)
+            else:
+                ordered.append(node)
+                made.difference_update(node.output)
+        if len(later) == len(waiting):
+            raise InputError(
+                f"{path}: {where(later[0])} depends on its own output '{later[0].output[0]}'; "
+                "export the graph without cycles"
+            )
+        waiting = later
+    return ordered
