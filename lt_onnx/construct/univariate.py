@@ -19,6 +19,9 @@ from lt_onnx.options import Options, Sigma
 from lt_onnx.source import draw_bias, draw_rows
 from lt_onnx.target import Array, Floats
 
+MARGIN = 1.25  # of the calibration's largest input that a neuron must still hand on
+SPLIT_MARGIN = 16.0  # the same where φ is linear all the way, and smaller inputs cost nothing
+
 
 def expand(
     step: Expand, options: Options, x: list[Array], response: Response
@@ -45,7 +48,8 @@ def expand(
     weight = unit[slot_rows, slot_places].astype(np.float64)
     keep[slot_rows, slot_places] = True
     model = step.model
-    largest = np.maximum(peak[slot_places], 1e-6) * 1.25
+    margin = SPLIT_MARGIN if model.use is Use.SPLIT else MARGIN
+    largest = np.maximum(peak[slot_places], 1e-6) * margin
     allowed = model.reach / largest if math.isfinite(model.reach) else np.ones(len(largest))
     if model.use is Use.SPLIT:
         allowed = np.minimum(allowed, 1.0)
