@@ -98,8 +98,11 @@ class _Tensor:
         return np.fromfile(self.file, self.dtype, self.size, offset=self.offset).reshape(self.shape)
 
     def reader(self, transposed: bool) -> "_Reader":
-        """Access by rows, or by columns of a tensor stored as [I, O]."""
-        return _Reader(self, transposed, self.array() if self.file is None else None)
+        """Access by rows, or by columns of a tensor stored as [I, O], whose rows lie scattered."""
+        held = self.array() if self.file is None else None
+        if transposed and self.file is not None:
+            held = np.memmap(self.file, self.dtype, "r", self.offset, self.shape)
+        return _Reader(self, transposed, held)
 
 
 @dataclass(frozen=True)
@@ -115,16 +118,9 @@ class _Reader:
             part = self.held[:, start:stop].T if self.transposed else self.held[start:stop]
             return np.ascontiguousarray(part).reshape(-1)
         assert tensor.file is not None
-        item, width = tensor.dtype.itemsize, tensor.size // tensor.shape[0]
-        if not self.transposed:
-            at = tensor.offset + start * width * item
-            return np.fromfile(tensor.file, tensor.dtype, (stop - start) * width, offset=at)
-        out = np.empty((tensor.shape[0], stop - start), tensor.dtype)
-        with tensor.file.open("rb") as stream:
-            for i, column in enumerate(out):
-                stream.seek(tensor.offset + (i * tensor.shape[1] + start) * item)
-                stream.readinto(column.data.cast("B"))
-        return np.ascontiguousarray(out.T).reshape(-1)
+        width = tensor.size // tensor.shape[0]
+        at = tensor.offset + start * width * tensor.dtype.itemsize
+        return np.fromfile(tensor.file, tensor.dtype, (stop - start) * width, offset=at)
 
 
 def _open(path: Path) -> tuple[onnx.ModelProto, dict[str, _Tensor]]:
