@@ -30,13 +30,14 @@ def redrawn(name: str, folder: Path) -> Path:
         if node.op_type != "ConstantOfShape":
             continue
         shape = numpy_helper.to_array(held[node.input[0]]).tolist()
-        shape = [fewer(d) if i < 2 else d for i, d in enumerate(shape)]
         reader, place = readers[node.output[0]]
+        wide = (0, 1) if reader.op_type != "Reshape" else (3,)
+        shape = [fewer(d) if i in wide else d for i, d in enumerate(shape)]
         if len(shape) > 1:
             value = rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
-        elif reader.op_type == "BatchNormalization" and place in (1, 4):
-            value = rng.uniform(0.7, 1.4, shape)
-        elif reader.op_type == "Mul":
+        elif (reader.op_type, place) in (("BatchNormalization", 1), ("BatchNormalization", 4)) or (
+            reader.op_type == "Mul"
+        ):
             value = rng.uniform(0.7, 1.4, shape)
         else:
             value = rng.normal(0, 0.1, shape)
@@ -59,10 +60,12 @@ def redrawn(name: str, folder: Path) -> Path:
     if last.op_type == "Softmax":  # which would hide all but the largest score
         model.graph.output[0].name = last.input[0]
         model.graph.node.remove(last)
-    kept = [t for t in model.graph.initializer if t.name not in filled]
+    read = {name for node in model.graph.node for name in node.input}
+    kept = [t for t in model.graph.initializer if t.name in read]
     del model.graph.initializer[:]
     model.graph.initializer.extend([*kept, *made])
-    inputs = [v for v in model.graph.input if v.name not in filled]
+    given = {tensor.name for tensor in model.graph.initializer} | filled
+    inputs = [v for v in model.graph.input if v.name not in given]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
     del model.graph.value_info[:]

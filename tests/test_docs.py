@@ -36,7 +36,7 @@ def test_the_commands_of_the_readme_run_and_print_its_numbers(
         assert words[0] == "lt-onnx"
         assert _run(words[1:]) == 0
         shown.append(capsys.readouterr().out)
-    printed = shown[0].splitlines()
+    printed = shown[2].splitlines()
 
     for line in blocks("text")[0].strip().splitlines():
         start = line[:10]

@@ -1,7 +1,10 @@
 """The rewriting, apart from the approximation: exact weights must give the target's function."""
 
+import subprocess
+import sys
 from pathlib import Path
 
+import light
 import numpy as np
 import pytest
 from conftest import MODELS
@@ -29,13 +32,17 @@ def error(ticket: Ticket) -> float:
     return max(out.relative for out in ticket.report.fidelity.outputs)
 
 
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), mode=st.sampled_from(["l+1", "2l"]))
+@settings(max_examples=300, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    mode=st.sampled_from(["l+1", "2l"]),
+    opset=st.sampled_from([7, 9, 11, 13, 17, 21]),
+)
 def test_exact_weights_reproduce_random_graphs(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, mode: str
+    tmp_path_factory: pytest.TempPathFactory, seed: int, mode: str, opset: int
 ) -> None:
     folder = tmp_path_factory.mktemp("oracle")
-    ticket = exact(save(random_graph(seed), folder), folder, mode)
+    ticket = exact(save(random_graph(seed, opset=opset), folder), folder, mode)
 
     assert error(ticket) < 1e-5
 
@@ -121,6 +128,36 @@ def test_networks_as_torch_exports_them(tmp_path: Path, name: str, mode: str) ->
 @pytest.mark.parametrize("name", ["shufflenet", "unet", "yolo", "conv1d", "hybrid"])
 def test_networks_with_a_fixed_batch(tmp_path: Path, name: str, mode: str) -> None:
     assert error(exact(export(name, tmp_path, dynamic=False), tmp_path, mode)) < 1e-5
+
+
+@pytest.mark.parametrize("name", light.NAMES)
+def test_the_model_zoos_classics(tmp_path: Path, name: str) -> None:
+    path = light.redrawn(name, tmp_path)
+    for mode in ("l+1", "2l"):
+        ticket = convert(path, tmp_path / "t.onnx", mode=mode, select=Select.EXACT, base_size=2)
+        assert error(ticket) < 1e-5
+        assert {place["op"] for place in ticket.report.dense} <= {"LRN"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@pytest.mark.parametrize("name", light.NAMES)
+def test_the_model_zoos_classics_are_planned_quickly(name: str) -> None:
+    # in a process of its own, which tells its peak memory
+    program = (
+        "import re, sys, time; from lt_onnx.cli import _run; start = time.perf_counter();"
+        "codes = [_run([word, sys.argv[1]]) for word in ('inspect', 'plan')];"
+        "print(codes, time.perf_counter() - start,"
+        " re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+    )
+    path = light.DATA / f"light_{name}.onnx"
+    made = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
+    )
+    codes, seconds, peak = made.stdout.splitlines()[-1].rsplit(" ", 2)
+
+    assert codes == "[0, 0]"
+    assert float(seconds) < 20
+    assert int(peak) < 1_000_000
 
 
 @pytest.mark.slow

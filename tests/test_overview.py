@@ -1,0 +1,58 @@
+"""What is said before any work: kinds of steps, sizes, and that a conversion keeps to them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import MODELS
+from graphs import Builder, save
+
+from lt_onnx import convert
+from lt_onnx.cli import _run
+
+
+def test_inspect_tells_how_every_step_will_be_had(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    b = Builder()
+    x = b("Relu", b.conv("x", 3, 8, pads=[1] * 4))
+    x = b.conv(b("MaxPool", x, kernel_shape=[2, 2]), 8, 8, pads=[1] * 4)
+    x = b("LRN", b("Mul", x, b("Sigmoid", x)), size=3)
+    path = save(b.model(b.conv(x, 8, 2)), tmp_path)
+    report = tmp_path / "found.json"
+
+    assert _run(["inspect", str(path), "--report", str(report)]) == 0
+    out = capsys.readouterr().out
+    steps = {step["op"]: step for step in json.loads(report.read_text())["steps"]}
+    assert steps["Conv"]["how"] == "constructed"
+    assert steps["MaxPool"]["how"] == "copy-wise"
+    assert steps["MaxPool"]["never_negative"]
+    assert steps["LRN"]["how"] == "dense"
+    assert "no rule" in steps["LRN"]["note"]
+    assert "3 constructed" in out
+    assert "954 to construct, 0 stay dense" in out
+
+
+@pytest.mark.parametrize("mode", ["l+1", "2l"])
+def test_a_conversion_keeps_to_its_plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str
+) -> None:
+    report = tmp_path / "plan.json"
+    assert _run(["plan", str(MODELS / "residual.onnx"), "--report", str(report)]) == 0
+    assert "mode l+1" in capsys.readouterr().out
+    plan = next(p for p in json.loads(report.read_text())["plans"] if p["mode"] == mode)
+    ticket = convert(MODELS / "residual.onnx", tmp_path / "t.onnx", mode=mode, validate=False)
+
+    assert plan["source_weights"] == ticket.report.source_weights
+    assert sum(layer["weights"] for layer in plan["layers"]) == plan["source_weights"]
+    assert plan["file_bytes"] == pytest.approx((tmp_path / "t.onnx").stat().st_size, rel=0.05)
+    assert [layer["kind"] for layer in plan["layers"]] == [s.kind for s in ticket.report.layers]
+
+
+def test_one_mode_of_another_base_size(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", str(MODELS / "plain-relu.onnx"), "--mode", "2l", "--base-size", "7"]
+
+    assert _run(words) == 0
+    out = capsys.readouterr().out
+    assert "mode l+1" not in out
+    assert " 7 " in out
