@@ -41,6 +41,7 @@ class Expand:
     """A univariate layer: each neuron listens to one channel, or to none and is a constant."""
 
     name: str
+    tensor: str  # the target's
     source: SourceLayer
     input: str
     in_layout: Layout | None

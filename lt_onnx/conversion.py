@@ -9,8 +9,8 @@ from pathlib import Path
 import onnx
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
-from lt_onnx.construct import Masked, construct
-from lt_onnx.errors import InputError, ResourceError, UnsupportedError
+from lt_onnx.construct import LayerStats, Masked, construct
+from lt_onnx.errors import InputError, LostConstantsError, ResourceError, UnsupportedError
 from lt_onnx.lowering import read_target
 from lt_onnx.options import Mode, Options, Select, Sigma, Weights
 from lt_onnx.overview import Prediction, predict
@@ -140,21 +140,16 @@ def convert(
     if announce is not None:
         announce(blueprint, prediction)
 
-    stats = []
-    total, done = max(blueprint.source_weights, 1), 0
-    with TicketWriter(blueprint, out, options.weights, source=False) as writer:
-        for piece in construct(blueprint, inputs, on, watch):
-            spec = piece.step.source
-            with watch("write"):
-                if isinstance(piece, Masked):
-                    writer.rows(spec, piece.start, piece.weight)
-                    done += piece.weight.size
-                else:
-                    writer.layer(spec, piece.bias, piece.step.scale, piece.tensors)
-                    stats.append(piece.stats)
-            tell("construct", done / total)
-        with watch("write"):
-            writer.finish()
+    fresh: frozenset[str] = frozenset()
+    while True:
+        try:
+            stats = _write_ticket(blueprint, out, inputs, on, watch, tell)
+            break
+        except LostConstantsError as lost:
+            if lost.tensor in fresh:
+                raise
+            fresh |= {lost.tensor}
+            blueprint = plan(target, options, fresh)
     source = None
     if emit_source:
         source = out.with_name(f"{out.name.removesuffix('.onnx')}.source.onnx")
@@ -172,6 +167,29 @@ def convert(
             )  # fmt: skip
     report = make_report(blueprint, out, stats, proof, fidelity, inputs.origin, watch.seconds)
     return Ticket(out, report, source)
+
+
+def _write_ticket(
+    blueprint: Blueprint, out: Path, inputs: Samples, device: Device, watch: Stopwatch,
+    tell: Progress,
+) -> list[LayerStats]:  # fmt: skip
+    """Construct the ticket and write it, row by row."""
+    stats = []
+    total, done = max(blueprint.source_weights, 1), 0
+    with TicketWriter(blueprint, out, blueprint.options.weights, source=False) as writer:
+        for piece in construct(blueprint, inputs, device, watch):
+            spec = piece.step.source
+            with watch("write"):
+                if isinstance(piece, Masked):
+                    writer.rows(spec, piece.start, piece.weight)
+                    done += piece.weight.size
+                else:
+                    writer.layer(spec, piece.bias, piece.step.scale, piece.tensors)
+                    stats.append(piece.stats)
+            tell("construct", done / total)
+        with watch("write"):
+            writer.finish()
+    return stats
 
 
 def make_options(

@@ -22,3 +22,11 @@ class ResourceError(LtOnnxError):
     """Not enough memory or disk for what was asked."""
 
     exit_code = 3
+
+
+class LostConstantsError(InputError):
+    """Constants were planned to reach the target's tensor `tensor`, and none does."""
+
+    def __init__(self, layer: str, tensor: str) -> None:
+        super().__init__(f"layer '{layer}': no constant reaches it; its biases cannot be built")
+        self.tensor = tensor

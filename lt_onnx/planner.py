@@ -28,12 +28,16 @@ RESERVE = 16  # constant channels that a bias is built from
 CARRIED = 2  # constant channels on a single-copy tensor, enough to feed the next block's reserve
 
 
-def plan(target: Target, options: Options) -> Blueprint:
-    """Plan the ticket of `target`."""
+def plan(target: Target, options: Options, fresh: frozenset[str] = frozenset()) -> Blueprint:
+    """Plan the ticket of `target`.
+
+    `fresh` are tensors that constants turned out not to survive to: the layers that read them open
+    blocks with biases of their own.
+    """
     activation, model = commonest(target)
-    optimistic = _Planner(target, options, activation, model, None)
+    optimistic = _Planner(target, options, activation, model, None, fresh)
     optimistic.run()
-    planner = _Planner(target, options, activation, model, _demands(optimistic))
+    planner = _Planner(target, options, activation, model, _demands(optimistic), fresh)
     planner.run()
     return planner.finish()
 
@@ -124,6 +128,7 @@ class _Planner:
     activation: Activation
     model: LocalModel
     demands: dict[str, Demand] | None
+    fresh: frozenset[str]
     layouts: dict[str, Layout] = field(default_factory=dict)
     physical: dict[str, str] = field(default_factory=dict)
     plain: dict[str, str] = field(default_factory=dict)
@@ -387,13 +392,15 @@ class _Planner:
         if key in self.expanded:
             return self.expanded[key]
         node = self.origins.get(tensor)
-        if node is not None and group == 1:
+        if node is not None and group == 1 and tensor not in self.fresh:
             moved = self._expand_before(node, constants)
             if moved is not None:
                 self.expanded[key] = moved
                 return moved
         layout = self.layouts.get(tensor)
-        if layout is not None and (layout.copies > 1 or layout.axis != axis):
+        if layout is not None and (
+            layout.copies > 1 or layout.axis != axis or tensor in self.fresh
+        ):
             self._collapse(tensor)
             layout = None
         source = self.plain[tensor] if layout is None else self.physical[tensor]
@@ -511,8 +518,8 @@ class _Planner:
             Node("Gather", order, (tensors["neurons"], order), (output,), {"axis": axis}),
         ]
         return Expand(
-            name=name, source=spec, input=source, in_layout=layout, output=output, out_layout=out,
-            channels=size, slots=slots, constants=reserve, model=self.model,
+            name=name, tensor=tensor, source=spec, input=source, in_layout=layout, output=output,
+            out_layout=out, channels=size, slots=slots, constants=reserve, model=self.model,
             nonnegative=nonnegative, nodes=tuple(nodes), scale=scale, order=order,
         )  # fmt: skip
 
@@ -539,6 +546,7 @@ class _Planner:
             and layout is not None
             and layout.axis == axis
             and layout.copies > 1
+            and linear.input not in self.fresh
             and (layout.constants > 0 or not needs)
         )
         key, expand = (

@@ -59,6 +59,11 @@ class Builder:
             return self(op, x, self.constant(axes, np.int64))
         return self(op, x, axes=axes)
 
+    def axes(self, op: str, x: str, axes: list[int]) -> str:
+        if self.opset >= 13:
+            return self(op, x, self.constant(axes, np.int64))
+        return self(op, x, axes=axes)
+
     def split(self, x: str, sizes: list[int]) -> list[str]:
         self.count += 1
         names = [f"s{self.count}_{i}" for i in range(len(sizes))]
@@ -184,7 +189,7 @@ KINDS = [
 MIDDLE = [
     "gate", "silu", "split", "shuffle", "resize", "to_space", "to_depth", "slice", "gather", "pad",
     "channels", "instance", "prelu", "affine", "maximum", "subtract", "nhwc", "tile", "position",
-    "mask", "dense", "others",
+    "mask", "dense", "others", "unsqueeze", "expand", "softmax", "newer", "reduce", "power", "erf",
 ]  # fmt: skip
 KINDS += MIDDLE
 
@@ -260,6 +265,32 @@ def _middle(kind: str, b: Builder, x: str, size: int) -> tuple[str, int, int]:
         return b("Mul", x, b("Sigmoid", b.conv(x, 8, 1, 1))), 8, size
     if kind == "dense":
         return b("LRN", x, size=3), 8, size
+    if kind == "unsqueeze":
+        y = b("Relu", b.axes("Unsqueeze", x, [2]))
+        return b.axes("Squeeze", y, [2]), 8, size
+    if kind == "expand" and b.opset >= 8:
+        pooled = b("GlobalMaxPool", x) if rng.random() < 0.5 else b("GlobalLpPool", x)
+        shape = b.constant([1, 8, size, size], np.int64)
+        return b("Add", b("Expand", pooled, shape), x), 8, size
+    if kind == "softmax" and b.opset >= 13:
+        op = str(rng.choice(["Softmax", "LogSoftmax"]))
+        return b(op, x, axis=int(rng.choice([2, -1]))), 8, size
+    if kind == "newer":
+        known = {"Celu": 12, "HardSwish": 14, "Mish": 18, "Gelu": 20, "ThresholdedRelu": 10}
+        ops = ["Relu", *[op for op, since in known.items() if b.opset >= since]]
+        return b(str(rng.choice(ops)), x), 8, size
+    if kind == "reduce":
+        op = str(rng.choice(["ReduceMax", "ReduceMin", "ReduceL2", "ReduceSum"]))
+        if op == "ReduceSum" and b.opset >= 13:
+            total = b("ReduceSum", b("Abs", x), b.constant([2, 3], np.int64))
+            return b("Div", x, b("Add", total, b.constant(1.0))), 8, size
+        axes = int(rng.choice([2, 3]))
+        return b("Sub", x, b.reduce(op, x, [axes])), 8, size
+    if kind == "power":
+        return b("Pow", b("Abs", x), b.constant(1.5)), 8, size
+    if kind == "erf" and b.opset >= 9:
+        inner = b("Erf", b("Div", x, b.constant(2**0.5)))
+        return b("Mul", b("Mul", x, b("Add", inner, b.constant(1.0))), b.constant(0.5)), 8, size
     if kind == "others":
         op = str(rng.choice(["Elu", "Selu", "HardSigmoid", "Softplus", "Softsign", "Abs", "Tanh"]))
         return b(op, x), 8, size

@@ -20,7 +20,7 @@ from lt_onnx.construct import moments
 from lt_onnx.construct.constants import SIZES, Reserve, Response, constant_values
 from lt_onnx.construct.features import Features
 from lt_onnx.construct.pieces import Built, LayerStats, Masked
-from lt_onnx.errors import InputError
+from lt_onnx.errors import LostConstantsError
 from lt_onnx.layout import CONSTANT
 from lt_onnx.options import Options, Select, Sigma
 from lt_onnx.planner import RESERVE
@@ -223,9 +223,7 @@ class Layer:
 
     def _need(self, reserve: Reserve) -> None:
         if not len(reserve.level):
-            raise InputError(
-                f"layer '{self.linear.name}': no constant reaches it; its biases cannot be built"
-            )
+            raise LostConstantsError(self.linear.name, self.linear.input)
 
     # rows -------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from lt_onnx.blueprint import Expand
 from lt_onnx.construct.constants import SIZES, Response, constant_values
 from lt_onnx.construct.neurons import assign, first_places, order, peaks
 from lt_onnx.construct.pieces import Built, LayerStats, Masked
-from lt_onnx.errors import InputError
+from lt_onnx.errors import LostConstantsError
 from lt_onnx.local_model import Use
 from lt_onnx.options import Options, Sigma
 from lt_onnx.source import draw_bias, draw_rows
@@ -112,7 +112,7 @@ def _constants(
     assert step.in_layout is not None
     places, values = constant_values(step.in_layout, x, axis)
     if not len(places):
-        raise InputError(f"layer '{step.name}': no constant reaches it; its biases cannot be built")
+        raise LostConstantsError(step.name, step.tensor)
     pull = unit[np.ix_(free, places)] * values
     best = (sign * pull).argmax(1)
     drive = pull[np.arange(len(free)), best]
