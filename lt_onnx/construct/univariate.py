@@ -48,8 +48,9 @@ def expand(
     weight = unit[slot_rows, slot_places].astype(np.float64)
     keep[slot_rows, slot_places] = True
     model = step.model
-    margin = SPLIT_MARGIN if model.use is Use.SPLIT else MARGIN
-    largest = np.maximum(peak[slot_places], 1e-6) * margin
+    largest = np.maximum(peak[slot_places], 1e-6) * MARGIN
+    if model.use is Use.SPLIT:  # a channel that was silent so far may yet be as loud as the others
+        largest[:] = peak[slot_places].max(initial=1e-6) * SPLIT_MARGIN
     allowed = model.reach / largest if math.isfinite(model.reach) else np.ones(len(largest))
     if model.use is Use.SPLIT:
         allowed = np.minimum(allowed, 1.0)
