@@ -5,7 +5,6 @@ arguments; 3 out of memory or disk, or interrupted. Heavy modules are imported i
 that `--help` is quick. Progress and tables go to stderr and stdout respectively.
 """
 
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,13 +16,18 @@ import typer
 
 from lt_onnx import __version__
 from lt_onnx.errors import InputError, LtOnnxError
+from lt_onnx.printing import (
+    announce,
+    duration_text,
+    print_fidelity,
+    print_report,
+    size_text,
+    table,
+)  # fmt: skip
 
 if TYPE_CHECKING:
-    from lt_onnx.blueprint import Blueprint
     from lt_onnx.conversion import Progress
-    from lt_onnx.overview import Prediction
-    from lt_onnx.report import Report
-    from lt_onnx.validation import Fidelity, Limits
+    from lt_onnx.validation import Limits
 
 app = typer.Typer(
     add_completion=True,
@@ -123,13 +127,13 @@ def convert(
                 sigma=sigma, init=init, seed=seed, price=price, calibration=calibration,
                 samples=samples, weights=weights, emit_source=emit_source, max_memory=memory,
                 limits=limits, device=device, validate=check, progress=progress,
-                announce=None if quiet else _announce,
+                announce=None if quiet else announce,
             )  # fmt: skip
         if report is not None:
             path = report / f"{target.stem}.report.json" if report.is_dir() else report
             write_json(path, ticket.report.to_dict())
         if not quiet:
-            _print_report(ticket.report)
+            print_report(ticket.report)
             if ticket.source is not None:
                 typer.echo(f"source    {ticket.source}")
         passed &= ticket.passed
@@ -156,7 +160,7 @@ def inspect(
         for value in document[port]:
             typer.echo(f"{port[:-1]:9} {value['name']} {shape_text(value['shape'])}")
     typer.echo(f"blocks    open with {document['activation']['op']}")
-    _table(
+    table(
         [
             [row["name"], row["op"], shape_text(row["shape"]),
              "≥ 0" if row["never_negative"] else "", row["how"], row["note"]]
@@ -196,11 +200,11 @@ def plan_command(
         write_json(report, {"target": str(target), "plans": plans})
     for number, document in enumerate(plans):
         typer.echo(f"{chr(10) if number else ''}mode {document['mode']}")
-        _table(
+        table(
             [
                 [row["name"], row["kind"], f"{row['inputs']:,}", f"{row['outputs']:,}",
                  str(row["copies"]), str(row["constants"]), f"{row['weights']:,}",
-                 _size(row["bytes"])]
+                 size_text(row["bytes"])]
                 for row in document["layers"]
             ],
             ["layer", "kind", "in", "out", "copies", "const", "weights", "bytes"],
@@ -208,11 +212,11 @@ def plan_command(
         )  # fmt: skip
         typer.echo(
             f"in all    {document['source_weights']:,} random weights, "
-            f"{_size(document['file_bytes'])} file; {document['dense_parameters']:,} stay dense"
+            f"{size_text(document['file_bytes'])} file; {document['dense_parameters']:,} stay dense"
         )
         typer.echo(
-            f"needs     about {_size(document['memory_bytes'])} memory, "
-            f"{_duration(document['seconds'])}"
+            f"needs     about {size_text(document['memory_bytes'])} memory, "
+            f"{duration_text(document['seconds'])}"
         )
 
 
@@ -279,7 +283,7 @@ def validate(
                     "verdict": "passed" if fidelity.passed else "failed"}  # fmt: skip
         write_json(report, document)
     if not quiet:
-        _print_fidelity(fidelity)
+        print_fidelity(fidelity)
     raise typer.Exit(0 if fidelity.passed else 1)
 
 
@@ -352,106 +356,6 @@ def _progress(quiet: bool) -> "Iterator[Progress]":
             shown.update(bars[stage], completed=share)
 
         yield tell
-
-
-def _announce(blueprint: "Blueprint", prediction: "Prediction") -> None:
-    target = blueprint.target
-    typer.echo(
-        f"target    {target.path.name}: {len(target.linears)} layers, "
-        f"{target.weight_count:,} weights"
-    )
-    typer.echo(
-        f"plan      {len(blueprint.layers)} random layers, {prediction.source_weights:,} weights; "
-        f"{_size(prediction.file_bytes)} file, about {_size(prediction.memory_bytes)} memory"
-    )
-    sys.stdout.flush()
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-
-
-def _table(rows: list[list[str]], head: list[str], right: tuple[int, ...] = ()) -> None:
-    """Columns as wide as they must be; the first one gives way where the terminal ends."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
-    room = width - sum(widths[1:-1]) - 2 * (len(head) - 1) - min(widths[-1], 12)
-    widths[0] = max(min(widths[0], room), 12)
-    for row in [head, *rows]:
-        name = row[0]
-        if len(name) > widths[0]:
-            name = "…" + name[1 - widths[0] :]
-        cells = [name.ljust(widths[0])]
-        cells += [
-            cell.rjust(size) if i in right else cell.ljust(size)
-            for i, (cell, size) in enumerate(zip(row[1:], widths[1:], strict=True), 1)
-        ]
-        typer.echo("  ".join(cells).rstrip()[:width])
-
-
-def _print_report(report: "Report") -> None:
-    options = report.options
-    size = f", m = {options['base_size']}" if options["base_size"] else ""
-    typer.echo(f"ticket    {report.ticket}")
-    typer.echo(
-        f"kept      {report.kept:,} of {report.source_weights:,} random weights "
-        f"(density {report.kept / max(report.source_weights, 1):.4f})"
-    )
-    typer.echo(
-        f"          {report.per_target_weight:.2f} per target weight; mode {options['mode']}, "
-        f"{options['select']}{size}, seed {options['seed']}"
-    )
-    problems = sum(layer.problems for layer in report.layers)
-    misses = sum(layer.misses for layer in report.layers)
-    typer.echo(
-        f"subsets   {problems:,} problems, {misses:,} further than ε = {options['tolerance']:g} off"
-    )
-    for place in report.dense[:5]:
-        typer.echo(f"dense     {place['op']} '{place['name']}': {place['reason']}; "
-                   f"{place['parameters']:,} parameters")  # fmt: skip
-    if len(report.dense) > 5:
-        typer.echo(f"          and {len(report.dense) - 5} more dense places")
-    proof = report.proof
-    typer.echo(
-        f"verified  {'genuine' if proof.genuine else 'NOT GENUINE'}: {proof.layers} layers match "
-        f"the source; {proof.scales:,} scales"
-    )
-    for failure in proof.failures[:5]:
-        typer.echo(f"          {failure}", err=True)
-    if report.fidelity is not None:
-        _print_fidelity(report.fidelity)
-    total = sum(report.seconds.values())
-    most = sorted(report.seconds.items(), key=lambda stage: -stage[1])[:4]
-    typer.echo(f"time      {total:.1f} s: {', '.join(f'{key} {value:.1f}' for key, value in most)}")
-
-
-def _print_fidelity(fidelity: "Fidelity") -> None:
-    typer.echo(f"validated on {fidelity.samples:,} samples: {fidelity.origin}")
-    for out in fidelity.outputs:
-        typer.echo(
-            f"  {out.name}: relative error {out.relative:.3g}, SQNR {out.sqnr_db:.1f} dB, "
-            f"cosine {out.cosine:.5f}"
-        )
-        typer.echo(f"    max |error| {out.max_abs:.3g}, mean {out.mean_abs:.3g}; passes from "
-                   f"--max-rel {out.smallest_tolerance:.3g}")  # fmt: skip
-        if out.agreement is not None:
-            line = f"    top-1 agreement {100 * out.agreement:.2f} %"
-            if out.target_accuracy is not None and out.ticket_accuracy is not None:
-                line += (
-                    f"; accuracy {100 * out.ticket_accuracy:.2f} % "
-                    f"(target {100 * out.target_accuracy:.2f} %)"
-                )
-            typer.echo(line)
-    for failure in fidelity.failures:
-        typer.echo(f"  FAILED {failure}")
 
 
 def _version(value: bool) -> None:

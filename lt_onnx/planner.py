@@ -9,7 +9,6 @@ layer listens to them that other layers follow; the last layers of a network rea
 """
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,15 +16,13 @@ import numpy as np
 from lt_onnx import ops
 from lt_onnx.activations import Activation, commonest, next_one
 from lt_onnx.blueprint import Blueprint, Build, Dense, Expand, Run, TicketStep
+from lt_onnx.demands import CARRIED, RESERVE, Demand, demands
 from lt_onnx.layout import CONSTANT, INT, UNUSED, Layout, built
 from lt_onnx.local_model import LocalModel, Use
 from lt_onnx.options import Mode, Options
 from lt_onnx.source import SourceLayer
 from lt_onnx.taps import admissible_taps, explicit_pads
-from lt_onnx.target import Array, Linear, Node, Shape, Step, Target
-
-RESERVE = 16  # constant channels that a bias is built from
-CARRIED = 2  # constant channels on a single-copy tensor, enough to feed the next block's reserve
+from lt_onnx.target import Array, Linear, Node, Shape, Target
 
 
 def plan(target: Target, options: Options, fresh: frozenset[str] = frozenset()) -> Blueprint:
@@ -37,83 +34,12 @@ def plan(target: Target, options: Options, fresh: frozenset[str] = frozenset()) 
     activation, model = commonest(target)
     optimistic = _Planner(target, options, activation, model, None, fresh)
     optimistic.run()
-    planner = _Planner(target, options, activation, model, _demands(optimistic), fresh)
+    many = options.mode is Mode.L_PLUS_1
+    carried = optimistic.layouts.keys() | optimistic.passed
+    wanted = demands(target, many, optimistic.kept, carried)
+    planner = _Planner(target, options, activation, model, wanted, fresh)
     planner.run()
     return planner.finish()
-
-
-# what is wanted of every tensor -----------------------------------------------------------------
-
-
-@dataclass
-class Demand:
-    """What later layers need of a tensor."""
-
-    reached: bool = False  # a layer reads it, through operators that keep layouts
-    copies: bool = False
-    constants: int = 0
-    zeros: int = 0  # constant channels that must be there but hold zero
-
-    @property
-    def rows(self) -> int:
-        """Constant rows of a layer that puts it out."""
-        return max(self.constants, self.zeros)
-
-
-def _demands(planner: "_Planner") -> dict[str, Demand]:
-    """Walk back from the last step, over the reads that the optimistic pass accepted."""
-    wants: dict[str, Demand] = {}
-    many = planner.options.mode is Mode.L_PLUS_1
-
-    def of(tensor: str) -> Demand:
-        return wants.setdefault(tensor, Demand())
-
-    makers = {name: step for step in planner.target.steps for name in step.outputs}
-    for step in reversed(planner.target.steps):
-        out = _joint([of(name) for name in step.outputs if name])
-        if isinstance(step, Linear):
-            need = of(step.input)
-            copies = many and out.reached
-            need.reached = True
-            need.copies |= copies
-            if out.constants or step.bias.any():
-                need.constants = max(need.constants, RESERVE if copies else CARRIED)
-        elif step.name in planner.kept and out.reached:
-            inputs = [n for n in step.inputs if n in planner.layouts or n in planner.passed]
-            carrier = _carrier(step, inputs, makers)
-            for name in inputs:
-                need = of(name)
-                need.reached = True
-                need.copies |= out.copies
-                if carrier in (None, name):
-                    need.constants = max(need.constants, out.constants)
-                    need.zeros = max(need.zeros, out.zeros)
-                elif step.op != "Concat":
-                    need.zeros = max(need.zeros, out.rows)
-    return wants
-
-
-def _joint(demands: Sequence[Demand]) -> Demand:
-    """What is needed of a node with several outputs."""
-    if len(demands) == 1:
-        return demands[0]
-    return Demand(
-        reached=any(d.reached for d in demands),
-        copies=any(d.copies for d in demands),
-        constants=max((d.constants for d in demands), default=0),
-        zeros=max((d.zeros for d in demands), default=0),
-    )
-
-
-def _carrier(node: Node, inputs: Sequence[str], makers: Mapping[str, Step]) -> str | None:
-    """The one input of a sum or concatenation that brings the constants; None: all do.
-
-    Identity skips bring theirs along for nothing, so they carry, and a layer adds zeros.
-    """
-    if node.op not in ("Add", "Sum", "Sub", "Concat") or len(inputs) < 2:
-        return None
-    passing = [name for name in inputs if not isinstance(makers.get(name), Linear)]
-    return (passing or list(inputs))[0]
 
 
 # the two passes -------------------------------------------------------------------------------

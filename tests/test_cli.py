@@ -13,6 +13,7 @@ from graphs import Builder, save
 from onnx import numpy_helper
 
 from lt_onnx.cli import _run
+from lt_onnx.subset_sum import device
 
 RESIDUAL = str(MODELS / "residual.onnx")
 SAMPLES = str(MODELS / "digits.samples.npz")
@@ -175,3 +176,35 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert shown.stdout.strip() == "[]"
+
+
+def test_a_device_that_is_not_there_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "_missing", lambda: "there is no NVIDIA driver")
+    words = ["convert", str(MODELS / "plain-relu.onnx"), "-o", str(tmp_path / "t.onnx")]
+
+    assert _run([*words, "--device", "cuda"]) == 2
+    said = capsys.readouterr().err
+    assert "no NVIDIA driver; use --device cpu" in said
+    assert len(said.strip().splitlines()) == 1
+    assert _run([*words, "--device", "tpu"]) == 2
+    assert "auto, cpu, cuda" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert _run([*words, "--device", "auto", "-q"]) == 0
+
+
+def test_without_validation_the_proof_alone_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.json"
+    words = ["convert", str(MODELS / "plain-relu.onnx"), "-o", str(tmp_path / "t.onnx")]
+
+    assert _run([*words, "--no-validate", "--report", str(report)]) == 0
+    assert "validated" not in capsys.readouterr().out
+    document = json.loads(report.read_text())
+    assert document["validate"] is None
+    assert document["verify"]["genuine"]
+    assert {"solve", "write", "random numbers"} <= document["seconds"].keys()
+    assert _run([*words, "--no-validate", "--min-agreement", "0.9"]) == 2
+    assert "--no-validate" in capsys.readouterr().err

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.activations import Activation, response
+from lt_onnx.demands import RESERVE
 from lt_onnx.layout import CONSTANT, Layout
-from lt_onnx.planner import RESERVE
 from lt_onnx.target import Array, Floats, Target
 
 CONSTANCY = 1e-4  # relative spread under which a channel counts as constant

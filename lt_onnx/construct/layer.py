@@ -20,10 +20,10 @@ from lt_onnx.construct import moments
 from lt_onnx.construct.constants import SIZES, Reserve, Response, constant_values
 from lt_onnx.construct.features import Features
 from lt_onnx.construct.pieces import Built, LayerStats, Masked
+from lt_onnx.demands import RESERVE
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.layout import CONSTANT
 from lt_onnx.options import Options, Select, Sigma
-from lt_onnx.planner import RESERVE
 from lt_onnx.runtime import Program
 from lt_onnx.source import draw_at
 from lt_onnx.stopwatch import Stopwatch

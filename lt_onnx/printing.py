@@ -1,0 +1,119 @@
+"""What the commands print: plain lines and tables for a terminal of 80 columns, or for a pipe."""
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from lt_onnx.blueprint import Blueprint
+    from lt_onnx.overview import Prediction
+    from lt_onnx.report import Report
+    from lt_onnx.validation import Fidelity
+
+
+def announce(blueprint: "Blueprint", prediction: "Prediction") -> None:
+    """The target and the plan, before any work."""
+    target = blueprint.target
+    typer.echo(
+        f"target    {target.path.name}: {len(target.linears)} layers, "
+        f"{target.weight_count:,} weights"
+    )
+    typer.echo(
+        f"plan      {len(blueprint.layers)} random layers, {prediction.source_weights:,} weights; "
+        f"{size_text(prediction.file_bytes)} file, "
+        f"about {size_text(prediction.memory_bytes)} memory"
+    )
+    sys.stdout.flush()
+
+
+def size_text(count: float) -> str:
+    """Bytes in the unit that suits them."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds, or minutes where they are many."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def table(rows: list[list[str]], head: list[str], right: tuple[int, ...] = ()) -> None:
+    """Columns as wide as they must be; the first one gives way where the terminal ends."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+    room = width - sum(widths[1:-1]) - 2 * (len(head) - 1) - min(widths[-1], 12)
+    widths[0] = max(min(widths[0], room), 12)
+    for row in [head, *rows]:
+        name = row[0]
+        if len(name) > widths[0]:
+            name = "…" + name[1 - widths[0] :]
+        cells = [name.ljust(widths[0])]
+        cells += [
+            cell.rjust(size) if i in right else cell.ljust(size)
+            for i, (cell, size) in enumerate(zip(row[1:], widths[1:], strict=True), 1)
+        ]
+        typer.echo("  ".join(cells).rstrip()[:width])
+
+
+def print_report(report: "Report") -> None:
+    """What a conversion came to."""
+    options = report.options
+    base = f", m = {options['base_size']}" if options["base_size"] else ""
+    typer.echo(f"ticket    {report.ticket}")
+    typer.echo(
+        f"kept      {report.kept:,} of {report.source_weights:,} random weights "
+        f"(density {report.kept / max(report.source_weights, 1):.4f})"
+    )
+    typer.echo(
+        f"          {report.per_target_weight:.2f} per target weight; mode {options['mode']}, "
+        f"{options['select']}{base}, seed {options['seed']}"
+    )
+    problems = sum(layer.problems for layer in report.layers)
+    misses = sum(layer.misses for layer in report.layers)
+    typer.echo(
+        f"subsets   {problems:,} problems, {misses:,} further than ε = {options['tolerance']:g} off"
+    )
+    for place in report.dense[:5]:
+        typer.echo(f"dense     {place['op']} '{place['name']}': {place['reason']}; "
+                   f"{place['parameters']:,} parameters")  # fmt: skip
+    if len(report.dense) > 5:
+        typer.echo(f"          and {len(report.dense) - 5} more dense places")
+    proof = report.proof
+    typer.echo(
+        f"verified  {'genuine' if proof.genuine else 'NOT GENUINE'}: {proof.layers} layers match "
+        f"the source; {proof.scales:,} scales"
+    )
+    for failure in proof.failures[:5]:
+        typer.echo(f"          {failure}", err=True)
+    if report.fidelity is not None:
+        print_fidelity(report.fidelity)
+    total = sum(report.seconds.values())
+    most = sorted(report.seconds.items(), key=lambda stage: -stage[1])[:4]
+    typer.echo(f"time      {total:.1f} s: {', '.join(f'{key} {value:.1f}' for key, value in most)}")
+
+
+def print_fidelity(fidelity: "Fidelity") -> None:
+    """How near a ticket is to its target."""
+    typer.echo(f"validated on {fidelity.samples:,} samples: {fidelity.origin}")
+    for out in fidelity.outputs:
+        typer.echo(
+            f"  {out.name}: relative error {out.relative:.3g}, SQNR {out.sqnr_db:.1f} dB, "
+            f"cosine {out.cosine:.5f}"
+        )
+        typer.echo(f"    max |error| {out.max_abs:.3g}, mean {out.mean_abs:.3g}; passes from "
+                   f"--max-rel {out.smallest_tolerance:.3g}")  # fmt: skip
+        if out.agreement is not None:
+            line = f"    top-1 agreement {100 * out.agreement:.2f} %"
+            if out.target_accuracy is not None and out.ticket_accuracy is not None:
+                line += (
+                    f"; accuracy {100 * out.ticket_accuracy:.2f} % "
+                    f"(target {100 * out.target_accuracy:.2f} %)"
+                )
+            typer.echo(line)
+    for failure in fidelity.failures:
+        typer.echo(f"  FAILED {failure}")
