@@ -490,7 +490,7 @@ class _Planner:
         layout, source = self.layouts[key], self.physical[key]
         pads = explicit_pads(linear)
         if needs and pads is not None and any(pads) and not admissible_taps(linear, pads):
-            layout, source = self._pad_by_hand(linear, layout, source, pads)
+            layout, source = self._pad_by_hand(linear, layout, source, pads, one_for_one)
             pads = (0,) * len(pads)
         if one_for_one and linear.group > 1:
             layout, source = self._by_group(linear, layout, source)
@@ -581,9 +581,12 @@ class _Planner:
         return taken, self.gather(source, index, layout.axis, f"{linear.name}/groups")
 
     def _pad_by_hand(
-        self, linear: Linear, layout: Layout, source: str, pads: tuple[int, ...]
+        self, linear: Linear, layout: Layout, source: str, pads: tuple[int, ...], reordered: bool
     ) -> tuple[Layout, str]:
-        """Zeros around the data but edges around the constants, where no tap avoids padding."""
+        """Zeros around the data but edges around the constants, where no tap avoids padding.
+
+        Unless they are `reordered` by group next, the channels of groups are brought back in order.
+        """
         rank = len(pads) // 2
         full = [0, 0, *pads[:rank], 0, 0, *pads[rank:]]
         parts, places = [], []
@@ -599,7 +602,7 @@ class _Planner:
         self.emit(Node("Concat", out, tuple(parts), (out,), {"axis": 1}))
         order = np.concatenate(places)
         taken = layout.take(order)
-        if linear.group > 1 and layout.mirror + layout.constants and not layout.copies > 1:
+        if linear.group > 1 and not reordered:
             back = np.argsort(order, kind="stable")
             return layout, self.gather(out, back, 1, f"{linear.name}/regroup")
         return taken, out

@@ -110,7 +110,7 @@ class Program:
         graph = helper.make_graph(
             [to_proto(node) for node in nodes],
             "program",
-            [value_info(n, like[n].dtype, (None,) * like[n].ndim) for n in self._inputs],
+            [value_info(n, like[n].dtype, _open_shape(like[n])) for n in self._inputs],
             [onnx.ValueInfoProto(name=name) for name in outputs],
             [
                 numpy_helper.from_array(np.asarray(constants[name]), name)
@@ -138,6 +138,12 @@ class Program:
                 f"{self._where}: onnxruntime cannot run it: {first_line(error)}"
             ) from None
         return list(values)
+
+
+def _open_shape(value: Array) -> Shape:
+    """Open axes, but for shapes and sizes: operators want to know how many numbers those have."""
+    whole = value.ndim == 1 and np.issubdtype(value.dtype, np.integer)
+    return value.shape if whole else (None,) * value.ndim
 
 
 def evaluate(

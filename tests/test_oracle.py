@@ -107,7 +107,11 @@ def test_shipped_models(tmp_path: Path, name: str, mode: str) -> None:
 
 
 # what each network leaves dense: attention and its norms, and repeated parameters
-DENSE = {"hybrid": {"LayerNormalization", "MatMul"}, "odd": {"InstanceNormalization", "PRelu"}}
+DENSE = {
+    "hybrid": {"LayerNormalization", "MatMul"},
+    "odd": {"InstanceNormalization", "PRelu"},
+    "convnext": {"LayerNormalization"},
+}
 
 
 @pytest.mark.parametrize("mode", ["l+1", "2l"])

@@ -202,6 +202,52 @@ class Odd(nn.Module):
         return x - self.out(F.mish(y)), y
 
 
+class Pyramid(nn.Module):
+    """Dilated convolutions side by side, pooled context, sizes taken from other tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.context = cba(3, 8), cba(8, 6, 1)
+        self.branches = nn.ModuleList(
+            [nn.Conv2d(8, 6, 3, padding=rate, dilation=rate) for rate in (1, 2, 4)]
+        )
+        self.join, self.out = cba(24, 8, 1), nn.Conv2d(8, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.stem(F.avg_pool2d(x, 2))
+        parts = [F.relu(branch(y)) for branch in self.branches]
+        context = self.context(y.mean((2, 3), keepdim=True))
+        parts.append(F.interpolate(context, size=y.shape[2:], mode="bilinear"))
+        y = self.out(self.join(torch.cat(parts, 1)))
+        return F.interpolate(y, size=x.shape[2:], mode="bilinear")
+
+
+def generator() -> nn.Module:
+    """Transposed convolutions of every kind: output padding, groups, stride 3 with dilation."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.LeakyReLU(0.2),
+        nn.ConvTranspose2d(8, 6, 3, 2, 1, output_padding=1), nn.LeakyReLU(0.2),
+        nn.ConvTranspose2d(6, 6, 4, 2, 1, groups=2), nn.LeakyReLU(0.2),
+        nn.ConvTranspose2d(6, 2, 5, 3, 2, dilation=2),
+    )  # fmt: skip
+
+
+class ConvNeXt(nn.Module):
+    """Channels last in the middle of every block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.depthwise = nn.Conv2d(3, 8, 4, 4), nn.Conv2d(8, 8, 7, padding=3, groups=8)
+        self.norm, self.a, self.b = nn.LayerNorm(8), nn.Linear(8, 32), nn.Linear(32, 8)
+        self.scale, self.head = nn.Parameter(torch.full((8,), 0.5)), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        y = self.scale * self.b(F.gelu(self.a(y)))
+        return self.head((x + y.permute(0, 3, 1, 2)).mean((2, 3)))
+
+
 ZOO: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "mobilenet": (mobilenet, (3, 16, 16)),
     "se-resnet": (se_resnet, (3, 16, 16)),
@@ -215,10 +261,13 @@ ZOO: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "conv3d": (three_dimensional, (1, 8, 8, 8)),
     "hybrid": (Hybrid, (3, 16, 16)),
     "odd": (Odd, (3, 12, 12)),
+    "pyramid": (Pyramid, (3, 16, 16)),
+    "generator": (generator, (3, 6, 6)),
+    "convnext": (ConvNeXt, (3, 16, 16)),
 }
 
 
-def export(name: str, folder: Path, *, dynamic: bool = True) -> Path:
+def export(name: str, folder: Path, *, dynamic: bool = True, opset: int = 17) -> Path:
     """The network `name` with random weights and BatchNorm statistics."""
     make, shape = ZOO[name]
     torch.manual_seed(len(name))
@@ -236,7 +285,7 @@ def export(name: str, folder: Path, *, dynamic: bool = True) -> Path:
         warnings.simplefilter("ignore")
         torch.onnx.export(
             net.eval(), (torch.randn(2 if dynamic else 1, *shape),), stream, dynamo=False,
-            opset_version=17, input_names=["x"],
+            opset_version=opset, input_names=["x"],
             dynamic_axes={"x": {0: "N"}} if dynamic else None,
         )  # fmt: skip
     path = folder / f"{name}.onnx"

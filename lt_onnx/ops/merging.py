@@ -32,9 +32,10 @@ def merge(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     for shape, i in zip(shapes, data, strict=True):
         if shape is None or len(shape) != len(shapes[0] or ()):
             raise RefusalError("its inputs differ in rank")
-        if layouts[i] is not None and layouts[i].axis != axis:  # type: ignore[union-attr]
+        layout = layouts[i]
+        if layout is not None and layout.axis != axis:
             raise RefusalError("its inputs have their channels on different axes")
-        sizes.append(shape[axis])
+        sizes.append(shape[axis] if layout is None else layout.size)
     size = max((s for s in sizes if isinstance(s, int)), default=0)
     wide = [i for i, s in zip(data, sizes, strict=True) if s == size]
     single = [i for i, s in zip(data, sizes, strict=True) if s == 1 and size > 1]
@@ -167,11 +168,11 @@ def concat(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     inputs = {}
     offset = constants = 0
     for i, name in enumerate(node.inputs):
-        size = (to.shape(name) or ())[axis]
+        layout = layouts[i]
+        size = (to.shape(name) or ())[axis] if layout is None else layout.size
         if not isinstance(size, int):
             raise RefusalError(f"the number of channels of '{name}' is unknown")
-        layout = layouts[i] if layouts[i] is not None else plain(size, axis)
-        assert layout is not None
+        layout = layout or plain(size, axis)
         if layout.copies != copies:
             keep = layout.channel >= 0
             channels = np.unique(layout.channel[keep])
