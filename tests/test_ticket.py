@@ -172,7 +172,7 @@ def test_weights_in_every_form_and_external_data_are_read(tmp_path: Path) -> Non
         )
     del as_node.graph.initializer[:]
     paths = [save(m, tmp_path, f"{i}.onnx") for i, m in enumerate((model, as_input, as_node))]
-    onnx.save(model, tmp_path / "e.onnx", save_as_external_data=True, size_threshold=0)
+    onnx.save(model, tmp_path / "e.onnx", save_as_external_data=True, size_threshold=64)
     tickets = [
         convert(path, tmp_path / f"t{i}.onnx", mode="2l", base_size=6)
         for i, path in enumerate([*paths, tmp_path / "e.onnx"])
