@@ -204,11 +204,11 @@ def plan_command(
             [
                 [row["name"], row["kind"], f"{row['inputs']:,}", f"{row['outputs']:,}",
                  str(row["copies"]), str(row["constants"]), f"{row['weights']:,}",
-                 size_text(row["bytes"])]
+                 size_text(row["bytes"]), f"{row['seconds']:.1f}"]
                 for row in document["layers"]
             ],
-            ["layer", "kind", "in", "out", "copies", "const", "weights", "bytes"],
-            right=(2, 3, 4, 5, 6, 7),
+            ["layer", "kind", "in", "out", "copies", "const", "weights", "bytes", "s"],
+            right=(2, 3, 4, 5, 6, 7, 8),
         )  # fmt: skip
         typer.echo(
             f"in all    {document['source_weights']:,} random weights, "

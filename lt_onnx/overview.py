@@ -40,31 +40,55 @@ class Prediction:
 
 def predict(blueprint: Blueprint, source: bool = False) -> Prediction:
     """Sizes of the ticket and of the work, from the blueprint alone."""
-    target, options = blueprint.target, blueprint.options
-    work = widest = 0
-    solving = 0.0
-    for step in blueprint.steps:
-        if isinstance(step, Build):
-            spots = _positions(target, step.linear.output, step.linear.op)
-            work += step.source.size * spots
-            widest = max(widest, step.in_layout.width * _positions(target, step.linear.input,
-                         step.linear.op), step.source.shape[0] * spots)  # fmt: skip
-            members = step.in_layout.copies if step.one_for_one else options.neurons
-            solving += PROBLEM * 1.33 ** (members - 10) * step.source.size / max(members, 1)
-    most = 128 if options.select is Select.NOISE else 8
-    room = min(CALIBRATION_WORK / max(work, 1), CALIBRATION_BYTES / max(24 * widest, 1))
-    count = int(min(max(room, 4), most))
+    options, builds = blueprint.options, [s for s in blueprint.steps if isinstance(s, Build)]
+    count = _calibration_count(blueprint)
     size = blueprint.weight_bytes * (5 if options.weights is Weights.MASKED else 4) // 4
     held = 3 * size if size <= INLINE else 0
-    parallel = solving + MULTIPLY_ADD * work * count + WEIGHT * blueprint.source_weights
+    steps = [step for step in blueprint.steps if not isinstance(step, Run)]
     return Prediction(
         source_weights=blueprint.source_weights,
         file_bytes=size + (blueprint.weight_bytes if source else 0),
-        memory_bytes=blueprint.peak_bytes + held + 24 * count * widest,
+        memory_bytes=blueprint.peak_bytes + held + 24 * count * _widest(blueprint),
         calibration_count=count,
-        multiply_adds=work,
-        seconds=START + parallel / (os.cpu_count() or 1) + BYTE * size,
+        multiply_adds=sum(_multiply_adds(blueprint.target, step) for step in builds),
+        seconds=START + sum(_seconds(blueprint, step, count) for step in steps),
     )
+
+
+def _calibration_count(blueprint: Blueprint) -> int:
+    """Samples that calibration can afford."""
+    builds = [step for step in blueprint.steps if isinstance(step, Build)]
+    work = sum(_multiply_adds(blueprint.target, step) for step in builds)
+    most = 128 if blueprint.options.select is Select.NOISE else 8
+    room = min(CALIBRATION_WORK / max(work, 1), CALIBRATION_BYTES / max(24 * _widest(blueprint), 1))
+    return int(min(max(room, 4), most))
+
+
+def _widest(blueprint: Blueprint) -> int:
+    """Numbers in the largest input or output of a constructed layer, per sample."""
+    widest = 0
+    for step in blueprint.steps:
+        if isinstance(step, Build):
+            linear, target = step.linear, blueprint.target
+            into = step.in_layout.width * _positions(target, linear.input, linear.op)
+            out = step.source.shape[0] * _positions(target, linear.output, linear.op)
+            widest = max(widest, into, out)
+    return widest
+
+
+def _multiply_adds(target: Target, step: Build) -> int:
+    """Of one layer, per sample."""
+    return step.source.size * _positions(target, step.linear.output, step.linear.op)
+
+
+def _seconds(blueprint: Blueprint, step: Expand | Build, count: int) -> float:
+    """What one layer takes, very roughly: solving, running, drawing and proving, writing."""
+    parallel = WEIGHT * step.source.size
+    if isinstance(step, Build):
+        members = step.in_layout.copies if step.one_for_one else blueprint.options.neurons
+        parallel += PROBLEM * 1.33 ** (members - 10) * step.source.size / max(members, 1)
+        parallel += MULTIPLY_ADD * _multiply_adds(blueprint.target, step) * count
+    return parallel / (os.cpu_count() or 1) + BYTE * 4 * step.source.size
 
 
 def _positions(target: Target, tensor: str, op: str) -> int:
@@ -128,6 +152,7 @@ def _model(blueprint: Blueprint) -> dict[str, Any]:
 def planned(blueprint: Blueprint) -> dict[str, Any]:
     """What `plan` tells: every random layer, and what the whole will take."""
     rows = []
+    count = _calibration_count(blueprint)
     for step in blueprint.steps:
         if isinstance(step, Run):
             continue
@@ -148,6 +173,7 @@ def planned(blueprint: Blueprint) -> dict[str, Any]:
                 "constants": out.constants,
                 "weights": step.source.size,
                 "bytes": 4 * step.source.size,
+                "seconds": _seconds(blueprint, step, count),
             }
         )
     return {

@@ -20,6 +20,7 @@ from onnx import helper, numpy_helper
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from lt_onnx.errors import InputError, UnsupportedError
+from lt_onnx.precision import in_float32
 from lt_onnx.runtime import first_line
 from lt_onnx.target import Array, Node, Port, Shape
 from lt_onnx.wiring import put_in_order, where
@@ -63,6 +64,7 @@ def read_graph(path: Path) -> Graph:
     # before IR 4 initializers had to be graph inputs too; onnxruntime does not mind, nor do we
     model.ir_version = max(4, model.ir_version)
     _refuse_old(path, model)
+    in_float32(model)
     model = _without_initializer_inputs(model)
     put_in_order(path, model)
     weights = _set_aside(model)
@@ -188,13 +190,9 @@ def _refuse(path: Path, model: onnx.ModelProto, weights: Mapping[str, Array]) ->
     kinds = [(t.name, t.data_type, len(t.dims)) for t in _tensors(model.graph)]
     kinds += [(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.ndim) for k, v in weights.items()]
     for name, kind, rank in kinds:
-        if kind in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16):
+        if kind == onnx.TensorProto.BFLOAT16 and rank > 0:
             raise UnsupportedError(
-                f"{path}: tensor '{name}' is half precision; export the network in float32"
-            )
-        if kind == onnx.TensorProto.DOUBLE and rank > 1:
-            raise UnsupportedError(
-                f"{path}: tensor '{name}' is double precision; export it in float32"
+                f"{path}: tensor '{name}' is bfloat16; export the network in float32"
             )
 
 

@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as status
 
 from lt_onnx.errors import InputError, ResourceError
+from lt_onnx.precision import in_float32
 from lt_onnx.target import Array, Node, Shape
 
 RUN_ERRORS = (
@@ -22,6 +23,7 @@ RUN_ERRORS = (
     status.NotImplemented, status.RuntimeException, status.EPFail,
 )  # fmt: skip
 onnxruntime.set_default_logger_severity(4)  # what it warns of is not the user's business
+CASTS = {"tensor(float16)": np.float16, "tensor(double)": np.float64}
 MAX_IR = 10  # what `evaluate` writes; any onnxruntime that this package installs with reads it
 
 
@@ -67,25 +69,45 @@ class Session:
         try:
             self._session = _open(str(path), device, optimise=True)
         except RUN_ERRORS as error:
-            raise InputError(f"{path}: onnxruntime cannot load it: {first_line(error)}") from None
+            # few kernels know double precision; what was converted is the network in float32
+            single = _in_single(path) if isinstance(error, status.NotImplemented) else None
+            if single is None:
+                line = first_line(error)
+                raise InputError(f"{path}: onnxruntime cannot load it: {line}") from None
+            self._session = _open(single, device, optimise=True)
         self.path = path
         self.shapes = {i.name: tuple(i.shape) for i in self._session.get_inputs()}
         self.output_names = [o.name for o in self._session.get_outputs()]
+        kinds = {i.name: i.type for i in self._session.get_inputs()}
+        self._casts = {name: CASTS[kind] for name, kind in kinds.items() if kind in CASTS}
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs for one batch. Raises InputError when the runtime cannot run it."""
+        """All outputs for one batch; half and double precision are given and come as float32.
+
+        Raises InputError when the runtime cannot run it.
+        """
+        given = {k: v.astype(self._casts[k]) if k in self._casts else v for k, v in feeds.items()}
         try:
-            values = self._session.run(self.output_names, dict(feeds))
+            values = self._session.run(self.output_names, given)
         except RUN_ERRORS as error:
             line = first_line(error)
             if "allocate" in line or "bad_alloc" in line:
                 raise ResourceError(f"{self.path}: out of memory: {line}") from None
             raise InputError(f"{self.path}: onnxruntime cannot run it: {line}") from None
+        values = [
+            v.astype(np.float32) if v.dtype in (np.float16, np.float64) else v for v in values
+        ]
         return dict(zip(self.output_names, values, strict=True))
 
     def metadata(self) -> dict[str, str]:
         """The model's custom metadata."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
+
+
+def _in_single(path: Path) -> bytes | None:
+    """The model as float32, if it is of another precision."""
+    model = onnx.load(str(path))
+    return model.SerializeToString() if in_float32(model) else None
 
 
 class Program:

@@ -94,9 +94,9 @@ HOSTILE: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "kernel larger than the image": (lambda: model([conv()], shape=("N", 3, 2, 2)), "the_conv"),
     "wrong number of pads": (lambda: model([conv(pads=[1, 1])]), "the_conv"),
     "NaN weights": (lambda: model([conv()], [nan("w")]), "'w'"),
-    "half precision": (lambda: model(
-        [conv()], [array("w", np.ones((4, 3, 3, 3), np.float16))], kind=TensorProto.FLOAT16,
-        out_kind=TensorProto.FLOAT16), "'w'"),
+    "bfloat16": (lambda: model([conv()], [helper.make_tensor(
+        "w", TensorProto.BFLOAT16, (4, 3, 3, 3), [0.1] * 108)], kind=TensorProto.BFLOAT16,
+        out_kind=TensorProto.BFLOAT16), "'w'"),
     "training mode": (lambda: model([
         helper.make_node("BatchNormalization", ["x", "k", "k", "k", "v"], ["y", "m", "s"],
                          name="the_norm", training_mode=1)],

@@ -156,3 +156,24 @@ def test_constants_that_an_operator_swallows(tmp_path: Path, mode: str) -> None:
     x = b("Relu", b.conv(x, 6, 6, pads=[1] * 4))
 
     exact(b.model(b.conv(x, 6, 2)), tmp_path, mode)
+
+
+@BOTH
+@pytest.mark.parametrize("kind", [np.float16, np.float64])
+def test_other_precisions_become_float32(tmp_path: Path, kind: type, mode: str) -> None:
+    b = Builder(13)
+    x = b("Relu", b.conv("x", 3, 6, pads=[1] * 4))
+    model = b.model(b.conv(b("Relu", b.conv(x, 6, 6)), 6, 2))
+    code = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    for tensor in model.graph.initializer:
+        value = onnx.numpy_helper.to_array(tensor).astype(kind)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = code
+    del model.graph.value_info[:]
+    path = save(model, tmp_path)
+    ticket = convert(path, tmp_path / "t.onnx", mode=mode, select=Select.EXACT, base_size=4)
+
+    assert ticket.report.fidelity.outputs[0].relative < (2e-3 if kind is np.float16 else 1e-5)
+    made = onnx.load(str(tmp_path / "t.onnx"))
+    assert made.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT

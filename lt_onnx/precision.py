@@ -1,0 +1,44 @@
+"""Half and double precision networks as float32 ones: the ticket computes in float32."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OTHERS = (TensorProto.FLOAT16, TensorProto.DOUBLE)
+TYPED = {"to", "dtype"}  # attributes that name a type
+
+
+def in_float32(model: onnx.ModelProto) -> bool:
+    """Rewrite weights, constants, casts and ports of `model` as float32, if its weights are not.
+
+    Returns whether anything was changed. Numbers beyond float32's range become infinite and are
+    refused where weights are checked.
+    """
+    tensors = list(_tensors(model))
+    if not any(t.data_type in OTHERS and len(t.dims) > 1 for t in tensors):
+        return False
+    for tensor in tensors:
+        if tensor.data_type in OTHERS:
+            with np.errstate(over="ignore"):
+                value = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+    graph = model.graph
+    for value_info in (*graph.input, *graph.output, *graph.value_info):
+        kind = value_info.type.tensor_type
+        if kind.elem_type in OTHERS:
+            kind.elem_type = TensorProto.FLOAT
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.name in TYPED and attribute.i in OTHERS:
+                attribute.CopyFrom(helper.make_attribute(attribute.name, TensorProto.FLOAT))
+    return True
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    yield from model.graph.initializer
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
