@@ -8,7 +8,6 @@ Rows are drawn, solved, run over the calibration inputs and put out a chunk at a
 no more than a chunk is ever held.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -20,6 +19,7 @@ from lt_onnx.construct import moments
 from lt_onnx.construct.constants import SIZES, Reserve, Response, constant_values
 from lt_onnx.construct.features import Features
 from lt_onnx.construct.pieces import Built, LayerStats, Masked
+from lt_onnx.construct.tally import Tally, sqnr
 from lt_onnx.demands import RESERVE
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.layout import CONSTANT
@@ -41,24 +41,6 @@ WEIGHTS_IN_FLIGHT = 1 << 23  # random weights held at a time, unless one row has
 GPU_WEIGHTS = 1 << 26  # the same where a GPU wants many rows at once
 
 RULES = {Select.NOISE: Rule.NOISE, Select.SMALLEST: Rule.SMALLEST, Select.BEST: Rule.BEST}
-
-
-@dataclass
-class _Tally:
-    """Running counts over a layer's problems."""
-
-    problems: int = 0
-    misses: int = 0
-    elements: int = 0
-    error: float = 0.0
-    kept: int = 0
-
-    def add(self, z: Array, masks: Array, residuals: Array, tolerance: float) -> None:
-        asked = z != 0
-        self.problems += int(asked.sum())
-        self.misses += int((np.abs(residuals[asked]) > tolerance).sum())
-        self.elements += int(np.bitwise_count(masks[asked]).sum())
-        self.error += float(np.abs(residuals[asked]).sum(dtype=np.float64))
 
 
 @dataclass(frozen=True)
@@ -92,7 +74,7 @@ class Layer:
         self.sigma = self.source.sigma(options.init)
         self.per_group = len(self.linear.bias) // self.linear.group  # target channels
         self.rows = self.source.shape[0] // self.linear.group  # physical channels of a group
-        self.tally = _Tally()
+        self.tally = Tally()
         self.features = Features.of(step, gains)
         shapes = [_channels_second(self.linear, v.shape) for v in y]
         self.at = moments.positions(shapes, POSITIONS, rng)
@@ -136,7 +118,7 @@ class Layer:
             misses=tally.misses,
             mean_size=tally.elements / max(tally.problems, 1),
             mean_error=tally.error / max(tally.problems, 1),
-            sqnr_db=_sqnr(self.y, out, step),
+            sqnr_db=sqnr(self.y, out, step),
             base_size=self.features.index.shape[1],
         )
         return Built(step, None, self.scales(), stats)
@@ -490,15 +472,3 @@ def _batches(blocks: list[tuple[int, slice]], size: int) -> Iterator[list[tuple[
 def _channels_second(linear: Linear, shape: tuple[int, ...]) -> tuple[int, ...]:
     """A shape with the channels on axis 1, for counting positions."""
     return shape if linear.op != "MatMul" else (shape[0], shape[-1], *shape[1:-1])
-
-
-def _sqnr(y: list[Array], out: list[Array], step: Build) -> float:
-    """Signal to noise of the layer's first copies against the target, in dB."""
-    layout = step.out_layout
-    places = layout.find((c, 0) for c in range(layout.size))
-    signal = noise = 0.0
-    for true, made in zip(y, out, strict=True):
-        taken = np.take(made, places, layout.axis) if layout.width > layout.size else made
-        signal += float(np.square(true, dtype=np.float64).sum())
-        noise += float(np.square(true.astype(np.float64) - taken).sum())
-    return 10 * math.log10(max(signal, 1e-300) / max(noise, 1e-300))
