@@ -143,6 +143,17 @@ class _Lowering:
             steps = self._depthwise(node)
             if steps is not None:
                 return steps
+        if node.op == "Gemm" and node.attributes.get("transA", 0):
+            turned = f"{node.name}/turned"
+            rest = {k: v for k, v in node.attributes.items() if k != "transA"}
+            layer = self._gemm(replace(node, inputs=(turned, *node.inputs[1:]), attributes=rest))
+            if layer is not None:
+                shape = self.shapes.get(node.inputs[0])
+                if shape is not None:
+                    self.shapes[turned] = shape[::-1]
+                self.reads[turned] = 1
+                turn = Node("Transpose", turned, (node.inputs[0],), (turned,), {"perm": [1, 0]})
+                return [turn, layer]
         if node.op == "ConvTranspose" and not node.domain:
             steps = self._conv_transpose(node)
             if steps is not None:

@@ -177,3 +177,15 @@ def test_other_precisions_become_float32(tmp_path: Path, kind: type, mode: str) 
     assert ticket.report.fidelity.outputs[0].relative < (2e-3 if kind is np.float16 else 1e-5)
     made = onnx.load(str(tmp_path / "t.onnx"))
     assert made.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT
+
+
+@BOTH
+def test_a_gemm_of_its_transposed_input(tmp_path: Path, mode: str) -> None:
+    b = Builder(14)
+    w, c = b.constant(b.weight(6, 5)), b.constant(b.rng.standard_normal((1, 5)))
+    x = b("Gemm", b("Relu", b("Identity", "x")), w, c, transA=1, alpha=0.5, beta=2.0)
+    x = b("Gemm", b("Relu", x), b.constant(b.weight(5, 3)), alpha=1.5)
+    ticket = exact(b.model(x, (6, 4)), tmp_path, mode)
+
+    assert not ticket.report.dense
+    assert len([layer for layer in ticket.report.layers if layer.op == "Gemm"]) >= 2
