@@ -86,7 +86,7 @@ def solve(
             base, goal[:, None], alone, within, size_limit(m)
         )
         mask, residual = masks[:, 0], residuals[:, 0]
-        missed = (np.abs(residual) > within).astype(np.uint8)
+        missed = np.where(np.abs(residual) > within, Result.MISS, Result.FOUND).astype(np.uint8)
     else:
         a = _numbers(1 if weight is None else weight, "weight", count)
         p = _numbers(0 if penalty is None else penalty, "penalty", *base.shape)

@@ -8,10 +8,8 @@ element, as `reference` does.
 import numba
 import numpy as np
 
-from lt_onnx.subset_sum.full import INFINITE, bits_of, float_of
-from lt_onnx.subset_sum.problem import EXACT
+from lt_onnx.subset_sum.full import HALF, INFINITE, bits_of, float_of
 
-HALF = 1 << (EXACT - EXACT // 2)
 ROUNDING = np.float32(4e-6)  # of Σ|x| + |z|: more than two orders of summation can differ by
 CHUNKS = 64
 

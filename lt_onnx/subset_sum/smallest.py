@@ -23,7 +23,7 @@ from lt_onnx.subset_sum.problem import EXACT
 
 TILE = 512  # problems that one walk serves
 NARROW = 64  # problems under which a tile is not worth closing up
-DENSE = 2  # a tile is closed up when more than … of its problems would be solved, as 1/…
+DENSE = 2  # a tile is closed up once no more than one in DENSE of its problems is open
 APART = 16  # numbers between two rows of a tile, so that they do not meet in the same cache sets
 EARLY = 3  # sizes that are searched before what is open is packed anew
 START = 4096  # … plus its start
