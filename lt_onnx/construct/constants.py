@@ -75,4 +75,4 @@ def constant_values(layout: Layout, x: list[Array], axis: int) -> tuple[NDArray[
         high.append(some.max(axis=others))
     least, most = np.min(low, 0), np.max(high, 0)
     good = (most - least <= CONSTANCY * np.abs(most)) & (most != 0)
-    return places[good], ((least + most) / 2)[good].astype(np.float32)
+    return places[good], ((least + most) / 2)[good]

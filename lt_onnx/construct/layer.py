@@ -448,11 +448,11 @@ class Layer:
         count = self.source.shape[0]
         at = (slice(None),) * self.axis + (slice(chunk.start, chunk.stop),)
         shape = (-1, *[1] * (raw[0].ndim - self.axis - 1))
-        added = offset.astype(np.float32).reshape(shape)
+        added = offset.astype(raw[0].dtype).reshape(shape)
         for b, value in enumerate(raw):
             if len(self.sums) == b:
                 full = (*value.shape[: self.axis], count, *value.shape[self.axis + 1 :])
-                self.sums.append(np.empty(full, np.float32))
+                self.sums.append(np.empty(full, value.dtype))
             # biases add the same number everywhere, so that the sums need not be run again
             np.add(value, added, out=self.sums[b][at])
 
