@@ -137,10 +137,3 @@ class Blueprint:
     def weight_bytes(self) -> int:
         """Bytes of the folded ticket's weights."""
         return 4 * self.source_weights
-
-    @property
-    def peak_bytes(self) -> int:
-        """Estimate of the construction's memory: programs, rows in flight, the target."""
-        target = 4 * sum(layer.weight.size for layer in self.target.linears)
-        row = max((layer.row_size for layer in self.layers), default=0)
-        return 500_000_000 + 64 * row + 3 * target

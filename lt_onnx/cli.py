@@ -202,13 +202,13 @@ def plan_command(
         typer.echo(f"{chr(10) if number else ''}mode {document['mode']}")
         table(
             [
-                [row["name"], row["kind"], f"{row['inputs']:,}", f"{row['outputs']:,}",
-                 str(row["copies"]), str(row["constants"]), f"{row['weights']:,}",
-                 size_text(row["bytes"]), f"{row['seconds']:.1f}"]
+                [row["name"], row["kind"], f"{row['inputs']}→{row['outputs']}",
+                 f"{row['copies']}+{row['constants']}", f"{row['weights']:,}",
+                 size_text(row["bytes"]), size_text(row["memory_bytes"]), f"{row['seconds']:.1f}"]
                 for row in document["layers"]
             ],
-            ["layer", "kind", "in", "out", "copies", "const", "weights", "bytes", "s"],
-            right=(2, 3, 4, 5, 6, 7, 8),
+            ["layer", "kind", "channels", "copies+const", "weights", "file", "memory", "s"],
+            right=(2, 3, 4, 5, 6, 7),
         )  # fmt: skip
         typer.echo(
             f"in all    {document['source_weights']:,} random weights, "

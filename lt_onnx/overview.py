@@ -17,6 +17,9 @@ from lt_onnx.ticket import INLINE
 
 CALIBRATION_WORK = 1.5e11  # multiply-adds of the ticket that calibration may cost
 CALIBRATION_BYTES = 8e8  # memory that its activations may take
+IN_FLIGHT = 24  # bytes held for a number of the widest tensor: some tensors of float32
+PROGRAMS = 500_000_000  # bytes before any layer: the interpreter and its libraries
+ROW = 64  # bytes held for a weight of the row under construction
 
 # seconds of one core, measured (see docs/performance.md)
 PROBLEM = 0.25e-6  # one problem of 10 elements; each more costs a third more
@@ -48,10 +51,18 @@ def predict(blueprint: Blueprint, source: bool = False) -> Prediction:
     return Prediction(
         source_weights=blueprint.source_weights,
         file_bytes=size + (blueprint.weight_bytes if source else 0),
-        memory_bytes=blueprint.peak_bytes + held + 24 * count * _widest(blueprint),
+        memory_bytes=_standing(blueprint) + held + IN_FLIGHT * count * _widest(blueprint),
         calibration_count=count,
         multiply_adds=sum(_multiply_adds(blueprint.target, step) for step in builds),
         seconds=START + sum(_seconds(blueprint, step, count) for step in steps),
+    )
+
+
+def _standing(blueprint: Blueprint) -> int:
+    """Bytes whatever the samples: programs, the longest row, the target."""
+    row = max((layer.row_size for layer in blueprint.layers), default=0)
+    return (
+        PROGRAMS + ROW * row + 12 * sum(linear.weight.size for linear in blueprint.target.linears)
     )
 
 
@@ -60,20 +71,23 @@ def _calibration_count(blueprint: Blueprint) -> int:
     builds = [step for step in blueprint.steps if isinstance(step, Build)]
     work = sum(_multiply_adds(blueprint.target, step) for step in builds)
     most = 128 if blueprint.options.select is Select.NOISE else 8
-    room = min(CALIBRATION_WORK / max(work, 1), CALIBRATION_BYTES / max(24 * _widest(blueprint), 1))
+    room = min(
+        CALIBRATION_WORK / max(work, 1), CALIBRATION_BYTES / max(IN_FLIGHT * _widest(blueprint), 1)
+    )
     return int(min(max(room, 4), most))
 
 
 def _widest(blueprint: Blueprint) -> int:
     """Numbers in the largest input or output of a constructed layer, per sample."""
-    widest = 0
-    for step in blueprint.steps:
-        if isinstance(step, Build):
-            linear, target = step.linear, blueprint.target
-            into = step.in_layout.width * _positions(target, linear.input, linear.op)
-            out = step.source.shape[0] * _positions(target, linear.output, linear.op)
-            widest = max(widest, into, out)
-    return widest
+    builds = [step for step in blueprint.steps if isinstance(step, Build)]
+    return max((_width(blueprint.target, step) for step in builds), default=0)
+
+
+def _width(target: Target, step: Build) -> int:
+    """Numbers in the input or output of one layer, whichever has more, per sample."""
+    linear = step.linear
+    into = step.in_layout.width * _positions(target, linear.input, linear.op)
+    return max(into, step.source.shape[0] * _positions(target, linear.output, linear.op))
 
 
 def _multiply_adds(target: Target, step: Build) -> int:
@@ -152,7 +166,7 @@ def _model(blueprint: Blueprint) -> dict[str, Any]:
 def planned(blueprint: Blueprint) -> dict[str, Any]:
     """What `plan` tells: every random layer, and what the whole will take."""
     rows = []
-    count = _calibration_count(blueprint)
+    count, target = _calibration_count(blueprint), blueprint.target
     for step in blueprint.steps:
         if isinstance(step, Run):
             continue
@@ -173,6 +187,8 @@ def planned(blueprint: Blueprint) -> dict[str, Any]:
                 "constants": out.constants,
                 "weights": step.source.size,
                 "bytes": 4 * step.source.size,
+                "memory_bytes": ROW * step.source.row_size
+                + (IN_FLIGHT * count * _width(target, step) if isinstance(step, Build) else 0),
                 "seconds": _seconds(blueprint, step, count),
             }
         )

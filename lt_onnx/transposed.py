@@ -34,16 +34,16 @@ def convolution(
 ) -> tuple[list[Step], dict[str, Array], dict[str, Shape]] | None:
     """Steps equal to the ConvTranspose `node`, their constants, and the shapes between them.
 
-    None where the pads are left to the runtime, or reach further than the kernel.
+    None where pads depend on a size that is not known, or reach further than the kernel.
 
     `weight` is [I, O/G, *K], `shape` that of the node's input.
     """
     rank = weight.ndim - 2
     group = int(node.attributes.get("group", 1))
-    automatic = node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-    if automatic or node.attributes.get("output_shape") or shape is None:
+    attributes = None if shape is None else _resolved(node.attributes, weight.shape, shape)
+    if shape is None or attributes is None:
         return None
-    axes = [_axis(node.attributes, weight.shape, i) for i in range(rank)]
+    axes = [_axis(attributes, weight.shape, i) for i in range(rank)]
     if any(axis.begin < 0 or axis.end < 0 or axis.cut_begin < 0 for axis in axes):
         return None
     out = weight.shape[1] * group
@@ -84,6 +84,31 @@ def convolution(
     if cut:
         steps.append(_slice(node.name, whole, node.outputs[0], axes, constants, opset))
     return [layer, *steps], constants, shapes
+
+
+def _resolved(attributes: Any, weight: tuple[int, ...], shape: Shape) -> dict[str, Any] | None:
+    """The attributes with the pads that auto_pad or output_shape stand for."""
+    rank, mode = len(shape) - 2, attributes.get("auto_pad", "NOTSET")
+    sizes = list(attributes.get("output_shape") or [])[-rank:]
+    if mode in ("NOTSET", "VALID") and not sizes:
+        return dict(attributes) | ({"pads": [0] * 2 * rank} if mode == "VALID" else {})
+    begin, end = [], []
+    for i in range(rank):
+        stride, dilation, extra = (
+            int((attributes.get(key) or [default] * rank)[i])
+            for key, default in (("strides", 1), ("dilations", 1), ("output_padding", 0))
+        )
+        total = (weight[2 + i] - 1) * dilation + 1 - stride + extra
+        if sizes:
+            into = shape[2 + i]
+            if not isinstance(into, int):
+                return None
+            total += stride * into - int(sizes[i])
+        if total < 0:
+            return None
+        begin.append(total // 2 if mode == "SAME_UPPER" else total - total // 2)
+        end.append(total - begin[-1])
+    return dict(attributes) | {"pads": [*begin, *end]}
 
 
 def _axis(attributes: Any, shape: tuple[int, ...], i: int) -> _Axis:

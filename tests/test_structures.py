@@ -189,3 +189,18 @@ def test_a_gemm_of_its_transposed_input(tmp_path: Path, mode: str) -> None:
 
     assert not ticket.report.dense
     assert len([layer for layer in ticket.report.layers if layer.op == "Gemm"]) >= 2
+
+
+@BOTH
+@pytest.mark.parametrize("pads", ["SAME_UPPER", "SAME_LOWER", "VALID", "output_shape"])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_transposed_convolutions_padded_by_a_word(
+    tmp_path: Path, pads: str, stride: int, mode: str
+) -> None:
+    b = Builder(15)
+    x = b("Relu", b.conv("x", 3, 6, pads=[1] * 4))
+    words = {"output_shape": [8 * stride - 1] * 2} if pads == "output_shape" else {"auto_pad": pads}
+    x = b("ConvTranspose", x, b.constant(b.weight(6, 5, 4, 4)), strides=[stride] * 2, **words)
+    ticket = exact(b.model(b.conv(b("Relu", x), 5, 2), (2, 3, 8, 8)), tmp_path, mode)
+
+    assert not ticket.report.dense
