@@ -192,7 +192,7 @@ def _full(m: int, problems: tuple[Floats, ...], device: str, rule: str) -> Line:
 def recorded(target: Path, calibration: Path | None, m: int, most: int) -> tuple[Floats, ...]:
     """Problems of the full objective as they are met in the conversion of a network."""
     import lt_onnx
-    from lt_onnx.construct import layer
+    from lt_onnx.construct import masks as chosen
     from lt_onnx.subset_sum.cpu import draw
 
     met: list[tuple[Floats, ...]] = []
@@ -211,7 +211,7 @@ def recorded(target: Path, calibration: Path | None, m: int, most: int) -> tuple
             )
         return masks, residuals
 
-    layer.solve_rows = spy  # type: ignore[assignment, attr-defined]
+    chosen.solve_rows = spy  # type: ignore[assignment, attr-defined]
     try:
         with tempfile.TemporaryDirectory() as folder:
             lt_onnx.convert(
@@ -219,7 +219,7 @@ def recorded(target: Path, calibration: Path | None, m: int, most: int) -> tuple
                 validate=False,
             )  # fmt: skip
     finally:
-        layer.solve_rows = solve_rows  # type: ignore[attr-defined]
+        chosen.solve_rows = solve_rows  # type: ignore[attr-defined]
     mixed = rng.permutation(sum(len(v[1]) for v in met))[:most]
     return tuple(
         np.ascontiguousarray(np.concatenate([v[i] for v in met])[mixed], np.float32)

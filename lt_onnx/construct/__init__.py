@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lt_onnx.activations import Activation
+from lt_onnx.allocation import shares
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.construct.constants import Response
 from lt_onnx.construct.lane import Lane, linear_nodes
@@ -70,6 +71,7 @@ class _Construction:
         self.position = 0
         self.rng = np.random.default_rng([options.seed & 0xFFFFFFFF, 0x6C74])
         self.responses: dict[object, Response] = {}
+        self.shares = shares(self.blueprint)
 
     def run(self, node: Node) -> None:
         """A node of the ticket that holds no random weight."""
@@ -123,8 +125,8 @@ class _Construction:
         y = self.truth(step.linear)
         layer = Layer(
             step, self.blueprint.options, self.device, self.ticket.values[step.input], y,
-            self.gains, self.response(step.follows), self.rng, self.blueprint.target.opsets,
-            self.watch,
+            self.gains, self.response(step.follows), self.shares[step.name], self.rng,
+            self.blueprint.target.opsets, self.watch,
         )  # fmt: skip
         yield from layer.pieces()
         sums = step.nodes[0].outputs[0]

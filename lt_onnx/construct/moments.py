@@ -90,3 +90,23 @@ def channel_mean(values: Sequence[Array], axis: int) -> NDArray[np.float64]:
         total = total + value.sum(axis=others, dtype=np.float64)
         count += value.size // value.shape[axis]
     return np.asarray(total / count)
+
+
+def slopes(
+    x: Sequence[Array], rows: NDArray[np.int64], y: Sequence[Array], channels: NDArray[np.int64],
+    axis: int,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Per row r of `x`: the s with the least variance of y − s·x, y being its channel's values."""
+    count, sums = 0, np.zeros((4, len(rows)))
+    for made, true in zip(x, y, strict=True):
+        a = np.moveaxis(made, axis, 0)[rows].reshape(len(rows), -1)
+        b = np.moveaxis(true, axis, 0)[channels].reshape(len(rows), -1)
+        count += a.shape[1]
+        sums[0] += a.sum(1, dtype=np.float64)
+        sums[1] += b.sum(1, dtype=np.float64)
+        sums[2] += (a * a).sum(1, dtype=np.float64)
+        sums[3] += (a * b).sum(1, dtype=np.float64)
+    mean_x, mean_y, square, product = sums / max(count, 1)
+    variance = square - mean_x**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray((product - mean_x * mean_y) / variance)
