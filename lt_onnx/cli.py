@@ -57,6 +57,9 @@ MaxDrop = Annotated[
     float | None, typer.Option("--max-accuracy-drop", help="Largest loss of accuracy.")
 ]
 ReportFile = Annotated[Path | None, typer.Option("--report", help="Write a JSON report here.")]
+Picture = Annotated[
+    Path | None, typer.Option("--picture", help="Draw it here (.png, .svg or .pdf).")
+]
 DeviceWord = Annotated[
     str, typer.Option("--device", help="Where subset sums are solved: auto, cpu or cuda.")
 ]
@@ -314,6 +317,50 @@ def source(
             f"{path}: {blueprint.source_weights:,} random weights in {len(blueprint.layers)} "
             f"layers, seed {seed}, {init}"
         )
+
+
+@app.command()
+def stats(
+    count: Annotated[int, typer.Option("--count", help="Problems of each kind.")] = 100_000,
+    base_size: Annotated[int, typer.Option("--base-size", help="m (2-20).")] = 15,
+    tolerance: Annotated[float, typer.Option("--tolerance", help="ε.")] = 0.01,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the problems.")] = 0,
+    report: ReportFile = None,
+    picture: Picture = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show how well random subsets fit: Figures 3 and 4 of the paper."""
+    from lt_onnx.report import write_json
+    from lt_onnx.studies.plots import check_picture, draw_statistics
+    from lt_onnx.studies.statistics import measure
+    from lt_onnx.subset_sum import EXACT
+
+    if not 2 <= base_size <= EXACT:
+        raise InputError(f"--base-size is {base_size}; give 2 to {EXACT}")
+    if count < 2:
+        raise InputError(f"--count is {count}; give 2 or more")
+    if not 0 < tolerance < 1:
+        raise InputError(f"--tolerance is {tolerance}; give a number between 0 and 1")
+    if picture is not None:
+        check_picture(picture)
+    panels = measure(count, base_size, tolerance, seed)
+    summaries = [panel.summary() for panel in panels]
+    if report is not None:
+        write_json(report, {"base_size": base_size, "tolerance": tolerance, "panels": summaries})
+    if picture is not None:
+        draw_statistics(panels, picture)
+    if quiet:
+        return
+    typer.echo(f"{count:,} problems each, m = {base_size}, ε = {tolerance:g}, seed {seed}")
+    for summary in summaries:
+        error, size, missed = (summary[key] for key in ("mean_error", "mean_size", "misses"))
+        typer.echo(f"{summary['figure']}  {summary['rule']}, {summary['variable']} variables")
+        typer.echo(
+            f"  error {error['mean']:.2e} ± {error['half_width']:.0e}, "
+            f"> ε in {100 * missed['mean']:.2f} %, |S| {size['mean']:.2f} ± "
+            f"{size['half_width']:.2f}"
+        )
+        typer.echo(f"  paper: {summary['paper']}")
 
 
 def _limits(rel: float | None, agreement: float | None, drop: float | None) -> "Limits":

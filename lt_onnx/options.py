@@ -7,9 +7,10 @@ from lt_onnx.errors import InputError
 from lt_onnx.source import Init
 from lt_onnx.subset_sum import LARGEST
 
-COPIES = 11  # default m of one-for-one layers: the smallest with 98 % agreement on a ResNet-20
-NEURONS = 15  # default m of two-for-one blocks, where it costs little
-PRICE_TWO_L = 1e-5  # default μ of mode 2l: 2.6 instead of 7 kept weights per weight
+COPIES = 10  # default m of one-for-one layers
+NEURONS = 15  # default m of two-for-one blocks
+OPENING = 20  # least m of the two-for-one blocks of mode l+1, where it costs little
+PRICES = {"l+1": 2e-3, "2l": 3e-5}  # default μ by mode
 
 
 class Mode(StrEnum):
@@ -46,9 +47,10 @@ class Weights(StrEnum):
 class Options:
     """Settings of one construction.
 
-    `base_size` is m for every block; None chooses `copies` for one-for-one layers and `neurons` for
-    two-for-one blocks by mode. `price` is μ of the objective: what a kept weight costs, in units of
-    its input channel's mean square times its output scale's square.
+    `base_size` is m; None chooses `copies` for one-for-one layers and `neurons` for two-for-one
+    blocks by mode. `price` is μ of the objective: what a kept weight costs in the layer where an
+    average weight stands (see `allocation`), in units of its input channel's mean square times its
+    output scale's square.
 
     Raises InputError for values out of range.
     """
@@ -81,11 +83,11 @@ class Options:
     @property
     def neurons(self) -> int:
         """Univariate neurons per input channel and sign in a two-for-one block."""
-        return self.base_size or NEURONS
+        size = self.base_size or NEURONS
+        opening = self.mode is Mode.L_PLUS_1 and self.select is Select.NOISE
+        return max(size, OPENING) if opening else size
 
     @property
     def mu(self) -> float:
         """Price of a kept weight."""
-        if self.price is not None:
-            return self.price
-        return PRICE_TWO_L if self.mode is Mode.TWO_L else 0.0
+        return PRICES[self.mode] if self.price is None else self.price

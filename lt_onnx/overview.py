@@ -15,7 +15,7 @@ from lt_onnx.samples import OPEN_AXIS
 from lt_onnx.target import Linear, Shape, Target
 from lt_onnx.ticket import INLINE
 
-CALIBRATION_WORK = 1.5e11  # multiply-adds of the ticket that calibration may cost
+CALIBRATION_WORK = 2.5e11  # multiply-adds of the ticket that calibration may cost
 CALIBRATION_BYTES = 8e8  # memory that its activations may take
 IN_FLIGHT = 24  # bytes held for a number of the widest tensor: some tensors of float32
 PROGRAMS = 500_000_000  # bytes before any layer: the interpreter and its libraries

@@ -1,0 +1,94 @@
+"""Figures 3 and 4 of the paper: how well, and with how many elements, random subsets fit.
+
+A problem picks a subset of m independent variables to meet a target z ~ U[-1, 1]. The variables are
+uniform (Figure 3: one-for-one layers) or products of two uniform ones (Figure 4: two-for-one
+blocks); the subset is the best of all, or the smallest within ε.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_onnx.subset_sum import solve
+
+AT_ONCE = 20_000  # problems held at a time
+VARIABLES = {"uniform": "Figure 3", "product": "Figure 4"}
+RULES = {"best": ("a", "b"), "smallest": ("c", "d")}
+# what the paper prints about them, Section 4
+PAPER = {
+    ("uniform", "best"): "error (6 ± 0.8)·10⁻⁴, > 0.01 in 0.3 %, |S| ≈ 7",
+    ("uniform", "smallest"): "|S| ≈ 2.3",
+    ("product", "best"): "error (7.6 ± 0.3)·10⁻³",
+    ("product", "smallest"): "misses 3.5 %, |S| ≈ 2.5",
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One rule on one kind of variable: two panels of a figure."""
+
+    variable: str
+    rule: str
+    error: NDArray[np.float32]  # [B]  |z − Σ x|
+    size: NDArray[np.int64]  # [B]  |S|
+    tolerance: float
+
+    @property
+    def title(self) -> str:
+        """The panels' place in the paper, as in `Figure 3 (a, b)`."""
+        return f"{VARIABLES[self.variable]} ({', '.join(RULES[self.rule])})"
+
+    @property
+    def paper(self) -> str:
+        """What the paper says."""
+        return PAPER[self.variable, self.rule]
+
+    def summary(self) -> dict[str, Any]:
+        """Means with their 95 % half-widths, the share of misses, and both histograms."""
+        edges = np.concatenate([[0], 10.0 ** np.arange(-7, 1.01, 0.25)])
+        counts, _ = np.histogram(self.error, edges)
+        return {
+            "figure": self.title,
+            "variable": self.variable,
+            "rule": self.rule,
+            "problems": len(self.error),
+            "mean_error": _mean(self.error),
+            "mean_size": _mean(self.size),
+            "misses": _mean(self.error > self.tolerance),
+            "error_histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+            "size_histogram": np.bincount(self.size).tolist(),
+            "paper": self.paper,
+        }
+
+
+def measure(count: int, base_size: int, tolerance: float, seed: int) -> list[Panel]:
+    """Solve `count` problems of every kind. Raises ValueError for sizes out of range."""
+    panels = []
+    for number, variable in enumerate(VARIABLES):
+        rng = np.random.default_rng([seed, number])
+        shape = (count, base_size)
+        x = rng.uniform(-1, 1, shape)
+        if variable == "product":
+            x *= rng.uniform(-1, 1, shape)
+        z = rng.uniform(-1, 1, count)
+        for rule in RULES:
+            errors, sizes = [], []
+            within = tolerance if rule == "smallest" else None
+            for start in range(0, count, AT_ONCE):
+                some = slice(start, start + AT_ONCE)
+                answer = solve(x[some], z[some], tolerance=within)
+                errors.append(np.abs(answer.residual))
+                sizes.append(answer.size)
+            panels.append(
+                Panel(variable, rule, np.concatenate(errors), np.concatenate(sizes), tolerance)
+            )
+    return panels
+
+
+def _mean(values: NDArray[Any]) -> dict[str, float]:
+    """Mean and half-width of its 95 % interval."""
+    spread = 1.96 * float(np.std(values, dtype=np.float64)) / math.sqrt(len(values))
+    return {"mean": float(np.mean(values, dtype=np.float64)), "half_width": spread}
