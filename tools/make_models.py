@@ -2,7 +2,7 @@
 
 Run from the repository root with the `models` extra installed:
 
-    python tools/make_models.py models
+    python tools/make_models.py models [name ...]
 
 Writes one `<name>.onnx` per network (BatchNorm unfolded), `digits.samples.npz` (inputs and labels
 that no network was trained on) and `digits.calibration.npz` (training inputs).
@@ -77,6 +77,13 @@ class Exporter:
         onnx.save(model, str(path))
 
 
+def classifier(to: Exporter, head: nn.Linear, x: str) -> str:
+    """Flatten and a linear layer."""
+    x = to.node("Flatten", "flatten", [x], axis=1)
+    weight, bias = to.weight("head.weight", head.weight), to.weight("head.bias", head.bias)
+    return to.node("Gemm", "head", [x, weight, bias], transB=1)
+
+
 class Plain(nn.Module):
     """Two convolutions, pooling, a classifier."""
 
@@ -100,44 +107,60 @@ class Plain(nn.Module):
             x = to.conv(name, layer, x)
             x = to.node(self.op, f"{name}.activation", [x], **self.attributes)
             x = to.node("MaxPool", f"{name}.pool", [x], kernel_shape=[2, 2], strides=[2, 2])
-        x = to.node("Flatten", "flatten", [x], axis=1)
-        weight, bias = (
-            to.weight("head.weight", self.head.weight),
-            to.weight("head.bias", self.head.bias),
-        )
-        return to.node("Gemm", "head", [x, weight, bias], transB=1)
+        return classifier(to, self.head, x)
 
 
 class Residual(nn.Module):
-    """A stem and two residual blocks with BatchNorm; the second has a stride and a projection."""
+    """A stem and residual blocks with BatchNorm; a block that widens has a stride and a projection.
 
-    def __init__(self) -> None:
+    `stages` are (width, blocks) one after the other.
+    """
+
+    def __init__(self, *stages: tuple[int, int]) -> None:
         super().__init__()
         self.convs = nn.ModuleDict()
         self.norms = nn.ModuleDict()
-        for name, i, o, k, s in (
-            ("stem", 1, 12, 3, 1), ("a1", 12, 12, 3, 1), ("a2", 12, 12, 3, 1),
-            ("b1", 12, 24, 3, 2), ("b2", 24, 24, 3, 1), ("project", 12, 24, 1, 2),
-        ):  # fmt: skip
-            self.convs[name] = nn.Conv2d(i, o, k, stride=s, padding=k // 2, bias=False)
-            self.norms[name] = nn.BatchNorm2d(o)
-        self.head = nn.Linear(24, 10)
+        self.blocks: list[str] = []
+        width = stages[0][0]
+        self._add("stem", 1, width, 3, 1)
+        for out, count in stages:
+            for _ in range(count):
+                number = len(self.blocks)
+                name = chr(ord("a") + number) if count == 1 else f"block{number}."
+                stride = out // width
+                self._add(f"{name}1", width, out, 3, stride)
+                self._add(f"{name}2", out, out, 3, 1)
+                if stride > 1:
+                    self._add(f"{name}0", width, out, 1, stride)
+                self.blocks.append(name)
+                width = out
+        self.head = nn.Linear(width, 10)
+
+    def _add(self, name: str, i: int, o: int, kernel: int, stride: int) -> None:
+        key = name.replace(".", "_")
+        self.convs[key] = nn.Conv2d(i, o, kernel, stride=stride, padding=kernel // 2, bias=False)
+        self.norms[key] = nn.BatchNorm2d(o)
 
     def _layer(self, name: str, x: Tensor) -> Tensor:
-        return self.norms[name](self.convs[name](x))  # type: ignore[no-any-return]
+        key = name.replace(".", "_")
+        return self.norms[key](self.convs[key](x))  # type: ignore[no-any-return]
+
+    def _projects(self, name: str) -> bool:
+        return f"{name}0".replace(".", "_") in self.convs
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores [N, 10] of images [N, 1, 8, 8]."""
         x = self._layer("stem", x).relu()
-        x = (x + self._layer("a2", self._layer("a1", x).relu())).relu()
-        x = (self._layer("project", x) + self._layer("b2", self._layer("b1", x).relu())).relu()
+        for name in self.blocks:
+            y = self._layer(f"{name}2", self._layer(f"{name}1", x).relu())
+            x = ((self._layer(f"{name}0", x) if self._projects(name) else x) + y).relu()
         return self.head(x.mean((2, 3)))  # type: ignore[no-any-return]
 
     def export(self, to: Exporter) -> str:
         """The same as ONNX nodes."""
 
         def layer(name: str, x: str) -> str:
-            conv, norm = self.convs[name], self.norms[name]
+            conv, norm = (part[name.replace(".", "_")] for part in (self.convs, self.norms))
             assert isinstance(conv, nn.Conv2d)
             assert isinstance(norm, nn.BatchNorm2d)
             return to.norm(f"{name}.norm", norm, to.conv(name, conv, x))
@@ -146,17 +169,12 @@ class Residual(nn.Module):
             return to.node("Relu", f"{name}.relu", [x])
 
         x = relu("stem", layer("stem", "image"))
-        y = layer("a2", relu("a1", layer("a1", x)))
-        x = relu("a", to.node("Add", "a.add", [x, y]))
-        y = layer("b2", relu("b1", layer("b1", x)))
-        x = relu("b", to.node("Add", "b.add", [layer("project", x), y]))
-        x = to.node("GlobalAveragePool", "pool", [x])
-        x = to.node("Flatten", "flatten", [x], axis=1)
-        weight, bias = (
-            to.weight("head.weight", self.head.weight),
-            to.weight("head.bias", self.head.bias),
-        )
-        return to.node("Gemm", "head", [x, weight, bias], transB=1)
+        for name in self.blocks:
+            y = layer(f"{name}2", relu(f"{name}1", layer(f"{name}1", x)))
+            skip = layer(f"{name}0", x) if self._projects(name) else x
+            plain = name.removesuffix(".")
+            x = relu(plain, to.node("Add", f"{plain}.add", [skip, y]))
+        return classifier(to, self.head, to.node("GlobalAveragePool", "pool", [x]))
 
 
 class Depthwise(nn.Module):
@@ -192,12 +210,7 @@ class Depthwise(nn.Module):
             x = to.norm(f"{name}.norm", norm, to.conv(name, conv, x))
             x = to.node("Clip", f"{name}.relu6", [x, low, high])
         x = to.node("GlobalAveragePool", "pool", [x])
-        x = to.node("Flatten", "flatten", [x], axis=1)
-        weight, bias = (
-            to.weight("head.weight", self.head.weight),
-            to.weight("head.bias", self.head.bias),
-        )
-        return to.node("Gemm", "head", [x, weight, bias], transB=1)
+        return classifier(to, self.head, x)
 
 
 def train(model: nn.Module, x: Tensor, y: Tensor) -> None:
@@ -215,8 +228,8 @@ def train(model: nn.Module, x: Tensor, y: Tensor) -> None:
     model.eval()
 
 
-def main(folder: Path) -> None:
-    """Train, export and report the accuracy of every network."""
+def main(folder: Path, only: list[str]) -> None:
+    """Train, export and report the accuracy of every network, or of those named."""
     digits = load_digits()
     images = torch.tensor((digits.images[:, None] - 4.9) / 6.0, dtype=torch.float32)
     labels = torch.tensor(digits.target)
@@ -232,10 +245,13 @@ def main(folder: Path) -> None:
         "plain-leakyrelu": Plain(nn.LeakyReLU(0.1), "LeakyRelu", alpha=0.1),
         "plain-tanh": Plain(nn.Tanh(), "Tanh"),
         "plain-sigmoid": Plain(nn.Sigmoid(), "Sigmoid"),
-        "residual": Residual(),
+        "residual": Residual((12, 1), (24, 1)),
         "depthwise": Depthwise(),
+        "deep": Residual((8, 9), (16, 9), (32, 9)),  # 56 layers
     }
     for name, model in networks.items():
+        if only and name not in only:
+            continue
         train(model, images[rest], labels[rest])
         exporter = Exporter()
         exporter.save(folder / f"{name}.onnx", model.export(exporter))
@@ -245,4 +261,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "models"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "models"), sys.argv[2:])
