@@ -100,6 +100,9 @@ def convert(
     check: Annotated[
         bool, typer.Option("--validate/--no-validate", help="Compare with the target.")
     ] = True,
+    bound: Annotated[
+        bool, typer.Option("--bound", help="Certify the largest error over the inputs' box.")
+    ] = False,
     max_memory: Annotated[
         str | None, typer.Option("--max-memory", help="Refuse to need more, e.g. 8G.")
     ] = None,
@@ -129,7 +132,7 @@ def convert(
                 target, out, mode=mode, base_size=base_size, tolerance=tolerance, select=select,
                 sigma=sigma, init=init, seed=seed, price=price, calibration=calibration,
                 samples=samples, weights=weights, emit_source=emit_source, max_memory=memory,
-                limits=limits, device=device, validate=check, progress=progress,
+                limits=limits, device=device, validate=check, bound=bound, progress=progress,
                 announce=None if quiet else announce,
             )  # fmt: skip
         if report is not None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import onnx
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
+from lt_onnx.bound import Bound
+from lt_onnx.bound import bound as certify
 from lt_onnx.construct import LayerStats, Masked, construct
 from lt_onnx.errors import InputError, LostConstantsError, ResourceError, UnsupportedError
 from lt_onnx.lowering import read_target
@@ -66,6 +68,7 @@ def convert(
     limits: Limits | None = None,
     device: Device | str = Device.AUTO,
     validate: bool = True,
+    bound: bool = False,
     progress: Progress | None = None,
     announce: Callable[[Blueprint, Prediction], None] | None = None,
 ) -> Ticket:
@@ -90,6 +93,7 @@ def convert(
         limits: what validation must hold for `Ticket.passed`.
         device: where subset sums are solved: `auto`, `cpu` or `cuda`; the ticket is the same.
         validate: compare with the target; without, `report.fidelity` is None, the proof decides.
+        bound: also certify the largest error over the box around the validation inputs.
         progress: called with (stage, share done).
         announce: called once with the plan and its predicted sizes, before any work.
 
@@ -111,7 +115,7 @@ def convert(
                 path, output, mode=mode, base_size=base_size, tolerance=tolerance, select=select,
                 sigma=sigma, init=init, seed=seed, price=price, calibration=calibration,
                 samples=samples, weights=weights, emit_source=emit_source, max_memory=max_memory,
-                limits=limits, device=device, validate=validate, progress=progress,
+                limits=limits, device=device, validate=validate, bound=bound, progress=progress,
                 announce=announce,
             )  # fmt: skip
     path = Path(model)
@@ -165,7 +169,13 @@ def convert(
                 path, out, judged, target.inputs, limits or Limits(),
                 progress=lambda share: tell("validate", share),
             )  # fmt: skip
-    report = make_report(blueprint, out, stats, proof, fidelity, inputs.origin, watch.seconds)
+    certified: Bound | None = None
+    if bound:
+        with watch("bound"):
+            certified = certify(blueprint, out, judged)
+    report = make_report(
+        blueprint, out, stats, proof, fidelity, certified, inputs.origin, watch.seconds
+    )
     return Ticket(out, report, source)
 
 

@@ -8,9 +8,8 @@ from lt_onnx.source import Init
 from lt_onnx.subset_sum import LARGEST
 
 COPIES = 10  # default m of one-for-one layers
-NEURONS = 15  # default m of two-for-one blocks
-OPENING = 20  # least m of the two-for-one blocks of mode l+1, where it costs little
-PRICES = {"l+1": 2e-3, "2l": 3e-5}  # default μ by mode
+NEURONS = 20  # default m of two-for-one blocks, and their least one in mode l+1: it costs little
+PRICES = {"l+1": 2e-3, "2l": 2e-5}  # default μ by mode
 
 
 class Mode(StrEnum):
@@ -85,7 +84,7 @@ class Options:
         """Univariate neurons per input channel and sign in a two-for-one block."""
         size = self.base_size or NEURONS
         opening = self.mode is Mode.L_PLUS_1 and self.select is Select.NOISE
-        return max(size, OPENING) if opening else size
+        return max(size, NEURONS) if opening else size
 
     @property
     def mu(self) -> float:

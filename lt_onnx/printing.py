@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from lt_onnx.blueprint import Blueprint
+    from lt_onnx.bound import Bound
     from lt_onnx.overview import Prediction
     from lt_onnx.report import Report
     from lt_onnx.validation import Fidelity
@@ -92,9 +93,20 @@ def print_report(report: "Report") -> None:
         typer.echo(f"          {failure}", err=True)
     if report.fidelity is not None:
         print_fidelity(report.fidelity)
+    if report.bound is not None:
+        print_bound(report.bound)
     total = sum(report.seconds.values())
     most = sorted(report.seconds.items(), key=lambda stage: -stage[1])[:4]
     typer.echo(f"time      {total:.1f} s: {', '.join(f'{key} {value:.1f}' for key, value in most)}")
+
+
+def print_bound(bound: "Bound") -> None:
+    """What the error never exceeds."""
+    typer.echo(f"bounded   over {bound.box}")
+    for name, value in bound.outputs.items():
+        typer.echo(f"  {name}: |error| ≤ {value:.3g} for every input of the box")
+    if bound.reason is not None:
+        typer.echo(f"  not everywhere: {bound.reason}")
 
 
 def print_fidelity(fidelity: "Fidelity") -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from lt_onnx import __version__
 from lt_onnx.blueprint import Blueprint
+from lt_onnx.bound import Bound
 from lt_onnx.construct import LayerStats
 from lt_onnx.errors import InputError
 from lt_onnx.validation import Fidelity
@@ -32,6 +33,7 @@ class Report:
     dense: list[dict[str, Any]]
     proof: Proof
     fidelity: Fidelity | None  # None: it was not validated
+    bound: Bound | None  # None: it was not asked for
     target_weights: int
     calibration: str
     seconds: dict[str, float]
@@ -75,13 +77,14 @@ class Report:
             "dense": self.dense,
             "verify": {**asdict(self.proof), "genuine": self.proof.genuine},
             "validate": fidelity_dict(self.fidelity) if self.fidelity else None,
+            "bound": asdict(self.bound) if self.bound else None,
             "seconds": self.seconds,
         }  # fmt: skip
 
 
 def make_report(
     blueprint: Blueprint, ticket: Path, layers: list[LayerStats], proof: Proof,
-    fidelity: Fidelity | None, calibration: str, seconds: dict[str, float],
+    fidelity: Fidelity | None, bound: Bound | None, calibration: str, seconds: dict[str, float],
 ) -> Report:  # fmt: skip
     """Gather what the steps of a conversion produced."""
     target = blueprint.target
@@ -94,6 +97,7 @@ def make_report(
         dense=[asdict(place) for place in blueprint.dense],
         proof=proof,
         fidelity=fidelity,
+        bound=bound,
         target_weights=target.weight_count,
         calibration=calibration,
         seconds={key: round(value, 3) for key, value in seconds.items()},

@@ -21,7 +21,7 @@ from lt_onnx.subset_sum import Device, Drawn, Rows, Rule, solve_rows, write_mask
 from lt_onnx.taps import pads_for
 from lt_onnx.target import Array, Floats, Linear
 
-HEADROOM = 0.8  # λ over the largest |w| of a row: larger weights take two elements or more
+HEADROOM = 0.75  # λ over the largest |w| of a row: larger weights take two elements or more
 WIDER = (1.2, 1.45, 1.75)  # factors of λ tried for rows with one outstanding miss
 LONE = 0.25  # share of a row's error from which one problem's is outstanding
 RESCALED = 2.0  # λ moves by this factor at most when a row is fitted to the target's outputs

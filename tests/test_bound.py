@@ -1,0 +1,136 @@
+"""The certified bound: never below an error that anyone can find, and tight where it must be."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import MODELS
+from graphs import random_graph, save
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from zoo import export
+
+from lt_onnx import convert
+from lt_onnx.bound import box_of
+from lt_onnx.conversion import Ticket
+from lt_onnx.lowering import read_target
+from lt_onnx.options import Select
+from lt_onnx.runtime import Session
+from lt_onnx.samples import random_samples
+
+SEED = 1  # of the validation inputs, whose box the bound is over
+
+
+def worst_found(target: Path, ticket: Path, rounds: int = 12) -> dict[str, float]:
+    """The largest error per output that random and climbing searches find in the box."""
+    sessions = Session(target), Session(ticket)
+    ports = read_target(target).inputs
+    samples = random_samples(ports, 64, SEED, smooth=False)
+    box, rng = box_of(samples), np.random.default_rng(0)
+    floats = {port.name for port in ports if np.issubdtype(port.dtype, np.floating)}
+    worst: dict[str, float] = {}
+
+    def errors(feeds: dict[str, np.ndarray]) -> dict[str, float]:
+        a, b = (session.run(feeds) for session in sessions)
+        return {name: float(np.abs(a[name] - b[name]).max(initial=0.0)) for name in a}
+
+    def inside(draw: np.ndarray, name: str) -> np.ndarray:
+        low, high = box[name]
+        return (low + (high - low) * draw).astype(np.float32)
+
+    size = {port.name: (port.shape[0] if isinstance(port.shape[0], int) else 2) for port in ports}
+    shape = {name: (size[name], *low.shape[1:]) for name, (low, _) in box.items()}
+    best = {name: rng.random(shape[name]) for name in floats}
+    reached = 0.0
+    for number in range(rounds):
+        if number % 3 == 0:  # the corners of the box
+            tried = {name: rng.integers(0, 2, shape[name]).astype(float) for name in floats}
+        else:  # a step from the worst so far, towards its corners
+            flip = {name: rng.random(shape[name]) < 0.2 for name in floats}
+            tried = {name: np.where(flip[name], 1 - np.round(best[name]), best[name])
+                     for name in floats}  # fmt: skip
+        feeds = {name: samples.arrays[name][: size[name]] for name in shape}
+        found = errors({**feeds, **{name: inside(tried[name], name) for name in floats}})
+        for name, value in found.items():
+            worst[name] = max(worst.get(name, 0.0), value)
+        if max(found.values()) > reached:
+            reached, best = max(found.values()), tried
+    return worst
+
+
+def check(ticket: Ticket, target: Path) -> bool:
+    """Whether every output has a bound; each that has one must hold."""
+    bound = ticket.report.bound
+    assert bound is not None
+    for name, found in worst_found(target, ticket.path).items():
+        assert found <= bound.outputs[name]
+    for out in ticket.report.fidelity.outputs:
+        assert out.max_abs <= bound.outputs[out.name]
+    finite = all(math.isfinite(value) for value in bound.outputs.values())
+    assert finite or bound.reason
+    return finite
+
+
+@pytest.mark.parametrize("mode", ["l+1", "2l"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in MODELS.glob("*.onnx")))
+def test_it_holds_and_is_finite_for_shipped_models(tmp_path: Path, name: str, mode: str) -> None:
+    target = MODELS / f"{name}.onnx"
+    ticket = convert(target, tmp_path / "t.onnx", mode=mode, base_size=6, bound=True)
+
+    assert check(ticket, target)
+    assert ticket.report.bound.layers.keys() == {
+        layer.name for layer in ticket.report.layers if layer.kind != "univariate"
+    }
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), mode=st.sampled_from(["l+1", "2l"]), exact=st.booleans(),
+    opset=st.sampled_from([7, 13, 21]),
+)  # fmt: skip
+def test_it_holds_on_random_graphs(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, mode: str, exact: bool, opset: int
+) -> None:
+    folder = tmp_path_factory.mktemp("bound")
+    target = save(random_graph(seed, opset=opset), folder)
+    select = Select.EXACT if exact else Select.NOISE
+    ticket = convert(target, folder / "t.onnx", mode=mode, base_size=4, select=select, bound=True)
+
+    check(ticket, target)
+
+
+@pytest.mark.parametrize("mode", ["l+1", "2l"])
+@pytest.mark.parametrize("name", ["plain-relu", "plain-leakyrelu", "residual", "depthwise"])
+def test_exact_weights_leave_little_but_rounding(tmp_path: Path, name: str, mode: str) -> None:
+    """What target and ticket share must cancel: the bound is of their difference."""
+    target = MODELS / f"{name}.onnx"
+    made = [
+        convert(target, tmp_path / "t.onnx", mode=mode, base_size=6, select=select, bound=True)
+        for select in (Select.EXACT, Select.NOISE)
+    ]  # fmt: skip
+    exact, real = (t.report.bound.outputs["scores"] for t in made)
+
+    assert exact < real / 1000
+
+
+def test_it_tells_what_it_cannot_bound(tmp_path: Path) -> None:
+    target = export("hybrid", tmp_path)
+    ticket = convert(target, tmp_path / "t.onnx", mode="2l", bound=True)
+
+    assert not check(ticket, target)
+    assert "no bound through" in ticket.report.bound.reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["l+1", "2l"])
+@pytest.mark.parametrize(
+    "name",
+    ["cifar-resnet20-relu", "paper-cifar-resnet20-sigmoid", "espcn-x2-tanh", "paper-mnist-relu",
+     "paper-mnist-leakyrelu", "superres-relu", "ultraface-slim-depthwise"],
+)  # fmt: skip
+def test_it_is_finite_for_real_targets(shared: Path, tmp_path: Path, name: str, mode: str) -> None:
+    target = shared / f"{name}.onnx"
+    ticket = convert(target, tmp_path / "t.onnx", mode=mode, base_size=5, bound=True)
+
+    assert check(ticket, target)
