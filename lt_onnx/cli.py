@@ -46,6 +46,9 @@ BaseSize = Annotated[
 ]
 Init = Annotated[str, typer.Option("--init", help="unit, kaiming, xavier or lecun.")]
 SigmaWord = Annotated[str, typer.Option("--sigma", help="One scale per channel or per layer.")]
+CalibrationFile = Annotated[
+    Path | None, typer.Option("--calibration", help="npz of inputs used in construction.")
+]
 SamplesFile = Annotated[
     Path | None, typer.Option("--samples", help="npz of inputs (and labels) to validate on.")
 ]
@@ -86,9 +89,13 @@ def convert(
     price: Annotated[
         float | None, typer.Option("--price", help="μ, the price of a kept weight.")
     ] = None,
-    calibration: Annotated[
-        Path | None, typer.Option("--calibration", help="npz of inputs used in construction.")
+    target_sqnr: Annotated[
+        float | None, typer.Option("--target-sqnr", help="Find the smallest ticket of so many dB.")
     ] = None,
+    target_agreement: Annotated[
+        float | None, typer.Option("--target-agreement", help="… of such a share of equal top-1.")
+    ] = None,
+    calibration: CalibrationFile = None,
     samples: SamplesFile = None,
     weights: Annotated[
         str, typer.Option("--weights", help="folded, or masked (source and mask).")
@@ -130,7 +137,8 @@ def convert(
         with _progress(quiet) as progress:
             ticket = run(
                 target, out, mode=mode, base_size=base_size, tolerance=tolerance, select=select,
-                sigma=sigma, init=init, seed=seed, price=price, calibration=calibration,
+                sigma=sigma, init=init, seed=seed, price=price, target_sqnr=target_sqnr,
+                target_agreement=target_agreement, calibration=calibration,
                 samples=samples, weights=weights, emit_source=emit_source, max_memory=memory,
                 limits=limits, device=device, validate=check, bound=bound, progress=progress,
                 announce=None if quiet else announce,
@@ -187,6 +195,16 @@ def plan_command(
     target: Annotated[Path, typer.Argument(help="ONNX file to plan a ticket of.")],
     mode: Annotated[str | None, typer.Option("--mode", help="One mode; both without.")] = None,
     base_size: BaseSize = None,
+    epsilon: Annotated[
+        float | None, typer.Option("--epsilon", help="Also what the theorems ask for this error …")
+    ] = None,
+    delta: Annotated[
+        float, typer.Option("--delta", help="… with this probability of failure.")
+    ] = 0.01,
+    constant: Annotated[
+        float | None, typer.Option("--constant", help="C of the theorems; measured without.")
+    ] = None,
+    gamma: Annotated[float, typer.Option("--gamma", help="γ of Theorem 3.2.")] = 0.1,
     report: ReportFile = None,
 ) -> None:
     """Show widths, sizes and what a conversion will take, for both modes, without drawing any."""
@@ -196,12 +214,14 @@ def plan_command(
     from lt_onnx.overview import planned
     from lt_onnx.planner import plan
     from lt_onnx.report import write_json
+    from lt_onnx.studies.theory import demanded
 
     network = read_target(target)
-    plans = [
-        planned(plan(network, make_options(mode=word, base_size=base_size)))
-        for word in ([m.value for m in Mode] if mode is None else [mode])
-    ]
+    plans = []
+    for word in [m.value for m in Mode] if mode is None else [mode]:
+        blueprint = plan(network, make_options(mode=word, base_size=base_size))
+        theory = demanded(blueprint, epsilon, delta, constant, gamma) if epsilon else []
+        plans.append({**planned(blueprint), "theory": [row.to_dict() for row in theory]})
     if report is not None:
         write_json(report, {"target": str(target), "plans": plans})
     for number, document in enumerate(plans):
@@ -224,6 +244,19 @@ def plan_command(
             f"needs     about {size_text(document['memory_bytes'])} memory, "
             f"{duration_text(document['seconds'])}"
         )
+        if document["theory"]:
+            theorem = "3.2" if document["mode"] == Mode.L_PLUS_1 else "3.1"
+            typer.echo(f"Theorem {theorem} for ε = {epsilon:g}, δ = {delta:g}, beside what is used")
+            table(
+                [
+                    [row["name"], f"{row['parameters']:,}", f"e{row['log_epsilon']:.0f}",
+                     str(row["base_size"]), str(row["used_base_size"]), f"{row['width']:,}",
+                     f"{row['used_width']:,}", f"×{row['stride_factor']}", f"{row['reach']:.3g}"]
+                    for row in document["theory"]
+                ],
+                ["layer", "N", "ε_l", "m", "used", "width", "used", "stride", "reach"],
+                right=(1, 2, 3, 4, 5, 6, 7, 8),
+            )  # fmt: skip
 
 
 @app.command()
@@ -364,6 +397,87 @@ def stats(
             f"{size['half_width']:.2f}"
         )
         typer.echo(f"  paper: {summary['paper']}")
+
+
+@app.command("frontier")
+def frontier_command(
+    target: Annotated[Path, typer.Argument(help="ONNX file to make tickets of.")],
+    mode: Annotated[str | None, typer.Option("--mode", help="One mode; both without.")] = None,
+    base_sizes: Annotated[
+        str | None, typer.Option("--base-size", help="m's, as in 6,8,10; else a ladder.")
+    ] = None,
+    prices: Annotated[
+        str | None, typer.Option("--price", help="μ's, as in 0,0.002; with --base-size.")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Tickets per setting.")] = 1,
+    calibration: CalibrationFile = None,
+    samples: SamplesFile = None,
+    report: ReportFile = None,
+    picture: Picture = None,
+    quiet: Quiet = False,
+) -> None:
+    """Sweep the settings and show how faithful tickets of each size are."""
+    from lt_onnx.conversion import make_options
+    from lt_onnx.ladder import LADDERS, Rung
+    from lt_onnx.options import Mode
+    from lt_onnx.report import write_json
+    from lt_onnx.studies.frontier import frontier, sweep
+    from lt_onnx.studies.plots import check_picture, draw_frontier
+
+    modes = [make_options(mode=mode).mode] if mode is not None else list(Mode)
+    if prices is not None and base_sizes is None:
+        raise InputError("--price needs --base-size here: settings are all pairs of both")
+    if seeds < 1:
+        raise InputError(f"--seeds is {seeds}; give 1 or more")
+    if picture is not None:
+        check_picture(picture)
+    settings = []
+    for word in modes:
+        rungs = LADDERS[word]
+        if base_sizes is not None:
+            sizes = _numbers("--base-size", base_sizes)
+            costs = _numbers("--price", prices) if prices else [make_options(mode=word).mu]
+            rungs = tuple(Rung(int(m), price) for m in sizes for price in costs)
+        for rung in rungs:
+            make_options(mode=word, base_size=rung.base_size, price=rung.price)
+        settings += [(word.value, rung) for rung in rungs]
+    points = []
+    with _progress(quiet) as progress:
+        for point in sweep(target, settings, seeds, calibration=calibration, samples=samples):
+            points.append(point)
+            progress("tickets", len(points) / len(settings))
+    points = frontier(points)
+    if report is not None:
+        write_json(report, {"target": str(target), "points": [p.to_dict() for p in points]})
+    if picture is not None:
+        draw_frontier(points, target.stem, picture)
+    if quiet:
+        return
+    table(
+        [
+            ["*" if p.best else "", p.mode, str(p.base_size), f"{p.price:g}",
+             f"{p.per_target_weight:.2f}", size_text(p.dense_bytes), f"{p.sqnr_db:.1f}",
+             "" if p.agreement is None else f"{100 * p.agreement:.2f}",
+             "" if p.accuracy is None else f"{100 * p.accuracy:.2f}", f"{p.seconds:.0f}"]
+            for p in points
+        ],
+        ["best", "mode", "m", "μ", "per weight", "bytes", "SQNR", "agree", "accuracy", "s"],
+        right=(2, 3, 4, 5, 6, 7, 8, 9),
+    )  # fmt: skip
+    known = points[0].target_accuracy
+    if known is not None:
+        typer.echo(f"the target's own accuracy is {100 * known:.2f} %")
+    typer.echo(
+        f"best: no smaller one of its mode has a better SQNR; {points[0].parameters:,} "
+        "parameters of the target stay dense in each"
+    )
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise InputError(f"{option} is '{text}'; give numbers with commas between") from None
 
 
 def _limits(rel: float | None, agreement: float | None, drop: float | None) -> "Limits":

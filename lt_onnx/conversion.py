@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -13,6 +13,7 @@ from lt_onnx.bound import Bound
 from lt_onnx.bound import bound as certify
 from lt_onnx.construct import LayerStats, Masked, construct
 from lt_onnx.errors import InputError, LostConstantsError, ResourceError, UnsupportedError
+from lt_onnx.ladder import Rung, Wish, lowest
 from lt_onnx.lowering import read_target
 from lt_onnx.options import Mode, Options, Select, Sigma, Weights
 from lt_onnx.overview import Prediction, predict
@@ -24,11 +25,13 @@ from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Device, DeviceError, resolve
 from lt_onnx.target import Target
 from lt_onnx.ticket import TicketWriter
-from lt_onnx.validation import Limits
+from lt_onnx.validation import Fidelity, Limits
 from lt_onnx.validation import validate as compare
 from lt_onnx.verification import verify
 
 WEIGHTS_IN_FLIGHT = 1 << 22  # of a source that is only written
+JUDGES = 128  # inputs that settings are judged by …
+BLEND = 0.75  # … and how much of one there is in each
 VALIDATION_WORK = 3e11  # the same for validation on random inputs
 
 Progress = Callable[[str, float], None]
@@ -60,6 +63,8 @@ def convert(
     init: Init | str = Init.UNIT,
     seed: int = 0,
     price: float | None = None,
+    target_sqnr: float | None = None,
+    target_agreement: float | None = None,
     calibration: str | Path | Samples | None = None,
     samples: str | Path | Samples | None = None,
     weights: Weights | str = Weights.FOLDED,
@@ -85,6 +90,9 @@ def convert(
         init: σ of the source: `unit`, `kaiming`, `xavier`, `lecun`. Masks do not depend on it.
         seed: of the source, 0 to 2^64 - 1.
         price: μ, what a kept weight costs; None chooses by mode.
+        target_sqnr: decibels; with it base size and price are found: the smallest setting whose
+            ticket has them at every output, on inputs that the construction does not see.
+        target_agreement: share of equal top-1; the same for classifiers.
         calibration: inputs for construction; None: random inputs with 1/f-like spectra.
         samples: inputs for validation; None: random normal inputs.
         weights: store products (`folded`) or source and mask (`masked`).
@@ -113,8 +121,9 @@ def convert(
             onnx.save(model, str(path), save_as_external_data=model.ByteSize() > 1 << 30)
             return convert(
                 path, output, mode=mode, base_size=base_size, tolerance=tolerance, select=select,
-                sigma=sigma, init=init, seed=seed, price=price, calibration=calibration,
-                samples=samples, weights=weights, emit_source=emit_source, max_memory=max_memory,
+                sigma=sigma, init=init, seed=seed, price=price, target_sqnr=target_sqnr,
+                target_agreement=target_agreement, calibration=calibration, samples=samples,
+                weights=weights, emit_source=emit_source, max_memory=max_memory,
                 limits=limits, device=device, validate=validate, bound=bound, progress=progress,
                 announce=announce,
             )  # fmt: skip
@@ -123,6 +132,28 @@ def convert(
     tell: Progress = progress or (lambda stage, share: None)
     if limits is not None and limits != Limits() and not validate:
         raise InputError("limits are judged by validation: drop them, or --no-validate")
+    wish = Wish(target_sqnr, target_agreement)
+    if wish:
+        if not out.parent.is_dir():
+            raise InputError(f"{out}: its folder does not exist")
+        if base_size is not None or price is not None:
+            raise InputError("a target finds --base-size and --price itself: drop them")
+        seen, judges = _split(calibration, read_target(path), seed)
+
+        def attempt(rung: Rung) -> Fidelity:
+            with tempfile.TemporaryDirectory(dir=out.parent, prefix=".lt-onnx-") as folder:
+                tried = convert(
+                    path, Path(folder) / "tried.onnx", mode=mode, base_size=rung.base_size,
+                    tolerance=tolerance, select=select, sigma=sigma, init=init, seed=seed,
+                    price=rung.price, calibration=seen, samples=judges, device=device,
+                    max_memory=max_memory,
+                )  # fmt: skip
+            tell("search", 0.5)
+            assert tried.report.fidelity is not None
+            return tried.report.fidelity
+
+        rung = lowest(options.mode, wish, attempt)
+        options = replace(options, base_size=rung.base_size, price=rung.price)
     watch = Stopwatch()
     on = usable(device)
     with watch("read"):
@@ -275,6 +306,18 @@ def write_source(blueprint: Blueprint, path: Path, progress: Progress | None = N
             bias = draw_bias(seed, spec) * spec.sigma(init) if spec.bias else None
             writer.layer(spec, bias, step.scale, step.neutral_tensors())
         writer.finish()
+
+
+def _split(
+    calibration: str | Path | Samples | None, target: Target, seed: int
+) -> tuple[Samples | None, Samples]:
+    """Inputs to construct with while settings are sought, and others to judge them by."""
+    if calibration is None:
+        return None, _inputs(None, target, JUDGES, seed + 2, smooth=True)
+    known = _inputs(calibration, target, 0, seed, smooth=True, whole=True)
+    judges = max(min(JUDGES, known.count // 2), 1)
+    # training inputs are classified with ease; in between them it shows how true a ticket is
+    return known.first(max(known.count - judges, 1)), known.last(judges).blended(BLEND)
 
 
 def _inputs(

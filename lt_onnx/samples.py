@@ -35,6 +35,21 @@ class Samples:
         labels = None if self.labels is None else self.labels[:count]
         return Samples({k: v[:count] for k, v in self.arrays.items()}, labels, self.origin)
 
+    def last(self, count: int) -> "Samples":
+        """The last `count` samples, which is at least one."""
+        labels = None if self.labels is None else self.labels[-count:]
+        return Samples({k: v[-count:] for k, v in self.arrays.items()}, labels, self.origin)
+
+    def blended(self, share: float) -> "Samples":
+        """Each sample mixed with the one before it: inputs between classes, harder to agree on."""
+        arrays = {
+            name: (share * v + (1 - share) * np.roll(v, 1, 0)).astype(v.dtype)
+            if np.issubdtype(v.dtype, np.floating)
+            else v
+            for name, v in self.arrays.items()
+        }
+        return Samples(arrays, None, f"{self.origin} (blended)")
+
     def batches(self, ports: tuple[Port, ...], size: int) -> list[dict[str, Array]]:
         """Feeds of at most `size` samples, or of exactly the batch that the model fixes."""
         fixed = {p.shape[0] for p in ports if p.shape and isinstance(p.shape[0], int)}

@@ -1,12 +1,21 @@
 """The paper's statistics and theory, and the frontier: what the studies print and draw."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
+from conftest import MODELS
+from graphs import Builder, save
 
+from lt_onnx import convert
 from lt_onnx.cli import _run
+from lt_onnx.conversion import make_options
+from lt_onnx.errors import InputError
+from lt_onnx.lowering import read_target
+from lt_onnx.planner import plan
 from lt_onnx.studies.statistics import measure
+from lt_onnx.studies.theory import demanded
 
 
 def test_the_statistics_lie_within_the_papers_intervals() -> None:
@@ -45,3 +54,70 @@ def test_stats_refuses_what_it_cannot_do(
 ) -> None:
     assert _run(["stats", *words]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_theorems_widths_for_a_network_of_ones_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Against the formulas of Theorems 3.1 and 3.2, written out for two layers."""
+    b = Builder()
+    path = save(b.model(b.conv(b("Relu", b.conv("x", 3, 4)), 4, 2)), tmp_path)
+    n = [4 * 27 + 4, 2 * 36 + 2]
+    epsilon, delta, c, gamma = 0.1, 0.05, 2.0, 0.5
+    found = {}
+    for mode in ("l+1", "2l"):
+        blueprint = plan(read_target(path), make_options(mode=mode))
+        found[mode] = demanded(blueprint, epsilon, delta, c, gamma)
+
+    first = epsilon / (9 * n[0] * n[1])
+    wanted = math.ceil(c * math.log(sum(n) / min(first, delta)))
+    assert found["2l"][0].base_size == wanted
+    errors = [epsilon / (2 * n[0] * 2 * n[1]), epsilon / (2 * n[1])]
+    rho = c * n[0] ** (1 + gamma) * math.log(1 / min(*errors, delta))
+    wanted = math.ceil(c * math.log(1 / min(errors[0], delta / (rho * n[0]))))
+    assert found["l+1"][0].base_size == wanted
+    assert _run(["plan", str(path), "--epsilon", "0.1"]) == 0
+    assert "Theorem 3.1" in capsys.readouterr().out
+    assert _run(["plan", str(path), "--epsilon", "3"]) == 2
+
+
+def test_the_frontier_of_a_small_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, picture = tmp_path / "f.json", tmp_path / "f.png"
+    words = ["frontier", str(MODELS / "plain-relu.onnx"), "--base-size", "4,8", "--price", "0,0.01",
+             "--samples", str(MODELS / "digits.samples.npz")]  # fmt: skip
+
+    assert _run([*words, "--report", str(report), "--picture", str(picture)]) == 0
+    assert "the target's own accuracy" in capsys.readouterr().out
+    points = json.loads(report.read_text())["points"]
+    assert len(points) == 8
+    for mode in ("l+1", "2l"):
+        best = [p["sqnr_db"] for p in points if p["mode"] == mode and p["best"]]
+        assert best == sorted(best)
+        assert max(p["sqnr_db"] for p in points if p["mode"] == mode) == best[-1]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert _run([*words[:2], "--price", "0"]) == 2
+    assert _run([*words[:3], "4,x"]) == 2
+
+
+@pytest.mark.parametrize("mode", ["l+1", "2l"])
+def test_a_target_finds_the_smallest_setting(tmp_path: Path, mode: str) -> None:
+    made = {
+        wish: convert(
+            MODELS / "residual.onnx", tmp_path / "t.onnx", mode=mode, target_sqnr=wish,
+            calibration=MODELS / "digits.calibration.npz", samples=MODELS / "digits.samples.npz",
+        ).report
+        for wish in (18.0, 30.0)
+    }  # fmt: skip
+
+    assert made[18.0].kept < made[30.0].kept
+    for wish, report in made.items():
+        assert report.fidelity.outputs[0].sqnr_db > wish - 3
+    assert [p.name for p in tmp_path.iterdir()] == ["t.onnx"]
+
+
+def test_a_target_excludes_settings_of_ones_own(tmp_path: Path) -> None:
+    for words in ({"target_sqnr": 20.0, "base_size": 5}, {"target_agreement": 1.5}):
+        with pytest.raises(InputError):
+            convert(MODELS / "residual.onnx", tmp_path / "t.onnx", **words)

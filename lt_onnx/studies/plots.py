@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lt_onnx.errors import InputError
+from lt_onnx.studies.frontier import Point
 from lt_onnx.studies.statistics import Panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
-BLUE, ORANGE, GREY = "#3b6ea8", "#d9822b", "#8a8a8a"
+BLUE, ORANGE = "#3b6ea8", "#d9822b"
 
 
 def check_picture(path: Path) -> None:
@@ -62,3 +63,37 @@ def _save(figure: "Figure", path: Path) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def draw_frontier(points: Sequence[Point], title: str, path: Path) -> None:
+    """Fidelity against ticket weights and against dense bytes; the frontier is drawn through."""
+    figure = _figure(10, 4.2)
+    left, right = figure.subplots(1, 2, sharey=True)
+    colours = {"l+1": BLUE, "2l": ORANGE}
+    sizes = (
+        (left, "ticket weights per target weight", [p.per_target_weight for p in points]),
+        (right, "bytes of weights, zeros included", [float(p.dense_bytes) for p in points]),
+    )
+    for axis, label, values in sizes:
+        for mode, colour in colours.items():
+            some = [i for i, point in enumerate(points) if point.mode == mode]
+            some.sort(key=lambda i: values[i])
+            if not some:
+                continue
+            axis.plot([values[i] for i in some], [points[i].sqnr_db for i in some], "o",
+                      color=colour, label=f"mode {mode}", markersize=5)  # fmt: skip
+            best = [i for i in some if points[i].best]
+            axis.plot([values[i] for i in best], [points[i].sqnr_db for i in best],
+                      color=colour, linewidth=1)  # fmt: skip
+            for i in best:
+                axis.annotate(str(points[i].base_size), (values[i], points[i].sqnr_db),
+                              xytext=(4, -9), textcoords="offset points", fontsize=7)  # fmt: skip
+        axis.set_xscale("log")
+        axis.set_xlabel(label, fontsize=9)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+        axis.tick_params(labelsize=8)
+    left.set_ylabel("SQNR of the outputs, dB", fontsize=9)
+    left.legend(frameon=False, fontsize=8)
+    figure.suptitle(f"{title}: fidelity against size (numbers: m)", fontsize=10)
+    _save(figure, path)

@@ -1,0 +1,85 @@
+"""How faithful tickets of different sizes are: a sweep over settings, and who wins at each size."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lt_onnx.conversion import convert
+from lt_onnx.ladder import Rung
+
+
+@dataclass(frozen=True)
+class Point:
+    """One ticket: its setting, its size and how faithful it is. Means over seeds."""
+
+    mode: str
+    base_size: int
+    price: float
+    per_target_weight: float
+    kept: float
+    dense_bytes: int  # of the ticket's weights, zeros included
+    parameters: int  # of the target that stay dense
+    sqnr_db: float  # of the worst output
+    agreement: float | None
+    accuracy: float | None
+    target_accuracy: float | None
+    seconds: float
+    best: bool = False  # no smaller ticket of its mode is as faithful
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+def sweep(
+    target: Path, settings: Sequence[tuple[str, Rung]], seeds: int, **words: Any
+) -> Iterator[Point]:
+    """Make, prove and validate a ticket for every setting; `words` go to `convert`.
+
+    Tickets are written to a temporary folder beside nothing of the user's, one at a time.
+    """
+    for mode, rung in settings:
+        reports = []
+        for seed in range(seeds):
+            with tempfile.TemporaryDirectory() as folder:
+                made = convert(
+                    target, Path(folder) / "ticket.onnx", mode=mode, base_size=rung.base_size,
+                    price=rung.price, seed=seed, **words,
+                )  # fmt: skip
+            reports.append(made.report)
+        outputs = [report.fidelity.outputs for report in reports if report.fidelity is not None]
+
+        def mean(of: Callable[[Any], float | None], outputs: Any = outputs) -> float | None:
+            values = [of(out) for outs in outputs for out in outs]
+            known = [value for value in values if value is not None]
+            return sum(known) / len(known) if known else None
+
+        first = reports[0]
+        yield Point(
+            mode=mode,
+            base_size=rung.base_size,
+            price=rung.price,
+            per_target_weight=sum(r.per_target_weight for r in reports) / seeds,
+            kept=sum(r.kept for r in reports) / seeds,
+            dense_bytes=first.weight_bytes,
+            parameters=sum(place["parameters"] for place in first.dense),
+            sqnr_db=sum(min(out.sqnr_db for out in outs) for outs in outputs) / seeds,
+            agreement=mean(lambda out: out.agreement),
+            accuracy=mean(lambda out: out.ticket_accuracy),
+            target_accuracy=mean(lambda out: out.target_accuracy),
+            seconds=sum(sum(r.seconds.values()) for r in reports) / seeds,
+        )
+
+
+def frontier(points: Sequence[Point]) -> list[Point]:
+    """The points by size; `best` are those that no smaller one of their mode is as faithful as."""
+    marked: list[Point] = []
+    reached: dict[str, float] = {}
+    for point in sorted(points, key=lambda p: (p.per_target_weight, -p.sqnr_db)):
+        before = reached.get(point.mode, float("-inf"))
+        best = point.sqnr_db > before
+        reached[point.mode] = max(before, point.sqnr_db)
+        marked.append(Point(**{**asdict(point), "best": best}))
+    return marked
