@@ -22,6 +22,7 @@ from lt_onnx.construct.layer import Layer
 from lt_onnx.construct.pieces import Built, LayerStats, Masked
 from lt_onnx.construct.univariate import expand
 from lt_onnx.samples import Samples
+from lt_onnx.source import Init
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Device
 from lt_onnx.target import Array, Floats, Linear, Node
@@ -38,11 +39,20 @@ def construct(
 ) -> Iterator[Masked | Built]:
     """Build every source layer of `blueprint`, in order: its rows, in order, then what is left.
 
-    `watch` is told where the time goes. Raises InputError when the target cannot be run on the
-    calibration inputs.
+    All is built in a source of σ = 1; the σ of the initialisation is put in at the end, so that
+    masks do not depend on it. `watch` is told where the time goes. Raises InputError when the
+    target cannot be run on the calibration inputs.
     """
+    init = blueprint.options.init
+    for piece in _pieces(blueprint, calibration, device, watch or Stopwatch(), batch):
+        yield piece if init is Init.UNIT else piece.scaled(piece.step.source.sigma(init))
+
+
+def _pieces(
+    blueprint: Blueprint, calibration: Samples, device: Device, watch: Stopwatch, batch: int
+) -> Iterator[Masked | Built]:
     feeds = calibration.batches(blueprint.target.inputs, batch)
-    worker = _Construction(blueprint, feeds, device, watch or Stopwatch())
+    worker = _Construction(blueprint, feeds, device, watch)
     for step in blueprint.steps:
         if isinstance(step, Run):
             worker.run(step.node)

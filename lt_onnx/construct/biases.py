@@ -82,7 +82,7 @@ class Biases:
             rows = np.arange(max(chunk.start, low), min(chunk.stop, high))
             for row in (int(r) for r in rows if int(r) in self.constants):
                 column, unit = self.constants[row]
-                weight[row - chunk.start, column] = unit * frame.sigma
+                weight[row - chunk.start, column] = unit
             offset[rows - chunk.start] = (
                 weight[np.ix_(rows - chunk.start, reserve.column)] @ reserve.value
             )
@@ -97,7 +97,7 @@ class Biases:
         if not len(mine):
             return
         if frame.exact:
-            weight[mine - start, column[0]] = goal * frame.sigma / reserve.level[0]
+            weight[mine - start, column[0]] = goal / reserve.level[0]
             return
         unit = draw_at(options.seed, frame.source, mine, column)
         base = (unit * reserve.level).astype(np.float32)
@@ -109,7 +109,7 @@ class Biases:
         keep = (answer.mask[:, None] >> np.arange(len(column), dtype=np.uint32)) & 1 == 1
         keep[z == 0] = False
         self.tally.add(z, answer.mask, answer.residual, options.tolerance)
-        weight[np.ix_(mine - start, column)] = np.where(keep, unit * frame.sigma, 0)
+        weight[np.ix_(mine - start, column)] = np.where(keep, unit, 0)
 
     def _choose_constants(self) -> None:
         """Each constant row listens to one constant before it; its scale gives it its size."""
@@ -130,7 +130,7 @@ class Biases:
                 new, reserve.column[best], unit[every, best], strict=True
             ):
                 self.constants[int(row)] = (int(column), weight)
-            frame.scale[new] = self.response.drive(size, drive) / drive / frame.sigma
+            frame.scale[new] = self.response.drive(size, drive) / drive
             if frame.options.sigma is Sigma.LAYER:
                 frame.scale[new] = np.median(frame.scale[new])
 

@@ -37,7 +37,7 @@ class Frame:
     features: Features
     share: float  # the layer's part in what weights cost, see `allocation.shares`
     lam: NDArray[np.float64]  # [R]  λ of every row
-    scale: NDArray[np.float64]  # [R]  σ of every row: λ / (σ of the source · unit of the features)
+    scale: NDArray[np.float64]  # [R]  scale of every row: λ / unit of the features
 
     @staticmethod
     def of(step: Build, options: Options, features: Features, share: float) -> "Frame":
@@ -64,11 +64,6 @@ class Frame:
     def exact(self) -> bool:
         """Whether this is the oracle."""
         return self.options.select is Select.EXACT
-
-    @property
-    def sigma(self) -> np.float32:
-        """σ of the source's distribution."""
-        return self.source.sigma(self.options.init)
 
     @property
     def axis(self) -> int:

@@ -63,7 +63,7 @@ class Masks:
     # rows -------------------------------------------------------------------------------------
 
     def choose(self, chunk: Chunk) -> Floats:
-        """The chunk's masked weights, scaled to σ, biases and constants apart."""
+        """The chunk's masked weights, biases and constants apart."""
         frame, features, source = self.frame, self.features, self.frame.source
         weight = np.zeros((chunk.stop - chunk.start, source.row_size), np.float32)
         with self.watch("moments"):
@@ -76,10 +76,10 @@ class Masks:
             with self.watch("random numbers"):
                 write_masked(
                     weight, mine - chunk.start, rows, masks,
-                    features.problem_index(features.of_group(g)), frame.sigma,
+                    features.problem_index(features.of_group(g)),
                     features.twin * features.taps,
                 )  # fmt: skip
-            frame.scale[mine] = frame.lam[mine] / (frame.sigma * features.unit)
+            frame.scale[mine] = frame.lam[mine] / features.unit
         return weight
 
     def exact(self, chunk: Chunk) -> Floats:
@@ -91,12 +91,12 @@ class Masks:
             places = features.problem_index(some)[:, 0]
             good = places >= 0
             z = (goals / frame.lam[mine, None]).astype(np.float32)[:, good]
-            value = z / features.problem_gain(some)[good, 0] * frame.sigma
+            value = z / features.problem_gain(some)[good, 0]
             at = (mine - chunk.start)[:, None]
             weight[at, places[good]] = value
             if features.twin:
                 weight[at, places[good] + features.twin * features.taps] = -value
-            frame.scale[mine] = frame.lam[mine] / (frame.sigma * features.unit)
+            frame.scale[mine] = frame.lam[mine] / features.unit
         return weight
 
     def rescale(self, chunk: Chunk, raw: Sequence[Array]) -> None:

@@ -1,7 +1,9 @@
 """What the construction puts out: rows of masked weights as they come, then their layer's rest."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from lt_onnx.blueprint import Build, Expand
 from lt_onnx.target import Array, Floats
@@ -9,11 +11,15 @@ from lt_onnx.target import Array, Floats
 
 @dataclass(frozen=True)
 class Masked:
-    """Some rows of a layer's weight, masked and scaled to σ."""
+    """Some rows of a layer's weight, masked."""
 
     step: Expand | Build
     start: int  # first of the rows
     weight: Floats  # [R, I·K]
+
+    def scaled(self, sigma: np.float32) -> "Masked":
+        """The same in a source of another σ."""
+        return replace(self, weight=self.weight * sigma)
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,15 @@ class Built:
     """A layer whose rows have all been put out."""
 
     step: Expand | Build
-    bias: Floats | None  # masked and scaled to σ
+    bias: Floats | None  # masked
     tensors: Mapping[str, Array]  # scales and orders by name
     stats: LayerStats
+
+    def scaled(self, sigma: np.float32) -> "Built":
+        """The same in a source of another σ, which the scales take back."""
+        scale = (self.tensors[self.step.scale] / np.float64(sigma)).astype(np.float32)
+        return replace(
+            self,
+            bias=None if self.bias is None else self.bias * sigma,
+            tensors={**self.tensors, self.step.scale: scale},
+        )

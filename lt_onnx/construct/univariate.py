@@ -32,7 +32,6 @@ def expand(
     """
     source, layout = step.source, step.in_layout
     axis = step.out_layout.axis
-    sigma = source.sigma(options.init)
     unit = draw_rows(options.seed, source, 0, source.shape[0]).reshape(source.shape[0], -1)
     place = np.arange(step.channels) if layout is None else first_places(layout)
     present = place >= 0
@@ -58,8 +57,8 @@ def expand(
         scale[slot_rows] = allowed / np.abs(weight)
     else:
         scale[slot_rows] = allowed.min(initial=np.inf) if len(allowed) else 1.0
-    scale = (scale / sigma).astype(np.float32).astype(np.float64)
-    gain = model.slope * scale[slot_rows] * sigma * weight
+    scale = scale.astype(np.float32).astype(np.float64)
+    gain = model.slope * scale[slot_rows] * weight
     gains[filled] = np.abs(gain) if model.use is Use.SPLIT else gain
     half = source.mirror_rows
     if half:
@@ -74,11 +73,10 @@ def expand(
         chosen, bias, columns, drive = _constants(step, options.seed, unit, rows, x, axis, sign)
         keep[chosen, columns] = columns >= 0
         wanted = response.drive(size[: len(chosen)], drive)
-        scale[chosen] = wanted / drive / sigma
+        scale[chosen] = wanted / drive
         if options.sigma is Sigma.LAYER:
             scale[chosen] = np.abs(np.median(scale[chosen]))
-        bias = None if bias is None else (sigma * bias).astype(np.float32)
-    stored = (sigma * np.where(keep, unit, 0)).astype(np.float32)
+    stored = np.where(keep, unit, np.float32(0))
     kept = int(np.count_nonzero(stored))
     if bias is not None:
         kept += int(np.count_nonzero(bias))

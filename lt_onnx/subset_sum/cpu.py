@@ -71,20 +71,18 @@ def largest(values):  # type: ignore[no-untyped-def]
 
 def write_masked(
     out: Floats, at: NDArray[np.int64], rows: Drawn, masks: Masks, index: NDArray[np.int32],
-    factor: np.float32, twin: int = 0,
+    twin: int = 0,
 ) -> None:  # fmt: skip
-    """Write `factor` times the chosen weights of `rows` into the rows `at` of `out`, 0 elsewhere.
+    """Write the chosen weights of `rows` into the rows `at` of `out`, 0 elsewhere.
 
     masks is [R, N], index [N, M]. With `twin` the weights twin…2·twin-1 of a row are the negatives
     of the first ones.
     """
-    _write_masked(
-        out, at, np.uint64(rows.seed), rows.layer, rows.numbers, masks, index, factor, twin
-    )
+    _write_masked(out, at, np.uint64(rows.seed), rows.layer, rows.numbers, masks, index, twin)
 
 
 @numba.njit(cache=True, parallel=True)
-def _write_masked(out, at, seed, layer, numbers, masks, index, factor, twin):  # type: ignore[no-untyped-def]
+def _write_masked(out, at, seed, layer, numbers, masks, index, twin):  # type: ignore[no-untyped-def]
     width = out.shape[1]
     for r in numba.prange(len(at)):
         row = out[at[r]]
@@ -99,7 +97,7 @@ def _write_masked(out, at, seed, layer, numbers, masks, index, factor, twin):  #
                 mask >>= np.uint32(1)
                 s += 1
         for i in range(width):
-            row[i] = row[i] * factor if chosen[i] else np.float32(0)
+            row[i] = row[i] if chosen[i] else np.float32(0)
         for i in range(twin):
             row[twin + i] = -row[i] if chosen[i] else np.float32(0)
 
