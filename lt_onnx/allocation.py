@@ -3,21 +3,20 @@
 A weight more in every row of a layer makes its outputs a little truer; how much truer for how many
 weights is what layers compete in. The error that one weight takes away, as a share of a row's
 signal, falls with the number of weights in the row, and counts for less the more rows (copies)
-there are: so a weight is dear where rows are long and many.
+there are: so a weight is dear where rows are long and many. How dear is `Options.dearness`, the
+power of a layer's size that its price follows; below 0 it is the small layers that save.
 """
 
 from collections.abc import Iterable
 
 from lt_onnx.blueprint import Blueprint, Build
 
-DEARNESS = 0.7  # power of the layer's size that a weight's price follows
-
 
 def shares(blueprint: Blueprint) -> dict[str, float]:
     """Factor of μ per constructed layer, by name; 1 in the layer where an average weight stands."""
     sizes = {step.name: _problems(step) for step in blueprint.steps if isinstance(step, Build)}
     middle = _typical(sizes.values())
-    return {name: (size / middle) ** DEARNESS for name, size in sizes.items()}
+    return {name: (size / middle) ** blueprint.options.dearness for name, size in sizes.items()}
 
 
 def _problems(step: Build) -> int:

@@ -89,6 +89,9 @@ def convert(
     price: Annotated[
         float | None, typer.Option("--price", help="μ, the price of a kept weight.")
     ] = None,
+    dearness: Annotated[
+        float, typer.Option("--dearness", help="Power of a layer's size that its price follows.")
+    ] = 0.7,
     target_sqnr: Annotated[
         float | None, typer.Option("--target-sqnr", help="Find the smallest ticket of so many dB.")
     ] = None,
@@ -137,9 +140,10 @@ def convert(
         with _progress(quiet) as progress:
             ticket = run(
                 target, out, mode=mode, base_size=base_size, tolerance=tolerance, select=select,
-                sigma=sigma, init=init, seed=seed, price=price, target_sqnr=target_sqnr,
-                target_agreement=target_agreement, calibration=calibration,
-                samples=samples, weights=weights, emit_source=emit_source, max_memory=memory,
+                sigma=sigma, init=init, seed=seed, price=price, dearness=dearness,
+                target_sqnr=target_sqnr, target_agreement=target_agreement,
+                calibration=calibration, samples=samples, weights=weights,
+                emit_source=emit_source, max_memory=memory,
                 limits=limits, device=device, validate=check, bound=bound, progress=progress,
                 announce=None if quiet else announce,
             )  # fmt: skip

@@ -63,6 +63,7 @@ def convert(
     init: Init | str = Init.UNIT,
     seed: int = 0,
     price: float | None = None,
+    dearness: float = 0.7,
     target_sqnr: float | None = None,
     target_agreement: float | None = None,
     calibration: str | Path | Samples | None = None,
@@ -90,6 +91,7 @@ def convert(
         init: σ of the source: `unit`, `kaiming`, `xavier`, `lecun`. Masks do not depend on it.
         seed: of the source, 0 to 2^64 - 1.
         price: μ, what a kept weight costs; None chooses by mode.
+        dearness: power of a layer's size that the price follows; below 0 small layers save.
         target_sqnr: decibels; with it base size and price are found: the smallest setting whose
             ticket has them at every output, on inputs that the construction does not see.
         target_agreement: share of equal top-1; the same for classifiers.
@@ -111,7 +113,7 @@ def convert(
     """
     options = make_options(
         mode=mode, base_size=base_size, tolerance=tolerance, select=select, sigma=sigma, init=init,
-        seed=seed, price=price, weights=weights,
+        seed=seed, price=price, dearness=dearness, weights=weights,
     )  # fmt: skip
     if isinstance(model, onnx.ModelProto):
         if output is None:
@@ -121,7 +123,8 @@ def convert(
             onnx.save(model, str(path), save_as_external_data=model.ByteSize() > 1 << 30)
             return convert(
                 path, output, mode=mode, base_size=base_size, tolerance=tolerance, select=select,
-                sigma=sigma, init=init, seed=seed, price=price, target_sqnr=target_sqnr,
+                sigma=sigma, init=init, seed=seed, price=price, dearness=dearness,
+                target_sqnr=target_sqnr,
                 target_agreement=target_agreement, calibration=calibration, samples=samples,
                 weights=weights, emit_source=emit_source, max_memory=max_memory,
                 limits=limits, device=device, validate=validate, bound=bound, progress=progress,
@@ -145,8 +148,8 @@ def convert(
                 tried = convert(
                     path, Path(folder) / "tried.onnx", mode=mode, base_size=rung.base_size,
                     tolerance=tolerance, select=select, sigma=sigma, init=init, seed=seed,
-                    price=rung.price, calibration=seen, samples=judges, device=device,
-                    max_memory=max_memory,
+                    price=rung.price, dearness=dearness, calibration=seen, samples=judges,
+                    device=device, max_memory=max_memory,
                 )  # fmt: skip
             tell("search", 0.5)
             assert tried.report.fidelity is not None
@@ -237,7 +240,7 @@ def make_options(
     *, mode: Mode | str, base_size: int | None = None, tolerance: float = 0.01,
     select: Select | str = Select.NOISE, sigma: Sigma | str = Sigma.CHANNEL,
     init: Init | str = Init.UNIT, seed: int = 0, price: float | None = None,
-    weights: Weights | str = Weights.FOLDED,
+    dearness: float = 0.7, weights: Weights | str = Weights.FOLDED,
 ) -> Options:  # fmt: skip
     """Options from the user's words. Raises InputError naming the word and the choices."""
     words = {}
@@ -254,6 +257,7 @@ def make_options(
         tolerance=tolerance,
         seed=seed,
         price=price,
+        dearness=dearness,
         **words,  # type: ignore[arg-type]
     )
 

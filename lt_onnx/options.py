@@ -48,8 +48,8 @@ class Options:
 
     `base_size` is m; None chooses `copies` for one-for-one layers and `neurons` for two-for-one
     blocks by mode. `price` is μ of the objective: what a kept weight costs in the layer where an
-    average weight stands (see `allocation`), in units of its input channel's mean square times its
-    output scale's square.
+    average weight stands, in units of its input channel's mean square times its output scale's
+    square; `dearness` is the power of a layer's size that it follows in the others (`allocation`).
 
     Raises InputError for values out of range.
     """
@@ -62,6 +62,7 @@ class Options:
     init: Init = Init.UNIT
     seed: int = 0
     price: float | None = None
+    dearness: float = 0.7
     weights: Weights = Weights.FOLDED
 
     def __post_init__(self) -> None:
@@ -73,6 +74,9 @@ class Options:
             raise InputError(f"--seed is {self.seed}; give 0 to 2^64 - 1")
         if self.price is not None and not 0 <= self.price < 1:
             raise InputError(f"--price is {self.price}; give 0 or more, below 1")
+
+        if not -4 <= self.dearness <= 4:
+            raise InputError(f"--dearness is {self.dearness}; give -4 to 4")
 
     @property
     def copies(self) -> int:
