@@ -7,9 +7,9 @@ from lt_onnx.errors import InputError
 from lt_onnx.source import Init
 from lt_onnx.subset_sum import LARGEST
 
-COPIES = 10  # default m of one-for-one layers
+COPIES = 11  # default m of one-for-one layers
 NEURONS = 20  # default m of two-for-one blocks, and their least one in mode l+1: it costs little
-PRICES = {"l+1": 2e-3, "2l": 2e-5}  # default μ by mode
+PRICES = {"l+1": 1.5e-3, "2l": 2e-5}  # default μ by mode
 
 
 class Mode(StrEnum):

@@ -89,3 +89,39 @@ def test_every_file_of_the_readmes_table_exists() -> None:
     root = ROOT / "lt_onnx"
     for name in re.findall(r"`(\w+\.py)`", README):
         assert (root / name).exists(), name
+
+
+def test_the_commands_of_the_papers_page_run_and_print_its_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "paper.md").read_text()
+    stats, frontier = (
+        shlex.split(c) for c in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "python" not in c
+    )
+    shown = re.findall(r"```text\n(.*?)```", page, re.DOTALL)[0]
+
+    assert _run(stats[1:]) == 0
+    assert capsys.readouterr().out == shown
+    stand_ins = {
+        "resnet20.onnx": "residual.onnx",
+        "resnet20.calibration.npz": "digits.calibration.npz",
+        "resnet20.samples.npz": "digits.samples.npz",
+    }
+    words = [str(MODELS / stand_ins[w]) if w in stand_ins else w for w in frontier]
+    words[words.index("--seeds") + 1] = "1"
+    assert _run(words[1:]) == 0
+    assert "best" in capsys.readouterr().out
+
+
+def test_the_papers_tables_are_made(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "paper.md").read_text()
+    command = next(c for c in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "python" in c)
+    words = shlex.split(command.strip())
+    words = [sys.executable, str(ROOT / words[1]), str(MODELS), "--quick", "--json", "paper.json"]
+    made = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+
+    assert made.returncode == 0, made.stderr[-2000:]
+    results = json.loads((tmp_path / "paper.json").read_text())
+    assert {r["rule"] for r in results} == {"paper's", "ours"}
+    assert len(made.stdout.split("Not there:")[0].strip().splitlines()) == 2 + len(results)
