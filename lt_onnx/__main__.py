@@ -1,0 +1,5 @@
+"""`python -m lt_onnx`."""
+
+from lt_onnx.cli import main
+
+main()

@@ -1,0 +1,63 @@
+"""The command line: words, options, the one border where errors become a line and an exit code.
+
+Exit codes: 0 done and within limits; 1 a limit was missed or the proof failed; 2 unusable input or
+arguments; 3 out of memory or disk, or interrupted. Heavy modules are imported inside commands, so
+that `--help` is quick. Progress and tables go to stderr and stdout respectively.
+"""
+
+import signal
+import sys
+
+import typer
+
+from lt_onnx.cli import making, studies
+from lt_onnx.cli.app import app
+from lt_onnx.errors import LtOnnxError
+
+__all__ = ["app", "main", "making", "studies"]
+
+INTERRUPTED = "interrupted; nothing was left behind"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; the only place where errors become exit codes."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as for Ctrl-C
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        result = app(arguments, standalone_mode=False)
+        if result == 130:  # how typer tells of an interrupt
+            return _fail(INTERRUPTED, 3)
+        return result if isinstance(result, int) else 0
+    except LtOnnxError as error:
+        return _fail(str(error), error.exit_code)
+    except MemoryError:
+        return _fail("out of memory: lower --base-size or use --mode 2l", 3)
+    except KeyboardInterrupt:
+        return _fail(INTERRUPTED, 3)
+    except BrokenPipeError:
+        return 3
+    except Exception as error:
+        if _interrupted(error):
+            return _fail(INTERRUPTED, 3)
+        # typer vendors click: its usage errors are told by what they can do, not by their class
+        message = getattr(error, "format_message", None)
+        if message is None:
+            if type(error).__name__ == "Abort":
+                return _fail(INTERRUPTED, 3)
+            raise
+        return _fail(message(), 2)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether compiled code wrapped an interrupt into an error of its own."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _fail(message: str, code: int) -> int:
+    typer.echo(f"lt-onnx: error: {' '.join(message.split())}", err=True)
+    return code

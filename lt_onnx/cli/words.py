@@ -1,0 +1,96 @@
+"""The options that several commands share, and how their words are read."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lt_onnx.errors import InputError
+
+if TYPE_CHECKING:
+    from lt_onnx.conversion import Progress
+    from lt_onnx.validation import Limits
+
+ModeWord = Annotated[str, typer.Option("--mode", help="l+1: copies, depth L+1; 2l: depth 2L.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the random source.")]
+BaseSize = Annotated[
+    int | None, typer.Option("--base-size", help="m, elements of a base set (2-32).")
+]
+Init = Annotated[str, typer.Option("--init", help="unit, kaiming, xavier or lecun.")]
+SigmaWord = Annotated[str, typer.Option("--sigma", help="One scale per channel or per layer.")]
+CalibrationFile = Annotated[
+    Path | None, typer.Option("--calibration", help="npz of inputs used in construction.")
+]
+SamplesFile = Annotated[
+    Path | None, typer.Option("--samples", help="npz of inputs (and labels) to validate on.")
+]
+MaxRel = Annotated[float | None, typer.Option("--max-rel", help="Largest relative error.")]
+MinAgreement = Annotated[
+    float | None, typer.Option("--min-agreement", help="Least share of equal top-1.")
+]
+MaxDrop = Annotated[
+    float | None, typer.Option("--max-accuracy-drop", help="Largest loss of accuracy.")
+]
+ReportFile = Annotated[Path | None, typer.Option("--report", help="Write a JSON report here.")]
+Picture = Annotated[
+    Path | None, typer.Option("--picture", help="Draw it here (.png, .svg or .pdf).")
+]
+DeviceWord = Annotated[
+    str, typer.Option("--device", help="Where subset sums are solved: auto, cpu or cuda.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def numbers(option: str, text: str) -> list[float]:
+    """Numbers with commas between. Raises InputError."""
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise InputError(f"{option} is '{text}'; give numbers with commas between") from None
+
+
+def limits(rel: float | None, agreement: float | None, drop: float | None) -> "Limits":
+    """What validation must hold."""
+    from lt_onnx.validation import Limits
+
+    return Limits(rel, agreement, drop)
+
+
+def byte_count(text: str) -> int:
+    """Bytes, as in 800M or 8G. Raises InputError."""
+    units = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+    unit = text.strip().upper().removesuffix("B")
+    factor = units.get(unit[-1:], 1)
+    try:
+        value = float(unit[:-1] if unit[-1:] in units else unit) * factor
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 2**63:
+        raise InputError(f"--max-memory is '{text}'; give bytes, as in 800M or 8G")
+    return int(value)
+
+
+@contextmanager
+def progress(quiet: bool) -> "Iterator[Progress]":
+    """A bar with the time left, on stderr, per stage; nothing when quiet or not a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda stage, share: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bars: dict[str, Any] = {}
+    with Progress(
+        TextColumn("{task.description:9}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(), console=Console(stderr=True), transient=True,
+    ) as shown:  # fmt: skip
+
+        def tell(stage: str, share: float) -> None:
+            if stage not in bars:
+                bars[stage] = shown.add_task(stage, total=1.0)
+            shown.update(bars[stage], completed=share)
+
+        yield tell
