@@ -114,6 +114,17 @@ def test_exact_weights_leave_little_but_rounding(tmp_path: Path, name: str, mode
     assert exact < real / 1000
 
 
+def test_it_reads_masked_weights_as_folded_ones(tmp_path: Path) -> None:
+    folded, masked = (
+        convert(
+            MODELS / "residual.onnx", tmp_path / "t.onnx", base_size=5, weights=word, bound=True
+        ).report.bound
+        for word in ("folded", "masked")
+    )
+
+    assert folded == masked
+
+
 def test_it_tells_what_it_cannot_bound(tmp_path: Path) -> None:
     target = export("hybrid", tmp_path)
     ticket = convert(target, tmp_path / "t.onnx", mode="2l", bound=True)

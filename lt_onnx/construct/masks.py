@@ -123,8 +123,9 @@ class Masks:
         """What a weight on a constant of 1 costs in units of λ²: as much as one on the inputs."""
         if not self.frame.calibrated:
             return 0.0
-        prices = [rows.price.mean() for g in chunk.group_numbers for _, rows in self._shared[g]]
-        return float(np.mean(prices))
+        prices = [rows.price for g in chunk.group_numbers for _, rows in self._shared[g]]
+        known = np.concatenate(prices)
+        return float(known.mean()) if len(known) else 0.0  # none: a layer of zeros
 
     def _groups(self, chunk: Chunk) -> Iterator[tuple[int, NDArray[np.int64], Array]]:
         """The chunk's groups, their data rows, and those rows' target weights by problem."""
