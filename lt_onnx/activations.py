@@ -103,7 +103,7 @@ def _functions_of(tensor: str, target: Target) -> list[Node]:
     """Elementwise nodes that depend on `tensor` and scalars alone, the next few."""
     reach = {tensor}
     nodes: list[Node] = []
-    readers = target.consumers()
+    readers = target.consumers
     waiting = list(readers.get(tensor, []))
     while waiting and len(nodes) < SHORT:
         step = waiting.pop(0)
@@ -131,7 +131,7 @@ def _ancestors(node: Node, nodes: list[Node]) -> list[Node]:
 
 def activations(target: Target) -> Iterator[Activation]:
     """Every activation of the network, as often as it stands there."""
-    for tensor in target.consumers():
+    for tensor in target.consumers:
         found = after(tensor, target)
         if found is not None:
             yield found
@@ -161,7 +161,7 @@ def commonest(target: Target) -> tuple[Activation, LocalModel]:
 
 def next_one(tensor: str, target: Target) -> Activation | None:
     """The activation that `tensor` meets next, through operators that change little."""
-    readers = target.consumers()
+    readers = target.consumers
     for _ in range(len(target.steps)):
         found = after(tensor, target)
         nodes = [step for step in readers.get(tensor, []) if isinstance(step, Node)]

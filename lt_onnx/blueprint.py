@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lt_onnx.activations import Activation
 from lt_onnx.layout import Layout
@@ -48,7 +49,7 @@ class Expand:
     output: str
     out_layout: Layout  # data channels: `copy` is the neuron's slot
     channels: int
-    slots: tuple[tuple[int, int], ...]  # (channel, part) of every slot
+    slots: NDArray[np.int64]  # (channel, part) of every slot, [S, 2]
     constants: int
     model: LocalModel
     nonnegative: bool

@@ -5,7 +5,7 @@ P physical channels along `axis` are. A target channel with no physical channel 
 everywhere (channel padding makes such).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ UNUSED = -2  # nothing reads it: a masked-out row, or the mirror image of a neur
 
 INT = np.int32
 Ints = NDArray[np.int32]
+Array = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -91,20 +92,53 @@ def built(size: int, copies: int, group: int, constants: int, axis: int) -> Layo
     Every group has the same number of rows, so that with more groups than constants the last
     groups' constant rows stay unused.
     """
-    per_group = size // group
     extra = -(-constants // group)
-    channel, copy = [], []
-    for g in range(group):
-        for q in range(copies):
-            channel.append(np.arange(g * per_group, (g + 1) * per_group))
-            copy.append(np.full(per_group, q))
-        numbers = np.arange(g * extra, (g + 1) * extra)
-        channel.append(np.where(numbers < constants, CONSTANT, UNUSED))
-        copy.append(numbers)
-    return Layout(
-        axis=axis,
-        size=size,
-        channel=np.concatenate(channel).astype(INT),
-        copy=np.concatenate(copy).astype(INT),
-        part=np.zeros(group * (copies * per_group + extra), INT),
+    data = np.arange(size).reshape(group, 1, -1)
+    numbers = np.arange(group * extra).reshape(group, extra)
+    return _grouped(
+        axis,
+        size,
+        channel=(np.tile(data, (1, copies, 1)), np.where(numbers < constants, CONSTANT, UNUSED)),
+        copy=(np.tile(np.arange(copies)[:, None], (group, 1, size // group)), numbers),
     )
+
+
+def opened(
+    slots: NDArray[np.int64], size: int, group: int, constants: int, mirrored: bool, axis: int
+) -> Layout:
+    """What a univariate layer puts out, group by group: its slots, their mirrors, constants.
+
+    Args:
+        slots: (channel, part) of every slot, [S, 2].
+        size: target channels.
+        group: groups of the layer that reads it.
+        constants: constants of every group.
+        mirrored: as many mirror images follow each group's slots.
+        axis: of the channels.
+    """
+    numbers = np.arange(len(slots)).reshape(group, -1)
+    mirrors = numbers[:, : numbers.shape[1] if mirrored else 0]
+    common = np.tile(np.arange(constants), (group, 1))
+    channel, part = slots[numbers].transpose(2, 0, 1)
+    return _grouped(
+        axis,
+        size,
+        channel=(channel, np.full_like(mirrors, UNUSED), np.full_like(common, CONSTANT)),
+        copy=(numbers, mirrors, common),
+        part=(part, np.zeros_like(mirrors), np.zeros_like(common)),
+        mirror=mirrors.shape[1],
+    )
+
+
+def _grouped(
+    axis: int, size: int, channel: Sequence[Array], copy: Sequence[Array],
+    part: Sequence[Array] | None = None, mirror: int = 0,
+) -> Layout:  # fmt: skip
+    """A layout from blocks of entries, each [group, …]; every group has one of each in turn."""
+
+    def flat(blocks: Sequence[Array]) -> Ints:
+        rows = [block.reshape(len(block), -1) for block in blocks]
+        return np.concatenate(rows, axis=1).reshape(-1).astype(INT)
+
+    parts = flat(part) if part is not None else np.zeros(len(flat(copy)), INT)
+    return Layout(axis, size, flat(channel), flat(copy), parts, mirror)

@@ -17,7 +17,7 @@ from lt_onnx import ops
 from lt_onnx.activations import Activation, commonest, next_one
 from lt_onnx.blueprint import Blueprint, Build, Dense, Expand, Run, TicketStep
 from lt_onnx.demands import CARRIED, RESERVE, Demand, demands
-from lt_onnx.layout import CONSTANT, INT, UNUSED, Layout, built
+from lt_onnx.layout import CONSTANT, INT, UNUSED, Layout, built, opened
 from lt_onnx.local_model import LocalModel, Use
 from lt_onnx.options import Mode, Options
 from lt_onnx.source import SourceLayer
@@ -74,7 +74,7 @@ class _Planner:
 
     def run(self) -> None:
         self.outputs = {port.name for port in self.target.outputs}
-        self.readers = self.target.consumers()
+        self.readers = self.target.consumers
         self.fed, self.feeding = _between_layers(self.target)
         self.shapes = dict(self.target.shapes)
         for port in self.target.inputs:
@@ -374,7 +374,13 @@ class _Planner:
         parts = (1, -1) if use is Use.SPLIT and not nonnegative else (1,)
         if use is not Use.SPLIT:
             parts = (0,)
-        slots = tuple((j, part) for j in range(size) for part in parts for _ in range(m))
+        slots = np.stack(
+            [
+                np.repeat(np.arange(size), len(parts) * m),
+                np.tile(np.repeat(parts, m), size),
+            ],
+            axis=1,
+        )
         reserve = RESERVE if constants else 0
         opens = reserve > 0 and (layout is None or not layout.constants)
         data = len(slots)
@@ -395,29 +401,7 @@ class _Planner:
             mirror_rows=half,
             transposed=not convolution and (rank > 2 or not self._has_gemm),
         )
-        channel, copy, part = [], [], []
-        members = size // group * len(parts) * m
-        for g in range(group):
-            first = g * members
-            numbers = np.arange(first, first + members)
-            channel.append(np.array([slots[i][0] for i in numbers], INT))
-            copy.append(numbers)
-            part.append(np.array([slots[i][1] for i in numbers], INT))
-            if half:
-                channel.append(np.full(members, UNUSED))
-                copy.append(numbers)
-                part.append(np.zeros(members, INT))
-            channel.append(np.full(reserve, CONSTANT))
-            copy.append(np.arange(reserve))
-            part.append(np.zeros(reserve, INT))
-        out = Layout(
-            axis=axis,
-            size=size,
-            channel=np.concatenate(channel).astype(INT),
-            copy=np.concatenate(copy).astype(INT),
-            part=np.concatenate(part).astype(INT),
-            mirror=members if half else 0,
-        )
+        out = opened(slots, size, group, reserve, half > 0, axis)
         scale, order = self._fresh(f"{name}/sigma"), self._fresh(f"{name}/order")
         tensors = {key: self._fresh(f"{name}/{key}") for key in ("sum", "scaled", "neurons")}
         bias = f"{spec.name}/bias"

@@ -7,6 +7,7 @@ group, K kernel taps (one axis per spatial dimension), N batch.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -118,6 +119,7 @@ class Target:
         """Nonzero weights and biases of all linear layers."""
         return sum(layer.count for layer in self.linears)
 
+    @cached_property
     def consumers(self) -> dict[str, list[Step]]:
         """For every tensor the steps that read it; graph outputs are not among them."""
         readers: dict[str, list[Step]] = {}

@@ -18,9 +18,6 @@ from pathlib import Path
 import numpy as np
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
-from lt_onnx.bound.layers import bound_layer, open_block
-from lt_onnx.bound.ranges import Range, UnboundedError
-from lt_onnx.bound.rules import apply
 from lt_onnx.bound.weights import TicketWeights
 from lt_onnx.samples import Samples
 from lt_onnx.target import Array
@@ -57,6 +54,11 @@ def box_of(samples: Samples) -> Box:
 
 def bound(blueprint: Blueprint, ticket: Path, samples: Samples) -> Bound:
     """Bound the ticket at `ticket`, made from `blueprint`, over the box around `samples`."""
+    # torch takes seconds to load, and whoever only inspects or plans does without
+    from lt_onnx.bound.layers import bound_layer, open_block
+    from lt_onnx.bound.ranges import Range, UnboundedError
+    from lt_onnx.bound.rules import apply
+
     target = blueprint.target
     ranges: dict[str, Range] = {}
     for port in target.inputs:

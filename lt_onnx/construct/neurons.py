@@ -17,7 +17,7 @@ def assign(step: Expand, unit: Floats, place: NDArray[np.int64]) -> NDArray[np.i
     """
     if step.model.use is not Use.SPLIT:
         return np.arange(len(step.slots), dtype=np.int64)
-    parts = sorted({part for _, part in step.slots}, reverse=True)
+    parts = sorted(set(step.slots[:, 1].tolist()), reverse=True)
     m = len(step.slots) // (len(parts) * step.channels)
     rows = np.full(len(step.slots), -1, np.int64)
     need = np.full((2, step.channels), m)

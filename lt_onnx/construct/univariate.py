@@ -41,7 +41,7 @@ def expand(
     scale = np.zeros(len(unit), np.float64)
     gains = np.zeros(len(step.slots), np.float64)
 
-    channel = np.array([c for c, _ in step.slots])
+    channel = step.slots[:, 0]
     filled = (rows >= 0) & present[channel]
     slot_rows, slot_places = rows[filled], place[channel[filled]]
     weight = unit[slot_rows, slot_places].astype(np.float64)

@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.errors import InputError
 from lt_onnx.options import Mode
@@ -74,7 +76,7 @@ def demanded(
         size = math.ceil(c * bits)
         block = blocks.get(step.expand) if step.expand is not None else None
         channels = step.linear.weight.shape[1] * step.linear.group
-        signs = 1 if block is None else len({part for _, part in block.slots})
+        signs = 1 if block is None else len(np.unique(block.slots[:, 1]))
         strides = step.linear.spatial("strides", 1) if step.linear.kernel else [1]
         rows.append(
             Demanded(
