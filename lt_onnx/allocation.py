@@ -1,31 +1,75 @@
-"""Where a ticket spends its weights: what a weight costs in each layer.
+"""Where a ticket spends its weights: the neurons of a block and the price of a weight, by layer.
 
 A weight more in every row of a layer makes its outputs a little truer; how much truer for how many
 weights is what layers compete in. The error that one weight takes away, as a share of a row's
 signal, falls with the number of weights in the row, and counts for less the more rows (copies)
 there are: so a weight is dear where rows are long and many. How dear is `Options.dearness`, the
 power of a layer's size that its price follows; below 0 it is the small layers that save.
+
+A larger base set makes subsets smaller. In a block each of its neurons costs one weight, so that it
+pays where many weights choose among them. The copies of a one-for-one layer cost a layer each, and
+skips share them: there one size for all proved the smallest.
 """
 
+import math
 from collections.abc import Iterable
 
 from lt_onnx.blueprint import Blueprint, Build
+from lt_onnx.errors import InputError
+from lt_onnx.options import Mode, Options, Select
+from lt_onnx.target import Target
+
+FEWEST, MOST = 20, 32  # neurons that are chosen for a block: with fewer, misses drown the rest
+SUBSET = 2.0  # elements that a subset usually has
 
 
-def shares(blueprint: Blueprint) -> dict[str, float]:
-    """Factor of μ per constructed layer, by name; 1 in the layer where an average weight stands."""
+def neurons(target: Target, options: Options, tensor: str, features: int) -> int:
+    """m: neurons for each of the `features` (channels, or their signs) of the block on `tensor`.
+
+    Chosen where it is not given: the n weights of a feature need subsets of s elements each, and s
+    falls as 1 / ln(e·m / s) when m grows, so that n·s + m is least where m·ln(e·m / s) = n·s.
+    """
+    size = options.base_size or FEWEST
+    if options.select is not Select.NOISE:
+        return size
+    if options.base_size is not None:
+        return max(size, FEWEST) if options.mode is Mode.L_PLUS_1 else size
+    readers = [linear for linear in target.linears if linear.input == tensor]
+    elements = SUBSET * sum(linear.count for linear in readers) / max(features, 1)
+    m = FEWEST
+    while m < MOST and m * math.log(math.e * m / SUBSET) < elements:
+        m += 1
+    return m
+
+
+def prices(blueprint: Blueprint) -> dict[str, float]:
+    """μ of every constructed layer, by name: as given, or by its size.
+
+    Raises InputError when a price is given to a layer that is not there.
+    """
+    options = blueprint.options
     sizes = {step.name: _problems(step) for step in blueprint.steps if isinstance(step, Build)}
+    for name, _ in options.prices:
+        if name not in sizes:
+            some = ", ".join(f"'{known}'" for known in list(sizes)[:3])
+            raise InputError(
+                f"{blueprint.target.path}: --price names '{name}', which is no constructed layer; "
+                f"those are {some}{', …' if len(sizes) > 3 else ''}"
+            )
     middle = _typical(sizes.values())
-    return {name: (size / middle) ** blueprint.options.dearness for name, size in sizes.items()}
+    by_size = {
+        name: options.mu * (size / middle) ** options.dearness for name, size in sizes.items()
+    }
+    return {**by_size, **dict(options.prices)}
 
 
-def _problems(step: Build) -> int:
-    """Subset-sum problems of a layer: target weights times copies."""
+def _problems(step: Build) -> float:
+    """Subset-sum problems of a layer that ask for anything: target weights times copies."""
     rows = int((step.out_layout.channel >= 0).sum())
-    return max(rows * int(step.linear.weight[0].size), 1)
+    return max(step.linear.count * rows / len(step.linear.bias), 1.0)
 
 
-def _typical(sizes: Iterable[int]) -> float:
+def _typical(sizes: Iterable[float]) -> float:
     """Size of the layer that an average weight stands in."""
     known = list(sizes)
     return sum(size * size for size in known) / max(sum(known), 1)

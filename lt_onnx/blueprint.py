@@ -49,6 +49,7 @@ class Expand:
     output: str
     out_layout: Layout  # data channels: `copy` is the neuron's slot
     channels: int
+    neurons: int  # m: slots of every channel and part
     slots: NDArray[np.int64]  # (channel, part) of every slot, [S, 2]
     constants: int
     model: LocalModel
@@ -84,6 +85,7 @@ class Build:
     nodes: tuple[Node, ...]
     scale: str
     pads: tuple[int, ...] | None  # resolved pads of the convolution; None: auto_pad
+    base_size: int  # m: members of a base set
     coefficients: Mapping[int, float]  # x = Σ coefficient(part) · feature
     builds_constants: bool  # its constant rows hold constants, not zeros beside a skip
 
@@ -123,6 +125,7 @@ class Blueprint:
     activation: Activation  # φ of the two-for-one blocks
     copy_wise: frozenset[str] = frozenset()  # target nodes that keep all copies, by name
     nonnegative: frozenset[str] = frozenset()  # target tensors that are never negative
+    fresh: frozenset[str] = frozenset()  # target tensors that constants do not survive to
 
     @property
     def layers(self) -> tuple[SourceLayer, ...]:

@@ -2,12 +2,16 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
+from typing import Any, TypedDict, Unpack
 
 import onnx
 
+from lt_onnx.allocation import prices
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.bound import Bound
 from lt_onnx.bound import bound as certify
@@ -34,6 +38,10 @@ JUDGES = 128  # inputs that settings are judged by …
 BLEND = 0.75  # … and how much of one there is in each
 VALIDATION_WORK = 3e11  # the same for validation on random inputs
 
+KINDS: dict[str, type[StrEnum]] = {
+    "mode": Mode, "select": Select, "sigma": Sigma, "init": Init, "weights": Weights,
+}  # fmt: skip
+
 Progress = Callable[[str, float], None]
 
 
@@ -51,24 +59,48 @@ class Ticket:
         return self.report.passed
 
 
+class Words(TypedDict, total=False):
+    """The words that `make_options` turns into `Options`, each with a default."""
+
+    mode: Mode | str
+    base_size: int | None
+    tolerance: float
+    select: Select | str
+    sigma: Sigma | str
+    init: Init | str
+    seed: int
+    price: float | None
+    dearness: float
+    prices: Mapping[str, float]
+    weights: Weights | str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One conversion: what `convert` was asked for, the construction's options apart."""
+
+    target: Path
+    output: Path
+    calibration: str | Path | Samples | None = None
+    samples: str | Path | Samples | None = None
+    emit_source: bool = False
+    max_memory: int | None = None
+    limits: Limits | None = None  # None: nothing is asked
+    device: Device | str = Device.AUTO
+    validate: bool = True
+    bound: bool = False
+    progress: Progress = lambda stage, share: None
+    announce: Callable[[Blueprint, Prediction], None] = lambda blueprint, prediction: None
+
+
 def convert(
     model: str | Path | onnx.ModelProto,
     output: str | Path | None = None,
     *,
-    mode: Mode | str = Mode.L_PLUS_1,
-    base_size: int | None = None,
-    tolerance: float = 0.01,
-    select: Select | str = Select.NOISE,
-    sigma: Sigma | str = Sigma.CHANNEL,
-    init: Init | str = Init.UNIT,
-    seed: int = 0,
-    price: float | None = None,
-    dearness: float = 0.7,
     target_sqnr: float | None = None,
     target_agreement: float | None = None,
     calibration: str | Path | Samples | None = None,
     samples: str | Path | Samples | None = None,
-    weights: Weights | str = Weights.FOLDED,
     emit_source: bool = False,
     max_memory: int | None = None,
     limits: Limits | None = None,
@@ -77,14 +109,15 @@ def convert(
     bound: bool = False,
     progress: Progress | None = None,
     announce: Callable[[Blueprint, Prediction], None] | None = None,
+    **words: Unpack[Words],
 ) -> Ticket:
     """Turn a trained network into a strong lottery ticket and write it to `output`.
 
     Args:
         model: path of an ONNX file, or a model in memory (then `output` is needed).
         output: path of the ticket; default: `<target>.ticket.onnx` beside the target.
-        mode: `l+1` (Theorem 3.2, Algorithm 2) or `2l` (Theorem 3.1, Algorithm 1).
-        base_size: m, elements of a base set, 2 to 32; None chooses by mode.
+        mode: `l+1` (Theorem 3.2, Algorithm 2; the default) or `2l` (Theorem 3.1, Algorithm 1).
+        base_size: m, elements of a base set, 2 to 32; None chooses block by block.
         tolerance: ε per normalised parameter; decides for `smallest`, counts misses otherwise.
         select: `noise`, `smallest` (the paper's rule) or `best`.
         sigma: one scale per output `channel` or per `layer`.
@@ -92,12 +125,13 @@ def convert(
         seed: of the source, 0 to 2^64 - 1.
         price: μ, what a kept weight costs; None chooses by mode.
         dearness: power of a layer's size that the price follows; below 0 small layers save.
+        prices: μ of single layers, by name.
+        weights: store products (`folded`) or source and mask (`masked`).
         target_sqnr: decibels; with it base size and price are found: the smallest setting whose
             ticket has them at every output, on inputs that the construction does not see.
         target_agreement: share of equal top-1; the same for classifiers.
         calibration: inputs for construction; None: random inputs with 1/f-like spectra.
         samples: inputs for validation; None: random normal inputs.
-        weights: store products (`folded`) or source and mask (`masked`).
         emit_source: also write the unmasked network to `<output stem>.source.onnx`.
         max_memory: bytes; more predicted is refused.
         limits: what validation must hold for `Ticket.passed`.
@@ -111,54 +145,67 @@ def convert(
         InputError, UnsupportedError: the model, the samples or an argument cannot be used.
         ResourceError: not enough memory or disk.
     """
-    options = make_options(
-        mode=mode, base_size=base_size, tolerance=tolerance, select=select, sigma=sigma, init=init,
-        seed=seed, price=price, dearness=dearness, weights=weights,
-    )  # fmt: skip
-    if isinstance(model, onnx.ModelProto):
-        if output is None:
-            raise InputError("a model in memory needs an output path")
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "target.onnx"
-            onnx.save(model, str(path), save_as_external_data=model.ByteSize() > 1 << 30)
-            return convert(
-                path, output, mode=mode, base_size=base_size, tolerance=tolerance, select=select,
-                sigma=sigma, init=init, seed=seed, price=price, dearness=dearness,
-                target_sqnr=target_sqnr,
-                target_agreement=target_agreement, calibration=calibration, samples=samples,
-                weights=weights, emit_source=emit_source, max_memory=max_memory,
-                limits=limits, device=device, validate=validate, bound=bound, progress=progress,
-                announce=announce,
-            )  # fmt: skip
-    path = Path(model)
-    out = Path(output) if output is not None else path.with_name(f"{path.stem}.ticket.onnx")
-    tell: Progress = progress or (lambda stage, share: None)
+    options = make_options(**words)
+    wish = Wish(target_sqnr, target_agreement)
     if limits is not None and limits != Limits() and not validate:
         raise InputError("limits are judged by validation: drop them, or --no-validate")
-    wish = Wish(target_sqnr, target_agreement)
-    if wish:
-        if not out.parent.is_dir():
-            raise InputError(f"{out}: its folder does not exist")
-        if base_size is not None or price is not None:
-            raise InputError("a target finds --base-size and --price itself: drop them")
-        seen, judges = _split(calibration, read_target(path), seed)
+    if isinstance(model, onnx.ModelProto) and output is None:
+        raise InputError("a model in memory needs an output path")
+    with _on_disk(model) as path:
+        job = Job(
+            path,
+            Path(output) if output is not None else path.with_name(f"{path.stem}.ticket.onnx"),
+            calibration, samples, emit_source, max_memory, limits, device, validate,
+            bound,
+        )  # fmt: skip
+        if progress is not None:
+            job = replace(job, progress=progress)
+        if announce is not None:
+            job = replace(job, announce=announce)
+        return run(job, _search(job, options, wish) if wish else options)
 
-        def attempt(rung: Rung) -> Fidelity:
-            with tempfile.TemporaryDirectory(dir=out.parent, prefix=".lt-onnx-") as folder:
-                tried = convert(
-                    path, Path(folder) / "tried.onnx", mode=mode, base_size=rung.base_size,
-                    tolerance=tolerance, select=select, sigma=sigma, init=init, seed=seed,
-                    price=rung.price, dearness=dearness, calibration=seen, samples=judges,
-                    device=device, max_memory=max_memory,
-                )  # fmt: skip
-            tell("search", 0.5)
-            assert tried.report.fidelity is not None
-            return tried.report.fidelity
 
-        rung = lowest(options.mode, wish, attempt)
-        options = replace(options, base_size=rung.base_size, price=rung.price)
+@contextmanager
+def _on_disk(model: str | Path | onnx.ModelProto) -> Iterator[Path]:
+    """The path of a model; one in memory is written to a temporary file."""
+    if not isinstance(model, onnx.ModelProto):
+        yield Path(model)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "target.onnx"
+        onnx.save(model, str(path), save_as_external_data=model.ByteSize() > 1 << 30)
+        yield path
+
+
+def _search(job: Job, options: Options, wish: Wish) -> Options:
+    """The smallest setting that grants a wish, each judged by a ticket that is really made."""
+    if not job.output.parent.is_dir():
+        raise InputError(f"{job.output}: its folder does not exist")
+    if options.base_size is not None or options.price is not None:
+        raise InputError("a target finds --base-size and --price itself: drop them")
+    seen, judges = _split(job.calibration, read_target(job.target), options.seed)
+
+    def attempt(rung: Rung) -> Fidelity:
+        prefix = ".lt-onnx-"
+        with tempfile.TemporaryDirectory(dir=job.output.parent, prefix=prefix) as folder:
+            trial = Job(
+                job.target, Path(folder) / "tried.onnx", seen, judges, device=job.device,
+                max_memory=job.max_memory,
+            )  # fmt: skip
+            tried = run(trial, replace(options, base_size=rung.base_size, price=rung.price))
+        job.progress("search", 0.5)
+        assert tried.report.fidelity is not None
+        return tried.report.fidelity
+
+    rung = lowest(options.mode, wish, attempt)
+    return replace(options, base_size=rung.base_size, price=rung.price)
+
+
+def run(job: Job, options: Options) -> Ticket:
+    """Construct, write, prove and compare one ticket. Raises as `convert`."""
     watch = Stopwatch()
-    on = usable(device)
+    on = usable(job.device)
+    path, out = job.target, job.output
     with watch("read"):
         target = read_target(path)
         if not target.linears:
@@ -167,44 +214,36 @@ def convert(
                 "weights"
             )
         blueprint = plan(target, options)
-        prediction = predict(blueprint, emit_source)
-        check_room(out, path, prediction, max_memory)
-        inputs = _inputs(calibration, target, prediction.calibration_count, seed, smooth=True)
+        prices(blueprint)  # refuses layers that are not there before any work
+        prediction = predict(blueprint, job.emit_source)
+        check_room(out, path, prediction, job.max_memory)
+        count = prediction.calibration_count
+        inputs = _inputs(job.calibration, target, count, options.seed, smooth=True)
         judged = _inputs(
-            samples, target,
+            job.samples, target,
             int(min(max(VALIDATION_WORK / max(prediction.multiply_adds, 1), 4), 64)),
-            seed + 1, smooth=False, whole=True,
+            options.seed + 1, smooth=False, whole=True,
         )  # fmt: skip
-    if announce is not None:
-        announce(blueprint, prediction)
+    job.announce(blueprint, prediction)
 
-    fresh: frozenset[str] = frozenset()
-    while True:
-        try:
-            stats = _write_ticket(blueprint, out, inputs, on, watch, tell)
-            break
-        except LostConstantsError as lost:
-            if lost.tensor in fresh:
-                raise
-            fresh |= {lost.tensor}
-            blueprint = plan(target, options, fresh)
+    blueprint, stats = _write_ticket(blueprint, out, inputs, on, watch, job.progress)
     source = None
-    if emit_source:
+    if job.emit_source:
         source = out.with_name(f"{out.name.removesuffix('.onnx')}.source.onnx")
         with watch("source"):
-            write_source(blueprint, source, tell)
+            write_source(blueprint, source, job.progress)
 
     with watch("verify"):
         proof = verify(out, target.sha256)
     fidelity = None
-    if validate:
+    if job.validate:
         with watch("validate"):
             fidelity = compare(
-                path, out, judged, target.inputs, limits or Limits(),
-                progress=lambda share: tell("validate", share),
+                path, out, judged, target.inputs, job.limits or Limits(),
+                progress=lambda share: job.progress("validate", share),
             )  # fmt: skip
     certified: Bound | None = None
-    if bound:
+    if job.bound:
         with watch("bound"):
             certified = certify(blueprint, out, judged)
     report = make_report(
@@ -216,8 +255,27 @@ def convert(
 def _write_ticket(
     blueprint: Blueprint, out: Path, inputs: Samples, device: Device, watch: Stopwatch,
     tell: Progress,
+) -> tuple[Blueprint, list[LayerStats]]:  # fmt: skip
+    """Construct the ticket and write it, row by row.
+
+    Where the constants of a tensor turn out lost, a new plan opens a block there.
+    """
+    fresh: frozenset[str] = frozenset()
+    while True:
+        try:
+            return blueprint, _write(blueprint, out, inputs, device, watch, tell)
+        except LostConstantsError as lost:
+            if lost.tensor in fresh:
+                raise
+            fresh |= {lost.tensor}
+            blueprint = plan(blueprint.target, blueprint.options, fresh)
+
+
+def _write(
+    blueprint: Blueprint, out: Path, inputs: Samples, device: Device, watch: Stopwatch,
+    tell: Progress,
 ) -> list[LayerStats]:  # fmt: skip
-    """Construct the ticket and write it, row by row."""
+    """One attempt at a ticket."""
     stats = []
     total, done = max(blueprint.source_weights, 1), 0
     with TicketWriter(blueprint, out, blueprint.options.weights, source=False) as writer:
@@ -236,30 +294,18 @@ def _write_ticket(
     return stats
 
 
-def make_options(
-    *, mode: Mode | str, base_size: int | None = None, tolerance: float = 0.01,
-    select: Select | str = Select.NOISE, sigma: Sigma | str = Sigma.CHANNEL,
-    init: Init | str = Init.UNIT, seed: int = 0, price: float | None = None,
-    dearness: float = 0.7, weights: Weights | str = Weights.FOLDED,
-) -> Options:  # fmt: skip
+def make_options(**words: Unpack[Words]) -> Options:
     """Options from the user's words. Raises InputError naming the word and the choices."""
-    words = {}
-    for name, kind, word in (
-        ("mode", Mode, mode), ("select", Select, select), ("sigma", Sigma, sigma),
-        ("init", Init, init), ("weights", Weights, weights),
-    ):  # fmt: skip
+    given: dict[str, Any] = dict(words)
+    for name, kind in KINDS.items():
         choices = [c.value for c in kind if c is not Select.EXACT]
+        word = given.get(name, choices[0])
         if str(word) not in choices and word is not Select.EXACT:
             raise InputError(f"--{name} is '{word}'; choose one of {', '.join(choices)}")
-        words[name] = kind(word)
-    return Options(
-        base_size=base_size,
-        tolerance=tolerance,
-        seed=seed,
-        price=price,
-        dearness=dearness,
-        **words,  # type: ignore[arg-type]
-    )
+        if name in given:
+            given[name] = kind(word)
+    given["prices"] = tuple(sorted(given.get("prices", {}).items()))
+    return Options(**given)
 
 
 def usable(device: Device | str) -> Device:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lt_onnx.target import Linear, Node, Step, Target
 
-RESERVE = 16  # constant channels that a bias is built from
+RESERVE = 24  # constant channels that a bias is built from: of fewer, all may pull one way
 CARRIED = 2  # constant channels on a single-copy tensor, enough to feed the next block's reserve
 
 

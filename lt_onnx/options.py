@@ -8,7 +8,6 @@ from lt_onnx.source import Init
 from lt_onnx.subset_sum import LARGEST
 
 COPIES = 11  # default m of one-for-one layers
-NEURONS = 20  # default m of two-for-one blocks, and their least one in mode l+1: it costs little
 PRICES = {"l+1": 1.5e-3, "2l": 2e-5}  # default μ by mode
 
 
@@ -46,10 +45,10 @@ class Weights(StrEnum):
 class Options:
     """Settings of one construction.
 
-    `base_size` is m; None chooses `copies` for one-for-one layers and `neurons` for two-for-one
-    blocks by mode. `price` is μ of the objective: what a kept weight costs in the layer where an
-    average weight stands, in units of its input channel's mean square times its output scale's
-    square; `dearness` is the power of a layer's size that it follows in the others (`allocation`).
+    `base_size` is m; None chooses it, block by block (`allocation`). `price` is μ of the objective:
+    what a kept weight costs in the layer where an average weight stands, in units of its input
+    channel's mean square times its output scale's square; `dearness` is the power of a layer's size
+    that it follows in the others (`allocation`); `prices` are layers with a μ of their own.
 
     Raises InputError for values out of range.
     """
@@ -63,6 +62,7 @@ class Options:
     seed: int = 0
     price: float | None = None
     dearness: float = 0.7
+    prices: tuple[tuple[str, float], ...] = ()
     weights: Weights = Weights.FOLDED
 
     def __post_init__(self) -> None:
@@ -72,9 +72,9 @@ class Options:
             raise InputError(f"--tolerance is {self.tolerance}; give a number between 0 and 1")
         if not 0 <= self.seed < 2**64:
             raise InputError(f"--seed is {self.seed}; give 0 to 2^64 - 1")
-        if self.price is not None and not 0 <= self.price < 1:
-            raise InputError(f"--price is {self.price}; give 0 or more, below 1")
-
+        for price in (*([] if self.price is None else [self.price]), *dict(self.prices).values()):
+            if not 0 <= price < 1:
+                raise InputError(f"--price is {price}; give 0 or more, below 1")
         if not -4 <= self.dearness <= 4:
             raise InputError(f"--dearness is {self.dearness}; give -4 to 4")
 
@@ -82,13 +82,6 @@ class Options:
     def copies(self) -> int:
         """Copies of every channel that a later layer reads (1 in mode 2l)."""
         return 1 if self.mode is Mode.TWO_L else self.base_size or COPIES
-
-    @property
-    def neurons(self) -> int:
-        """Univariate neurons per input channel and sign in a two-for-one block."""
-        size = self.base_size or NEURONS
-        opening = self.mode is Mode.L_PLUS_1 and self.select is Select.NOISE
-        return max(size, NEURONS) if opening else size
 
     @property
     def mu(self) -> float:

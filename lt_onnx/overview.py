@@ -99,7 +99,7 @@ def _seconds(blueprint: Blueprint, step: Expand | Build, count: int) -> float:
     """What one layer takes, very roughly: solving, running, drawing and proving, writing."""
     parallel = WEIGHT * step.source.size
     if isinstance(step, Build):
-        members = step.in_layout.copies if step.one_for_one else blueprint.options.neurons
+        members = step.base_size
         parallel += PROBLEM * 1.33 ** (members - 10) * step.source.size / max(members, 1)
         parallel += MULTIPLY_ADD * _multiply_adds(blueprint.target, step) * count
     return parallel / (os.cpu_count() or 1) + BYTE * 4 * step.source.size
@@ -175,7 +175,7 @@ def planned(blueprint: Blueprint) -> dict[str, Any]:
         kind = "univariate" if isinstance(step, Expand) else (
             "one-for-one" if step.one_for_one else "two-for-one"
         )  # fmt: skip
-        copies = out.copies if isinstance(step, Build) else blueprint.options.neurons
+        copies = out.copies if isinstance(step, Build) else step.neurons
         rows.append(
             {
                 "name": step.name,

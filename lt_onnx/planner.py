@@ -15,6 +15,7 @@ import numpy as np
 
 from lt_onnx import ops
 from lt_onnx.activations import Activation, commonest, next_one
+from lt_onnx.allocation import neurons
 from lt_onnx.blueprint import Blueprint, Build, Dense, Expand, Run, TicketStep
 from lt_onnx.demands import CARRIED, RESERVE, Demand, demands
 from lt_onnx.layout import CONSTANT, INT, UNUSED, Layout, built, opened
@@ -369,11 +370,12 @@ class _Planner:
         self, name: str, tensor: str, source: str, layout: Layout | None, size: int, axis: int,
         rank: int, group: int, constants: bool,
     ) -> Expand:  # fmt: skip
-        m, use = self.options.neurons, self.model.use
+        use = self.model.use
         nonnegative = self.sign.get(tensor, False)
         parts = (1, -1) if use is Use.SPLIT and not nonnegative else (1,)
         if use is not Use.SPLIT:
             parts = (0,)
+        m = neurons(self.target, self.options, tensor, size * len(parts))
         slots = np.stack(
             [
                 np.repeat(np.arange(size), len(parts) * m),
@@ -429,8 +431,8 @@ class _Planner:
         ]
         return Expand(
             name=name, tensor=tensor, source=spec, input=source, in_layout=layout, output=output,
-            out_layout=out, channels=size, slots=slots, constants=reserve, model=self.model,
-            nonnegative=nonnegative, nodes=tuple(nodes), scale=scale, order=order,
+            out_layout=out, channels=size, neurons=m, slots=slots, constants=reserve,
+            model=self.model, nonnegative=nonnegative, nodes=tuple(nodes), scale=scale, order=order,
         )  # fmt: skip
 
     @property
@@ -518,11 +520,16 @@ class _Planner:
                 nodes=(first, Node("Mul", scale, (total, scale), (output,))),
                 scale=scale,
                 pads=pads,
+                base_size=layout.copies if one_for_one else self._neurons(expand),
                 coefficients=self._coefficients(expand),
                 builds_constants=demand.constants > 0,
             )
         )
         self._put(linear.output, output, None if is_plain else out)
+
+    def _neurons(self, expand: str | None) -> int:
+        """m of a two-for-one block."""
+        return next(s.neurons for s in self.steps if isinstance(s, Expand) and s.name == expand)
 
     def _coefficients(self, expand: str | None) -> dict[int, float]:
         """How the features of a channel add up to it (see `activations`)."""

@@ -51,9 +51,15 @@ def providers(device: str) -> list[Any]:
     return ["CUDAExecutionProvider", cpu] if device == "cuda" else [cpu]
 
 
-def _open(model: str | bytes, device: str, optimise: bool) -> onnxruntime.InferenceSession:
+def _open(
+    model: str | bytes, device: str, optimise: bool, folder: Path | None = None
+) -> onnxruntime.InferenceSession:
+    """`folder` is where the external data of a model in memory lies."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    if folder is not None:
+        key = "session.model_external_initializers_file_folder_path"
+        options.add_session_config_entry(key, str(folder.resolve()))
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(model, options, providers=providers(device))
@@ -62,33 +68,46 @@ def _open(model: str | bytes, device: str, optimise: bool) -> onnxruntime.Infere
 class Session:
     """A model file opened by onnxruntime.
 
-    Raises InputError if the runtime refuses the file.
+    `tensors` are names of inner tensors to have in view; those that the graph has can be asked for
+    in `run`. Raises InputError if the runtime refuses the file.
     """
 
-    def __init__(self, path: Path, device: str = "cpu") -> None:
+    def __init__(self, path: Path, device: str = "cpu", tensors: Sequence[str] = ()) -> None:
+        folder = path.parent if tensors else None
         try:
-            self._session = _open(str(path), device, optimise=True)
+            model = _with_outputs(path, tensors) if tensors else str(path)
+            self._session = _open(model, device, optimise=True, folder=folder)
         except RUN_ERRORS as error:
             # few kernels know double precision; what was converted is the network in float32
             single = _in_single(path) if isinstance(error, status.NotImplemented) else None
             if single is None:
                 line = first_line(error)
                 raise InputError(f"{path}: onnxruntime cannot load it: {line}") from None
-            self._session = _open(single, device, optimise=True)
+            if tensors:
+                single = _with_outputs(single, tensors)
+            self._session = _open(single, device, optimise=True, folder=folder)
         self.path = path
         self.shapes = {i.name: tuple(i.shape) for i in self._session.get_inputs()}
-        self.output_names = [o.name for o in self._session.get_outputs()]
+        outputs = [o.name for o in self._session.get_outputs()]
+        inner = set(tensors)
+        self.tensors = frozenset(inner & {*outputs, *self.shapes})
+        self.output_names = [name for name in outputs if name not in inner]
         kinds = {i.name: i.type for i in self._session.get_inputs()}
         self._casts = {name: CASTS[kind] for name, kind in kinds.items() if kind in CASTS}
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs for one batch; half and double precision are given and come as float32.
+    def run(
+        self, feeds: Mapping[str, Array], names: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        """All outputs, or the tensors `names`, for one batch; every float comes as float32.
 
         Raises InputError when the runtime cannot run it.
         """
+        wanted = self.output_names if names is None else [*dict.fromkeys(names)]
+        known = {name: feeds[name] for name in wanted if name in feeds}  # an input is in view too
+        wanted = [name for name in wanted if name not in known]
         given = {k: v.astype(self._casts[k]) if k in self._casts else v for k, v in feeds.items()}
         try:
-            values = self._session.run(self.output_names, given)
+            values = self._session.run(wanted, given) if wanted else []
         except RUN_ERRORS as error:
             line = first_line(error)
             if "allocate" in line or "bad_alloc" in line:
@@ -97,11 +116,25 @@ class Session:
         values = [
             v.astype(np.float32) if v.dtype in (np.float16, np.float64) else v for v in values
         ]
-        return dict(zip(self.output_names, values, strict=True))
+        return {**dict(zip(wanted, values, strict=True)), **known}
 
     def metadata(self) -> dict[str, str]:
         """The model's custom metadata."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
+
+
+def _with_outputs(model: Path | bytes, tensors: Sequence[str]) -> bytes:
+    """The model, its weights left where they are, with inner tensors among its outputs."""
+    if isinstance(model, bytes):
+        proto = onnx.load_from_string(model)
+    else:
+        proto = onnx.load(str(model), load_external_data=False)
+    known = {value.name for value in proto.graph.output}
+    made = {name for node in proto.graph.node for name in node.output} - known
+    for name in dict.fromkeys(tensors):
+        if name in made:
+            proto.graph.output.append(onnx.ValueInfoProto(name=name))
+    return bytes(proto.SerializeToString())
 
 
 def _in_single(path: Path) -> bytes | None:

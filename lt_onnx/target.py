@@ -57,7 +57,7 @@ class Linear:
         """A per-axis attribute (`strides`, `dilations`) with its default filled in."""
         return tuple(self.attributes.get(key) or (default,) * len(self.kernel))
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Nonzero weights and biases."""
         w = self.weight

@@ -69,6 +69,7 @@ class Manifest:
     order: list[str]  # integer tensors that reorder channels
     dense: list[dict[str, Any]]  # target operators that run on collapsed channels, and why
     parameters: list[str]  # float constants taken over from the target
+    fresh: list[str]  # tensors that constants were lost on, so that a block opens there
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys."""
@@ -282,6 +283,7 @@ class TicketWriter:
             parameters=sorted(
                 name for name, v in blueprint.constants.items() if v.dtype == np.float32
             ),
+            fresh=sorted(blueprint.fresh),
         )
 
 

@@ -5,9 +5,10 @@ where the target has none is a failed validation, whatever the tolerance.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from lt_onnx.samples import Samples
 from lt_onnx.target import Array, Port
 
 BATCH = 32
+POINTS = 400  # values of an output that a report shows, evenly spaced
 
 
 @dataclass
@@ -35,32 +37,62 @@ class OutputFidelity:
     target_accuracy: float | None = None
     ticket_accuracy: float | None = None
     smallest_tolerance: float = 0.0  # least --max-rel that would pass
+    points: list[tuple[float, float]] = field(default_factory=list)  # (target, ticket) values
+
+
+Limit: TypeAlias = float | Mapping[str, float] | None  # by output; "" stands for every other one
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What must hold for the exit code 0; None is not asked."""
+    """What must hold for the exit code 0; None is not asked.
 
-    max_rel: float | None = None
-    min_agreement: float | None = None
-    max_accuracy_drop: float | None = None
+    A limit is a number for every output, or numbers by output name. Raises InputError for negative
+    ones.
+    """
+
+    max_abs: Limit = None
+    max_rel: Limit = None
+    min_sqnr: Limit = None
+    min_agreement: Limit = None
+    max_accuracy_drop: Limit = None
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                option = name.replace("_", "-")
-                raise InputError(f"--{option} is {value}; give a number that is not negative")
+        for name in vars(self):
+            for value in self.of(name).values():
+                if not (math.isfinite(value) and value >= 0):
+                    option = name.replace("_", "-")
+                    raise InputError(f"--{option} is {value}; give a number that is not negative")
+
+    def of(self, name: str) -> Mapping[str, float]:
+        """One limit by output."""
+        limit: Limit = getattr(self, name)
+        return {} if limit is None else limit if isinstance(limit, Mapping) else {"": limit}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was asked and whether it holds: a case of the JUnit report."""
+
+    name: str
+    passed: bool
+    message: str
 
 
 @dataclass
 class Fidelity:
-    """Outcome of a validation; `failures` says which limits were missed, in words."""
+    """Outcome of a validation; `checks` says of every limit whether it holds, in words."""
 
     outputs: list[OutputFidelity]
     samples: int
     origin: str
     seconds: float = 0.0
-    failures: list[str] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[str]:
+        """What does not hold."""
+        return [check.message for check in self.checks if not check.passed]
 
     @property
     def passed(self) -> bool:
@@ -79,6 +111,7 @@ class _Sums:
     count: int = 0
     finite: bool = True
     decisions: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=list)
+    points: list[tuple[float, float]] = field(default_factory=list)
 
     def add(self, true: Array, made: Array) -> None:
         a, b = true.astype(np.float64), made.astype(np.float64)
@@ -95,6 +128,9 @@ class _Sums:
         self.absolute += float(np.abs(difference).sum())
         self.largest = max(self.largest, float(np.abs(difference).max(initial=0.0)))
         self.count += a.size
+        some = np.flatnonzero(both)[:: max(1, int(both.sum()) // POINTS)]
+        pairs = zip(a.reshape(-1)[some], b.reshape(-1)[some], strict=True)
+        self.points += [(float(x), float(y)) for x, y in pairs]
         if a.ndim == 2 and a.shape[1] > 1:
             self.decisions.append((a.argmax(1), b.argmax(1)))
 
@@ -153,6 +189,7 @@ def _summary(name: str, sums: _Sums, labels: Array | None) -> OutputFidelity:
         cosine=sums.cross / norms if norms else 1.0,
         finite=sums.finite,
         smallest_tolerance=relative if sums.finite else math.inf,
+        points=sums.points[:: -(-len(sums.points) // POINTS) or 1],
     )
     if sums.decisions:
         true = np.concatenate([a for a, _ in sums.decisions])
@@ -165,33 +202,52 @@ def _summary(name: str, sums: _Sums, labels: Array | None) -> OutputFidelity:
 
 
 def _judge(fidelity: Fidelity, limits: Limits) -> None:
-    """Fill in the failures."""
+    """Fill in the checks: finite numbers, then every limit at every output that it is for."""
     for out in fidelity.outputs:
-        if not out.finite:
-            fidelity.failures.append(f"output '{out.name}': the ticket gives NaN or infinity")
-        if limits.max_rel is not None and out.relative > limits.max_rel:
-            fidelity.failures.append(
-                f"output '{out.name}': relative error {out.relative:.3g} > {limits.max_rel:g}"
-            )
-    if limits.min_agreement is not None:
-        known = [out for out in fidelity.outputs if out.agreement is not None]
-        if not known:
-            raise InputError("--min-agreement needs an output of class scores [N, classes]")
-        for out in known:
-            if out.agreement is not None and out.agreement < limits.min_agreement:
-                fidelity.failures.append(
-                    f"output '{out.name}': agreement {out.agreement:.4f} < {limits.min_agreement:g}"
+        word = "are finite numbers" if out.finite else "hold NaN or infinity where the target's are"
+        fidelity.checks.append(
+            Check(f"finite: {out.name}", out.finite, f"output '{out.name}': its values {word}")
+        )
+    known = [out.name for out in fidelity.outputs]
+    for name, (figure, least, needs) in FIGURES.items():
+        option, asked = f"--{name.replace('_', '-')}", limits.of(name)
+        for output in asked:
+            if output and output not in known:
+                raise InputError(
+                    f"{option} names the output '{output}'; there are {', '.join(known)}"
                 )
-    if limits.max_accuracy_drop is not None:
-        labelled = [
-            (out.name, out.target_accuracy - out.ticket_accuracy)
-            for out in fidelity.outputs
-            if out.target_accuracy is not None and out.ticket_accuracy is not None
-        ]
-        if not labelled:
-            raise InputError("--max-accuracy-drop needs --samples with 'labels'")
-        for name, drop in labelled:
-            if drop > limits.max_accuracy_drop:
-                fidelity.failures.append(
-                    f"output '{name}': accuracy drops by {drop:.4f} > {limits.max_accuracy_drop:g}"
+        found = 0
+        for out in fidelity.outputs:
+            limit, value = asked.get(out.name, asked.get("")), figure(out)
+            if limit is None or value is None:
+                continue
+            found += 1
+            good = value >= limit if least else value <= limit
+            fidelity.checks.append(
+                Check(
+                    f"{name.replace('_', '-')}: {out.name}", good,
+                    f"output '{out.name}': {LABELS[name]} {value:.4g}, limit {limit:g}",
                 )
+            )  # fmt: skip
+        if asked and not found:
+            raise InputError(f"{option} needs {needs}")
+
+
+def _drop(out: OutputFidelity) -> float | None:
+    if out.target_accuracy is None or out.ticket_accuracy is None:
+        return None
+    return out.target_accuracy - out.ticket_accuracy
+
+
+# limit: its figure, whether that must be at least so much, and what it needs to exist
+FIGURES: dict[str, tuple[Callable[[OutputFidelity], float | None], bool, str]] = {
+    "max_abs": (lambda out: out.max_abs, False, "an output"),
+    "max_rel": (lambda out: out.relative, False, "an output"),
+    "min_sqnr": (lambda out: out.sqnr_db, True, "an output"),
+    "min_agreement": (lambda out: out.agreement, True, "an output of class scores [N, classes]"),
+    "max_accuracy_drop": (_drop, False, "--samples with 'labels'"),
+}
+LABELS = {
+    "max_abs": "largest error", "max_rel": "relative error", "min_sqnr": "SQNR in dB",
+    "min_agreement": "agreement", "max_accuracy_drop": "accuracy drops by",
+}  # fmt: skip

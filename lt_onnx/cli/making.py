@@ -16,6 +16,7 @@ from lt_onnx.cli.words import (
     MaxRel,
     MinAgreement,
     ModeWord,
+    Price,
     Quiet,
     ReportFile,
     SamplesFile,
@@ -23,6 +24,7 @@ from lt_onnx.cli.words import (
     SigmaWord,
     byte_count,
     limits,
+    prices,
     progress,
 )
 from lt_onnx.errors import InputError
@@ -53,9 +55,7 @@ def convert(
     sigma: SigmaWord = "channel",
     init: Init = "unit",
     seed: Seed = 0,
-    price: Annotated[
-        float | None, typer.Option("--price", help="μ, the price of a kept weight.")
-    ] = None,
+    price: Price = None,
     dearness: Annotated[
         float, typer.Option("--dearness", help="Power of a layer's size that its price follows.")
     ] = 0.7,
@@ -107,7 +107,7 @@ def convert(
         with progress(quiet) as tell:
             ticket = run(
                 target, out, mode=mode, base_size=base_size, tolerance=tolerance, select=select,
-                sigma=sigma, init=init, seed=seed, price=price, dearness=dearness,
+                sigma=sigma, init=init, seed=seed, dearness=dearness, **prices(price),
                 target_sqnr=target_sqnr, target_agreement=target_agreement,
                 calibration=calibration, samples=samples, weights=weights,
                 emit_source=emit_source, max_memory=memory,

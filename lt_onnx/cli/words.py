@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 ModeWord = Annotated[str, typer.Option("--mode", help="l+1: copies, depth L+1; 2l: depth 2L.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the random source.")]
 BaseSize = Annotated[
-    int | None, typer.Option("--base-size", help="m, elements of a base set (2-32).")
+    int | None,
+    typer.Option(
+        "--base-size", parser=lambda text: base_size(text), metavar="M",
+        help="m, elements of a base set (2-32); auto: by mode and block.",
+    ),
+]  # fmt: skip
+Price = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--price", metavar="[LAYER=]μ", help="Price of a kept weight; again for single layers."
+    ),
 ]
 Init = Annotated[str, typer.Option("--init", help="unit, kaiming, xavier or lecun.")]
 SigmaWord = Annotated[str, typer.Option("--sigma", help="One scale per channel or per layer.")]
@@ -42,6 +52,32 @@ DeviceWord = Annotated[
     str, typer.Option("--device", help="Where subset sums are solved: auto, cpu or cuda.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def base_size(text: str) -> int | None:
+    """m, or None for `auto`. Raises InputError."""
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"--base-size is '{text}'; give a number, or auto") from None
+
+
+def prices(words: list[str] | None) -> dict[str, Any]:
+    """`price` and `prices` as `convert` takes them, from μ's that may name a layer."""
+    found: dict[str, Any] = {"price": None, "prices": {}}
+    for word in words or []:
+        layer, equals, number = word.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            raise InputError(f"--price is '{word}'; give a number, or LAYER=number") from None
+        if equals:
+            found["prices"][layer] = value
+        else:
+            found["price"] = value
+    return found
 
 
 def numbers(option: str, text: str) -> list[float]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lt_onnx.activations import Activation
-from lt_onnx.allocation import shares
+from lt_onnx.allocation import prices
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.construct.constants import Response
 from lt_onnx.construct.lane import Lane, linear_nodes
@@ -81,7 +81,7 @@ class _Construction:
         self.position = 0
         self.rng = np.random.default_rng([options.seed & 0xFFFFFFFF, 0x6C74])
         self.responses: dict[object, Response] = {}
-        self.shares = shares(self.blueprint)
+        self.prices = prices(self.blueprint)
 
     def run(self, node: Node) -> None:
         """A node of the ticket that holds no random weight."""
@@ -135,7 +135,7 @@ class _Construction:
         y = self.truth(step.linear)
         layer = Layer(
             step, self.blueprint.options, self.device, self.ticket.values[step.input], y,
-            self.gains, self.response(step.follows), self.shares[step.name], self.rng,
+            self.gains, self.response(step.follows), self.prices[step.name], self.rng,
             self.blueprint.target.opsets, self.watch,
         )  # fmt: skip
         yield from layer.pieces()

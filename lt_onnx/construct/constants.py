@@ -15,7 +15,7 @@ from lt_onnx.layout import CONSTANT, Layout
 from lt_onnx.target import Array, Floats, Target
 
 CONSTANCY = 1e-4  # relative spread under which a channel counts as constant
-SIZES = 2.5 * 2.0 ** (np.arange(RESERVE) % 4)  # wanted sizes of constants, in units of λ
+SIZES = 0.625 * 2.0 ** (np.arange(RESERVE) % 6)  # wanted sizes of constants, in units of λ
 
 
 @dataclass(frozen=True)

@@ -35,15 +35,15 @@ class Frame:
     step: Build
     options: Options
     features: Features
-    share: float  # the layer's part in what weights cost, see `allocation.shares`
+    price: float  # μ of this layer
     lam: NDArray[np.float64]  # [R]  λ of every row
     scale: NDArray[np.float64]  # [R]  scale of every row: λ / unit of the features
 
     @staticmethod
-    def of(step: Build, options: Options, features: Features, share: float) -> "Frame":
+    def of(step: Build, options: Options, features: Features, price: float) -> "Frame":
         """Nothing chosen yet."""
         rows = step.source.shape[0]
-        return Frame(step, options, features, share, np.ones(rows), np.zeros(rows))
+        return Frame(step, options, features, price, np.ones(rows), np.zeros(rows))
 
     @property
     def linear(self) -> Linear:
@@ -79,11 +79,6 @@ class Frame:
     def rows(self) -> int:
         """Physical channels of a group."""
         return self.source.shape[0] // self.linear.group
-
-    @property
-    def price(self) -> float:
-        """μ of this layer."""
-        return self.options.mu * self.share
 
     def data_rows(self, g: int, start: int, stop: int) -> NDArray[np.int64]:
         """Rows of group `g` between `start` and `stop` that hold a channel."""

@@ -32,18 +32,18 @@ class Layer:
     """The construction of one layer.
 
     `x` are the inputs as the ticket delivers them and `y` the target's own outputs, batch by batch;
-    `response` is that of the activation which the layer's constants meet next, `share` the layer's
-    part in what weights cost.
+    `response` is that of the activation which the layer's constants meet next, `price` is μ of
+    the layer.
     """
 
     def __init__(
         self, step: Build, options: Options, device: Device, x: list[Array], y: list[Array],
-        gains: Mapping[str, Floats], response: Response, share: float, rng: np.random.Generator,
+        gains: Mapping[str, Floats], response: Response, price: float, rng: np.random.Generator,
         opsets: Mapping[str, int], watch: Stopwatch,
     ) -> None:  # fmt: skip
         self.step, self.device, self.x, self.y = step, device, x, y
         self.opsets, self.watch = opsets, watch
-        self.frame = Frame.of(step, options, Features.of(step, gains), share)
+        self.frame = Frame.of(step, options, Features.of(step, gains), price)
         self.tally = Tally()
         self.biases = Biases(self.frame, x, y, response, self.tally)
         self.masks = Masks(self.frame, self.biases, x, y, device, rng, watch, self.tally)

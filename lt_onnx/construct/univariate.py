@@ -86,7 +86,7 @@ def expand(
     }
     stats = LayerStats(
         name=step.name, kind="univariate", op=step.nodes[0].op, target_weights=0, kept=kept,
-        source_weights=stored.size, scales=int(np.count_nonzero(scale)), base_size=options.neurons,
+        source_weights=stored.size, scales=int(np.count_nonzero(scale)), base_size=step.neurons,
     )  # fmt: skip
     return Masked(step, 0, stored), Built(step, bias, tensors, stats), gains.astype(np.float32)
 

@@ -86,9 +86,7 @@ def demanded(
                 base_size=size,
                 width=(channels + 1) * size * signs,
                 stride_factor=math.prod(strides) if block is not None else 1,
-                used_base_size=(
-                    step.in_layout.copies if block is None else blueprint.options.neurons
-                ),
+                used_base_size=step.base_size,
                 used_width=step.in_layout.width,
                 reach=math.inf if block is None else float(block.model.reach),
             )
