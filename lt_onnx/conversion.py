@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -19,16 +18,18 @@ from lt_onnx.construct import LayerStats, Masked, construct
 from lt_onnx.errors import InputError, LostConstantsError, ResourceError, UnsupportedError
 from lt_onnx.ladder import Rung, Wish, lowest
 from lt_onnx.lowering import read_target
-from lt_onnx.options import Mode, Options, Select, Sigma, Weights
+from lt_onnx.options import KINDS, Mode, Options, Select, Sigma, Weights
 from lt_onnx.overview import Prediction, predict
 from lt_onnx.planner import plan
-from lt_onnx.report import Report, make_report
+from lt_onnx.report import Report, conversion
+from lt_onnx.report.document import command_of, limit_words
 from lt_onnx.samples import Samples, load_samples, random_samples
 from lt_onnx.source import Init, draw_bias, draw_rows
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Device, DeviceError, resolve
 from lt_onnx.target import Target
 from lt_onnx.ticket import TicketWriter
+from lt_onnx.trace import LayerError, trace
 from lt_onnx.validation import Fidelity, Limits
 from lt_onnx.validation import validate as compare
 from lt_onnx.verification import verify
@@ -37,10 +38,6 @@ WEIGHTS_IN_FLIGHT = 1 << 22  # of a source that is only written
 JUDGES = 128  # inputs that settings are judged by …
 BLEND = 0.75  # … and how much of one there is in each
 VALIDATION_WORK = 3e11  # the same for validation on random inputs
-
-KINDS: dict[str, type[StrEnum]] = {
-    "mode": Mode, "select": Select, "sigma": Sigma, "init": Init, "weights": Weights,
-}  # fmt: skip
 
 Progress = Callable[[str, float], None]
 
@@ -88,6 +85,7 @@ class Job:
     limits: Limits | None = None  # None: nothing is asked
     device: Device | str = Device.AUTO
     validate: bool = True
+    per_layer: bool = False
     bound: bool = False
     progress: Progress = lambda stage, share: None
     announce: Callable[[Blueprint, Prediction], None] = lambda blueprint, prediction: None
@@ -106,6 +104,7 @@ def convert(
     limits: Limits | None = None,
     device: Device | str = Device.AUTO,
     validate: bool = True,
+    per_layer: bool = False,
     bound: bool = False,
     progress: Progress | None = None,
     announce: Callable[[Blueprint, Prediction], None] | None = None,
@@ -137,6 +136,7 @@ def convert(
         limits: what validation must hold for `Ticket.passed`.
         device: where subset sums are solved: `auto`, `cpu` or `cuda`; the ticket is the same.
         validate: compare with the target; without, `report.fidelity` is None, the proof decides.
+        per_layer: also find where error enters, layer by layer.
         bound: also certify the largest error over the box around the validation inputs.
         progress: called with (stage, share done).
         announce: called once with the plan and its predicted sizes, before any work.
@@ -156,7 +156,7 @@ def convert(
             path,
             Path(output) if output is not None else path.with_name(f"{path.stem}.ticket.onnx"),
             calibration, samples, emit_source, max_memory, limits, device, validate,
-            bound,
+            per_layer, bound,
         )  # fmt: skip
         if progress is not None:
             job = replace(job, progress=progress)
@@ -224,6 +224,8 @@ def run(job: Job, options: Options) -> Ticket:
             int(min(max(VALIDATION_WORK / max(prediction.multiply_adds, 1), 4), 64)),
             options.seed + 1, smooth=False, whole=True,
         )  # fmt: skip
+        if job.limits is not None:
+            job.limits.refuse(target.outputs, judged.labels is not None)
     job.announce(blueprint, prediction)
 
     blueprint, stats = _write_ticket(blueprint, out, inputs, on, watch, job.progress)
@@ -242,14 +244,34 @@ def run(job: Job, options: Options) -> Ticket:
                 path, out, judged, target.inputs, job.limits or Limits(),
                 progress=lambda share: job.progress("validate", share),
             )  # fmt: skip
+    traced: list[LayerError] | None = None
+    if job.per_layer:
+        with watch("per layer"):
+            traced = trace(path, out, judged)
     certified: Bound | None = None
     if job.bound:
         with watch("bound"):
             certified = certify(blueprint, out, judged)
-    report = make_report(
-        blueprint, out, stats, proof, fidelity, certified, inputs.origin, watch.seconds
-    )
+    report = conversion(
+        blueprint, out, _command(job, options), stats, proof, fidelity, traced, certified,
+        inputs.origin, watch.seconds,
+    )  # fmt: skip
     return Ticket(out, report, source)
+
+
+def _command(job: Job, options: Options) -> str:
+    """The command line that makes this ticket again."""
+
+    def named(samples: str | Path | Samples | None) -> str | None:
+        return None if samples is None or isinstance(samples, Samples) else str(samples)
+
+    words: dict[str, object] = {
+        "output": str(job.output), "calibration": named(job.calibration),
+        "samples": named(job.samples), "emit_source": job.emit_source, "per_layer": job.per_layer,
+        "bound": job.bound, "max_memory": job.max_memory, "no_validate": not job.validate,
+        **limit_words(job.limits),
+    }  # fmt: skip
+    return command_of("convert", [job.target], options, words)
 
 
 def _write_ticket(

@@ -1,7 +1,9 @@
 """Everything a user can choose about a construction, in the CLI's words."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from lt_onnx.errors import InputError
 from lt_onnx.source import Init
@@ -41,6 +43,11 @@ class Weights(StrEnum):
     MASKED = "masked"
 
 
+KINDS: dict[str, type[StrEnum]] = {
+    "mode": Mode, "select": Select, "sigma": Sigma, "init": Init, "weights": Weights,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Options:
     """Settings of one construction.
@@ -77,6 +84,16 @@ class Options:
                 raise InputError(f"--price is {price}; give 0 or more, below 1")
         if not -4 <= self.dearness <= 4:
             raise InputError(f"--dearness is {self.dearness}; give -4 to 4")
+
+    @staticmethod
+    def remembered(entries: Mapping[str, Any], seed: int) -> "Options":
+        """Options as a ticket's manifest has them. Raises KeyError, TypeError and ValueError."""
+        given = dict(entries)
+        for key, kind in KINDS.items():
+            if key in given:
+                given[key] = kind(given[key])
+        given["prices"] = tuple((str(name), float(price)) for name, price in entries["prices"])
+        return Options(seed=seed, **given)
 
     @property
     def copies(self) -> int:

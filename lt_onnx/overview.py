@@ -90,6 +90,18 @@ def _width(target: Target, step: Build) -> int:
     return max(into, step.source.shape[0] * _positions(target, linear.output, linear.op))
 
 
+def activation_count(target: Target, blueprint: Blueprint | None, linear: Linear) -> int:
+    """Numbers in input and output of a layer, of the target and of its ticket, per sample."""
+    ends = (linear.input, linear.weight.shape[1] * linear.group), (linear.output, len(linear.bias))
+    places = [_positions(target, tensor, linear.op) for tensor, _ in ends]
+    own: int = sum(count * place for (_, count), place in zip(ends, places, strict=True))
+    steps = blueprint.steps if blueprint is not None else ()
+    for step in steps:
+        if isinstance(step, Build) and step.name == linear.name:
+            return own + step.in_layout.width * places[0] + step.source.shape[0] * places[1]
+    return 2 * own
+
+
 def _multiply_adds(target: Target, step: Build) -> int:
     """Of one layer, per sample."""
     return step.source.size * _positions(target, step.linear.output, step.linear.op)

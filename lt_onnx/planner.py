@@ -624,6 +624,7 @@ class _Planner:
             activation=self.activation,
             copy_wise=frozenset(self.kept),
             nonnegative=frozenset(name for name, known in self.sign.items() if known),
+            fresh=self.fresh,
         )
 
 

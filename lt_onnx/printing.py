@@ -2,15 +2,19 @@
 
 import shutil
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from lt_onnx.units import size_text
 
 if TYPE_CHECKING:
     from lt_onnx.blueprint import Blueprint
     from lt_onnx.bound import Bound
     from lt_onnx.overview import Prediction
     from lt_onnx.report import Report
+    from lt_onnx.trace import LayerError
     from lt_onnx.validation import Fidelity
 
 
@@ -27,20 +31,6 @@ def announce(blueprint: "Blueprint", prediction: "Prediction") -> None:
         f"about {size_text(prediction.memory_bytes)} memory"
     )
     sys.stdout.flush()
-
-
-def size_text(count: float) -> str:
-    """Bytes in the unit that suits them."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
-def duration_text(seconds: float) -> str:
-    """Seconds, or minutes where they are many."""
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def table(rows: list[list[str]], head: list[str], right: tuple[int, ...] = ()) -> None:
@@ -93,6 +83,8 @@ def print_report(report: "Report") -> None:
         typer.echo(f"          {failure}", err=True)
     if report.fidelity is not None:
         print_fidelity(report.fidelity)
+    if report.trace is not None:
+        print_trace(report.trace)
     if report.bound is not None:
         print_bound(report.bound)
     total = sum(report.seconds.values())
@@ -117,7 +109,7 @@ def print_fidelity(fidelity: "Fidelity") -> None:
             f"  {out.name}: relative error {out.relative:.3g}, SQNR {out.sqnr_db:.1f} dB, "
             f"cosine {out.cosine:.5f}"
         )
-        typer.echo(f"    max |error| {out.max_abs:.3g}, mean {out.mean_abs:.3g}; passes from "
+        typer.echo(f"    mean |error| {out.mean_abs:.3g}; passes from --max-abs {out.max_abs:.3g}, "
                    f"--max-rel {out.smallest_tolerance:.3g}")  # fmt: skip
         if out.agreement is not None:
             line = f"    top-1 agreement {100 * out.agreement:.2f} %"
@@ -129,3 +121,27 @@ def print_fidelity(fidelity: "Fidelity") -> None:
             typer.echo(line)
     for failure in fidelity.failures:
         typer.echo(f"  FAILED {failure}")
+
+
+def print_trace(layers: "list[LayerError]") -> None:
+    """Where error enters, and where it is amplified."""
+    cells = [
+        [layer.name, _figure(layer.into), _figure(layer.passed_on), _figure(layer.amplification),
+         _figure(layer.own), _figure(layer.out), f"{layer.sqnr_db:.1f}"]
+        for layer in layers
+    ]  # fmt: skip
+    head = ["layer", "error in", "passed on", "×", "own", "out", "SQNR dB"]
+    table(cells, head, right=(1, 2, 3, 4, 5, 6))
+
+
+def print_json(document: "Mapping[str, Any]") -> None:
+    """A document on stdout, for scripts."""
+    import json
+
+    from lt_onnx.report.document import plain
+
+    typer.echo(json.dumps(plain(document), indent=1))
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2g}"

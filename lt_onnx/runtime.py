@@ -107,7 +107,7 @@ class Session:
         wanted = [name for name in wanted if name not in known]
         given = {k: v.astype(self._casts[k]) if k in self._casts else v for k, v in feeds.items()}
         try:
-            values = self._session.run(wanted, given) if wanted else []
+            values = self._session.run(wanted, given, _PARTLY) if wanted else []
         except RUN_ERRORS as error:
             line = first_line(error)
             if "allocate" in line or "bad_alloc" in line:
@@ -121,6 +121,10 @@ class Session:
     def metadata(self) -> dict[str, str]:
         """The model's custom metadata."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
+
+
+_PARTLY = onnxruntime.RunOptions()
+_PARTLY.only_execute_path_to_fetches = True  # a few tensors need not all of the graph
 
 
 def _with_outputs(model: Path | bytes, tensors: Sequence[str]) -> bytes:

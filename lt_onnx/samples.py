@@ -1,9 +1,10 @@
-"""Inputs for construction and validation: from an npz file, or random and seeded.
+"""Inputs for construction and validation: from files, or random and seeded.
 
 An npz file holds one array per input of the model, named as the input, batch first, and optionally
 `labels` (class numbers). Nothing in it is ever unpickled.
 """
 
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lt_onnx.errors import InputError
+from lt_onnx.images import Pictures, load_images
 from lt_onnx.target import Array, Floats, Port
 
 OPEN_AXIS = 32  # size given to an axis that the model leaves open
@@ -58,18 +60,12 @@ class Samples:
         return [{k: v[i : i + size] for k, v in self.arrays.items()} for i in range(0, stop, size)]
 
 
-def load_samples(path: Path, ports: tuple[Port, ...]) -> Samples:
-    """Read and check an npz file against the model's inputs. Raises InputError."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError):
-        raise InputError(
-            f"{path}: not an npz file of plain arrays; write it with numpy.savez"
-        ) from None
-    labels = arrays.pop("labels", None)
+def load_samples(path: Path, ports: tuple[Port, ...], pictures: Pictures | None = None) -> Samples:
+    """Read inputs and check them against the model's. Raises InputError.
+
+    `path` is an npz file, an npy file for a model of one input, or a folder of images.
+    """
+    arrays, labels = _read(path, ports, pictures or Pictures())
     names = [port.name for port in ports]
     missing = [name for name in names if name not in arrays]
     if missing:
@@ -87,6 +83,48 @@ def load_samples(path: Path, ports: tuple[Port, ...]) -> Samples:
             f"{path}: 'labels' has shape {list(labels.shape)}; one number per sample is wanted"
         )
     return Samples(checked, labels, str(path))
+
+
+def _read(
+    path: Path, ports: tuple[Port, ...], pictures: Pictures
+) -> tuple[dict[str, Array], Array | None]:
+    """Arrays by name, and labels, whatever the model wants."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if path.is_dir() or path.suffix == ".npy":
+        if len(ports) != 1:
+            raise InputError(f"{path}: the model has {len(ports)} inputs; give an npz file of them")
+        if path.is_dir():
+            images, labels = load_images(path, ports[0], pictures)
+            return {ports[0].name: images}, labels
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            if len(ports) != 1:
+                raise InputError(f"{path}: one array; the model has {len(ports)} inputs")
+            return {ports[0].name: loaded}, None
+        with loaded as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError):
+        raise InputError(
+            f"{path}: not an npz file of plain arrays; write it with numpy.savez"
+        ) from None
+    return arrays, arrays.pop("labels", None)
+
+
+def save_samples(path: Path, samples: Samples) -> None:
+    """Write samples as an npz file that `load_samples` reads. Raises InputError."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    arrays = dict(samples.arrays)
+    if samples.labels is not None:
+        arrays["labels"] = samples.labels
+    try:
+        with part.open("wb") as stream:
+            np.savez(stream, **arrays)  # type: ignore[arg-type]
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _check(path: Path, port: Port, value: Array) -> Array:

@@ -19,12 +19,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from onnx import helper, numpy_helper
 
 from lt_onnx import __version__
 from lt_onnx.blueprint import Blueprint, Expand
 from lt_onnx.errors import InputError, ResourceError
-from lt_onnx.options import Weights
+from lt_onnx.options import Options, Weights
 from lt_onnx.philox import GENERATOR
 from lt_onnx.runtime import to_proto, value_info
 from lt_onnx.source import SourceLayer, draw_rows
@@ -71,9 +72,38 @@ class Manifest:
     parameters: list[str]  # float constants taken over from the target
     fresh: list[str]  # tensors that constants were lost on, so that a block opens there
 
+    def construction(self) -> Options:
+        """The options that the ticket was constructed with. Raises InputError."""
+        try:
+            return Options.remembered(self.options, self.seed)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"'{METADATA_KEY}' metadata: options damaged ({error})") from None
+
     def to_json(self) -> str:
         """One line of JSON with sorted keys."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """What a file says of itself as a ticket; None when it is none.
+
+    Raises InputError when it cannot be read. Believes what it reads: proving is `verification`'s.
+    """
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except (OSError, DecodeError) as error:
+        raise InputError(f"{path}: not an ONNX model: {error}") from None
+    entry = {p.key: p.value for p in model.metadata_props}.get(METADATA_KEY)
+    if entry is None:
+        return None
+    try:
+        known = json.loads(entry)
+        layers = [LayerRecord(**layer) for layer in known.pop("layers")]
+        return Manifest(layers=layers, **known)
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path}: its '{METADATA_KEY}' metadata is of another version ({error})"
+        ) from None
 
 
 class _Tensor:

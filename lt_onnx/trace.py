@@ -28,6 +28,7 @@ from lt_onnx.runtime import Program, Session
 from lt_onnx.samples import Samples
 from lt_onnx.target import Array, Linear, Target
 from lt_onnx.ticket import read_manifest
+from lt_onnx.validation import Check
 
 BATCH = 16
 IN_VIEW = 1 << 26  # numbers of both networks that are held at a time
@@ -105,6 +106,8 @@ class _Sums:
 def replan(target: Target, ticket: Path) -> Blueprint:
     """The blueprint that a ticket was made from. Raises InputError when it is of another target."""
     manifest = read_manifest(ticket)
+    if manifest is None:
+        raise InputError(f"{ticket}: not a ticket: it has no metadata of lt-onnx")
     if manifest.target_sha256 != target.sha256:
         raise InputError(f"{ticket}: was made from another target than {target.path}")
     blueprint = plan(target, manifest.construction(), frozenset(manifest.fresh))
@@ -126,7 +129,7 @@ def trace(
     """
     network = read_target(target)
     true = Session(target, tensors=[name for step in network.linears for name in _ends(step)])
-    blueprint = replan(network, ticket) if _is_ticket(ticket) else None
+    blueprint = replan(network, ticket) if read_manifest(ticket) is not None else None
     views = _views(blueprint) if blueprint is not None else _equal_names(network, ticket)
     seen = [v.tensor for pair in views.values() for v in pair if v is not None]
     made = Session(ticket, tensors=seen)
@@ -162,9 +165,15 @@ def trace(
     ]  # fmt: skip
 
 
-def first_past(layers: list[LayerError], least: float) -> LayerError | None:
-    """The first layer whose cumulative SQNR is below `least` dB."""
-    return next((layer for layer in layers if layer.sqnr_db < least), None)
+def check_layers(layers: list[LayerError], least: float) -> Check:
+    """Whether no layer's cumulative SQNR is below `least` dB; names the first that is."""
+    first = next((layer for layer in layers if layer.sqnr_db < least), None)
+    if first is None:
+        return Check("min-layer-sqnr", True, f"every layer has {least:g} dB or more")
+    return Check(
+        "min-layer-sqnr", False,
+        f"layer '{first.name}' is the first below {least:g} dB: {first.sqnr_db:.1f}",
+    )  # fmt: skip
 
 
 def _compare(
@@ -181,8 +190,9 @@ def _compare(
     x = expected[linear.input]
     channels = linear.weight.shape[1] * linear.group
     x_made = before.read(got[before.tensor], channels)
-    if x_made.shape != x.shape:
+    if x_made.size != x.size:
         return
+    x_made = x_made.reshape(x.shape)  # a block may open before the target flattens
     sums.add("into", x, x_made)
     if linear.name not in programs:
         nodes, constants = linear_nodes(linear)
@@ -195,10 +205,6 @@ def _compare(
 
 def _ends(linear: Linear) -> tuple[str, str]:
     return linear.input, linear.output
-
-
-def _is_ticket(path: Path) -> bool:
-    return read_manifest(path, none=True) is not None
 
 
 def _views(blueprint: Blueprint) -> dict[str, tuple[_View | None, _View]]:

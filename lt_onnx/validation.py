@@ -5,7 +5,7 @@ where the target has none is a failed validation, whatever the tolerance.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -63,6 +63,23 @@ class Limits:
                 if not (math.isfinite(value) and value >= 0):
                     option = name.replace("_", "-")
                     raise InputError(f"--{option} is {value}; give a number that is not negative")
+
+    def refuse(self, outputs: Sequence[Port], labelled: bool) -> None:
+        """Raises InputError for limits that these outputs and samples can never be judged by."""
+        names = [port.name for port in outputs]
+        for name, (_, _, needs) in FIGURES.items():
+            asked, option = self.of(name), f"--{name.replace('_', '-')}"
+            unknown = [output for output in asked if output and output not in names]
+            if unknown:
+                raise InputError(
+                    f"{option} names the output '{unknown[0]}'; there are {', '.join(names)}"
+                )
+            scored = any(len(port.shape) in (0, 2) for port in outputs)
+            if asked and (
+                (name == "max_accuracy_drop" and not (labelled and scored))
+                or (name == "min_agreement" and not scored)
+            ):
+                raise InputError(f"{option} needs {needs}")
 
     def of(self, name: str) -> Mapping[str, float]:
         """One limit by output."""
@@ -154,6 +171,7 @@ def validate(
             f"{ticket}: its outputs {made.output_names} are not the target's {true.output_names}"
         )
     sums = {name: _Sums() for name in true.output_names}
+    limits.refuse([Port(n, (), np.dtype(np.float32)) for n in sums], samples.labels is not None)
     batches = samples.batches(ports, BATCH)
     if not batches:
         raise InputError(f"{samples.origin}: fewer samples than the batch that the model fixes")
@@ -208,14 +226,8 @@ def _judge(fidelity: Fidelity, limits: Limits) -> None:
         fidelity.checks.append(
             Check(f"finite: {out.name}", out.finite, f"output '{out.name}': its values {word}")
         )
-    known = [out.name for out in fidelity.outputs]
     for name, (figure, least, needs) in FIGURES.items():
         option, asked = f"--{name.replace('_', '-')}", limits.of(name)
-        for output in asked:
-            if output and output not in known:
-                raise InputError(
-                    f"{option} names the output '{output}'; there are {', '.join(known)}"
-                )
         found = 0
         for out in fidelity.outputs:
             limit, value = asked.get(out.name, asked.get("")), figure(out)

@@ -55,4 +55,4 @@ def test_one_mode_of_another_base_size(capsys: pytest.CaptureFixture[str]) -> No
     assert _run(words) == 0
     out = capsys.readouterr().out
     assert "mode l+1" not in out
-    assert " 7+16 " in out
+    assert " 7+24 " in out

@@ -16,10 +16,8 @@ from lt_onnx.cli.words import (
     progress,
 )
 from lt_onnx.errors import InputError
-from lt_onnx.printing import (
-    size_text,
-    table,
-)
+from lt_onnx.printing import table
+from lt_onnx.units import size_text
 
 
 @app.command()

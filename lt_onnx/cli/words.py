@@ -12,6 +12,7 @@ from lt_onnx.errors import InputError
 
 if TYPE_CHECKING:
     from lt_onnx.conversion import Progress
+    from lt_onnx.images import Pictures
     from lt_onnx.validation import Limits
 
 ModeWord = Annotated[str, typer.Option("--mode", help="l+1: copies, depth L+1; 2l: depth 2L.")]
@@ -35,16 +36,46 @@ CalibrationFile = Annotated[
     Path | None, typer.Option("--calibration", help="npz of inputs used in construction.")
 ]
 SamplesFile = Annotated[
-    Path | None, typer.Option("--samples", help="npz of inputs (and labels) to validate on.")
+    Path | None,
+    typer.Option(
+        "--samples", "--inputs", help="npz (labels too), npy or a folder of images to validate on."
+    ),
 ]
-MaxRel = Annotated[float | None, typer.Option("--max-rel", help="Largest relative error.")]
+Mean = Annotated[
+    str | None, typer.Option("--mean", help="Of images, taken off [0, 1]: 0.5 or r,g,b.")
+]
+Std = Annotated[str | None, typer.Option("--std", help="Of images: 0.5 or r,g,b.")]
+ImageLayout = Annotated[
+    str, typer.Option("--layout", help="Of the model's image input: nchw or nhwc.")
+]
+MaxAbs = Annotated[
+    list[str] | None,
+    typer.Option("--max-abs", metavar="[OUT:]X", help="Largest error, at an output or all."),
+]
+MaxRel = Annotated[
+    list[str] | None,
+    typer.Option("--max-rel", metavar="[OUT:]X", help="Largest relative error."),
+]
+MinSqnr = Annotated[
+    list[str] | None, typer.Option("--min-sqnr", metavar="[OUT:]DB", help="Least SQNR.")
+]
 MinAgreement = Annotated[
-    float | None, typer.Option("--min-agreement", help="Least share of equal top-1.")
+    list[str] | None,
+    typer.Option("--min-agreement", metavar="[OUT:]X", help="Least share of equal top-1."),
 ]
 MaxDrop = Annotated[
-    float | None, typer.Option("--max-accuracy-drop", help="Largest loss of accuracy.")
+    list[str] | None,
+    typer.Option("--max-accuracy-drop", metavar="[OUT:]X", help="Largest loss of accuracy."),
+]
+PerLayer = Annotated[
+    bool, typer.Option("--per-layer", help="Find where error enters and is amplified.")
 ]
 ReportFile = Annotated[Path | None, typer.Option("--report", help="Write a JSON report here.")]
+Reports = Annotated[
+    list[Path] | None,
+    typer.Option("--report", help="Write it: .json, .md, .xml (JUnit) or .html; repeatable."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the JSON report and nothing else.")]
 Picture = Annotated[
     Path | None, typer.Option("--picture", help="Draw it here (.png, .svg or .pdf).")
 ]
@@ -88,11 +119,34 @@ def numbers(option: str, text: str) -> list[float]:
         raise InputError(f"{option} is '{text}'; give numbers with commas between") from None
 
 
-def limits(rel: float | None, agreement: float | None, drop: float | None) -> "Limits":
-    """What validation must hold."""
+def limits(**words: list[str] | None) -> "Limits":
+    """What validation must hold: `[OUTPUT:]number`, any number of times. Raises InputError."""
     from lt_onnx.validation import Limits
 
-    return Limits(rel, agreement, drop)
+    return Limits(**{name: _by_output(name, given) for name, given in words.items() if given})
+
+
+def _by_output(name: str, words: list[str]) -> dict[str, float]:
+    found = {}
+    for word in words:
+        output, _, number = word.rpartition(":")
+        try:
+            found[output] = float(number)
+        except ValueError:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} is '{word}'; give a number, or OUTPUT:number") from None
+    return found
+
+
+def pictures(mean: str | None, std: str | None, layout: str) -> "Pictures":
+    """How a folder of images becomes inputs. Raises InputError."""
+    from lt_onnx.images import Pictures
+
+    return Pictures(
+        tuple(numbers("--mean", mean)) if mean else (0.0,),
+        tuple(numbers("--std", std)) if std else (1.0,),
+        layout.lower(),
+    )
 
 
 def byte_count(text: str) -> int:

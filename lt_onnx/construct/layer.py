@@ -83,6 +83,9 @@ class Layer:
             mean_error=tally.error / max(tally.problems, 1),
             sqnr_db=sqnr(self.y, out, step),
             base_size=self.frame.features.index.shape[1],
+            lam=float(np.median(self.frame.lam[step.out_layout.channel >= 0])),
+            size_counts=tuple(int(n) for n in np.trim_zeros(tally.sizes, "b")),
+            error_counts=tuple(int(n) for n in tally.errors),
         )
         return Built(step, None, self.scales(), stats)
 

@@ -39,6 +39,9 @@ class LayerStats:
     mean_error: float = 0.0
     sqnr_db: float | None = None
     base_size: int = 0
+    lam: float | None = None  # median λ of the rows
+    size_counts: tuple[int, ...] = ()  # problems by |S| = 0, 1, …
+    error_counts: tuple[int, ...] = ()  # problems by |z - Σ|, between the edges of `tally.EDGES`
 
 
 @dataclass(frozen=True)

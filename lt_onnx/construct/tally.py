@@ -1,12 +1,16 @@
 """What the construction of a layer is counted and measured by."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lt_onnx.blueprint import Build
+from lt_onnx.subset_sum import LARGEST
 from lt_onnx.target import Array
+
+EDGES = 10.0 ** np.arange(-7, 1.01, 0.25)  # of the histogram of |z - Σ|; what is beyond counts too
 
 
 @dataclass
@@ -18,14 +22,19 @@ class Tally:
     elements: int = 0
     error: float = 0.0
     kept: int = 0
+    sizes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(LARGEST + 1, np.int64))
+    errors: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(EDGES) - 1, np.int64))
 
     def add(self, z: Array, masks: Array, residuals: Array, tolerance: float) -> None:
         """Count some problems; those that ask for zero are none."""
         asked = z != 0
         self.problems += int(asked.sum())
         self.misses += int((np.abs(residuals[asked]) > tolerance).sum())
-        self.elements += int(np.bitwise_count(masks[asked]).sum())
-        self.error += float(np.abs(residuals[asked]).sum(dtype=np.float64))
+        sizes, error = np.bitwise_count(masks[asked]), np.abs(residuals[asked])
+        self.elements += int(sizes.sum())
+        self.sizes += np.bincount(sizes, minlength=len(self.sizes))
+        self.error += float(error.sum(dtype=np.float64))
+        self.errors += np.histogram(np.clip(error, EDGES[0], EDGES[-1]), EDGES)[0]
 
 
 def sqnr(y: list[Array], out: list[Array], step: Build) -> float:

@@ -1,0 +1,71 @@
+"""Which face a report file has, and writing it whole or not at all."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lt_onnx.errors import InputError
+from lt_onnx.report.document import plain
+
+Face = Callable[[dict[str, Any]], str]
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=1) + "\n"
+
+
+def _markdown(document: dict[str, Any]) -> str:
+    from lt_onnx.report.markdown import render
+
+    return render(document)
+
+
+def _junit(document: dict[str, Any]) -> str:
+    from lt_onnx.report.junit import render
+
+    return render(document)
+
+
+def _page(document: dict[str, Any]) -> str:
+    from lt_onnx.report.page import render
+
+    return render(document)
+
+
+FACES: dict[str, Face] = {".json": _json, ".md": _markdown, ".xml": _junit, ".html": _page}
+
+
+def check_reports(paths: Sequence[Path]) -> None:
+    """Raises InputError unless every path can become a report; to be asked before any work."""
+    for path in paths:
+        if path.suffix.lower() not in FACES:
+            raise InputError(
+                f"--report is '{path}'; end it in .json, .md (Markdown), .xml (JUnit) or .html"
+            )
+        if not path.parent.is_dir():
+            raise InputError(f"--report {path}: its folder does not exist")
+
+
+def write_reports(paths: Sequence[Path], document: dict[str, Any]) -> None:
+    """Write a document in the faces that the suffixes ask for. Raises InputError."""
+    check_reports(paths)
+    known = plain(document)
+    for path in paths:
+        _write(path, FACES[path.suffix.lower()](known))
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write any data as JSON, infinity as null. Raises InputError when it cannot be written."""
+    _write(path, _json(plain(document)))
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
