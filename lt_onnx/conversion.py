@@ -253,13 +253,13 @@ def run(job: Job, options: Options) -> Ticket:
         with watch("bound"):
             certified = certify(blueprint, out, judged)
     report = conversion(
-        blueprint, out, _command(job, options), stats, proof, fidelity, traced, certified,
+        blueprint, out, command(job, options), stats, proof, fidelity, traced, certified,
         inputs.origin, watch.seconds,
     )  # fmt: skip
     return Ticket(out, report, source)
 
 
-def _command(job: Job, options: Options) -> str:
+def command(job: Job, options: Options) -> str:
     """The command line that makes this ticket again."""
 
     def named(samples: str | Path | Samples | None) -> str | None:

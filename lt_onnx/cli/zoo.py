@@ -1,0 +1,101 @@
+"""The command that converts a whole folder."""
+
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lt_onnx.cli.app import app
+from lt_onnx.cli.words import (
+    BaseSize,
+    Json,
+    MaxAbs,
+    MaxDrop,
+    MaxRel,
+    MinAgreement,
+    MinSqnr,
+    ModeWord,
+    Price,
+    Quiet,
+    Reports,
+    Seed,
+    limits,
+    prices,
+)
+from lt_onnx.errors import InputError
+from lt_onnx.printing import print_json
+
+
+@app.command("zoo")
+def zoo_command(
+    folder: Annotated[Path, typer.Argument(help="Folder with ONNX files, at any depth.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tickets.")],
+    mode: ModeWord = "l+1",
+    base_size: BaseSize = None,
+    price: Price = None,
+    seed: Seed = 0,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Conversions at a time.")] = 1,
+    max_abs: MaxAbs = None,
+    max_rel: MaxRel = None,
+    min_sqnr: MinSqnr = None,
+    min_agreement: MinAgreement = None,
+    max_accuracy_drop: MaxDrop = None,
+    report: Reports = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Convert every network of a folder; NAME.samples.npz and NAME.calibration.npz beside are used.
+
+    One that fails does not stop the rest, and finished tickets are not made again. Without --report
+    the summary goes to zoo.json, .md, .xml and .html in the output folder.
+    """
+    from lt_onnx.conversion import make_options
+    from lt_onnx.report import check_reports, write_reports
+    from lt_onnx.report.document import collection, command_of, limit_words
+    from lt_onnx.report.faces import FACES
+    from lt_onnx.report.figures import decibels, percent
+    from lt_onnx.zoo import Zoo
+
+    held = limits(
+        max_abs=max_abs, max_rel=max_rel, min_sqnr=min_sqnr, min_agreement=min_agreement,
+        max_accuracy_drop=max_accuracy_drop,
+    )  # fmt: skip
+    if jobs < 1:
+        raise InputError(f"--jobs is {jobs}; give 1 or more")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    options = make_options(mode=mode, base_size=base_size, seed=seed, **prices(price))
+    check_reports(report or [])
+    said = threading.Lock()
+
+    def tell(entry: dict[str, Any]) -> None:
+        if quiet or json:
+            return
+        line = f"{entry['verdict']:7} {entry['name']}"
+        if entry["verdict"] != "error":
+            line += f": {decibels(entry['sqnr_db'])} dB"
+            if entry["agreement"] is not None:
+                line += f", agreement {percent(entry['agreement'])}"
+            line += f", {entry['per_target_weight']:.2f} per target weight"
+            line += ", finished before" if entry["reused"] else f", {entry['seconds']:.0f} s"
+        if entry["verdict"] != "passed":
+            line += f": {entry['message']}"
+        with said:
+            typer.echo(line)
+
+    models = Zoo(folder, output, options, held, jobs).run(tell)
+    words: dict[str, object] = {"output": output, **limit_words(held)}
+    document = collection(command_of("zoo", [folder], options, words), models)
+    paths = report or [output / f"zoo{suffix}" for suffix in FACES]
+    write_reports(paths, document)
+    if json:
+        print_json(document)
+    elif not quiet:
+        counts = {word: sum(m["verdict"] == word for m in models)
+                  for word in ("passed", "failed", "error")}  # fmt: skip
+        typer.echo(
+            f"{counts['passed']} passed, {counts['failed']} failed, {counts['error']} could not be "
+            f"converted; summary in {', '.join(str(path) for path in paths)}"
+        )
+    raise typer.Exit(0 if document["verdict"] == "passed" else 1)
