@@ -30,11 +30,14 @@ def neurons(target: Target, options: Options, tensor: str, features: int) -> int
     falls as 1 / ln(e·m / s) when m grows, so that n·s + m is least where m·ln(e·m / s) = n·s.
     """
     size = options.base_size or FEWEST
+    readers = [linear for linear in target.linears if linear.input == tensor]
+    own = dict(options.base_sizes)
+    if any(linear.name in own for linear in readers):
+        return max(own.get(linear.name, 0) for linear in readers)
     if options.select is not Select.NOISE:
         return size
     if options.base_size is not None:
         return max(size, FEWEST) if options.mode is Mode.L_PLUS_1 else size
-    readers = [linear for linear in target.linears if linear.input == tensor]
     elements = SUBSET * sum(linear.count for linear in readers) / max(features, 1)
     m = FEWEST
     while m < MOST and m * math.log(math.e * m / SUBSET) < elements:
@@ -43,24 +46,31 @@ def neurons(target: Target, options: Options, tensor: str, features: int) -> int
 
 
 def prices(blueprint: Blueprint) -> dict[str, float]:
-    """μ of every constructed layer, by name: as given, or by its size.
-
-    Raises InputError when a price is given to a layer that is not there.
-    """
+    """μ of every constructed layer, by name: as given, or by its size."""
     options = blueprint.options
     sizes = {step.name: _problems(step) for step in blueprint.steps if isinstance(step, Build)}
-    for name, _ in options.prices:
-        if name not in sizes:
-            some = ", ".join(f"'{known}'" for known in list(sizes)[:3])
-            raise InputError(
-                f"{blueprint.target.path}: --price names '{name}', which is no constructed layer; "
-                f"those are {some}{', …' if len(sizes) > 3 else ''}"
-            )
     middle = _typical(sizes.values())
     by_size = {
         name: options.mu * (size / middle) ** options.dearness for name, size in sizes.items()
     }
     return {**by_size, **dict(options.prices)}
+
+
+def check_names(blueprint: Blueprint) -> None:
+    """Raises InputError when a price or base size is given to a layer that cannot have it."""
+    builds = [step for step in blueprint.steps if isinstance(step, Build)]
+    for option, given, known in (
+        ("price", blueprint.options.prices, [step.name for step in builds]),
+        ("base-size", blueprint.options.base_sizes,
+         [step.name for step in builds if not step.one_for_one]),
+    ):  # fmt: skip
+        for name, _ in given:
+            if name not in known:
+                some = ", ".join(f"'{layer}'" for layer in known[:3])
+                raise InputError(
+                    f"{blueprint.target.path}: --{option} names '{name}', which has none of its "
+                    f"own; layers that have are {some}{', …' if len(known) > 3 else ''}"
+                )
 
 
 def _problems(step: Build) -> float:

@@ -10,7 +10,7 @@ from typing import Any, TypedDict, Unpack
 
 import onnx
 
-from lt_onnx.allocation import prices
+from lt_onnx.allocation import check_names
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.bound import Bound
 from lt_onnx.bound import bound as certify
@@ -69,7 +69,9 @@ class Words(TypedDict, total=False):
     price: float | None
     dearness: float
     prices: Mapping[str, float]
+    base_sizes: Mapping[str, int]
     weights: Weights | str
+    fp16: bool
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,9 @@ def convert(
         price: μ, what a kept weight costs; None chooses by mode.
         dearness: power of a layer's size that the price follows; below 0 small layers save.
         prices: μ of single layers, by name.
-        weights: store products (`folded`) or source and mask (`masked`).
+        base_sizes: m of single layers that open a block, by name.
+        weights: store products (`folded`), source and mask (`masked`), or what is kept (`sparse`).
+        fp16: store random weights in half precision.
         target_sqnr: decibels; with it base size and price are found: the smallest setting whose
             ticket has them at every output, on inputs that the construction does not see.
         target_agreement: share of equal top-1; the same for classifiers.
@@ -214,7 +218,7 @@ def run(job: Job, options: Options) -> Ticket:
                 "weights"
             )
         blueprint = plan(target, options)
-        prices(blueprint)  # refuses layers that are not there before any work
+        check_names(blueprint)
         prediction = predict(blueprint, job.emit_source)
         check_room(out, path, prediction, job.max_memory)
         count = prediction.calibration_count
@@ -300,7 +304,7 @@ def _write(
     """One attempt at a ticket."""
     stats = []
     total, done = max(blueprint.source_weights, 1), 0
-    with TicketWriter(blueprint, out, blueprint.options.weights, source=False) as writer:
+    with TicketWriter(blueprint, out, source=False) as writer:
         for piece in construct(blueprint, inputs, device, watch):
             spec = piece.step.source
             with watch("write"):
@@ -326,7 +330,8 @@ def make_options(**words: Unpack[Words]) -> Options:
             raise InputError(f"--{name} is '{word}'; choose one of {', '.join(choices)}")
         if name in given:
             given[name] = kind(word)
-    given["prices"] = tuple(sorted(given.get("prices", {}).items()))
+    for name in ("prices", "base_sizes"):
+        given[name] = tuple(sorted(given.get(name, {}).items()))
     return Options(**given)
 
 
@@ -365,7 +370,7 @@ def write_source(blueprint: Blueprint, path: Path, progress: Progress | None = N
     """Write the random source network f_0 itself, unmasked, its scales all 1."""
     seed, init = blueprint.options.seed, blueprint.options.init
     done = 0
-    with TicketWriter(blueprint, path, Weights.FOLDED, source=True) as writer:
+    with TicketWriter(blueprint, path, source=True) as writer:
         for step in (s for s in blueprint.steps if isinstance(s, Expand | Build)):
             spec = step.source
             rows = max(1, WEIGHTS_IN_FLIGHT // max(spec.row_size, 1))

@@ -41,6 +41,7 @@ class Weights(StrEnum):
 
     FOLDED = "folded"
     MASKED = "masked"
+    SPARSE = "sparse"
 
 
 KINDS: dict[str, type[StrEnum]] = {
@@ -55,7 +56,8 @@ class Options:
     `base_size` is m; None chooses it, block by block (`allocation`). `price` is μ of the objective:
     what a kept weight costs in the layer where an average weight stands, in units of its input
     channel's mean square times its output scale's square; `dearness` is the power of a layer's size
-    that it follows in the others (`allocation`); `prices` are layers with a μ of their own.
+    that it follows in the others (`allocation`). `prices` and `base_sizes` are layers with a μ
+    or an m of their own.
 
     Raises InputError for values out of range.
     """
@@ -70,11 +72,14 @@ class Options:
     price: float | None = None
     dearness: float = 0.7
     prices: tuple[tuple[str, float], ...] = ()
+    base_sizes: tuple[tuple[str, int], ...] = ()
     weights: Weights = Weights.FOLDED
+    fp16: bool = False
 
     def __post_init__(self) -> None:
-        if self.base_size is not None and not 2 <= self.base_size <= LARGEST:
-            raise InputError(f"--base-size is {self.base_size}; give 2 to {LARGEST}")
+        for size in (self.base_size, *dict(self.base_sizes).values()):
+            if size is not None and not 2 <= size <= LARGEST:
+                raise InputError(f"--base-size is {size}; give 2 to {LARGEST}")
         if not 0 < self.tolerance < 1:
             raise InputError(f"--tolerance is {self.tolerance}; give a number between 0 and 1")
         if not 0 <= self.seed < 2**64:
@@ -93,6 +98,7 @@ class Options:
             if key in given:
                 given[key] = kind(given[key])
         given["prices"] = tuple((str(name), float(price)) for name, price in entries["prices"])
+        given["base_sizes"] = tuple((str(name), int(size)) for name, size in entries["base_sizes"])
         return Options(seed=seed, **given)
 
     @property

@@ -18,6 +18,7 @@ from lt_onnx.ticket import INLINE
 CALIBRATION_WORK = 2.5e11  # multiply-adds of the ticket that calibration may cost
 CALIBRATION_BYTES = 8e8  # memory that its activations may take
 IN_FLIGHT = 24  # bytes held for a number of the widest tensor: some tensors of float32
+WEIGHT_BYTES = {Weights.FOLDED: 4, Weights.MASKED: 5, Weights.SPARSE: 3}  # sparse: at most
 PROGRAMS = 500_000_000  # bytes before any layer: the interpreter and its libraries
 ROW = 64  # bytes held for a weight of the row under construction
 
@@ -45,7 +46,9 @@ def predict(blueprint: Blueprint, source: bool = False) -> Prediction:
     """Sizes of the ticket and of the work, from the blueprint alone."""
     options, builds = blueprint.options, [s for s in blueprint.steps if isinstance(s, Build)]
     count = _calibration_count(blueprint)
-    size = blueprint.weight_bytes * (5 if options.weights is Weights.MASKED else 4) // 4
+    size = blueprint.source_weights * WEIGHT_BYTES[options.weights]
+    if options.fp16 and options.weights is not Weights.SPARSE:
+        size -= 2 * blueprint.source_weights
     held = 3 * size if size <= INLINE else 0
     steps = [step for step in blueprint.steps if not isinstance(step, Run)]
     return Prediction(

@@ -9,7 +9,6 @@ The metadata entry `lt_onnx` holds all that `verify` needs; its schema is `Manif
 """
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,18 +22,19 @@ from google.protobuf.message import DecodeError
 from onnx import helper, numpy_helper
 
 from lt_onnx import __version__
-from lt_onnx.blueprint import Blueprint, Expand
+from lt_onnx.blueprint import Blueprint, Expand, Run
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.options import Options, Weights
 from lt_onnx.philox import GENERATOR
 from lt_onnx.runtime import to_proto, value_info
 from lt_onnx.source import SourceLayer, draw_rows
+from lt_onnx.storage import Form, RowTensor, SparseTensor
 from lt_onnx.target import Array, Floats, Node
 
 INLINE = 128 << 20  # bytes of weights up to which a ticket is one file
-ALIGNMENT = 4096  # of tensors in external data, so that runtimes can map them
 METADATA_KEY = "lt_onnx"
-FORMAT = 1
+FORMAT = 2
+LARGEST_FILE = (1 << 31) - (1 << 24)  # bytes of a protobuf
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class LayerRecord:
     bias: str | None
     kept_bias: int
     scale: str
-    masked: bool  # stored as source and mask rather than as their product
+    stored: str  # folded, masked or sparse
+    half: bool  # as float16
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ def read_manifest(path: Path) -> Manifest | None:
         model = onnx.load(str(path), load_external_data=False)
     except (OSError, DecodeError) as error:
         raise InputError(f"{path}: not an ONNX model: {error}") from None
+    return parse_manifest(path, model)
+
+
+def parse_manifest(path: Path, model: onnx.ModelProto) -> Manifest | None:
+    """The manifest in a model read from `path`; None when there is none. Raises InputError."""
     entry = {p.key: p.value for p in model.metadata_props}.get(METADATA_KEY)
     if entry is None:
         return None
@@ -106,56 +112,6 @@ def read_manifest(path: Path) -> Manifest | None:
         ) from None
 
 
-class _Tensor:
-    """A tensor of the file that is filled row by row; `transposed` ones are stored [I, O]."""
-
-    def __init__(
-        self, name: str, dtype: type[np.generic], shape: tuple[int, ...], transposed: bool,
-        stream: BinaryIO | None,
-    ) -> None:  # fmt: skip
-        self.name, self.dtype, self.transposed = name, np.dtype(dtype), transposed
-        self.shape = shape[::-1] if transposed else shape
-        self.bytes = math.prod(shape) * self.dtype.itemsize
-        self._stream = stream
-        self._rows = shape[0]
-        if stream is None:
-            self._array = np.zeros((shape[0], math.prod(shape[1:])), dtype)
-            return
-        self.offset = -(-stream.seek(0, os.SEEK_END) // ALIGNMENT) * ALIGNMENT
-        stream.truncate(self.offset + self.bytes)
-
-    def write(self, start: int, rows: Array) -> None:
-        """Store the rows start, start+1, …; [R, I·K]."""
-        if self._stream is None:
-            self._array[start : start + len(rows)] = rows
-            return
-        size = self.dtype.itemsize
-        if not self.transposed:
-            self._stream.seek(self.offset + start * rows.shape[1] * size)
-            self._stream.write(np.ascontiguousarray(rows, self.dtype).data.cast("B"))
-            return
-        columns = np.ascontiguousarray(rows.T, self.dtype)
-        for i, column in enumerate(columns):
-            self._stream.seek(self.offset + (i * self._rows + start) * size)
-            self._stream.write(column.data.cast("B"))
-
-    def proto(self, location: str) -> onnx.TensorProto:
-        """The initializer; in external data it lies in the file `location`."""
-        if self._stream is None:
-            array = self._array.T if self.transposed else self._array
-            return numpy_helper.from_array(
-                np.ascontiguousarray(array).reshape(self.shape), self.name
-            )
-        tensor = onnx.TensorProto(name=self.name, dims=self.shape)
-        tensor.data_type = helper.np_dtype_to_tensor_dtype(self.dtype)
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        for key, entry in (
-            ("location", location), ("offset", self.offset), ("length", self.bytes),
-        ):  # fmt: skip
-            tensor.external_data.add(key=key, value=str(entry))
-        return tensor
-
-
 class TicketWriter:
     """Takes masked rows in the blueprint's order and leaves a finished file, or nothing.
 
@@ -163,18 +119,21 @@ class TicketWriter:
     when the disk is full and InputError when the folder cannot be written to.
     """
 
-    def __init__(self, blueprint: Blueprint, path: Path, weights: Weights, *, source: bool) -> None:
+    def __init__(self, blueprint: Blueprint, path: Path, *, source: bool) -> None:
         self.blueprint = blueprint
         self.path = path
-        self.masked = weights is Weights.MASKED and not source
+        self.stored = Weights.FOLDED if source else blueprint.options.weights
+        self.half = blueprint.options.fp16 and not source
         self.is_source = source
-        self.inline = blueprint.weight_bytes * (2 if self.masked else 1) <= INLINE
+        twice = 2 if self.stored is Weights.MASKED else 1
+        self.inline = blueprint.weight_bytes * twice <= INLINE
         self.temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         self.data_path = path.with_name(f"{path.name}.data")
         self.data_temporary = path.with_name(f".{path.name}.data.{os.getpid()}.part")
         self.initializers: list[onnx.TensorProto] = []
+        self.sparse: list[onnx.SparseTensorProto] = []
         self.records: list[LayerRecord] = []
-        self._open: dict[str, _Tensor] = {}  # of the layer under way
+        self._open: dict[str, RowTensor | SparseTensor] = {}  # of the layer under way
         self._kept = 0
         self._stream: BinaryIO | None = None
 
@@ -183,25 +142,31 @@ class TicketWriter:
 
     def rows(self, spec: SourceLayer, start: int, weight: Floats) -> None:
         """Write some rows [R, I·K] of the layer under way, masked and scaled to σ."""
+        form = self._form(spec)
         try:
-            if not self.masked:
-                self._tensor(spec, spec.name, np.float32).write(start, weight)
+            if self.stored is not Weights.MASKED:
+                kept = (weight + np.float32(0)).astype(form.dtype)  # some round to 0; none is -0
+                self._tensor(spec, form.numbers, form.dtype).write(start, kept)
             else:
                 options = self.blueprint.options
                 full = draw_rows(options.seed, spec, start, start + len(weight))
                 full = full.reshape(weight.shape) * spec.sigma(options.init)
-                self._tensor(spec, f"{spec.name}/source", np.float32).write(start, full)
-                mask = (weight != 0).astype(np.uint8)
-                self._tensor(spec, f"{spec.name}/mask", np.uint8).write(start, mask)
+                self._tensor(spec, form.numbers, form.dtype).write(start, full)
+                kept = (weight != 0).astype(np.uint8)
+                self._tensor(spec, form.mask, np.dtype(np.uint8)).write(start, kept)
         except OSError as error:
             raise _disk(self.data_path, error) from None
-        self._kept += int(np.count_nonzero(weight))
+        self._kept += int(np.count_nonzero(kept))
 
     def layer(
         self, spec: SourceLayer, bias: Floats | None, scale: str, tensors: Mapping[str, Array]
     ) -> None:
         """Close the layer under way: its bias, its scales and orders by name."""
-        self.initializers += [t.proto(self.data_path.name) for t in self._open.values()]
+        for tensor in self._open.values():
+            if isinstance(tensor, SparseTensor):
+                self.sparse.append(tensor.proto())
+            else:
+                self.initializers.append(tensor.proto(self.data_path.name))
         if bias is not None:
             self.initializers.append(numpy_helper.from_array(bias, f"{spec.name}/bias"))
         self.initializers += [numpy_helper.from_array(v, k) for k, v in tensors.items()]
@@ -218,23 +183,37 @@ class TicketWriter:
                 bias=f"{spec.name}/bias" if bias is not None else None,
                 kept_bias=0 if bias is None else int(np.count_nonzero(bias)),
                 scale=scale,
-                masked=self.masked,
+                stored=self.stored.value,
+                half=self.half,
             )
         )
         self._open, self._kept = {}, 0
 
-    def _tensor(self, spec: SourceLayer, name: str, dtype: type[np.generic]) -> _Tensor:
+    def _form(self, spec: SourceLayer) -> Form:
+        return Form(spec.name, self.stored, self.half)
+
+    def _tensor(
+        self, spec: SourceLayer, name: str, dtype: np.dtype[Any]
+    ) -> RowTensor | SparseTensor:
         if name not in self._open:
-            small = self.inline or spec.size * np.dtype(dtype).itemsize < 1024
+            if self.stored is Weights.SPARSE:
+                self._open[name] = SparseTensor(name, dtype, spec.shape, spec.transposed)
+                return self._open[name]
+            small = self.inline or spec.size * dtype.itemsize < 1024
             if not small and self._stream is None:
                 self._stream = self.data_temporary.open("w+b")
             stream = None if small else self._stream
-            self._open[name] = _Tensor(name, dtype, spec.shape, spec.transposed, stream)
+            self._open[name] = RowTensor(name, dtype, spec.shape, spec.transposed, stream)
         return self._open[name]
 
     def finish(self) -> None:
         """Write the graph and give the files their names."""
         model = self._model()
+        if model.ByteSize() > LARGEST_FILE:
+            raise ResourceError(
+                f"{self.path}: {model.ByteSize() / 1e9:.1f} GB are more than one file can hold: "
+                "use --weights folded"
+            )
         try:
             content = model.SerializeToString(deterministic=True)
             with self.temporary.open("wb") as stream:
@@ -264,12 +243,9 @@ class TicketWriter:
     def _model(self) -> onnx.ModelProto:
         blueprint, target = self.blueprint, self.blueprint.target
         nodes: list[Node] = []
-        for record in self.records:
-            if record.masked:
-                source, mask = f"{record.weight}/source", f"{record.weight}/mask"
-                cast = f"{record.weight}/mask_float"
-                nodes.append(Node("Cast", cast, (mask,), (cast,), {"to": onnx.TensorProto.FLOAT}))
-                nodes.append(Node("Mul", record.weight, (source, cast), (record.weight,)))
+        for step in blueprint.steps:
+            if not isinstance(step, Run):
+                nodes += self._form(step.source).nodes()
         nodes += [node for step in blueprint.steps for node in step.nodes]
         manifest = self._manifest()
         graph = helper.make_graph(
@@ -281,6 +257,7 @@ class TicketWriter:
                 *self.initializers,
                 *[numpy_helper.from_array(v, k) for k, v in sorted(blueprint.constants.items())],
             ],
+            sparse_initializer=self.sparse,
         )
         model = helper.make_model(
             graph,
@@ -297,7 +274,7 @@ class TicketWriter:
         options = {
             key: value
             for key, value in asdict(blueprint.options).items()
-            if key not in ("weights", "seed")
+            if key not in ("weights", "fp16", "seed")
         }
         return Manifest(
             format=FORMAT,

@@ -12,7 +12,7 @@ that the manifest names; integer tensors are indices and shapes.
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -58,7 +58,7 @@ def verify(path: Path, target_sha256: str | None = None) -> Proof:
 
     Raises InputError for a file that is no ticket at all; everything else is in `Proof.failures`.
     """
-    model, tensors = _open(path)
+    model, tensors, sparse = _open(path)
     manifest = _manifest(path, model)
     proof = Proof(seed=manifest["seed"], dense=len(manifest["dense"]))
     if target_sha256 is not None and manifest["target_sha256"] != target_sha256:
@@ -66,8 +66,10 @@ def verify(path: Path, target_sha256: str | None = None) -> Proof:
     claimed: set[str] = set()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for layer in manifest["layers"]:
-            _check_layer(layer, manifest["seed"], tensors, claimed, proof, pool)
+            _check_layer(layer, manifest["seed"], {**tensors, **sparse}, claimed, proof, pool)
     _check_rest(model, manifest, tensors, claimed, proof)
+    for name in sparse.keys() - claimed:
+        proof.failures.append(f"sparse tensor '{name}' is no layer's weight")
     return proof
 
 
@@ -123,7 +125,50 @@ class _Reader:
         return np.fromfile(tensor.file, tensor.dtype, (stop - start) * width, offset=at)
 
 
-def _open(path: Path) -> tuple[onnx.ModelProto, dict[str, _Tensor]]:
+@dataclass(frozen=True)
+class _Sparse:
+    """A sparse initializer: what is not in it is zero."""
+
+    name: str
+    shape: tuple[int, ...]
+    places: NDArray[np.int64]  # flat, rising
+    values: NDArray[Any]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.values.dtype
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def reader(self, transposed: bool) -> "_SparseReader":
+        """Access by rows, or by columns of a tensor stored as [I, O]."""
+        width, places, values = self.size // self.shape[0], self.places, self.values
+        if transposed:
+            count = self.shape[1]
+            width = self.shape[0]
+            places = places % count * width + places // count
+            order = np.argsort(places, kind="stable")
+            places, values = places[order], values[order]
+        return _SparseReader(width, places, values)
+
+
+@dataclass(frozen=True)
+class _SparseReader:
+    width: int
+    places: NDArray[np.int64]
+    values: NDArray[Any]
+
+    def rows(self, start: int, stop: int) -> NDArray[Any]:
+        """Rows start…stop-1 of the layer's weight, flat."""
+        low, high = np.searchsorted(self.places, [start * self.width, stop * self.width])
+        out = np.zeros((stop - start) * self.width, self.values.dtype)
+        out[self.places[low:high] - start * self.width] = self.values[low:high]
+        return out
+
+
+def _open(path: Path) -> tuple[onnx.ModelProto, dict[str, _Tensor], dict[str, _Sparse]]:
     """The graph and its initializers, external data left where it is. Raises InputError."""
     try:
         content = path.read_bytes()
@@ -134,7 +179,26 @@ def _open(path: Path) -> tuple[onnx.ModelProto, dict[str, _Tensor]]:
         model.ParseFromString(content)
     except DecodeError:
         raise InputError(f"{path}: not an ONNX model (truncated, or another format)") from None
-    return model, {proto.name: _located(path, proto) for proto in model.graph.initializer}
+    graph = model.graph
+    tensors = {proto.name: _located(path, proto) for proto in graph.initializer}
+    return model, tensors, {s.values.name: _sparse(path, s) for s in graph.sparse_initializer}
+
+
+def _sparse(path: Path, proto: onnx.SparseTensorProto) -> _Sparse:
+    """A sparse initializer, proven to be one. Raises InputError."""
+    where = f"{path}: sparse tensor '{proto.values.name}'"
+    shape = tuple(proto.dims)
+    values = _located(path, proto.values).array()
+    places = _located(path, proto.indices).array()
+    fits = (
+        places.dtype == np.int64 and places.shape == values.shape and places.ndim == 1
+        and len(shape) > 0 and min(shape) > 0 and math.prod(shape) <= LARGEST_LAYER
+    )  # fmt: skip
+    if not fits or (len(places) and (places[0] < 0 or places[-1] >= math.prod(shape))):
+        raise InputError(f"{where}: its indices do not fit its shape {list(shape)}")
+    if (np.diff(places) <= 0).any():
+        raise InputError(f"{where}: its indices do not rise")
+    return _Sparse(proto.values.name, shape, places, values)
 
 
 def _located(path: Path, proto: onnx.TensorProto) -> _Tensor:
@@ -170,7 +234,7 @@ def _manifest(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
         )
     try:
         manifest = json.loads(entry)
-        if manifest["format"] != 1 or manifest["generator"] not in GENERATORS:
+        if manifest["format"] != 2 or manifest["generator"] not in GENERATORS:
             raise InputError(f"{path}: a ticket of another version; update lt-onnx")
         seed = manifest["seed"]
         if not isinstance(seed, int) or not 0 <= seed < 2**64:
@@ -184,10 +248,12 @@ def _manifest(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
             for key, kind in (
                 ("weight", str), ("index", int), ("kept", int), ("transposed", bool),
                 ("mirror_rows", int), ("mirror_columns", int), ("kept_bias", int),
-                ("scale", str), ("masked", bool),
+                ("scale", str), ("half", bool),
             ):  # fmt: skip
                 if not isinstance(layer[key], kind):
                     raise ValueError(key)
+            if layer["stored"] not in ("folded", "masked", "sparse"):
+                raise ValueError("stored")
             for half, size in (("mirror_rows", shape[0]), ("mirror_columns", shape[1])):
                 if not 0 <= 2 * layer[half] <= size:
                     raise ValueError(half)
@@ -201,14 +267,16 @@ def _manifest(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
 
 
 def _check_layer(
-    layer: dict[str, Any], seed: int, tensors: dict[str, _Tensor], claimed: set[str],
-    proof: Proof, pool: ThreadPoolExecutor,
+    layer: dict[str, Any], seed: int, tensors: Mapping[str, _Tensor | _Sparse],
+    claimed: set[str], proof: Proof, pool: ThreadPoolExecutor,
 ) -> None:  # fmt: skip
     """One layer's weights and biases against the source."""
     shape, name = tuple(layer["shape"]), layer["weight"]
-    stored_name = f"{name}/source" if layer["masked"] else name
+    stored_name, masked = _numbers(layer), layer["stored"] == "masked"
+    dtype = np.dtype(np.float16 if layer["half"] else np.float32)
+    bits = np.uint16 if layer["half"] else np.uint32
     names = [stored_name]
-    if layer["masked"]:
+    if masked:
         names.append(f"{name}/mask")
     if layer["bias"] is not None:
         names.append(layer["bias"])
@@ -219,19 +287,23 @@ def _check_layer(
     claimed.update(names)
     stored = tensors[stored_name]
     turned = layer["transposed"]
-    if stored.shape != (shape[::-1] if turned else shape) or stored.dtype != np.float32:
+    sparse = isinstance(stored, _Sparse)
+    if (
+        stored.shape != (shape[::-1] if turned else shape) or stored.dtype != dtype
+        or sparse != (layer["stored"] == "sparse")
+    ):  # fmt: skip
         proof.failures.append(f"tensor '{stored_name}' is {stored.dtype} {list(stored.shape)}, "
-                              f"not float32 {list(shape)}")  # fmt: skip
+                              f"not {layer['stored']} {dtype} {list(shape)}")  # fmt: skip
         return
     sigma = np.float32(layer["sigma"])
     reader = stored.reader(turned)
 
     def check(rows: tuple[int, int]) -> tuple[int, str]:
         """Kept weights among some rows, and what is wrong with them."""
-        part = reader.rows(*rows).view(np.uint32)
-        drawn = _weights(seed, layer, shape, *rows, sigma)
-        good = part == drawn.view(np.uint32)
-        if not layer["masked"]:
+        part = reader.rows(*rows).view(bits)
+        drawn = _weights(seed, layer, shape, *rows, sigma).astype(dtype)
+        good = part == drawn.view(bits)
+        if not masked:
             good |= part == 0
         if good.all():
             return int(np.count_nonzero(part)), ""
@@ -239,7 +311,7 @@ def _check_layer(
         index = [int(i) for i in np.unravel_index(rows[0] * math.prod(shape[1:]) + bad, shape)]
         return 0, (
             f"tensor '{stored_name}' at {index[::-1] if turned else index} is "
-            f"{part.view(np.float32)[bad]!r}, the source has {drawn[bad]!r}"
+            f"{part.view(dtype)[bad]!r}, the source has {drawn[bad]!r}"
         )
 
     kept = 0
@@ -248,7 +320,7 @@ def _check_layer(
         if wrong:
             proof.failures.append(wrong)
             return
-    if layer["masked"]:
+    if masked:
         mask = tensors[f"{name}/mask"]
         fits = mask.dtype == np.uint8 and mask.shape == stored.shape
         masks = mask.reader(turned)
@@ -264,7 +336,9 @@ def _check_layer(
         proof.failures.append(f"tensor '{name}' keeps {kept} weights, its record says "
                               f"{layer['kept']}")  # fmt: skip
     if layer["bias"] is not None:
-        kept += _check_bias(layer, seed, tensors[layer["bias"]].array(), sigma, proof)
+        bias = tensors[layer["bias"]]
+        assert isinstance(bias, _Tensor)
+        kept += _check_bias(layer, seed, bias.array(), sigma, proof)
     proof.layers += 1
     proof.kept += kept
     proof.source += stored.size + (shape[0] if layer["bias"] is not None else 0)
@@ -307,14 +381,17 @@ def _check_rest(
             if attribute.HasField("t") or attribute.HasField("g") or attribute.tensors:
                 proof.failures.append(f"node '{node.name}' hides a tensor in its attribute "
                                       f"'{attribute.name}'")  # fmt: skip
-    if model.graph.sparse_initializer or model.functions:
-        proof.failures.append("the graph holds sparse initializers or functions")
+    if model.functions:
+        proof.failures.append("the graph holds functions")
+    makers = {name: node for node in model.graph.node for name in node.output}
     scales = {layer["scale"] for layer in manifest["layers"]}
     parameters = set(manifest["parameters"])
     for layer in manifest["layers"]:
         uses = readers.get(layer["weight"], [])
         if len(uses) != 1 or uses[0][0] not in LINEAR or uses[0][1] != 1:
             proof.failures.append(f"tensor '{layer['weight']}' is not the weight of one layer")
+        if not _is_made(layer, makers, readers):
+            proof.failures.append(f"tensor '{layer['weight']}' is not made of its source and mask")
     for name, value in tensors.items():
         if name in claimed:
             continue
@@ -330,6 +407,39 @@ def _check_rest(
                 f"tensor '{name}' ({value.dtype}, {value.size} values) is neither source, scale, "
                 "index nor a named parameter"
             )
+
+
+def _numbers(layer: dict[str, Any]) -> str:
+    """The initializer that holds a layer's random numbers."""
+    if layer["stored"] == "masked":
+        return f"{layer['weight']}/source"
+    return f"{layer['weight']}/half" if layer["half"] else str(layer["weight"])
+
+
+def _is_made(
+    layer: dict[str, Any], makers: Mapping[str, onnx.NodeProto],
+    readers: Mapping[str, list[tuple[str, int]]],
+) -> bool:  # fmt: skip
+    """Whether the weight is the initializer, or that times its mask, in float32 at the end."""
+    name, masked = layer["weight"], layer["stored"] == "masked"
+
+    def made(tensor: str, op: str, count: int) -> list[str] | None:
+        node = makers.get(tensor)
+        fits = node is not None and node.op_type == op and len(node.input) == count
+        return list(node.input) if node is not None and fits and not node.domain else None
+
+    if layer["half"]:
+        inputs = made(name, "Cast", 1)
+        name = inputs[0] if inputs else ""
+    if masked:
+        inputs = made(name, "Mul", 2)
+        if inputs is None or made(inputs[1], "Cast", 1) != [f"{layer['weight']}/mask"]:
+            return False
+        name = inputs[0]
+    numbers = _numbers(layer)
+    read = [numbers, f"{layer['weight']}/mask"] if masked else [numbers]
+    once = all(len(readers.get(tensor, [])) == 1 for tensor in read)
+    return name == numbers and name not in makers and once
 
 
 def _pieces(layer: dict[str, Any], shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:

@@ -10,11 +10,11 @@ import sys
 
 import typer
 
-from lt_onnx.cli import judging, looking, making, studies, zoo
+from lt_onnx.cli import judging, looking, making, packing, studies, zoo
 from lt_onnx.cli.app import app
 from lt_onnx.errors import LtOnnxError
 
-__all__ = ["app", "judging", "looking", "main", "making", "studies", "zoo"]
+__all__ = ["app", "judging", "looking", "main", "making", "packing", "studies", "zoo"]
 
 INTERRUPTED = "interrupted; nothing was left behind"
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lt_onnx.cli.app import app
-from lt_onnx.cli.words import BaseSize, ModeWord, ReportFile
+from lt_onnx.cli.words import BaseSize, ModeWord, ReportFile, allocation
 from lt_onnx.printing import table
 from lt_onnx.units import duration_text, size_text
 
@@ -76,7 +76,7 @@ def plan_command(
     network = read_target(target)
     plans = []
     for word in [m.value for m in Mode] if mode is None else [mode]:
-        blueprint = plan(network, make_options(mode=word, base_size=base_size))
+        blueprint = plan(network, make_options(mode=word, **allocation(base_size, None)))
         theory = demanded(blueprint, epsilon, delta, constant, gamma) if epsilon else []
         plans.append({**planned(blueprint), "theory": [row.to_dict() for row in theory]})
     if report is not None:

@@ -25,9 +25,9 @@ from lt_onnx.cli.words import (
     SamplesFile,
     Seed,
     SigmaWord,
+    allocation,
     byte_count,
     limits,
-    prices,
     progress,
 )
 from lt_onnx.errors import InputError
@@ -64,8 +64,11 @@ def convert(
     calibration: CalibrationFile = None,
     samples: SamplesFile = None,
     weights: Annotated[
-        str, typer.Option("--weights", help="folded, or masked (source and mask).")
+        str, typer.Option("--weights", help="folded, masked (source and mask) or sparse.")
     ] = "folded",
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Store random weights in half precision.")
+    ] = False,
     emit_source: Annotated[
         bool, typer.Option("--emit-source", help="Also write the source network.")
     ] = False,
@@ -111,10 +114,11 @@ def convert(
             out = output / f"{target.stem}.ticket.onnx"
         with progress(quiet) as tell:
             ticket = run(
-                target, out, mode=mode, base_size=base_size, tolerance=tolerance, select=select,
-                sigma=sigma, init=init, seed=seed, dearness=dearness, **prices(price),
+                target, out, mode=mode, tolerance=tolerance, select=select,
+                sigma=sigma, init=init, seed=seed, dearness=dearness,
+                **allocation(base_size, price),
                 target_sqnr=target_sqnr, target_agreement=target_agreement,
-                calibration=calibration, samples=samples, weights=weights,
+                calibration=calibration, samples=samples, weights=weights, fp16=fp16,
                 emit_source=emit_source, max_memory=memory,
                 limits=held, device=device, validate=check, bound=bound, progress=tell,
                 per_layer=check and (per_layer or bool(report)),
@@ -148,7 +152,7 @@ def source(
     from lt_onnx.overview import predict
     from lt_onnx.planner import plan
 
-    options = make_options(mode=mode, base_size=base_size, init=init, seed=seed)
+    options = make_options(mode=mode, init=init, seed=seed, **allocation(base_size, None))
     blueprint = plan(read_target(target), options)
     path = output or target.with_name(f"{target.stem}.source.onnx")
     check_room(path, target, predict(blueprint), None)

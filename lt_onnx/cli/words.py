@@ -1,7 +1,7 @@
 """The options that several commands share, and how their words are read."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 ModeWord = Annotated[str, typer.Option("--mode", help="l+1: copies, depth L+1; 2l: depth 2L.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the random source.")]
 BaseSize = Annotated[
-    int | None,
+    list[str] | None,
     typer.Option(
-        "--base-size", parser=lambda text: base_size(text), metavar="M",
-        help="m, elements of a base set (2-32); auto: by mode and block.",
+        "--base-size",
+        metavar="[LAYER=]M",
+        help="m, elements of a base set (2-32), auto without; again for single layers.",
     ),
-]  # fmt: skip
+]
 Price = Annotated[
     list[str] | None,
     typer.Option(
@@ -85,30 +86,31 @@ DeviceWord = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
-def base_size(text: str) -> int | None:
-    """m, or None for `auto`. Raises InputError."""
-    if text == "auto":
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(f"--base-size is '{text}'; give a number, or auto") from None
+def allocation(base_size: list[str] | None, price: list[str] | None) -> dict[str, Any]:
+    """m and μ, for all and by layer, as `convert` takes them. Raises InputError."""
+    one_size, sizes = _by_layer("--base-size", base_size, int)
+    one_price, prices = _by_layer("--price", price, float)
+    return {
+        "base_size": one_size, "base_sizes": sizes, "price": one_price, "prices": prices,
+    }  # fmt: skip
 
 
-def prices(words: list[str] | None) -> dict[str, Any]:
-    """`price` and `prices` as `convert` takes them, from μ's that may name a layer."""
-    found: dict[str, Any] = {"price": None, "prices": {}}
+def _by_layer(
+    option: str, words: list[str] | None, kind: Callable[[str], Any]
+) -> tuple[Any, dict[str, Any]]:
+    """A number for all, None when it is not given or `auto`, and numbers by layer."""
+    every, single = None, {}
     for word in words or []:
         layer, equals, number = word.rpartition("=")
         try:
-            value = float(number)
+            value = None if number == "auto" and not equals else kind(number)
         except ValueError:
-            raise InputError(f"--price is '{word}'; give a number, or LAYER=number") from None
+            raise InputError(f"{option} is '{word}'; give a number, or LAYER=number") from None
         if equals:
-            found["prices"][layer] = value
+            single[layer] = value
         else:
-            found["price"] = value
-    return found
+            every = value
+    return every, single
 
 
 def numbers(option: str, text: str) -> list[float]:

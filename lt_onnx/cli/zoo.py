@@ -20,8 +20,8 @@ from lt_onnx.cli.words import (
     Quiet,
     Reports,
     Seed,
+    allocation,
     limits,
-    prices,
 )
 from lt_onnx.errors import InputError
 from lt_onnx.printing import print_json
@@ -65,7 +65,7 @@ def zoo_command(
         raise InputError(f"--jobs is {jobs}; give 1 or more")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    options = make_options(mode=mode, base_size=base_size, seed=seed, **prices(price))
+    options = make_options(mode=mode, seed=seed, **allocation(base_size, price))
     check_reports(report or [])
     said = threading.Lock()
 

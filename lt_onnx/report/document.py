@@ -102,7 +102,11 @@ def conversion(
         target_sha256=target.sha256,
         ticket=str(ticket),
         command=command,
-        options={**asdict(blueprint.options), "prices": dict(blueprint.options.prices)},
+        options={
+            **asdict(blueprint.options),
+            "prices": dict(blueprint.options.prices),
+            "base_sizes": dict(blueprint.options.base_sizes),
+        },
         layers=layers,
         dense=[asdict(place) for place in blueprint.dense],
         proof=proof,
@@ -145,7 +149,7 @@ def command_of(
     given: dict[str, object] = {}
     for field in fields(Options) if options is not None else ():
         value = getattr(options, field.name)
-        if value != field.default and field.name != "prices":
+        if value != field.default and field.name not in ("prices", "base_sizes"):
             given[field.name] = value
     for name, value in (*given.items(), *words.items()):
         if value in (None, False):
@@ -156,6 +160,8 @@ def command_of(
             said += [option] if one is True else [option, str(one)]
     for layer, price in options.prices if options is not None else ():
         said += ["--price", f"{layer}={price:g}"]
+    for layer, size in options.base_sizes if options is not None else ():
+        said += ["--base-size", f"{layer}={size}"]
     return shlex.join(said)
 
 
