@@ -140,7 +140,7 @@ def unpack(packed: Path, output: Path) -> list[Path]:
         stream = parts[1].open("w+b") if len(parts) == 2 else None
         for layer in layers:
             _fill(layer, manifest.seed, tensors, sparse, masks, stream, packed)
-        if masks.read(1):
+        if _masks(masks, 1, packed):
             raise InputError(f"{packed}: has more masks than its layers need")
         if stream is not None:
             stream.close()
@@ -253,16 +253,23 @@ def _fill(
 
 def _bits(masks: BinaryIO, count: int, packed: Path) -> Array:
     size = -(-count // 8)
-    read = masks.read(size)
+    read = _masks(masks, size, packed)
     if len(read) != size:
         raise InputError(f"{packed}: its masks are truncated")
     return np.unpackbits(np.frombuffer(read, np.uint8), count=count).astype(bool)
 
 
+def _masks(masks: BinaryIO, size: int, packed: Path) -> bytes:
+    try:
+        return masks.read(size)
+    except (EOFError, lzma.LZMAError):
+        raise InputError(f"{packed}: its masks are damaged") from None
+
+
 def _empty(tensor: onnx.TensorProto | None, sparse: onnx.SparseTensorProto | None) -> None:
     """Take the numbers out of an initializer, leaving its shape and place."""
     for proto in [tensor] if sparse is None else [sparse.values, sparse.indices]:
-        if proto is not None:
+        if proto is not None and proto.data_location != onnx.TensorProto.EXTERNAL:
             proto.raw_data = b""
 
 

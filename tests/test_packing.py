@@ -1,0 +1,93 @@
+"""Packs: a ticket without its random numbers comes back byte for byte, or not at all."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import MODELS
+
+from lt_onnx import convert, ticket, verify
+from lt_onnx.cli import _run
+from lt_onnx.runtime import Session
+
+RESIDUAL = MODELS / "residual.onnx"
+
+
+@pytest.mark.parametrize("mode", ["l+1", "2l"])
+@pytest.mark.parametrize("weights", ["folded", "masked", "sparse"])
+@pytest.mark.parametrize("fp16", [False, True])
+def test_every_form_is_genuine_runs_and_packs(
+    tmp_path: Path, mode: str, weights: str, fp16: bool
+) -> None:
+    plain = convert(RESIDUAL, tmp_path / "plain.onnx", mode=mode, base_size=5)
+    made = convert(
+        RESIDUAL, tmp_path / "t.onnx", mode=mode, base_size=5, weights=weights, fp16=fp16
+    )
+    x = {"image": np.random.default_rng(0).standard_normal((3, 1, 8, 8)).astype(np.float32)}
+    a, b = (Session(t.path).run(x)["scores"] for t in (plain, made))
+
+    assert made.passed
+    assert np.abs(a - b).max() <= (2e-2 if fp16 else 1e-4) * np.abs(a).max()
+    assert _run(["pack", str(made.path), "-o", str(tmp_path / "t.ltz"), "-q"]) == 0
+    assert (tmp_path / "t.ltz").stat().st_size * 8 <= plain.path.stat().st_size
+    assert _run(["unpack", str(tmp_path / "t.ltz"), "-o", str(tmp_path / "u.onnx"), "-q"]) == 0
+    assert (tmp_path / "u.onnx").read_bytes() == made.path.read_bytes()
+    (tmp_path / "again").mkdir()
+    assert _run(["pack", str(tmp_path / "u.onnx"), "-o", str(tmp_path / "again/t.ltz"), "-q"]) == 0
+    masks = [zipfile.ZipFile(f).read("masks.bin") for f in tmp_path.rglob("*.ltz")]
+    assert masks[0] == masks[1]
+
+
+@pytest.mark.parametrize("weights", ["folded", "masked"])
+def test_external_data_packs_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str
+) -> None:
+    monkeypatch.setattr(ticket, "INLINE", 0)
+    made = convert(MODELS / "plain-relu.onnx", tmp_path / "t.onnx", weights=weights)
+    data = tmp_path / "t.onnx.data"
+    before = made.path.read_bytes(), data.read_bytes()
+    assert _run(["pack", str(made.path), "-q"]) == 0
+    for path in (made.path, data):
+        path.unlink()
+    assert _run(["unpack", str(tmp_path / "t.ltz"), "-q"]) == 0
+
+    assert (made.path.read_bytes(), data.read_bytes()) == before
+    assert verify(made.path).genuine
+    assert _run(["unpack", str(tmp_path / "t.ltz"), "-o", str(tmp_path / "other.onnx")]) == 2
+    assert not (tmp_path / "other.onnx").exists()
+
+
+def test_a_damaged_pack_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = convert(RESIDUAL, tmp_path / "t.onnx", base_size=5)
+    packed, bad, out = tmp_path / "t.ltz", tmp_path / "bad.ltz", tmp_path / "u.onnx"
+    assert _run(["pack", str(made.path), "-q"]) == 0
+    with zipfile.ZipFile(packed) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+
+    def rewritten(**changes: bytes) -> None:
+        with zipfile.ZipFile(bad, "w") as archive:
+            for name, content in {**entries, **changes}.items():
+                if content is not None:
+                    archive.writestr(name, content)
+
+    about = json.loads(entries["pack.json"])
+    elsewhere = {**about, "files": [{**about["files"][0], "name": "../evil.onnx"}]}
+    forged = {**about, "files": [{**about["files"][0], "sha256": "0" * 64}]}
+    more = {**about, "files": about["files"] * 3}
+    cases = [
+        {"masks.bin": entries["masks.bin"][:-200]}, {"graph.onnx": entries["graph.onnx"][:-50]},
+        {"pack.json": json.dumps(elsewhere).encode()}, {"pack.json": json.dumps(forged).encode()},
+        {"pack.json": json.dumps(more).encode()}, {"pack.json": b"[]"}, {"masks.bin": b""},
+        {"pack.json": json.dumps({**about, "format": 9}).encode()},
+    ]  # fmt: skip
+    for changes in cases:
+        rewritten(**changes)
+        capsys.readouterr()
+        assert _run(["unpack", str(bad), "-o", str(out)]) == 2, changes.keys()
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    bad.write_bytes(packed.read_bytes()[:1000])
+    assert _run(["unpack", str(bad), "-o", str(out)]) == 2
+    assert _run(["pack", str(RESIDUAL), "-o", str(out)]) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.ltz", "t.ltz", "t.onnx"]

@@ -1,0 +1,104 @@
+"""A folder of models: one failure stops nothing, nothing is done twice, bytes are the same."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+from conftest import MODELS
+from test_reports import SCHEMA
+
+from lt_onnx.cli import _run
+
+NAMES = ("plain-relu", "plain-tanh", "residual")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    models = tmp_path / "models"
+    (models / "deeper").mkdir(parents=True)
+    for name in NAMES:
+        place = models / "deeper" if name == "residual" else models
+        (place / f"{name}.onnx").write_bytes((MODELS / f"{name}.onnx").read_bytes())
+    digits = (MODELS / "digits.samples.npz").read_bytes()
+    (models / "plain-relu.samples.npz").write_bytes(digits)
+    return models
+
+
+def tickets(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.ticket.onnx"))
+    }
+
+
+def test_a_corrupted_model_is_named_and_the_rest_is_done(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "broken.onnx").write_bytes((MODELS / "deep.onnx").read_bytes()[:3000])
+    out = tmp_path / "tickets"
+    words = ["zoo", str(folder), "-o", str(out), "--mode", "2l", "--jobs", "2"]
+    assert _run(words) == 1
+    shown = capsys.readouterr().out
+    found = json.loads((out / "zoo.json").read_text())
+    jsonschema.validate(found, SCHEMA)
+
+    assert "error   broken: " in shown
+    assert "not an ONNX model" in shown
+    assert {m["name"]: m["verdict"] for m in found["models"]} == {
+        "broken": "error", "deeper/residual": "passed", "plain-relu": "passed",
+        "plain-tanh": "passed",
+    }  # fmt: skip
+    assert found["models"][2]["accuracy"] > 0.9
+    assert set(tickets(out)) == {
+        "deeper/residual.ticket.onnx", "plain-relu.ticket.onnx", "plain-tanh.ticket.onnx",
+    }  # fmt: skip
+    for face in ("md", "xml", "html"):
+        assert "broken" in (out / f"zoo.{face}").read_text()
+    for report in out.rglob("*.report.json"):
+        jsonschema.validate(json.loads(report.read_text()), SCHEMA)
+
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*.ticket.onnx")}
+    assert _run(words) == 1
+    assert capsys.readouterr().out.count("finished before") == 3
+    assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*.ticket.onnx")}
+    # other settings are other tickets
+    assert _run([*words, "--seed", "1", "-q"]) == 1
+    assert times != {path: path.stat().st_mtime_ns for path in out.rglob("*.ticket.onnx")}
+
+
+def test_killed_half_way_it_goes_on_and_leaves_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    whole, halved = tmp_path / "whole", tmp_path / "halved"
+    assert _run(["zoo", str(folder), "-o", str(whole), "-q"]) == 0
+    words = [sys.executable, "-m", "lt_onnx", "zoo", str(folder), "-o", str(halved), "-q"]
+    running = subprocess.Popen(words, start_new_session=True)
+    while not tickets(halved):
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    finished = list(halved.rglob("*.report.json"))
+    assert len(finished) < len(NAMES)
+    times = {path: path.stat().st_mtime_ns for path in finished}
+
+    assert _run(["zoo", str(folder), "-o", str(halved), "-q"]) == 0
+    assert tickets(halved) == tickets(whole)
+    assert times == {path: path.stat().st_mtime_ns for path in finished}
+    assert not [path for path in halved.rglob("*") if path.name.endswith(".part")]
+
+
+def test_nothing_to_do_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    for words, said in (
+        ([str(tmp_path / "empty")], "there is no ONNX file"),
+        ([str(tmp_path / "nowhere")], "no such folder"),
+        ([str(tmp_path), "--jobs", "0"], "--jobs is 0"),
+    ):
+        assert _run(["zoo", *words, "-o", str(tmp_path / "out")]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
