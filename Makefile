@@ -7,16 +7,19 @@ $(BIN)/lt-onnx: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 
-.PHONY: demo test check clean
+.PHONY: demo test docs check clean
 demo: $(BIN)/lt-onnx ## convert a shipped residual network, prove and validate the ticket
 	mkdir -p demo
 	$(BIN)/lt-onnx convert models/residual.onnx -o demo/residual.ticket.onnx \
 	  --calibration models/digits.calibration.npz --samples models/digits.samples.npz \
-	  --min-agreement 0.97 --report demo/report.json
+	  --min-agreement 0.97 --report demo/report.html
 	$(BIN)/lt-onnx verify demo/residual.ticket.onnx --target models/residual.onnx
 
 test: $(BIN)/lt-onnx check ## what CI runs
 	$(BIN)/python -m pytest -n 2 -q
+
+docs: $(BIN)/lt-onnx ## the pages, in site/
+	$(BIN)/mkdocs build --strict --quiet
 
 check: $(BIN)/lt-onnx
 	$(BIN)/ruff check lt_onnx tests tools
@@ -24,4 +27,4 @@ check: $(BIN)/lt-onnx
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site

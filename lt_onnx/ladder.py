@@ -14,9 +14,9 @@ from lt_onnx.validation import Fidelity
 
 @dataclass(frozen=True)
 class Rung:
-    """m and μ of one setting."""
+    """m and μ of one setting; no m: each block has its own (`allocation`)."""
 
-    base_size: int
+    base_size: int | None
     price: float
 
 
@@ -30,10 +30,9 @@ LADDERS = {
         )
     ),
     Mode.TWO_L: tuple(
-        Rung(m, price)
-        for m, price in (
-            (8, 1e-3), (10, 5e-4), (12, 3e-4), (15, 2e-4), (18, 1e-4), (20, 5e-5), (20, 2e-5),
-            (20, 5e-6), (20, 1e-6), (20, 0.0),
+        Rung(None, price)
+        for price in (
+            3e-2, 1e-2, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5, 5e-6, 1e-6, 0.0,
         )
     ),
 }  # fmt: skip

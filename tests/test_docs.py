@@ -1,13 +1,16 @@
-"""The README cannot drift: its commands run, its Python runs, its numbers are printed."""
+"""README and docs cannot drift: commands run, Python runs, numbers are printed."""
 
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import MODELS
 from typer.main import get_command
 
@@ -60,6 +63,105 @@ def test_the_python_of_the_readme_runs(
         exec(compile(block, "README", "exec"), {})
 
     assert "True" in capsys.readouterr().out
+
+
+def typed(page: str, folder: Path) -> str:
+    """Type a page as a reader would: save its files, run its commands and its Python in order."""
+    text = (ROOT / "docs" / page).read_text()
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    shown = ""
+    for language, title, block in re.findall(
+        r"```(sh|python)(?: title=\"(.*?)\")?\n(.*?)```", text, re.DOTALL
+    ):
+        if title:
+            (folder / title).write_text(block)
+            continue
+        if "pip install" in block:
+            continue  # the wheel's own test
+        command = ["sh", "-ec", block] if language == "sh" else [sys.executable, "-c", block]
+        made = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+        assert made.returncode == 0, (block, made.stderr[-2000:])
+        shown += made.stdout
+    return shown
+
+
+def shape(text: str) -> set[str]:
+    """Lines with their numbers taken out."""
+    words = [re.sub(r"-?\d[\d,.]*", "#", line).strip() for line in text.splitlines()]
+    return {re.sub(r"# [kMG]?B", "# B", line) for line in words}
+
+
+def test_the_tutorial_typed_line_by_line_works(tmp_path: Path) -> None:
+    shown = typed("tutorial.md", tmp_path)
+    text = (ROOT / "docs" / "tutorial.md").read_text()
+    for block in re.findall(r"```text\n(.*?)```", text, re.DOTALL):
+        assert shape(block) <= shape(shown)
+    assert "True" in shown.splitlines()[-1]
+    workflow = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])
+    env = {
+        **os.environ, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }  # fmt: skip
+    for step in workflow["jobs"]["ticket"]["steps"]:
+        if step.get("name") in ("prove", "judge", "show"):
+            script = ["sh", "-ec", step["run"]]
+            assert subprocess.run(script, cwd=tmp_path, env=env).returncode == 0
+    assert "lt-onnx: passed" in (tmp_path / "summary").read_text()
+
+
+@pytest.mark.parametrize("page", ["how.md", "reports.md", "deploy.md"])
+def test_a_pages_commands_and_python_run(tmp_path: Path, page: str) -> None:
+    for package in ("openvino", "tract"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    (tmp_path / "models").mkdir()
+    for path in MODELS.iterdir():
+        if path.stem in ("residual", "plain-relu", "digits.samples", "digits.calibration"):
+            (tmp_path / "models" / path.name).symlink_to(path.resolve())
+    typed(page, tmp_path)
+
+
+def test_the_command_reference_is_current() -> None:
+    command = [sys.executable, str(ROOT / "tools" / "make_reference.py"), "--check"]
+    assert subprocess.run(command).returncode == 0
+
+
+def test_the_pages_are_built_without_warnings(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocstrings", reason="mkdocs is not installed")
+    made = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+
+    assert made.returncode == 0, made.stderr
+    assert "WARNING" not in made.stderr
+    for page in ("tutorial", "how", "cli", "api", "reports", "deploy", "paper", "performance"):
+        assert (tmp_path / page / "index.html").is_file()
+    assert "base_size" in (tmp_path / "api" / "index.html").read_text()
+
+
+def test_the_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
+    """Built, installed beside nothing, run from another folder: template and schema are in it."""
+    words = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "lt_onnx", source / "lt_onnx")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    assert subprocess.run(
+        [*words, "wheel", str(source), "--no-deps", "-w", str(tmp_path)]
+    ).returncode == 0  # fmt: skip
+    made, there = next(tmp_path.glob("*.whl")), tmp_path / "there"
+    install = [*words, "install", "--no-deps", "--target", str(there), str(made)]
+    assert subprocess.run(install).returncode == 0
+    report = [w for face in ("json", "md", "xml", "html") for w in ("--report", f"r.{face}")]
+    run = [sys.executable, "-m", "lt_onnx", "convert", str(MODELS.resolve() / "plain-relu.onnx"),
+           "-o", "t.onnx", "-q", *report]  # fmt: skip
+    env = {**os.environ, "PYTHONPATH": str(there)}
+
+    assert subprocess.run(run, cwd=tmp_path, env=env).returncode == 0
+    where = [sys.executable, "-c", "import lt_onnx; print(lt_onnx.__file__)"]
+    shown = subprocess.run(where, cwd=tmp_path, env=env, capture_output=True, text=True).stdout
+    assert shown.startswith(str(there))
+    assert (there / "lt_onnx" / "report" / "schema.json").is_file()
 
 
 def test_the_benchmark_runs(tmp_path: Path) -> None:

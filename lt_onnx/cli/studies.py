@@ -72,7 +72,7 @@ def frontier_command(
         str | None, typer.Option("--base-size", help="m's, as in 6,8,10; else a ladder.")
     ] = None,
     prices: Annotated[
-        str | None, typer.Option("--price", help="μ's, as in 0,0.002; with --base-size.")
+        str | None, typer.Option("--price", help="μ's, as in 0,0.002: all pairs with the m's.")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", help="Tickets per setting.")] = 1,
     calibration: CalibrationFile = None,
@@ -90,8 +90,6 @@ def frontier_command(
     from lt_onnx.studies.plots import check_picture, draw_frontier
 
     modes = [make_options(mode=mode).mode] if mode is not None else list(Mode)
-    if prices is not None and base_sizes is None:
-        raise InputError("--price needs --base-size here: settings are all pairs of both")
     if seeds < 1:
         raise InputError(f"--seeds is {seeds}; give 1 or more")
     if picture is not None:
@@ -99,10 +97,12 @@ def frontier_command(
     settings = []
     for word in modes:
         rungs = LADDERS[word]
-        if base_sizes is not None:
-            sizes = numbers("--base-size", base_sizes)
+        if base_sizes is not None or prices is not None:
+            sizes: list[int | None] = [None]
+            if base_sizes is not None:
+                sizes = [int(m) for m in numbers("--base-size", base_sizes)]
             costs = numbers("--price", prices) if prices else [make_options(mode=word).mu]
-            rungs = tuple(Rung(int(m), price) for m in sizes for price in costs)
+            rungs = tuple(Rung(m, price) for m in sizes for price in costs)
         for rung in rungs:
             make_options(mode=word, base_size=rung.base_size, price=rung.price)
         settings += [(word.value, rung) for rung in rungs]
@@ -120,7 +120,7 @@ def frontier_command(
         return
     table(
         [
-            ["*" if p.best else "", p.mode, str(p.base_size), f"{p.price:g}",
+            ["*" if p.best else "", p.mode, str(p.base_size or "auto"), f"{p.price:g}",
              f"{p.per_target_weight:.2f}", size_text(p.dense_bytes), f"{p.sqnr_db:.1f}",
              "" if p.agreement is None else f"{100 * p.agreement:.2f}",
              "" if p.accuracy is None else f"{100 * p.accuracy:.2f}", f"{p.seconds:.0f}"]

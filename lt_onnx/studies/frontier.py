@@ -15,7 +15,7 @@ class Point:
     """One ticket: its setting, its size and how faithful it is. Means over seeds."""
 
     mode: str
-    base_size: int
+    base_size: int | None  # None: each block has its own
     price: float
     per_target_weight: float
     kept: float

@@ -48,6 +48,10 @@ def draw_statistics(panels: Sequence[Panel], path: Path) -> None:
     _save(figure, path)
 
 
+def _setting(point: Point) -> str:
+    return f"{point.price:g}" if point.base_size is None else str(point.base_size)
+
+
 def _figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
@@ -86,7 +90,7 @@ def draw_frontier(points: Sequence[Point], title: str, path: Path) -> None:
             axis.plot([values[i] for i in best], [points[i].sqnr_db for i in best],
                       color=colour, linewidth=1)  # fmt: skip
             for i in best:
-                axis.annotate(str(points[i].base_size), (values[i], points[i].sqnr_db),
+                axis.annotate(_setting(points[i]), (values[i], points[i].sqnr_db),
                               xytext=(4, -9), textcoords="offset points", fontsize=7)  # fmt: skip
         axis.set_xscale("log")
         axis.set_xlabel(label, fontsize=9)
@@ -95,5 +99,5 @@ def draw_frontier(points: Sequence[Point], title: str, path: Path) -> None:
         axis.tick_params(labelsize=8)
     left.set_ylabel("SQNR of the outputs, dB", fontsize=9)
     left.legend(frameon=False, fontsize=8)
-    figure.suptitle(f"{title}: fidelity against size (numbers: m)", fontsize=10)
+    figure.suptitle(f"{title}: fidelity against size (numbers: m, or μ)", fontsize=10)
     _save(figure, path)
