@@ -1,7 +1,9 @@
+import os
 from pathlib import Path
 
 import pytest
 
+EXAMPLES = int(os.environ.get("LT_ONNX_EXAMPLES", "100"))  # random graphs; make oracle takes more
 MODELS = Path(__file__).parent.parent / "models"
 SHARED = Path(__file__).parent.parent.parent / "shared" / "targets"
 

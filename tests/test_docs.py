@@ -54,6 +54,18 @@ def test_the_commands_of_the_readme_run_and_print_its_numbers(
             assert ours == pytest.approx(theirs, rel=slack, abs=1e-12), line
 
 
+def test_the_table_of_the_readme_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").symlink_to(MODELS.resolve())
+    assert _run(shlex.split(blocks("sh")[1])[1:]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    for line, ours in zip(blocks("text")[1].strip().splitlines(), printed, strict=False):
+        for theirs, found in zip(numbers(line)[:-1], numbers(ours)[:-1], strict=True):
+            assert found == pytest.approx(theirs, rel=0.05), (line, ours)
+
+
 def test_the_python_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import light
 import numpy as np
 import pytest
-from conftest import MODELS
+from conftest import EXAMPLES, MODELS
 from double import oracle_error
 from graphs import Builder, random_graph, save
 from hypothesis import given, settings
@@ -33,7 +33,7 @@ def error(ticket: Ticket) -> float:
     return max(out.relative for out in ticket.report.fidelity.outputs)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     mode=st.sampled_from(["l+1", "2l"]),

@@ -45,8 +45,8 @@ class Network:
 NETWORKS = (
     Network("MNIST ReLU", "paper-mnist-relu", "mnist", "mnist",
             ("98.8", "98.72 ± 0.04", "945", "4386 ± 34"),
-            {"mode": "2l", "base_size": 10, "price": 4e-4, "dearness": 0.0,
-             "prices": {"/0/Conv": 2e-4, "/5/Gemm": 1e-6}}),
+            {"mode": "2l", "base_size": 10, "base_sizes": {"/0/Conv": 20}, "price": 3.8e-4,
+             "dearness": 0.0, "prices": {"/0/Conv": 2e-4, "/5/Gemm": 1e-6}}),
     Network("MNIST LeakyReLU", "paper-mnist-leakyrelu", "mnist", "mnist",
             ("98.5", "98.5 ± 0.03", "940", "4545 ± 44"),
             {"mode": "l+1", "base_size": 10, "price": 4e-6, "dearness": -2.0}),

@@ -16,7 +16,14 @@ from lt_onnx.errors import LtOnnxError
 
 __all__ = ["app", "judging", "looking", "main", "making", "packing", "studies", "zoo"]
 
+ORDER = ("inspect", "plan", "convert", "verify", "validate", "zoo", "pack", "unpack", "source",
+         "frontier", "stats")  # fmt: skip
 INTERRUPTED = "interrupted; nothing was left behind"
+
+
+app.registered_commands.sort(
+    key=lambda command: ORDER.index(command.name or getattr(command.callback, "__name__", ""))
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -26,6 +33,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str] | None) -> int:
+    if not (sys.argv[1:] if arguments is None else arguments):
+        arguments = ["--help"]
     try:
         result = app(arguments, standalone_mode=False)
         if result == 130:  # how typer tells of an interrupt

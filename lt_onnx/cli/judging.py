@@ -38,7 +38,11 @@ def verify(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Prove from the file alone that a ticket is a masked copy of its random source."""
+    """Prove from its file alone that a ticket is genuine.
+
+    Every stored weight is drawn again from the seed and compared bit for bit; nothing but masks and
+    scales is trained, and what stays dense is named.
+    """
     from lt_onnx.reader import load
     from lt_onnx.verification import verify as prove
 

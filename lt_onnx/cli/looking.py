@@ -17,7 +17,10 @@ def inspect(
     mode: ModeWord = "l+1",
     report: ReportFile = None,
 ) -> None:
-    """Show what was found in a network, step by step, and how a ticket will have it."""
+    """Show what was found in a network, step by step.
+
+    For every operator: shape, sign, and how a ticket will have it.
+    """
     from lt_onnx.conversion import make_options
     from lt_onnx.lowering import read_target
     from lt_onnx.overview import found, shape_text
@@ -64,7 +67,10 @@ def plan_command(
     gamma: Annotated[float, typer.Option("--gamma", help="γ of Theorem 3.2.")] = 0.1,
     report: ReportFile = None,
 ) -> None:
-    """Show widths, sizes and what a conversion will take, for both modes, without drawing any."""
+    """Show widths, sizes and costs before any work.
+
+    For both modes; with --epsilon also what the theorems ask for.
+    """
     from lt_onnx.conversion import make_options
     from lt_onnx.lowering import read_target
     from lt_onnx.options import Mode

@@ -146,7 +146,7 @@ def source(
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Write the random source network that a ticket of this target is masked from."""
+    """Write the random source network of a target."""
     from lt_onnx.conversion import check_room, make_options, write_source
     from lt_onnx.lowering import read_target
     from lt_onnx.overview import predict

@@ -18,7 +18,10 @@ def pack(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Store a ticket as graph, seed, packed masks and scales; random numbers are drawn again."""
+    """Store a ticket without its random numbers.
+
+    What is left is graph, seed, packed masks and scales; unpack draws the rest again.
+    """
     from lt_onnx.packing import pack as run
 
     path = output or ticket.with_suffix(".ltz")

@@ -30,7 +30,10 @@ def stats(
     picture: Picture = None,
     quiet: Quiet = False,
 ) -> None:
-    """Show how well random subsets fit: Figures 3 and 4 of the paper."""
+    """Show how well random subsets fit.
+
+    Figures 3 and 4 of the paper.
+    """
     from lt_onnx.report import write_json
     from lt_onnx.studies.plots import check_picture, draw_statistics
     from lt_onnx.studies.statistics import measure
@@ -81,7 +84,7 @@ def frontier_command(
     picture: Picture = None,
     quiet: Quiet = False,
 ) -> None:
-    """Sweep the settings and show how faithful tickets of each size are."""
+    """Show how faithful tickets of each size are."""
     from lt_onnx.conversion import make_options
     from lt_onnx.ladder import LADDERS, Rung
     from lt_onnx.options import Mode

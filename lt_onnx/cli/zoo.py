@@ -45,10 +45,11 @@ def zoo_command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Convert every network of a folder; NAME.samples.npz and NAME.calibration.npz beside are used.
+    """Convert every network of a folder.
 
-    One that fails does not stop the rest, and finished tickets are not made again. Without --report
-    the summary goes to zoo.json, .md, .xml and .html in the output folder.
+    NAME.samples.npz and NAME.calibration.npz beside a model are used for it. One that fails does
+    not stop the rest, and finished tickets are not made again. Without --report the summary goes to
+    zoo.json, .md, .xml and .html in the output folder.
     """
     from lt_onnx.conversion import make_options
     from lt_onnx.report import check_reports, write_reports
