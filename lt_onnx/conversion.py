@@ -37,6 +37,7 @@ from lt_onnx.verification import verify
 WEIGHTS_IN_FLIGHT = 1 << 22  # of a source that is only written
 JUDGES = 128  # inputs that settings are judged by …
 BLEND = 0.75  # … and how much of one there is in each
+TRACED = 128  # inputs that layers are compared on: their errors are alike from one to the next
 VALIDATION_WORK = 3e11  # the same for validation on random inputs
 
 Progress = Callable[[str, float], None]
@@ -251,7 +252,7 @@ def run(job: Job, options: Options) -> Ticket:
     traced: list[LayerError] | None = None
     if job.per_layer:
         with watch("per layer"):
-            traced = trace(path, out, judged)
+            traced = trace(path, out, judged.first(TRACED))
     certified: Bound | None = None
     if job.bound:
         with watch("bound"):
