@@ -200,6 +200,9 @@ def test_python_limits_take_outputs_too() -> None:
 def test_json_goes_to_stdout_alone(failing: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(["validate", RESIDUAL, str(failing / "t.onnx"), "--json"]) == 0
     jsonschema.validate(json.loads(capsys.readouterr().out), SCHEMA)
+    for words in (["inspect", RESIDUAL], ["plan", RESIDUAL, "--mode", "2l"]):
+        assert _run([*words, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["target"]
     assert _run(["verify", str(failing / "t.onnx"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["genuine"] is True
 

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from lt_onnx.cli.app import app
-from lt_onnx.cli.words import BaseSize, ModeWord, ReportFile, allocation
-from lt_onnx.printing import table
+from lt_onnx.cli.words import BaseSize, Json, ModeWord, ReportFile, allocation
+from lt_onnx.printing import print_json, table
 from lt_onnx.units import duration_text, size_text
 
 
@@ -16,6 +16,7 @@ def inspect(
     target: Annotated[Path, typer.Argument(help="ONNX file to look into.")],
     mode: ModeWord = "l+1",
     report: ReportFile = None,
+    json: Json = False,
 ) -> None:
     """Show what was found in a network, step by step.
 
@@ -30,6 +31,9 @@ def inspect(
     document = found(plan(read_target(target), make_options(mode=mode)))
     if report is not None:
         write_json(report, document)
+    if json:
+        print_json(document)
+        return
     for port in ("inputs", "outputs"):
         for value in document[port]:
             typer.echo(f"{port[:-1]:9} {value['name']} {shape_text(value['shape'])}")
@@ -66,6 +70,7 @@ def plan_command(
     ] = None,
     gamma: Annotated[float, typer.Option("--gamma", help="γ of Theorem 3.2.")] = 0.1,
     report: ReportFile = None,
+    json: Json = False,
 ) -> None:
     """Show widths, sizes and costs before any work.
 
@@ -85,8 +90,12 @@ def plan_command(
         blueprint = plan(network, make_options(mode=word, **allocation(base_size, None)))
         theory = demanded(blueprint, epsilon, delta, constant, gamma) if epsilon else []
         plans.append({**planned(blueprint), "theory": [row.to_dict() for row in theory]})
+    whole = {"target": str(target), "plans": plans}
     if report is not None:
-        write_json(report, {"target": str(target), "plans": plans})
+        write_json(report, whole)
+    if json:
+        print_json(whole)
+        return
     for number, document in enumerate(plans):
         typer.echo(f"{chr(10) if number else ''}mode {document['mode']}")
         table(
