@@ -325,7 +325,9 @@ def convert(device: str) -> list[Line]:
     lines = []
     for size, words in wanted:
         with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
-            target, report, peak = (Path(folder) / n for n in ("target.onnx", "report", "peak"))
+            target, report, peak = (
+                Path(folder) / n for n in ("target.onnx", "report.json", "peak")
+            )
             weights = random_resnet(target, SIZES[size])
             command = [sys.executable, "-c", CONVERT, str(peak), "convert", str(target),
                        "--no-validate", "--quiet", "--device", device, "--report", str(report),
