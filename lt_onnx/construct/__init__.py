@@ -8,7 +8,7 @@ layer is built against the inputs that the ticket really delivers: the noise of 
 of each constant, the mean that each row still misses.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,7 @@ from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.construct.constants import Response
 from lt_onnx.construct.lane import Lane, linear_nodes
 from lt_onnx.construct.layer import Layer
-from lt_onnx.construct.pieces import Built, LayerStats, Masked
+from lt_onnx.construct.pieces import Built, Finished, LayerStats, Masked
 from lt_onnx.construct.univariate import expand
 from lt_onnx.samples import Samples
 from lt_onnx.source import Init
@@ -27,7 +27,7 @@ from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Device
 from lt_onnx.target import Array, Floats, Linear, Node
 
-__all__ = ["Built", "LayerStats", "Masked", "construct"]
+__all__ = ["Built", "Finished", "LayerStats", "Masked", "construct"]
 
 
 def construct(
@@ -35,32 +35,21 @@ def construct(
     calibration: Samples,
     device: Device = Device.CPU,
     watch: Stopwatch | None = None,
+    finished: Mapping[str, Finished] | None = None,
     batch: int = 64,
 ) -> Iterator[Masked | Built]:
     """Build every source layer of `blueprint`, in order: its rows, in order, then what is left.
 
     All is built in a source of σ = 1; the σ of the initialisation is put in at the end, so that
-    masks do not depend on it. `watch` is told where the time goes. Raises InputError when the
-    target cannot be run on the calibration inputs.
+    masks do not depend on it. `watch` is told where the time goes; layers that are `finished`, by
+    name, are only run again. Raises InputError when the target cannot be run on the calibration
+    inputs.
     """
     init = blueprint.options.init
-    for piece in _pieces(blueprint, calibration, device, watch or Stopwatch(), batch):
-        yield piece if init is Init.UNIT else piece.scaled(piece.step.source.sigma(init))
-
-
-def _pieces(
-    blueprint: Blueprint, calibration: Samples, device: Device, watch: Stopwatch, batch: int
-) -> Iterator[Masked | Built]:
     feeds = calibration.batches(blueprint.target.inputs, batch)
-    worker = _Construction(blueprint, feeds, device, watch)
-    for step in blueprint.steps:
-        if isinstance(step, Run):
-            worker.run(step.node)
-        elif isinstance(step, Expand):
-            yield from worker.expand(step)
-        else:
-            yield from worker.build(step)
-        worker.forget(step)
+    worker = _Construction(blueprint, feeds, device, watch or Stopwatch(), finished or {})
+    for piece in worker.pieces():
+        yield piece if init is Init.UNIT else piece.scaled(piece.step.source.sigma(init))
 
 
 @dataclass
@@ -69,19 +58,30 @@ class _Construction:
     feeds: list[dict[str, Array]]
     device: Device
     watch: Stopwatch
+    finished: Mapping[str, Finished]
     gains: dict[str, Floats] = field(default_factory=dict)  # per Expand: gain of every slot
 
     def __post_init__(self) -> None:
-        target, options = self.blueprint.target, self.blueprint.options
+        target = self.blueprint.target
         inputs = {p.name: [feed[p.name] for feed in self.feeds] for p in target.inputs}
         read = [name for step in target.steps for name in step.inputs]
         self.target = Lane(dict(inputs), _counts(read), target.opsets, target.constants)
         read = [name for s in self.blueprint.steps for node in s.nodes for name in node.inputs]
         self.ticket = Lane(dict(inputs), _counts(read), target.opsets, self.blueprint.constants)
         self.position = 0
-        self.rng = np.random.default_rng([options.seed & 0xFFFFFFFF, 0x6C74])
         self.responses: dict[object, Response] = {}
         self.prices = prices(self.blueprint)
+
+    def pieces(self) -> Iterator[Masked | Built]:
+        """Step by step, what the random layers among them come to."""
+        for step in self.blueprint.steps:
+            if isinstance(step, Run):
+                self.run(step.node)
+            elif isinstance(step, Expand):
+                yield from self.expand(step)
+            else:
+                yield from self.build(step)
+            self.forget(step)
 
     def run(self, node: Node) -> None:
         """A node of the ticket that holds no random weight."""
@@ -135,8 +135,8 @@ class _Construction:
         y = self.truth(step.linear)
         layer = Layer(
             step, self.blueprint.options, self.device, self.ticket.values[step.input], y,
-            self.gains, self.response(step.follows), self.prices[step.name], self.rng,
-            self.blueprint.target.opsets, self.watch,
+            self.gains, self.response(step.follows), self.prices[step.name],
+            self.blueprint.target.opsets, self.watch, self.finished.get(step.name),
         )  # fmt: skip
         yield from layer.pieces()
         sums = step.nodes[0].outputs[0]

@@ -16,10 +16,11 @@ from lt_onnx.construct.constants import Response
 from lt_onnx.construct.features import Features
 from lt_onnx.construct.frame import Chunk, Frame
 from lt_onnx.construct.masks import Masks
-from lt_onnx.construct.pieces import Built, LayerStats, Masked
+from lt_onnx.construct.pieces import Built, Finished, LayerStats, Masked
 from lt_onnx.construct.tally import Tally, sqnr
 from lt_onnx.options import Options
 from lt_onnx.runtime import Program
+from lt_onnx.source import draw_rows
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Device
 from lt_onnx.target import Array, Floats
@@ -28,48 +29,78 @@ WEIGHTS_IN_FLIGHT = 1 << 23  # random weights held at a time, unless one row has
 GPU_WEIGHTS = 1 << 26  # the same where a GPU wants many rows at once
 
 
+def chunk_weights(device: Device) -> int:
+    """Random weights of a layer that are held at a time."""
+    return GPU_WEIGHTS if device is Device.CUDA else WEIGHTS_IN_FLIGHT
+
+
 class Layer:
     """The construction of one layer.
 
     `x` are the inputs as the ticket delivers them and `y` the target's own outputs, batch by batch;
     `response` is that of the activation which the layer's constants meet next, `price` is μ of
-    the layer.
+    the layer. A layer that was `finished` before is only run again.
     """
 
     def __init__(
         self, step: Build, options: Options, device: Device, x: list[Array], y: list[Array],
-        gains: Mapping[str, Floats], response: Response, price: float, rng: np.random.Generator,
-        opsets: Mapping[str, int], watch: Stopwatch,
+        gains: Mapping[str, Floats], response: Response, price: float, opsets: Mapping[str, int],
+        watch: Stopwatch, finished: Finished | None = None,
     ) -> None:  # fmt: skip
         self.step, self.device, self.x, self.y = step, device, x, y
-        self.opsets, self.watch = opsets, watch
+        self.opsets, self.watch, self.finished = opsets, watch, finished
         self.frame = Frame.of(step, options, Features.of(step, gains), price)
+        self.response = response
         self.tally = Tally()
-        self.biases = Biases(self.frame, x, y, response, self.tally)
-        self.masks = Masks(self.frame, self.biases, x, y, device, rng, watch, self.tally)
+        self.offset = np.zeros(step.source.shape[0])  # what biases add to every sum
         self.sums: list[Floats] = []  # the layer's own output before its scale, as rows come
         self._program: tuple[int, Program] | None = None
 
     def pieces(self) -> Iterator[Masked]:
         """The masked rows, in order. `sums` and `scales` are complete when they are all out."""
-        for chunk in self.frame.chunks(
-            GPU_WEIGHTS if self.device is Device.CUDA else WEIGHTS_IN_FLIGHT
-        ):
-            exact = self.frame.exact
-            weight = self.masks.exact(chunk) if exact else self.masks.choose(chunk)
+        chunks = self.frame.chunks(chunk_weights(self.device))
+        yield from self._construct(chunks) if self.finished is None else self._repeat(chunks)
+
+    def _construct(self, chunks: Iterator[Chunk]) -> Iterator[Masked]:
+        biases = Biases(self.frame, self.x, self.y, self.response, self.tally)
+        masks = Masks(self.frame, biases, self.x, self.y, self.device, self.watch, self.tally)
+        for chunk in chunks:
+            weight = masks.exact(chunk) if self.frame.exact else masks.choose(chunk)
             with self.watch("run"):
                 raw = self._run(chunk, weight)
             with self.watch("biases"):
-                self.masks.rescale(chunk, raw)
-                offset = self.biases.add(chunk, weight, raw, self.masks.price(chunk))
+                masks.rescale(chunk, raw)
+                offset = biases.add(chunk, weight, raw, masks.price(chunk))
                 self._collect(chunk, raw, offset)
             self.tally.kept += int(np.count_nonzero(weight))
             yield Masked(self.step, chunk.start, weight)
 
+    def _repeat(self, chunks: Iterator[Chunk]) -> Iterator[Masked]:
+        """The rows of a finished layer: drawn, masked and run, as they were when it was made."""
+        assert self.finished is not None
+        frame, source = self.frame, self.step.source
+        frame.scale[:] = self.finished.scale
+        constant = self.step.in_layout.channel.reshape(self.step.linear.group, -1) < 0
+        constant = np.repeat(constant, frame.features.taps, 1)
+        for chunk in chunks:
+            with self.watch("random numbers"):
+                drawn = draw_rows(frame.options.seed, source, chunk.start, chunk.stop)
+                kept = self.finished.kept(chunk.start)
+                weight = np.where(kept, drawn.reshape(kept.shape), np.float32(0))
+            group = np.arange(chunk.start, chunk.stop) // frame.rows
+            with self.watch("run"):  # biases come after, as a number that is added
+                raw = self._run(chunk, np.where(constant[group], np.float32(0), weight))
+            self._collect(chunk, raw, self.finished.offset[chunk.start : chunk.stop])
+            yield Masked(self.step, chunk.start, weight)
+
     def built(self, out: list[Array]) -> Built:
         """What is left to say once the ticket has run the layer to its output `out`."""
+        stats = self._stats(out) if self.finished is None else self.finished.stats
+        return Built(self.step, None, self.scales(), stats, self.frame.scale, self.offset)
+
+    def _stats(self, out: list[Array]) -> LayerStats:
         step, tally, linear = self.step, self.tally, self.step.linear
-        stats = LayerStats(
+        return LayerStats(
             name=step.name,
             kind="one-for-one" if step.one_for_one else "two-for-one",
             op=linear.op,
@@ -87,7 +118,6 @@ class Layer:
             size_counts=tuple(int(n) for n in np.trim_zeros(tally.sizes, "b")),
             error_counts=tuple(int(n) for n in tally.errors),
         )
-        return Built(step, None, self.scales(), stats)
 
     def scales(self) -> dict[str, Array]:
         """The scale of every row, by its name in the ticket."""
@@ -120,6 +150,7 @@ class Layer:
     def _collect(self, chunk: Chunk, raw: list[Array], offset: NDArray[np.float64]) -> None:
         """Put the chunk's sums, biases added, beside those of the rows before it."""
         count, axis = self.step.source.shape[0], self.frame.axis
+        self.offset[chunk.start : chunk.stop] = offset
         at = (slice(None),) * axis + (slice(chunk.start, chunk.stop),)
         shape = (-1, *[1] * (raw[0].ndim - axis - 1))
         added = offset.astype(raw[0].dtype).reshape(shape)

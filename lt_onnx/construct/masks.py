@@ -35,12 +35,13 @@ class Masks:
 
     def __init__(
         self, frame: Frame, biases: Biases, x: list[Array], y: list[Array], device: Device,
-        rng: np.random.Generator, watch: Stopwatch, tally: Tally,
+        watch: Stopwatch, tally: Tally,
     ) -> None:  # fmt: skip
         self.frame, self.features, self.x, self.y = frame, frame.features, x, y
         self.device, self.watch, self.tally = device, watch, tally
         shapes = [_channels_second(frame.linear, v.shape) for v in y]
-        self.at = moments.positions(shapes, POSITIONS, rng)
+        seed = [frame.options.seed & 0xFFFFFFFF, frame.options.seed >> 32, frame.source.index]
+        self.at = moments.positions(shapes, POSITIONS, np.random.default_rng(seed))
         self._shared: dict[int, list[tuple[slice, Rows]]] = {}
         self._set_lambdas(biases)
 
@@ -132,6 +133,8 @@ class Masks:
         frame = self.frame
         for g in chunk.group_numbers:
             mine = frame.data_rows(g, chunk.start, chunk.stop)
+            if not len(mine):  # a chunk of constants alone
+                continue
             local = frame.step.out_layout.channel[mine] - g * frame.per_group
             yield g, mine, self.features.goals(frame.linear, g)[local].reshape(len(mine), -1)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lt_onnx.blueprint import Build, Expand
 from lt_onnx.target import Array, Floats
@@ -52,6 +53,8 @@ class Built:
     bias: Floats | None  # masked
     tensors: Mapping[str, Array]  # scales and orders by name
     stats: LayerStats
+    scale: NDArray[np.float64] | None = None  # [R], of a constructed layer before rounding
+    offset: NDArray[np.float64] | None = None  # [R]  what its biases add to every sum
 
     def scaled(self, sigma: np.float32) -> "Built":
         """The same in a source of another σ, which the scales take back."""
@@ -61,3 +64,19 @@ class Built:
             bias=None if self.bias is None else self.bias * sigma,
             tensors={**self.tensors, self.step.scale: scale},
         )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What of a constructed layer cannot be had again without constructing it."""
+
+    pieces: Mapping[int, tuple[tuple[int, ...], bytes]]  # by first row: shape, packed masks
+    scale: NDArray[np.float64]  # [R]
+    offset: NDArray[np.float64]  # [R]
+    stats: LayerStats
+
+    def kept(self, start: int) -> NDArray[np.bool_]:
+        """The mask of the rows from `start` on, [R, I·K]."""
+        shape, packed = self.pieces[start]
+        bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=int(np.prod(shape)))
+        return bits.reshape(shape).astype(bool)
