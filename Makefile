@@ -10,7 +10,7 @@ $(BIN)/lt-onnx: pyproject.toml constraints.txt
 .PHONY: demo test oracle docs check clean
 demo: $(BIN)/lt-onnx ## convert a shipped residual network, prove and validate the ticket
 	mkdir -p demo
-	$(BIN)/lt-onnx convert models/residual.onnx -o demo/residual.ticket.onnx \
+	$(BIN)/lt-onnx convert models/residual.onnx -o demo/residual.ticket.onnx --force \
 	  --calibration models/digits.calibration.npz --samples models/digits.samples.npz \
 	  --min-agreement 0.97 --report demo/report.html
 	$(BIN)/lt-onnx verify demo/residual.ticket.onnx --target models/residual.onnx

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -11,36 +11,36 @@ from typing import Any, TypedDict, Unpack
 import onnx
 
 from lt_onnx.allocation import check_names
-from lt_onnx.blueprint import Blueprint, Build, Expand
+from lt_onnx.blueprint import Blueprint
 from lt_onnx.bound import Bound
 from lt_onnx.bound import bound as certify
-from lt_onnx.construct import LayerStats, Masked, construct
-from lt_onnx.errors import InputError, LostConstantsError, ResourceError, UnsupportedError
+from lt_onnx.checkpoint import Checkpoint, discard
+from lt_onnx.construct import LayerStats
+from lt_onnx.errors import InputError, ResourceError, UnsupportedError
+from lt_onnx.files import check_place
 from lt_onnx.ladder import Rung, Wish, lowest
 from lt_onnx.lowering import read_target
+from lt_onnx.making import Progress, fingerprint, write_source, write_ticket
 from lt_onnx.options import KINDS, Mode, Options, Select, Sigma, Weights
 from lt_onnx.overview import Prediction, predict
 from lt_onnx.planner import plan
 from lt_onnx.report import Report, conversion
 from lt_onnx.report.document import command_of, limit_words
 from lt_onnx.samples import Samples, load_samples, random_samples
-from lt_onnx.source import Init, draw_bias, draw_rows
+from lt_onnx.source import Init
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Device, DeviceError, resolve
 from lt_onnx.target import Target
-from lt_onnx.ticket import TicketWriter
+from lt_onnx.ticket import files_of, is_of
 from lt_onnx.trace import LayerError, trace
 from lt_onnx.validation import Fidelity, Limits
 from lt_onnx.validation import validate as compare
 from lt_onnx.verification import verify
 
-WEIGHTS_IN_FLIGHT = 1 << 22  # of a source that is only written
 JUDGES = 128  # inputs that settings are judged by …
 BLEND = 0.75  # … and how much of one there is in each
 TRACED = 128  # inputs that layers are compared on: their errors are alike from one to the next
 VALIDATION_WORK = 3e11  # the same for validation on random inputs
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Ticket:
     path: Path
     report: Report
     source: Path | None = None
+    resumed: int = 0  # layers that an interrupted run had finished
 
     @property
     def passed(self) -> bool:
@@ -85,6 +86,8 @@ class Job:
     samples: str | Path | Samples | None = None
     emit_source: bool = False
     max_memory: int | None = None
+    force: bool = False
+    resume: bool = False
     limits: Limits | None = None  # None: nothing is asked
     device: Device | str = Device.AUTO
     validate: bool = True
@@ -104,6 +107,8 @@ def convert(
     samples: str | Path | Samples | None = None,
     emit_source: bool = False,
     max_memory: int | None = None,
+    force: bool = False,
+    resume: bool = False,
     limits: Limits | None = None,
     device: Device | str = Device.AUTO,
     validate: bool = True,
@@ -138,6 +143,9 @@ def convert(
         samples: inputs for validation; None: random normal inputs.
         emit_source: also write the unmasked network to `<output stem>.source.onnx`.
         max_memory: bytes; more predicted is refused.
+        force: overwrite a ticket that exists.
+        resume: keep what is finished beside the output while it is made, so that the same call
+            goes on from there after a kill; the ticket is the same, byte for byte.
         limits: what validation must hold for `Ticket.passed`.
         device: where subset sums are solved: `auto`, `cpu` or `cuda`; the ticket is the same.
         validate: compare with the target; without, `report.fidelity` is None, the proof decides.
@@ -147,7 +155,8 @@ def convert(
         announce: called once with the plan and its predicted sizes, before any work.
 
     Raises:
-        InputError, UnsupportedError: the model, the samples or an argument cannot be used.
+        InputError, UnsupportedError: the model, the samples or an argument cannot be used, or the
+            output exists.
         ResourceError: not enough memory or disk.
     """
     options = make_options(**words)
@@ -160,8 +169,8 @@ def convert(
         job = Job(
             path,
             Path(output) if output is not None else path.with_name(f"{path.stem}.ticket.onnx"),
-            calibration, samples, emit_source, max_memory, limits, device, validate,
-            per_layer, bound,
+            calibration, samples, emit_source, max_memory, force, resume, limits, device,
+            validate, per_layer, bound,
         )  # fmt: skip
         if progress is not None:
             job = replace(job, progress=progress)
@@ -221,7 +230,12 @@ def run(job: Job, options: Options) -> Ticket:
         blueprint = plan(target, options)
         check_names(blueprint)
         prediction = predict(blueprint, job.emit_source)
-        check_room(out, path, prediction, job.max_memory)
+        source = out.with_name(f"{out.name.removesuffix('.onnx')}.source.onnx")
+        files = files_of(out, blueprint, source=False)
+        if job.emit_source:
+            files += files_of(source, blueprint, source=True)
+        force = job.force or (job.resume and is_of(out, target, options))
+        check_room(files, path, prediction, job.max_memory, force=force)
         count = prediction.calibration_count
         inputs = _inputs(job.calibration, target, count, options.seed, smooth=True)
         judged = _inputs(
@@ -233,13 +247,28 @@ def run(job: Job, options: Options) -> Ticket:
             job.limits.refuse(target.outputs, judged.labels is not None)
     job.announce(blueprint, prediction)
 
-    blueprint, stats = _write_ticket(blueprint, out, inputs, on, watch, job.progress)
-    source = None
-    if job.emit_source:
-        source = out.with_name(f"{out.name.removesuffix('.onnx')}.source.onnx")
-        with watch("source"):
-            write_source(blueprint, source, job.progress)
+    with ExitStack() as stack:
+        checkpoint = None
+        if job.resume:
+            key = fingerprint(blueprint, inputs, on)
+            checkpoint = stack.enter_context(Checkpoint(out, key))
+        else:
+            discard(out)
+        resumed = len(checkpoint.found) if checkpoint is not None else 0
+        blueprint, stats = write_ticket(blueprint, out, inputs, on, watch, job.progress, checkpoint)
+        if job.emit_source:
+            with watch("source"):
+                write_source(blueprint, source, job.progress)
+        report = _judge(job, options, blueprint, stats, inputs, judged, watch)
+    return Ticket(out, report, source if job.emit_source else None, resumed)
 
+
+def _judge(
+    job: Job, options: Options, blueprint: Blueprint, stats: list[LayerStats], inputs: Samples,
+    judged: Samples, watch: Stopwatch,
+) -> Report:  # fmt: skip
+    """Prove a written ticket and compare it with its target."""
+    path, out, target = job.target, job.output, blueprint.target
     with watch("verify"):
         proof = verify(out, target.sha256)
     fidelity = None
@@ -257,11 +286,10 @@ def run(job: Job, options: Options) -> Ticket:
     if job.bound:
         with watch("bound"):
             certified = certify(blueprint, out, judged)
-    report = conversion(
+    return conversion(
         blueprint, out, command(job, options), stats, proof, fidelity, traced, certified,
         inputs.origin, watch.seconds,
     )  # fmt: skip
-    return Ticket(out, report, source)
 
 
 def command(job: Job, options: Options) -> str:
@@ -277,48 +305,6 @@ def command(job: Job, options: Options) -> str:
         **limit_words(job.limits),
     }  # fmt: skip
     return command_of("convert", [job.target], options, words)
-
-
-def _write_ticket(
-    blueprint: Blueprint, out: Path, inputs: Samples, device: Device, watch: Stopwatch,
-    tell: Progress,
-) -> tuple[Blueprint, list[LayerStats]]:  # fmt: skip
-    """Construct the ticket and write it, row by row.
-
-    Where the constants of a tensor turn out lost, a new plan opens a block there.
-    """
-    fresh: frozenset[str] = frozenset()
-    while True:
-        try:
-            return blueprint, _write(blueprint, out, inputs, device, watch, tell)
-        except LostConstantsError as lost:
-            if lost.tensor in fresh:
-                raise
-            fresh |= {lost.tensor}
-            blueprint = plan(blueprint.target, blueprint.options, fresh)
-
-
-def _write(
-    blueprint: Blueprint, out: Path, inputs: Samples, device: Device, watch: Stopwatch,
-    tell: Progress,
-) -> list[LayerStats]:  # fmt: skip
-    """One attempt at a ticket."""
-    stats = []
-    total, done = max(blueprint.source_weights, 1), 0
-    with TicketWriter(blueprint, out, source=False) as writer:
-        for piece in construct(blueprint, inputs, device, watch):
-            spec = piece.step.source
-            with watch("write"):
-                if isinstance(piece, Masked):
-                    writer.rows(spec, piece.start, piece.weight)
-                    done += piece.weight.size
-                else:
-                    writer.layer(spec, piece.bias, piece.step.scale, piece.tensors)
-                    stats.append(piece.stats)
-            tell("construct", done / total)
-        with watch("write"):
-            writer.finish()
-    return stats
 
 
 def make_options(**words: Unpack[Words]) -> Options:
@@ -346,44 +332,25 @@ def usable(device: Device | str) -> Device:
         raise InputError(f"--device {device}: {error}") from None
 
 
-def check_room(out: Path, target: Path, prediction: Prediction, max_memory: int | None) -> None:
+def check_room(
+    paths: list[Path], target: Path, prediction: Prediction, max_memory: int | None, *, force: bool
+) -> None:
     """Refuse what cannot end well. Raises InputError, ResourceError."""
-    if not out.parent.is_dir():
-        raise InputError(f"{out}: its folder does not exist")
-    if out.is_dir():
-        raise InputError(f"{out}: is a folder; name the ticket's file")
-    if out.exists() and target.exists() and out.samefile(target):
-        raise InputError(f"{out}: would overwrite the target; give another --output")
+    for path in paths:
+        if path.exists() and target.exists() and path.samefile(target):
+            raise InputError(f"{path}: would overwrite the target; give another --output")
+        check_place(path, force=force)
     if max_memory is not None and prediction.memory_bytes > max_memory:
         raise ResourceError(
             f"{target}: about {prediction.memory_bytes / 1e9:.1f} GB of memory are needed, "
             f"--max-memory allows {max_memory / 1e9:.1f} GB: lower --base-size or use --mode 2l"
         )
-    free = shutil.disk_usage(out.parent).free
+    free = shutil.disk_usage(paths[0].parent).free
     if prediction.file_bytes * 1.02 > free:
         raise ResourceError(
-            f"{out}: about {prediction.file_bytes / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB "
-            "are free: lower --base-size, use --mode 2l or another disk"
+            f"{paths[0]}: about {prediction.file_bytes / 1e9:.1f} GB are needed, {free / 1e9:.1f} "
+            "GB are free: lower --base-size, use --mode 2l or another disk"
         )
-
-
-def write_source(blueprint: Blueprint, path: Path, progress: Progress | None = None) -> None:
-    """Write the random source network f_0 itself, unmasked, its scales all 1."""
-    seed, init = blueprint.options.seed, blueprint.options.init
-    done = 0
-    with TicketWriter(blueprint, path, source=True) as writer:
-        for step in (s for s in blueprint.steps if isinstance(s, Expand | Build)):
-            spec = step.source
-            rows = max(1, WEIGHTS_IN_FLIGHT // max(spec.row_size, 1))
-            for start in range(0, spec.shape[0], rows):
-                weight = draw_rows(seed, spec, start, min(start + rows, spec.shape[0]))
-                writer.rows(spec, start, weight.reshape(len(weight), -1) * spec.sigma(init))
-                done += weight.size
-                if progress is not None:
-                    progress("source", done / max(blueprint.source_weights, 1))
-            bias = draw_bias(seed, spec) * spec.sigma(init) if spec.bias else None
-            writer.layer(spec, bias, step.scale, step.neutral_tensors())
-        writer.finish()
 
 
 def _split(

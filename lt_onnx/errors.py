@@ -24,6 +24,12 @@ class ResourceError(LtOnnxError):
     exit_code = 3
 
 
+class Interrupted(LtOnnxError):  # noqa: N818  (no error of anybody's)
+    """Stopped by the user or the system, with something to go on from."""
+
+    exit_code = 3
+
+
 class LostConstantsError(InputError):
     """Constants were planned to reach the target's tensor `tensor`, and none does."""
 

@@ -2,19 +2,20 @@
 
 Comes in: a Blueprint and the tensors of its source layers, some rows at a time. Goes out: a
 `.onnx` file, and beside it `<name>.data` once the weights pass `INLINE`, written as they come so
-that no more than some rows are ever held. Both are written under temporary names and renamed when
-they are complete.
+that no more than some rows are ever held. Both appear when they are complete (see `files`).
 
-The metadata entry `lt_onnx` holds all that `verify` needs; its schema is `Manifest`.
+The metadata entry `lt_onnx` holds all that `verify` needs; its schema is `Manifest`. The entry
+`lt_onnx.sha256` seals the file: SHA-256 of the model without that entry, serialised
+deterministically, followed by the bytes of its data file.
 """
 
+import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,17 +25,56 @@ from onnx import helper, numpy_helper
 from lt_onnx import __version__
 from lt_onnx.blueprint import Blueprint, Expand, Run
 from lt_onnx.errors import InputError, ResourceError
+from lt_onnx.files import Part, cannot_write, sweep, together
 from lt_onnx.options import Options, Weights
 from lt_onnx.philox import GENERATOR
 from lt_onnx.runtime import to_proto, value_info
 from lt_onnx.source import SourceLayer, draw_rows
 from lt_onnx.storage import Form, RowTensor, SparseTensor
-from lt_onnx.target import Array, Floats, Node
+from lt_onnx.target import Array, Floats, Node, Target
 
 INLINE = 128 << 20  # bytes of weights up to which a ticket is one file
 METADATA_KEY = "lt_onnx"
-FORMAT = 2
+SEAL_KEY = "lt_onnx.sha256"
+FORMAT = 3
 LARGEST_FILE = (1 << 31) - (1 << 24)  # bytes of a protobuf
+
+
+def data_of(path: Path) -> Path:
+    """Where the external data of the ticket at `path` lies, if it has any."""
+    return path.with_name(f"{path.name}.data")
+
+
+def is_inline(blueprint: Blueprint, weights: Weights) -> bool:
+    """Whether a ticket, or a source, is a single file."""
+    twice = 2 if weights is Weights.MASKED else 1
+    return blueprint.weight_bytes * twice <= INLINE or weights is Weights.SPARSE
+
+
+def files_of(path: Path, blueprint: Blueprint, *, source: bool) -> list[Path]:
+    """The files that a ticket at `path`, or a source, will consist of."""
+    weights = Weights.FOLDED if source else blueprint.options.weights
+    return [path] if is_inline(blueprint, weights) else [path, data_of(path)]
+
+
+def options_entry(options: Options) -> dict[str, Any]:
+    """What decides the masks, as the manifest has it."""
+    apart = ("weights", "fp16", "seed")
+    return {key: value for key, value in asdict(options).items() if key not in apart}
+
+
+def is_of(path: Path, target: Target, options: Options) -> bool:
+    """Whether the file at `path` is a ticket of this target with these options."""
+    try:
+        known = read_manifest(path) if path.is_file() else None
+    except InputError:
+        return False
+    if known is None:
+        return False
+    wanted = json.loads(json.dumps(options_entry(options)))
+    return (known.target_sha256, known.seed, known.options) == (
+        target.sha256, options.seed, wanted,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -125,19 +165,19 @@ class TicketWriter:
         self.stored = Weights.FOLDED if source else blueprint.options.weights
         self.half = blueprint.options.fp16 and not source
         self.is_source = source
-        twice = 2 if self.stored is Weights.MASKED else 1
-        self.inline = blueprint.weight_bytes * twice <= INLINE
-        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        self.data_path = path.with_name(f"{path.name}.data")
-        self.data_temporary = path.with_name(f".{path.name}.data.{os.getpid()}.part")
+        self.inline = is_inline(blueprint, self.stored)
+        self.data_path = data_of(path)
         self.initializers: list[onnx.TensorProto] = []
         self.sparse: list[onnx.SparseTensorProto] = []
         self.records: list[LayerRecord] = []
         self._open: dict[str, RowTensor | SparseTensor] = {}  # of the layer under way
         self._kept = 0
-        self._stream: BinaryIO | None = None
+        self._graph: Part | None = None
+        self._data: Part | None = None
 
     def __enter__(self) -> "TicketWriter":
+        sweep(self.path)
+        sweep(self.data_path)
         return self
 
     def rows(self, spec: SourceLayer, start: int, weight: Floats) -> None:
@@ -155,7 +195,7 @@ class TicketWriter:
                 kept = (weight != 0).astype(np.uint8)
                 self._tensor(spec, form.mask, np.dtype(np.uint8)).write(start, kept)
         except OSError as error:
-            raise _disk(self.data_path, error) from None
+            raise cannot_write(self.data_path, error) from None
         self._kept += int(np.count_nonzero(kept))
 
     def layer(
@@ -200,9 +240,9 @@ class TicketWriter:
                 self._open[name] = SparseTensor(name, dtype, spec.shape, spec.transposed)
                 return self._open[name]
             small = self.inline or spec.size * dtype.itemsize < 1024
-            if not small and self._stream is None:
-                self._stream = self.data_temporary.open("w+b")
-            stream = None if small else self._stream
+            if not small and self._data is None:
+                self._data = Part(self.data_path)
+            stream = None if small or self._data is None else self._data.stream
             self._open[name] = RowTensor(name, dtype, spec.shape, spec.transposed, stream)
         return self._open[name]
 
@@ -214,20 +254,19 @@ class TicketWriter:
                 f"{self.path}: {model.ByteSize() / 1e9:.1f} GB are more than one file can hold: "
                 "use --weights folded"
             )
+        data = [] if self._data is None else [self._data]
         try:
-            content = model.SerializeToString(deterministic=True)
-            with self.temporary.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            if self._stream is not None:
-                self._stream.flush()
-                os.fsync(self._stream.fileno())
-                self._stream.close()
-                os.replace(self.data_temporary, self.data_path)
-            os.replace(self.temporary, self.path)
+            seal = hashlib.sha256(model.SerializeToString(deterministic=True))
+            for part in data:
+                part.stream.seek(0)
+                while piece := part.stream.read(1 << 24):
+                    seal.update(piece)
+            model.metadata_props.add(key=SEAL_KEY, value=seal.hexdigest())
+            self._graph = Part(self.path)
+            self._graph.stream.write(model.SerializeToString(deterministic=True))
+            together([self._graph, *data])
         except OSError as error:
-            raise _disk(self.path, error) from None
+            raise cannot_write(self.path, error) from None
 
     def __exit__(
         self,
@@ -235,10 +274,9 @@ class TicketWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._stream is not None and not self._stream.closed:
-            self._stream.close()
-        for file in (self.temporary, self.data_temporary):
-            file.unlink(missing_ok=True)
+        for part in (self._graph, self._data):
+            if part is not None:
+                part.drop()
 
     def _model(self) -> onnx.ModelProto:
         blueprint, target = self.blueprint, self.blueprint.target
@@ -271,11 +309,6 @@ class TicketWriter:
 
     def _manifest(self) -> Manifest:
         blueprint, target = self.blueprint, self.blueprint.target
-        options = {
-            key: value
-            for key, value in asdict(blueprint.options).items()
-            if key not in ("weights", "fp16", "seed")
-        }
         return Manifest(
             format=FORMAT,
             version=__version__,
@@ -283,7 +316,7 @@ class TicketWriter:
             seed=blueprint.options.seed,
             target_sha256=target.sha256,
             target_name=target.path.name,
-            options=options,
+            options=options_entry(blueprint.options),
             layers=self.records,
             order=[step.order for step in blueprint.steps if isinstance(step, Expand)],
             dense=[asdict(place) for place in blueprint.dense],
@@ -292,9 +325,3 @@ class TicketWriter:
             ),
             fresh=sorted(blueprint.fresh),
         )
-
-
-def _disk(path: Path, error: OSError) -> ResourceError | InputError:
-    if error.errno in (28, 122, 27):  # no space, quota, file too large
-        return ResourceError(f"{path}: cannot be written: {error.strerror}; free some disk space")
-    return InputError(f"{path}: cannot be written: {error.strerror}")

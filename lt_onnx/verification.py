@@ -234,7 +234,7 @@ def _manifest(path: Path, model: onnx.ModelProto) -> dict[str, Any]:
         )
     try:
         manifest = json.loads(entry)
-        if manifest["format"] != 2 or manifest["generator"] not in GENERATORS:
+        if manifest["format"] != 3 or manifest["generator"] not in GENERATORS:
             raise InputError(f"{path}: a ticket of another version; update lt-onnx")
         seed = manifest["seed"]
         if not isinstance(seed, int) or not 0 <= seed < 2**64:

@@ -2,7 +2,8 @@
 
 A model that fails, crashes or is out of memory does not stop the rest, and what is finished is not
 done again: beside every ticket lies its JSON report, written last, that holds the target's hash and
-the command; where both are the same, the ticket is kept.
+the command; where both are the same, the ticket is kept. What was under way goes on from its last
+finished layer.
 """
 
 import json
@@ -12,12 +13,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lt_onnx.conversion import Job, command
 from lt_onnx.errors import InputError, LtOnnxError
+from lt_onnx.leash import LEASH
 from lt_onnx.options import Options
 from lt_onnx.reader import load
 from lt_onnx.ticket import read_manifest
@@ -38,6 +40,8 @@ class Zoo:
     options: Options
     limits: Limits
     jobs: int = 1
+    force: bool = False
+    _running: set["subprocess.Popen[str]"] = field(default_factory=set)
 
     def targets(self) -> list[Path]:
         """The networks under the folder, tickets and what lies in the output folder apart."""
@@ -53,7 +57,8 @@ class Zoo:
     def run(self, done: Done) -> list[dict[str, Any]]:
         """Convert all of them; `done` is called with each entry of the report as it comes.
 
-        Raises InputError when there is nothing to convert or nowhere to write.
+        Raises InputError when there is nothing to convert or nowhere to write. An interrupt ends
+        the conversions under way.
         """
         targets = self.targets()
         try:
@@ -67,7 +72,13 @@ class Zoo:
             return entry
 
         with ThreadPoolExecutor(self.jobs) as pool:
-            return list(pool.map(one, targets))
+            try:
+                return list(pool.map(one, targets))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in list(self._running):
+                    process.terminate()
+                raise
 
     def _entry(self, target: Path) -> dict[str, Any]:
         name = target.relative_to(self.folder).with_suffix("").as_posix()
@@ -78,7 +89,6 @@ class Zoo:
         failure = ""
         if finished is None:
             ticket.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(ticket, report)
             failure = self._convert(line, report)
         document = finished or (None if failure else json.loads(report.read_text()))
         return _summary(name, target, ticket, document, failure, finished is not None)
@@ -95,20 +105,33 @@ class Zoo:
 
     def _convert(self, line: str, report: Path) -> str:
         """Run one conversion; the line that says why there is no ticket, or nothing."""
-        report.unlink(missing_ok=True)
         threads = str(max((os.cpu_count() or 1) // self.jobs, 1))
-        words = [*shlex.split(line)[1:], "--report", str(report), "--quiet"]
-        result = subprocess.run(
-            [sys.executable, "-m", "lt_onnx", *words],
-            capture_output=True, text=True, check=False,
-            env={**os.environ, "OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads},
+        settings = {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads, LEASH: "1"}
+        words = [*shlex.split(line)[1:], "--report", str(report), "--quiet", "--resume"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lt_onnx", *words, *(["--force"] if self.force else [])],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **settings},
         )  # fmt: skip
-        if result.returncode in (0, 1) and report.is_file():
+        self._running.add(process)
+        assert process.stderr is not None  # stdin stays open: its end tells that we are gone
+        with process:
+            told = process.stderr.read()
+        self._running.discard(process)
+        if process.returncode in (0, 1) and _command(report) == line:
             return ""
-        if result.returncode < 0:
-            return f"killed by signal {-result.returncode}"
-        lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
+        if process.returncode < 0:
+            return f"killed by signal {-process.returncode}"
+        lines = told.strip().splitlines() or [f"exit code {process.returncode}"]
         return lines[-1].removeprefix("lt-onnx: error: ")
+
+
+def _command(report: Path) -> str | None:
+    """The command that a report is of."""
+    try:
+        return str(json.loads(report.read_text())["command"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _is_ticket(path: Path) -> bool:
@@ -130,13 +153,6 @@ def _finished(target: Path, ticket: Path, report: Path, line: str) -> dict[str, 
         return document if known and manifest and manifest.target_sha256 == sha256 else None
     except (OSError, ValueError, KeyError, TypeError, LtOnnxError):
         return None
-
-
-def _sweep(*paths: Path) -> None:
-    """Remove the temporaries that a killed run left of these files."""
-    for path in paths:
-        for part in path.parent.glob(f".{path.name}.*part"):
-            part.unlink(missing_ok=True)
 
 
 def _summary(

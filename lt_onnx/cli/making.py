@@ -10,6 +10,7 @@ from lt_onnx.cli.words import (
     BaseSize,
     CalibrationFile,
     DeviceWord,
+    Force,
     Init,
     Json,
     MaxAbs,
@@ -82,6 +83,10 @@ def convert(
     max_memory: Annotated[
         str | None, typer.Option("--max-memory", help="Refuse to need more, e.g. 8G.")
     ] = None,
+    force: Force = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep what is finished; go on from there if killed.")
+    ] = False,
     max_abs: MaxAbs = None,
     max_rel: MaxRel = None,
     min_sqnr: MinSqnr = None,
@@ -119,7 +124,7 @@ def convert(
                 **allocation(base_size, price),
                 target_sqnr=target_sqnr, target_agreement=target_agreement,
                 calibration=calibration, samples=samples, weights=weights, fp16=fp16,
-                emit_source=emit_source, max_memory=memory,
+                emit_source=emit_source, max_memory=memory, force=force, resume=resume,
                 limits=held, device=device, validate=check, bound=bound, progress=tell,
                 per_layer=check and (per_layer or bool(report)),
                 announce=None if quiet else announce,
@@ -132,6 +137,8 @@ def convert(
             print_report(ticket.report)
             if ticket.source is not None:
                 typer.echo(f"source    {ticket.source}")
+            if ticket.resumed:
+                typer.echo(f"resumed   {ticket.resumed} layers had been finished before")
         passed &= ticket.passed
     raise typer.Exit(0 if passed else 1)
 
@@ -144,18 +151,22 @@ def source(
     base_size: BaseSize = None,
     init: Init = "kaiming",
     seed: Seed = 0,
+    force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Write the random source network of a target."""
-    from lt_onnx.conversion import check_room, make_options, write_source
+    from lt_onnx.conversion import check_room, make_options
     from lt_onnx.lowering import read_target
+    from lt_onnx.making import write_source
     from lt_onnx.overview import predict
     from lt_onnx.planner import plan
+    from lt_onnx.ticket import files_of
 
     options = make_options(mode=mode, init=init, seed=seed, **allocation(base_size, None))
     blueprint = plan(read_target(target), options)
     path = output or target.with_name(f"{target.stem}.source.onnx")
-    check_room(path, target, predict(blueprint), None)
+    files = files_of(path, blueprint, source=True)
+    check_room(files, target, predict(blueprint), None, force=force)
     with progress(quiet) as tell:
         write_source(blueprint, path, tell)
     if not quiet:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lt_onnx.cli.app import app
-from lt_onnx.cli.words import Quiet
+from lt_onnx.cli.words import Force, Quiet
 from lt_onnx.units import size_text
 
 
@@ -16,6 +16,7 @@ def pack(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Pack to write (.ltz).")
     ] = None,
+    force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Store a ticket without its random numbers.
@@ -25,7 +26,7 @@ def pack(
     from lt_onnx.packing import pack as run
 
     path = output or ticket.with_suffix(".ltz")
-    small, large = run(ticket, path)
+    small, large = run(ticket, path, force=force)
     if not quiet:
         typer.echo(
             f"{path}: {size_text(small)} for {size_text(large)}, 1/{large / max(small, 1):.1f}"
@@ -38,6 +39,7 @@ def unpack(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Ticket to write, or a folder.")
     ] = None,
+    force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Write the ticket of a pack, byte for byte as it was."""
@@ -47,6 +49,6 @@ def unpack(
     path = output or packed.parent
     if path.is_dir():
         path = path / named(packed)
-    files = run(packed, path)
+    files = run(packed, path, force=force)
     if not quiet:
         typer.echo("\n".join(str(file) for file in files))

@@ -11,8 +11,8 @@ import typer
 from lt_onnx.errors import InputError
 
 if TYPE_CHECKING:
-    from lt_onnx.conversion import Progress
     from lt_onnx.images import Pictures
+    from lt_onnx.making import Progress
     from lt_onnx.validation import Limits
 
 ModeWord = Annotated[str, typer.Option("--mode", help="l+1: copies, depth L+1; 2l: depth 2L.")]
@@ -82,6 +82,9 @@ Picture = Annotated[
 ]
 DeviceWord = Annotated[
     str, typer.Option("--device", help="Where subset sums are solved: auto, cpu or cuda.")
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Overwrite what exists under the output's name.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 

@@ -9,6 +9,7 @@ import typer
 from lt_onnx.cli.app import app
 from lt_onnx.cli.words import (
     BaseSize,
+    Force,
     Json,
     MaxAbs,
     MaxDrop,
@@ -35,6 +36,7 @@ def zoo_command(
     base_size: BaseSize = None,
     price: Price = None,
     seed: Seed = 0,
+    force: Force = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Conversions at a time.")] = 1,
     max_abs: MaxAbs = None,
     max_rel: MaxRel = None,
@@ -85,7 +87,7 @@ def zoo_command(
         with said:
             typer.echo(line)
 
-    models = Zoo(folder, output, options, held, jobs).run(tell)
+    models = Zoo(folder, output, options, held, jobs, force).run(tell)
     words: dict[str, object] = {"output": output, **limit_words(held)}
     document = collection(command_of("zoo", [folder], options, words), models)
     paths = report or [output / f"zoo{suffix}" for suffix in FACES]

@@ -1,12 +1,12 @@
 """Which face a report file has, and writing it whole or not at all."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lt_onnx.errors import InputError
+from lt_onnx.files import whole
 from lt_onnx.report.document import plain
 
 Face = Callable[[dict[str, Any]], str]
@@ -62,10 +62,5 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    with whole(path) as (stream,):
+        stream.write(text.encode())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lt_onnx.errors import InputError
+from lt_onnx.files import whole
 from lt_onnx.studies.frontier import Point
 from lt_onnx.studies.statistics import Panel
 
@@ -59,14 +60,10 @@ def _figure(width: float, height: float) -> "Figure":
 
 
 def _save(figure: "Figure", path: Path) -> None:
-    """Write beside the name and rename, so that no half picture is left."""
+    """Write it whole, or not at all. Raises InputError."""
     plain: dict[str, Any] = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        figure.savefig(part, dpi=150, **plain)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(path) as (stream,):
+        figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150, **plain)
 
 
 def draw_frontier(points: Sequence[Point], title: str, path: Path) -> None:

@@ -1,0 +1,140 @@
+"""Files that appear under their names whole, or not at all.
+
+What is being written lies beside its place as `.<name>.<random>.part`, locked by the process that
+writes it. A killed process leaves its parts; the next one that writes the same name removes those
+whose lock is gone. Nothing else is ever deleted.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from io import BufferedRandom
+from pathlib import Path
+
+from lt_onnx.errors import InputError, ResourceError
+
+try:
+    import fcntl
+except ImportError:  # Windows: parts of killed processes are left to the user
+    fcntl = None  # type: ignore[assignment]
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def check_place(path: Path, *, force: bool) -> None:
+    """Raises InputError unless a file can be made at `path`; to be asked before any work."""
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: its folder does not exist")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name the file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: cannot be written: its folder does not let you")
+    if not force and os.path.lexists(path):
+        raise InputError(f"{path}: exists; give --force to overwrite it, or another --output")
+
+
+def cannot_write(path: Path, error: OSError) -> InputError | ResourceError:
+    """What to raise when writing `path` failed."""
+    if error.errno in FULL:
+        return ResourceError(f"{path}: cannot be written: {error.strerror}; free some disk space")
+    return InputError(f"{path}: cannot be written: {error.strerror or error}")
+
+
+class Part:
+    """A file on its way to `path`: written through `stream`, then given its name, or removed.
+
+    Raises OSError when it cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        sweep(path)
+        self.temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        self.stream: BufferedRandom = self.temporary.open("x+b")
+        locked(self.stream)
+
+    def flush(self) -> None:
+        """Bring what was written to the disk."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+
+    def appear(self) -> None:
+        """Give the finished file its name; the lock goes with it."""
+        os.replace(self.temporary, self.path)
+        self.stream.close()
+
+    def drop(self) -> None:
+        """Remove what did not appear."""
+        with contextlib.suppress(OSError):  # a full disk: what is buffered is not wanted any more
+            self.stream.close()
+        self.temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole(*paths: Path) -> Iterator[list[BufferedRandom]]:
+    """Streams that become the files `paths` together when the block ends well.
+
+    The first needs the others: it is the last to appear, and while the others are replaced it is
+    not there. Raises InputError or ResourceError when they cannot be written.
+    """
+    parts: list[Part] = []
+    try:
+        for path in paths:
+            parts.append(Part(path))
+        yield [part.stream for part in parts]
+        together(parts)
+    except OSError as error:
+        raise cannot_write(paths[0], error) from None
+    finally:
+        for part in parts:
+            part.drop()
+
+
+def together(parts: list[Part]) -> None:
+    """Let files appear of which the first needs the others. Raises OSError."""
+    for part in parts:
+        part.flush()
+    first, *others = parts
+    if others:
+        first.path.unlink(missing_ok=True)  # else it would for a moment meet another's data
+    for part in others:
+        part.appear()
+    first.appear()
+    _flush_folder(first.path.parent)
+
+
+def sweep(path: Path) -> None:
+    """Remove the parts of `path` that killed processes left."""
+    if fcntl is None:
+        return
+    for part in path.parent.glob(f".{_literal(path.name)}.*.part"):
+        with contextlib.suppress(OSError), part.open("r+b") as stream:
+            if locked(stream):
+                part.unlink(missing_ok=True)
+
+
+def _literal(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def locked(stream: BufferedRandom) -> bool:
+    """Take the file for this process; False when another has it."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _flush_folder(folder: Path) -> None:
+    """So that the names outlive a power failure, where the system knows how."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
