@@ -106,7 +106,9 @@ def test_exact_weights_leave_little_but_rounding(tmp_path: Path, name: str, mode
     """What target and ticket share must cancel: the bound is of their difference."""
     target = MODELS / f"{name}.onnx"
     made = [
-        convert(target, tmp_path / "t.onnx", mode=mode, base_size=6, select=select, bound=True)
+        convert(
+            target, tmp_path / f"{select}.onnx", mode=mode, base_size=6, select=select, bound=True
+        )
         for select in (Select.EXACT, Select.NOISE)
     ]  # fmt: skip
     exact, real = (t.report.bound.outputs["scores"] for t in made)
@@ -117,7 +119,11 @@ def test_exact_weights_leave_little_but_rounding(tmp_path: Path, name: str, mode
 def test_it_reads_masked_weights_as_folded_ones(tmp_path: Path) -> None:
     folded, masked = (
         convert(
-            MODELS / "residual.onnx", tmp_path / "t.onnx", base_size=5, weights=word, bound=True
+            MODELS / "residual.onnx",
+            tmp_path / f"{word}.onnx",
+            base_size=5,
+            weights=word,
+            bound=True,
         ).report.bound
         for word in ("folded", "masked")
     )

@@ -26,7 +26,9 @@ SHARED_NAMES = [
 
 
 def exact(path: Path, folder: Path, mode: str) -> Ticket:
-    return convert(path, folder / "t.onnx", mode=mode, select=Select.EXACT, base_size=4)
+    return convert(
+        path, folder / "exact.onnx", mode=mode, select=Select.EXACT, base_size=4, force=True
+    )
 
 
 def error(ticket: Ticket) -> float:
@@ -139,7 +141,8 @@ def test_networks_with_a_fixed_batch(tmp_path: Path, name: str, mode: str) -> No
 def test_the_model_zoos_classics(tmp_path: Path, name: str) -> None:
     path = light.redrawn(name, tmp_path)
     for mode in ("l+1", "2l"):
-        ticket = convert(path, tmp_path / "t.onnx", mode=mode, select=Select.EXACT, base_size=2)
+        out = tmp_path / f"{mode}.onnx"
+        ticket = convert(path, out, mode=mode, select=Select.EXACT, base_size=2)
         assert error(ticket) < 1e-5
         assert {place["op"] for place in ticket.report.dense} <= {"LRN"}
 

@@ -105,7 +105,7 @@ def test_the_frontier_of_a_small_network(
 def test_a_target_finds_the_smallest_setting(tmp_path: Path, mode: str) -> None:
     made = {
         wish: convert(
-            MODELS / "residual.onnx", tmp_path / "t.onnx", mode=mode, target_sqnr=wish,
+            MODELS / "residual.onnx", tmp_path / "t.onnx", mode=mode, target_sqnr=wish, force=True,
             calibration=MODELS / "digits.calibration.npz", samples=MODELS / "digits.samples.npz",
         ).report
         for wish in (18.0, 30.0)
