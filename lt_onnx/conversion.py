@@ -250,7 +250,7 @@ def run(job: Job, options: Options) -> Ticket:
     with ExitStack() as stack:
         checkpoint = None
         if job.resume:
-            key = fingerprint(blueprint, inputs, on)
+            key = fingerprint(blueprint, inputs)
             checkpoint = stack.enter_context(Checkpoint(out, key))
         else:
             discard(out)

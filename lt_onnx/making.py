@@ -9,7 +9,7 @@ from lt_onnx import __version__
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.checkpoint import Checkpoint
 from lt_onnx.construct import LayerStats, Masked, construct
-from lt_onnx.construct.layer import chunk_weights
+from lt_onnx.construct.frame import BLOCK
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.philox import GENERATOR
 from lt_onnx.planner import plan
@@ -24,13 +24,13 @@ WEIGHTS_IN_FLIGHT = 1 << 22  # of a source that is only written
 Progress = Callable[[str, float], None]
 
 
-def fingerprint(blueprint: Blueprint, inputs: Samples, device: Device) -> str:
+def fingerprint(blueprint: Blueprint, inputs: Samples) -> str:
     """SHA-256 of all that decides a ticket's masks, for a checkpoint to be known by."""
     digest = hashlib.sha256(
         json.dumps(
             [
                 __version__, GENERATOR, blueprint.target.sha256, blueprint.options.seed,
-                options_entry(blueprint.options), chunk_weights(device),
+                options_entry(blueprint.options), BLOCK,
             ],
             sort_keys=True,
         ).encode()

@@ -21,7 +21,7 @@ def exact(model: onnx.ModelProto, folder: Path, mode: str) -> Ticket:
     How near a ticket comes in mode l+1 is the size's business, and these networks are tiny.
     """
     path = save(model, folder)
-    ticket = convert(path, folder / "t.onnx", mode=mode, select=Select.EXACT, base_size=4)
+    ticket = convert(path, folder / "exact.onnx", mode=mode, select=Select.EXACT, base_size=4)
     assert max(out.relative for out in ticket.report.fidelity.outputs) < 1e-5
     real = convert(path, folder / "t.onnx", mode=mode)
     assert real.report.proof.genuine

@@ -68,8 +68,11 @@ def test_a_corrupted_model_is_named_and_the_rest_is_done(
     assert _run(words) == 1
     assert capsys.readouterr().out.count("finished before") == 3
     assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*.ticket.onnx")}
-    # other settings are other tickets
-    assert _run([*words, "--seed", "1", "-q"]) == 1
+    # other settings are other tickets, which overwrite these only with --force
+    assert _run([*words, "--seed", "1"]) == 1
+    assert capsys.readouterr().out.count("exists; give --force") == 3
+    assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*.ticket.onnx")}
+    assert _run([*words, "--seed", "1", "-q", "--force"]) == 1
     assert times != {path: path.stat().st_mtime_ns for path in out.rglob("*.ticket.onnx")}
 
 

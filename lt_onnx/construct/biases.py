@@ -4,12 +4,14 @@ The source has biases in the layers that open a path alone (Assumption 2.1); eve
 is what a row makes of the constants before it, and the row of a constant hands one on.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.construct import moments
 from lt_onnx.construct.constants import SIZES, Reserve, Response, constant_values
-from lt_onnx.construct.frame import Chunk, Frame
+from lt_onnx.construct.frame import Block, Frame
 from lt_onnx.construct.tally import Tally
 from lt_onnx.demands import RESERVE
 from lt_onnx.errors import LostConstantsError
@@ -57,12 +59,13 @@ class Biases:
         return np.asarray(np.abs(bias) / np.maximum(reach, 1e-30))
 
     def add(
-        self, chunk: Chunk, weight: Floats, raw: list[Array], price: float
+        self, block: Block, weight: Floats, raw: list[Array], price: Callable[[int], float]
     ) -> NDArray[np.float64]:
-        """Add the biases of the chunk's data rows, and its constant rows, to `weight`.
+        """Add the biases of the block's data rows, and its constant rows, to `weight`.
 
         `raw` is what the rows make of the calibration inputs so far, `price` what a weight costs in
-        units of λ². Returns what biases and constants add to each row's sum, before the scale.
+        a group, in units of λ². Returns what biases and constants add to each row's sum, before
+        the scale.
         """
         frame = self.frame
         offset = np.zeros(len(weight))
@@ -70,22 +73,22 @@ class Biases:
             return offset  # nothing was planned to carry constants here
         channel = frame.step.out_layout.channel
         reached = moments.channel_mean(raw, frame.axis) if frame.calibrated else None
-        for g in chunk.group_numbers:
+        for g in block.group_numbers:
             reserve = self.reserves[g]
             self._need(reserve)
-            mine = frame.data_rows(g, chunk.start, chunk.stop)
+            mine = frame.data_rows(g, block.start, block.stop)
             missing = self.wanted[channel[mine]]
             if reached is not None:
-                missing = missing - reached[mine - chunk.start] * frame.scale[mine]
-            self._solve(mine, reserve, missing / frame.lam[mine], weight, chunk.start, price)
+                missing = missing - reached[mine - block.start] * frame.scale[mine]
+            goal = missing / frame.lam[mine]
+            self._solve(mine, reserve, goal, weight, block.start, price(g))
             low, high = g * frame.rows, (g + 1) * frame.rows
-            rows = np.arange(max(chunk.start, low), min(chunk.stop, high))
+            rows = np.arange(max(block.start, low), min(block.stop, high))
             for row in (int(r) for r in rows if int(r) in self.constants):
                 column, unit = self.constants[row]
-                weight[row - chunk.start, column] = unit
-            offset[rows - chunk.start] = (
-                weight[np.ix_(rows - chunk.start, reserve.column)] @ reserve.value
-            )
+                weight[row - block.start, column] = unit
+            kept = weight[np.ix_(rows - block.start, reserve.column)]
+            offset[rows - block.start] = kept @ reserve.value
         return offset
 
     def _solve(

@@ -12,9 +12,11 @@ from lt_onnx.options import Options, Select
 from lt_onnx.source import SourceLayer
 from lt_onnx.target import Linear
 
+BLOCK = 1 << 23  # random weights that are run at a time, unless one row has more
+
 
 @dataclass(frozen=True)
-class Chunk:
+class Block:
     """Some rows: of one group, or all rows of several."""
 
     start: int
@@ -85,17 +87,31 @@ class Frame:
         mine = np.arange(max(start, g * self.rows), min(stop, (g + 1) * self.rows))
         return mine[self.step.out_layout.channel[mine] >= 0]
 
-    def chunks(self, weights: int) -> Iterator[Chunk]:
-        """Pieces of the layer that hold about `weights` random weights."""
-        step = max(1, weights // max(self.source.row_size, 1))
+    def chunks(self, weights: int) -> Iterator[list[Block]]:
+        """Blocks of the layer, in order, as many at a time as hold about `weights` weights."""
+        together: list[Block] = []
+        for block in self.blocks():
+            if together and (block.stop - together[0].start) * self.source.row_size > weights:
+                yield together
+                together = []
+            together.append(block)
+        yield together
+
+    def blocks(self) -> Iterator[Block]:
+        """The layer in pieces of about BLOCK random weights.
+
+        What is computed in floating point is computed a block at a time: how sums are rounded may
+        depend on how many rows there are, and blocks are the same whatever is held at a time.
+        """
+        step = max(1, BLOCK // max(self.source.row_size, 1))
         groups = self.linear.group
         if step >= self.rows:
             together = step // self.rows
             for g in range(0, groups, together):
                 count = min(together, groups - g)
-                yield Chunk(g * self.rows, (g + count) * self.rows, g, count)
+                yield Block(g * self.rows, (g + count) * self.rows, g, count)
             return
         for g in range(groups):
             for low in range(0, self.rows, step):
                 stop = min(low + step, self.rows)
-                yield Chunk(g * self.rows + low, g * self.rows + stop, g, 1)
+                yield Block(g * self.rows + low, g * self.rows + stop, g, 1)

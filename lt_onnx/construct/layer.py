@@ -1,7 +1,7 @@
 """One constructed layer: the masks of its rows, then their biases (Alg. 1, even layers; Alg. 2).
 
-Rows are drawn, solved, run over the calibration inputs, rescaled, given their biases and put out a
-chunk at a time: of the layer no more than a chunk is ever held.
+Rows are drawn and solved some blocks at a time, then run over the calibration inputs, rescaled,
+given their biases and put out block by block: of the layer no more than this is ever held.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from lt_onnx.blueprint import Build
 from lt_onnx.construct.biases import Biases
 from lt_onnx.construct.constants import Response
 from lt_onnx.construct.features import Features
-from lt_onnx.construct.frame import Chunk, Frame
+from lt_onnx.construct.frame import Block, Frame
 from lt_onnx.construct.masks import Masks
 from lt_onnx.construct.pieces import Built, Finished, LayerStats, Masked
 from lt_onnx.construct.tally import Tally, sqnr
@@ -25,13 +25,8 @@ from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Device
 from lt_onnx.target import Array, Floats
 
-WEIGHTS_IN_FLIGHT = 1 << 23  # random weights held at a time, unless one row has more
-GPU_WEIGHTS = 1 << 26  # the same where a GPU wants many rows at once
-
-
-def chunk_weights(device: Device) -> int:
-    """Random weights of a layer that are held at a time."""
-    return GPU_WEIGHTS if device is Device.CUDA else WEIGHTS_IN_FLIGHT
+# random weights that are drawn and solved at a time: as many as a block, but a GPU wants more
+WEIGHTS_IN_FLIGHT = {Device.CPU: 1 << 23, Device.CUDA: 1 << 26}
 
 
 class Layer:
@@ -58,40 +53,41 @@ class Layer:
 
     def pieces(self) -> Iterator[Masked]:
         """The masked rows, in order. `sums` and `scales` are complete when they are all out."""
-        chunks = self.frame.chunks(chunk_weights(self.device))
-        yield from self._construct(chunks) if self.finished is None else self._repeat(chunks)
+        yield from self._construct() if self.finished is None else self._repeat(self.finished)
 
-    def _construct(self, chunks: Iterator[Chunk]) -> Iterator[Masked]:
+    def _construct(self) -> Iterator[Masked]:
         biases = Biases(self.frame, self.x, self.y, self.response, self.tally)
         masks = Masks(self.frame, biases, self.x, self.y, self.device, self.watch, self.tally)
-        for chunk in chunks:
-            weight = masks.exact(chunk) if self.frame.exact else masks.choose(chunk)
-            with self.watch("run"):
-                raw = self._run(chunk, weight)
-            with self.watch("biases"):
-                masks.rescale(chunk, raw)
-                offset = biases.add(chunk, weight, raw, masks.price(chunk))
-                self._collect(chunk, raw, offset)
-            self.tally.kept += int(np.count_nonzero(weight))
-            yield Masked(self.step, chunk.start, weight)
+        for blocks in self.frame.chunks(WEIGHTS_IN_FLIGHT[self.device]):
+            weights = masks.exact(blocks) if self.frame.exact else masks.choose(blocks)
+            first = blocks[0].start
+            for block in blocks:
+                weight = weights[block.start - first : block.stop - first]
+                with self.watch("run"):
+                    raw = self._run(block, weight)
+                with self.watch("biases"):
+                    masks.rescale(block, raw)
+                    offset = biases.add(block, weight, raw, masks.price)
+                    self._collect(block, raw, offset)
+                self.tally.kept += int(np.count_nonzero(weight))
+                yield Masked(self.step, block.start, weight)
 
-    def _repeat(self, chunks: Iterator[Chunk]) -> Iterator[Masked]:
+    def _repeat(self, finished: Finished) -> Iterator[Masked]:
         """The rows of a finished layer: drawn, masked and run, as they were when it was made."""
-        assert self.finished is not None
         frame, source = self.frame, self.step.source
-        frame.scale[:] = self.finished.scale
+        frame.scale[:] = finished.scale
         constant = self.step.in_layout.channel.reshape(self.step.linear.group, -1) < 0
         constant = np.repeat(constant, frame.features.taps, 1)
-        for chunk in chunks:
+        for block in frame.blocks():
             with self.watch("random numbers"):
-                drawn = draw_rows(frame.options.seed, source, chunk.start, chunk.stop)
-                kept = self.finished.kept(chunk.start)
+                drawn = draw_rows(frame.options.seed, source, block.start, block.stop)
+                kept = finished.kept(block.start)
                 weight = np.where(kept, drawn.reshape(kept.shape), np.float32(0))
-            group = np.arange(chunk.start, chunk.stop) // frame.rows
+            group = np.arange(block.start, block.stop) // frame.rows
             with self.watch("run"):  # biases come after, as a number that is added
-                raw = self._run(chunk, np.where(constant[group], np.float32(0), weight))
-            self._collect(chunk, raw, self.finished.offset[chunk.start : chunk.stop])
-            yield Masked(self.step, chunk.start, weight)
+                raw = self._run(block, np.where(constant[group], np.float32(0), weight))
+            self._collect(block, raw, finished.offset[block.start : block.stop])
+            yield Masked(self.step, block.start, weight)
 
     def built(self, out: list[Array]) -> Built:
         """What is left to say once the ticket has run the layer to its output `out`."""
@@ -124,34 +120,34 @@ class Layer:
         shape = (-1, *[1] * (self.y[0].ndim - self.frame.axis - 1))
         return {self.step.scale: self.frame.scale.astype(np.float32).reshape(shape)}
 
-    def _run(self, chunk: Chunk, weight: Floats) -> list[Array]:
-        """What the chunk's rows make of the calibration inputs, before any bias or scale."""
+    def _run(self, block: Block, weight: Floats) -> list[Array]:
+        """What the block's rows make of the calibration inputs, before any bias or scale."""
         step, source, groups = self.step, self.step.source, self.step.linear.group
         node, width = step.nodes[0], self.frame.features.width
         shape = (len(weight), *source.shape[1:])
         given = np.ascontiguousarray(weight.T) if source.transposed else weight.reshape(shape)
         axis = step.in_layout.axis
-        inputs = np.s_[chunk.first * width : (chunk.first + chunk.groups) * width]
+        inputs = np.s_[block.first * width : (block.first + block.groups) * width]
         feeds = []
         for value in self.x:
             part = value
-            if chunk.groups < groups:
+            if block.groups < groups:
                 part = np.ascontiguousarray(value[(slice(None),) * axis + (inputs,)])
             feeds.append({node.inputs[0]: part, node.inputs[1]: given})
-        if self._program is None or self._program[0] != chunk.groups:
+        if self._program is None or self._program[0] != block.groups:
             if node.op == "Conv":
-                node = replace(node, attributes={**node.attributes, "group": chunk.groups})
+                node = replace(node, attributes={**node.attributes, "group": block.groups})
             output = node.outputs[0]
             self._program = (
-                chunk.groups, Program([node], feeds[0], {}, [output], self.opsets),
+                block.groups, Program([node], feeds[0], {}, [output], self.opsets),
             )  # fmt: skip
         return [self._program[1](feed)[0] for feed in feeds]
 
-    def _collect(self, chunk: Chunk, raw: list[Array], offset: NDArray[np.float64]) -> None:
-        """Put the chunk's sums, biases added, beside those of the rows before it."""
+    def _collect(self, block: Block, raw: list[Array], offset: NDArray[np.float64]) -> None:
+        """Put the block's sums, biases added, beside those of the rows before it."""
         count, axis = self.step.source.shape[0], self.frame.axis
-        self.offset[chunk.start : chunk.stop] = offset
-        at = (slice(None),) * axis + (slice(chunk.start, chunk.stop),)
+        self.offset[block.start : block.stop] = offset
+        at = (slice(None),) * axis + (slice(block.start, block.stop),)
         shape = (-1, *[1] * (raw[0].ndim - axis - 1))
         added = offset.astype(raw[0].dtype).reshape(shape)
         for b, value in enumerate(raw):

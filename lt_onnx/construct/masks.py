@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lt_onnx.construct import moments
 from lt_onnx.construct.biases import Biases
-from lt_onnx.construct.frame import Chunk, Frame
+from lt_onnx.construct.frame import Block, Frame
 from lt_onnx.construct.tally import Tally
 from lt_onnx.options import Select, Sigma
 from lt_onnx.stopwatch import Stopwatch
@@ -31,7 +31,7 @@ RULES = {Select.NOISE: Rule.NOISE, Select.SMALLEST: Rule.SMALLEST, Select.BEST: 
 
 
 class Masks:
-    """Chooses the subsets of a layer, chunk by chunk, and sets `lam` and `scale` of its rows."""
+    """Chooses subsets, some blocks of a layer at a time, and sets `lam` and `scale` of its rows."""
 
     def __init__(
         self, frame: Frame, biases: Biases, x: list[Array], y: list[Array], device: Device,
@@ -63,44 +63,44 @@ class Masks:
 
     # rows -------------------------------------------------------------------------------------
 
-    def choose(self, chunk: Chunk) -> Floats:
-        """The chunk's masked weights, biases and constants apart."""
+    def choose(self, blocks: Sequence[Block]) -> Floats:
+        """The blocks' masked weights, biases and constants apart."""
         frame, features, source = self.frame, self.features, self.frame.source
-        weight = np.zeros((chunk.stop - chunk.start, source.row_size), np.float32)
+        start, weight = self._nothing(blocks)
         with self.watch("moments"):
-            self._share(chunk)
-        for g, mine, goals in self._groups(chunk):
+            self._share(blocks)
+        for g, mine, goals in self._groups(blocks):
             rows = Drawn(frame.options.seed, source.index, mine, source.row_size)
             with self.watch("solve"):
                 masks, residuals = self._solve(self._shared[g], rows, goals)
                 self.tally.add(goals, masks, residuals, frame.options.tolerance)
             with self.watch("random numbers"):
                 write_masked(
-                    weight, mine - chunk.start, rows, masks,
+                    weight, mine - start, rows, masks,
                     features.problem_index(features.of_group(g)),
                     features.twin * features.taps,
                 )  # fmt: skip
             frame.scale[mine] = frame.lam[mine] / features.unit
         return weight
 
-    def exact(self, chunk: Chunk) -> Floats:
+    def exact(self, blocks: Sequence[Block]) -> Floats:
         """The oracle's rows: exact weights on the first member of every feature."""
         frame, features = self.frame, self.features
-        weight = np.zeros((chunk.stop - chunk.start, frame.source.row_size), np.float32)
-        for g, mine, goals in self._groups(chunk):
+        start, weight = self._nothing(blocks)
+        for g, mine, goals in self._groups(blocks):
             some = features.of_group(g)
             places = features.problem_index(some)[:, 0]
             good = places >= 0
             z = (goals / frame.lam[mine, None]).astype(np.float32)[:, good]
             value = z / features.problem_gain(some)[good, 0]
-            at = (mine - chunk.start)[:, None]
+            at = (mine - start)[:, None]
             weight[at, places[good]] = value
             if features.twin:
                 weight[at, places[good] + features.twin * features.taps] = -value
             frame.scale[mine] = frame.lam[mine] / features.unit
         return weight
 
-    def rescale(self, chunk: Chunk, raw: Sequence[Array]) -> None:
+    def rescale(self, block: Block, raw: Sequence[Array]) -> None:
         """Give each row the scale by which it comes closest to the target's output.
 
         `raw` is what the rows make of the calibration inputs. A rule that shuns noise makes rows
@@ -110,30 +110,38 @@ class Masks:
         if not frame.calibrated or frame.options.sigma is Sigma.LAYER:
             return
         channel = frame.step.out_layout.channel
-        mine = np.arange(chunk.start, chunk.stop)
+        mine = np.arange(block.start, block.stop)
         mine = mine[channel[mine] >= 0]
+        if not len(mine):  # a block of constants alone
+            return
         slope = moments.slopes(
-            raw, mine - chunk.start, self.y, channel[mine].astype(np.int64), frame.axis
+            raw, mine - block.start, self.y, channel[mine].astype(np.int64), frame.axis
         )
         factor = np.clip(slope / frame.scale[mine], 1 / RESCALED, RESCALED)
         factor[~np.isfinite(factor)] = 1.0
         frame.scale[mine] *= factor
         frame.lam[mine] *= factor
 
-    def price(self, chunk: Chunk) -> float:
+    def price(self, g: int) -> float:
         """What a weight on a constant of 1 costs in units of λ²: as much as one on the inputs."""
         if not self.frame.calibrated:
             return 0.0
-        prices = [rows.price for g in chunk.group_numbers for _, rows in self._shared[g]]
-        known = np.concatenate(prices)
-        return float(known.mean()) if len(known) else 0.0  # none: a layer of zeros
+        known = np.concatenate([rows.price for _, rows in self._shared[g]])
+        return float(known.mean()) if len(known) else 0.0  # none: a group of zeros
 
-    def _groups(self, chunk: Chunk) -> Iterator[tuple[int, NDArray[np.int64], Array]]:
-        """The chunk's groups, their data rows, and those rows' target weights by problem."""
+    def _nothing(self, blocks: Sequence[Block]) -> tuple[int, Floats]:
+        """First row and weights of some blocks, all masked."""
+        start, stop = blocks[0].start, blocks[-1].stop
+        return start, np.zeros((stop - start, self.frame.source.row_size), np.float32)
+
+    def _groups(
+        self, blocks: Sequence[Block]
+    ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.float64]]]:
+        """The blocks' groups, their data rows, and those rows' target weights by problem."""
         frame = self.frame
-        for g in chunk.group_numbers:
-            mine = frame.data_rows(g, chunk.start, chunk.stop)
-            if not len(mine):  # a chunk of constants alone
+        for g in range(blocks[0].first, blocks[-1].group_numbers.stop):
+            mine = frame.data_rows(g, blocks[0].start, blocks[-1].stop)
+            if not len(mine):  # constants alone
                 continue
             local = frame.step.out_layout.channel[mine] - g * frame.per_group
             yield g, mine, self.features.goals(frame.linear, g)[local].reshape(len(mine), -1)
@@ -183,19 +191,25 @@ class Masks:
 
     # what rows share --------------------------------------------------------------------------
 
-    def _share(self, chunk: Chunk) -> None:
-        """What rows share, group by group, in blocks of problems with one H each."""
-        if chunk.first in self._shared:
-            return
+    def _share(self, blocks: Sequence[Block]) -> None:
+        """Find what rows share, for the groups of these blocks and no others."""
+        numbers = [block.group_numbers for block in blocks]
+        self._shared = {g: self._shared[g] for some in numbers for g in some if g in self._shared}
+        for some in dict.fromkeys(numbers):
+            if some[0] not in self._shared:
+                self._share_groups(some)
+
+    def _share_groups(self, groups: range) -> None:
+        """What the rows of each group share, in parts of its problems with one H each."""
         features, taps = self.features, self.features.taps
-        per_block = max(1, moments.LARGEST_BLOCK // taps)
-        blocks = []
-        for g in chunk.group_numbers:
+        per_part = max(1, moments.LARGEST_BLOCK // taps)
+        parts = []
+        for g in groups:
             group = features.of_group(g)
-            for low in range(group.start, group.stop, per_block):
-                blocks.append((g, slice(low, min(low + per_block, group.stop))))
-        self._shared = {g: [] for g in chunk.group_numbers}
-        for batch in _batches(blocks, per_block):
+            for low in range(group.start, group.stop, per_part):
+                parts.append((g, slice(low, min(low + per_part, group.stop))))
+        self._shared.update({g: [] for g in groups})
+        for batch in _batches(parts, per_part):
             many = slice(batch[0][1].start, batch[-1][1].stop)
             if self.frame.calibrated:
                 seen, noise = features.observe(self.x, self.frame.step.in_layout.axis, many)
@@ -235,14 +249,14 @@ class Masks:
         )
 
 
-def _batches(blocks: list[tuple[int, slice]], size: int) -> Iterator[list[tuple[int, slice]]]:
-    """Neighbouring blocks that have at most `size` features together, or one that has more."""
+def _batches(parts: list[tuple[int, slice]], size: int) -> Iterator[list[tuple[int, slice]]]:
+    """Neighbouring parts that have at most `size` features together, or one that has more."""
     batch: list[tuple[int, slice]] = []
-    for block in blocks:
-        if batch and block[1].stop - batch[0][1].start > size:
+    for part in parts:
+        if batch and part[1].stop - batch[0][1].start > size:
             yield batch
             batch = []
-        batch.append(block)
+        batch.append(part)
     if batch:
         yield batch
 
