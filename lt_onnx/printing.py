@@ -18,14 +18,33 @@ if TYPE_CHECKING:
     from lt_onnx.validation import Fidelity
 
 
+LONGEST = 2000  # characters of a line …
+CELL = 300  # … and of a table's cell: what a file names, it may name at any length
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Print one line, whatever names are in it."""
+    typer.echo(shown(line), err=err)
+
+
+def shown(text: str, longest: int = LONGEST) -> str:
+    """What a terminal can show of `text`: signs that would steer it are escaped, the rest cut."""
+    if len(text) > longest:
+        half = longest // 2
+        text = f"{text[:half]} … {text[-half:]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def announce(blueprint: "Blueprint", prediction: "Prediction") -> None:
     """The target and the plan, before any work."""
     target = blueprint.target
-    typer.echo(
+    say(
         f"target    {target.path.name}: {len(target.linears)} layers, "
         f"{target.weight_count:,} weights"
     )
-    typer.echo(
+    say(
         f"plan      {len(blueprint.layers)} random layers, {prediction.source_weights:,} weights; "
         f"{size_text(prediction.file_bytes)} file, "
         f"about {size_text(prediction.memory_bytes)} memory"
@@ -35,6 +54,7 @@ def announce(blueprint: "Blueprint", prediction: "Prediction") -> None:
 
 def table(rows: list[list[str]], head: list[str], right: tuple[int, ...] = ()) -> None:
     """Columns as wide as they must be; the first one gives way where the terminal ends."""
+    rows = [[shown(cell, CELL) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
     room = width - sum(widths[1:-1]) - 2 * (len(head) - 1) - min(widths[-1], 12)
@@ -48,39 +68,39 @@ def table(rows: list[list[str]], head: list[str], right: tuple[int, ...] = ()) -
             cell.rjust(size) if i in right else cell.ljust(size)
             for i, (cell, size) in enumerate(zip(row[1:], widths[1:], strict=True), 1)
         ]
-        typer.echo("  ".join(cells).rstrip()[:width])
+        say("  ".join(cells).rstrip()[:width])
 
 
 def print_report(report: "Report") -> None:
     """What a conversion came to."""
     options = report.options
     base = f", m = {options['base_size']}" if options["base_size"] else ""
-    typer.echo(f"ticket    {report.ticket}")
-    typer.echo(
+    say(f"ticket    {report.ticket}")
+    say(
         f"kept      {report.kept:,} of {report.source_weights:,} random weights "
         f"(density {report.kept / max(report.source_weights, 1):.4f})"
     )
-    typer.echo(
+    say(
         f"          {report.per_target_weight:.2f} per target weight; mode {options['mode']}, "
         f"{options['select']}{base}, seed {options['seed']}"
     )
     problems = sum(layer.problems for layer in report.layers)
     misses = sum(layer.misses for layer in report.layers)
-    typer.echo(
+    say(
         f"subsets   {problems:,} problems, {misses:,} further than ε = {options['tolerance']:g} off"
     )
     for place in report.dense[:5]:
-        typer.echo(f"dense     {place['op']} '{place['name']}': {place['reason']}; "
+        say(f"dense     {place['op']} '{place['name']}': {place['reason']}; "
                    f"{place['parameters']:,} parameters")  # fmt: skip
     if len(report.dense) > 5:
-        typer.echo(f"          and {len(report.dense) - 5} more dense places")
+        say(f"          and {len(report.dense) - 5} more dense places")
     proof = report.proof
-    typer.echo(
+    say(
         f"verified  {'genuine' if proof.genuine else 'NOT GENUINE'}: {proof.layers} layers match "
         f"the source; {proof.scales:,} scales"
     )
     for failure in proof.failures[:5]:
-        typer.echo(f"          {failure}", err=True)
+        say(f"          {failure}", err=True)
     if report.fidelity is not None:
         print_fidelity(report.fidelity)
     if report.trace is not None:
@@ -89,27 +109,27 @@ def print_report(report: "Report") -> None:
         print_bound(report.bound)
     total = sum(report.seconds.values())
     most = sorted(report.seconds.items(), key=lambda stage: -stage[1])[:4]
-    typer.echo(f"time      {total:.1f} s: {', '.join(f'{key} {value:.1f}' for key, value in most)}")
+    say(f"time      {total:.1f} s: {', '.join(f'{key} {value:.1f}' for key, value in most)}")
 
 
 def print_bound(bound: "Bound") -> None:
     """What the error never exceeds."""
-    typer.echo(f"bounded   over {bound.box}")
+    say(f"bounded   over {bound.box}")
     for name, value in bound.outputs.items():
-        typer.echo(f"  {name}: |error| ≤ {value:.3g} for every input of the box")
+        say(f"  {name}: |error| ≤ {value:.3g} for every input of the box")
     if bound.reason is not None:
-        typer.echo(f"  not everywhere: {bound.reason}")
+        say(f"  not everywhere: {bound.reason}")
 
 
 def print_fidelity(fidelity: "Fidelity") -> None:
     """How near a ticket is to its target."""
-    typer.echo(f"validated on {fidelity.samples:,} samples: {fidelity.origin}")
+    say(f"validated on {fidelity.samples:,} samples: {fidelity.origin}")
     for out in fidelity.outputs:
-        typer.echo(
+        say(
             f"  {out.name}: relative error {out.relative:.3g}, SQNR {out.sqnr_db:.1f} dB, "
             f"cosine {out.cosine:.5f}"
         )
-        typer.echo(f"    mean |error| {out.mean_abs:.3g}; passes from --max-abs {out.max_abs:.3g}, "
+        say(f"    mean |error| {out.mean_abs:.3g}; passes from --max-abs {out.max_abs:.3g}, "
                    f"--max-rel {out.smallest_tolerance:.3g}")  # fmt: skip
         if out.agreement is not None:
             line = f"    top-1 agreement {100 * out.agreement:.2f} %"
@@ -118,9 +138,9 @@ def print_fidelity(fidelity: "Fidelity") -> None:
                     f"; accuracy {100 * out.ticket_accuracy:.2f} % "
                     f"(target {100 * out.target_accuracy:.2f} %)"
                 )
-            typer.echo(line)
+            say(line)
     for failure in fidelity.failures:
-        typer.echo(f"  FAILED {failure}")
+        say(f"  FAILED {failure}")
 
 
 def print_trace(layers: "list[LayerError]") -> None:

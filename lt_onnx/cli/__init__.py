@@ -8,11 +8,11 @@ that `--help` is quick. Progress and tables go to stderr and stdout respectively
 import signal
 import sys
 
-import typer
-
 from lt_onnx.cli import judging, looking, making, packing, studies, zoo
 from lt_onnx.cli.app import app
 from lt_onnx.errors import LtOnnxError
+from lt_onnx.files import FULL
+from lt_onnx.printing import say
 
 __all__ = ["app", "judging", "looking", "main", "making", "packing", "studies", "zoo"]
 
@@ -48,6 +48,9 @@ def _run(arguments: list[str] | None) -> int:
         return _fail(INTERRUPTED, 3)
     except BrokenPipeError:
         return 3
+    except OSError as error:  # what no reader or writer has told in words of its own
+        name = "" if error.filename is None else f"{error.filename}: "
+        return _fail(f"{name}{error.strerror or error}", 3 if error.errno in FULL else 2)
     except Exception as error:
         if _interrupted(error):
             return _fail(INTERRUPTED, 3)
@@ -68,5 +71,5 @@ def _interrupted(error: BaseException | None) -> bool:
 
 
 def _fail(message: str, code: int) -> int:
-    typer.echo(f"lt-onnx: error: {' '.join(message.split())}", err=True)
+    say(f"lt-onnx: error: {' '.join(message.split())}", err=True)
     return code

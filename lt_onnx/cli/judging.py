@@ -26,7 +26,7 @@ from lt_onnx.cli.words import (
     progress,
 )
 from lt_onnx.errors import InputError
-from lt_onnx.printing import print_fidelity, print_json, print_trace
+from lt_onnx.printing import print_fidelity, print_json, print_trace, say
 
 
 @app.command()
@@ -49,12 +49,12 @@ def verify(
     digest = load(target)[1] if target is not None else None
     proof = prove(ticket, digest)
     for failure in proof.failures:
-        typer.echo(f"{ticket}: {failure}", err=True)
+        say(f"{ticket}: {failure}", err=True)
     if json:
         print_json({**asdict(proof), "genuine": proof.genuine})
     if not (quiet or json):
         word = "genuine" if proof.genuine else "NOT GENUINE"
-        typer.echo(
+        say(
             f"{word}: {proof.layers} layers, {proof.kept:,} of {proof.source:,} random weights "
             f"kept (seed {proof.seed}); {proof.scales:,} scales; {proof.parameters:,} parameters "
             f"of the target in {proof.dense} dense places"

@@ -7,7 +7,7 @@ import typer
 
 from lt_onnx.cli.app import app
 from lt_onnx.cli.words import BaseSize, Json, ModeWord, ReportFile, allocation
-from lt_onnx.printing import print_json, table
+from lt_onnx.printing import print_json, say, table
 from lt_onnx.units import duration_text, size_text
 
 
@@ -36,8 +36,8 @@ def inspect(
         return
     for port in ("inputs", "outputs"):
         for value in document[port]:
-            typer.echo(f"{port[:-1]:9} {value['name']} {shape_text(value['shape'])}")
-    typer.echo(f"blocks    open with {document['activation']['op']}")
+            say(f"{port[:-1]:9} {value['name']} {shape_text(value['shape'])}")
+    say(f"blocks    open with {document['activation']['op']}")
     table(
         [
             [row["name"], row["op"], shape_text(row["shape"]),
@@ -47,8 +47,8 @@ def inspect(
         ["name", "op", "output", "sign", "how", ""],
     )  # fmt: skip
     counts = ", ".join(f"{count} {kind}" for kind, count in document["counts"].items() if count)
-    typer.echo(f"steps     {counts}")
-    typer.echo(
+    say(f"steps     {counts}")
+    say(
         f"weights   {document['constructed_weights']:,} to construct, "
         f"{document['dense_parameters']:,} stay dense"
     )
@@ -97,7 +97,9 @@ def plan_command(
         print_json(whole)
         return
     for number, document in enumerate(plans):
-        typer.echo(f"{chr(10) if number else ''}mode {document['mode']}")
+        if number:
+            say("")
+        say(f"mode {document['mode']}")
         table(
             [
                 [row["name"], row["kind"], f"{row['inputs']}→{row['outputs']}",
@@ -108,17 +110,17 @@ def plan_command(
             ["layer", "kind", "channels", "copies+const", "weights", "file", "memory", "s"],
             right=(2, 3, 4, 5, 6, 7),
         )  # fmt: skip
-        typer.echo(
+        say(
             f"in all    {document['source_weights']:,} random weights, "
             f"{size_text(document['file_bytes'])} file; {document['dense_parameters']:,} stay dense"
         )
-        typer.echo(
+        say(
             f"needs     about {size_text(document['memory_bytes'])} memory, "
             f"{duration_text(document['seconds'])}"
         )
         if document["theory"]:
             theorem = "3.2" if document["mode"] == Mode.L_PLUS_1 else "3.1"
-            typer.echo(f"Theorem {theorem} for ε = {epsilon:g}, δ = {delta:g}, beside what is used")
+            say(f"Theorem {theorem} for ε = {epsilon:g}, δ = {delta:g}, beside what is used")
             table(
                 [
                     [row["name"], f"{row['parameters']:,}", f"e{row['log_epsilon']:.0f}",

@@ -32,7 +32,7 @@ from lt_onnx.cli.words import (
     progress,
 )
 from lt_onnx.errors import InputError
-from lt_onnx.printing import announce, print_json, print_report
+from lt_onnx.printing import announce, print_json, print_report, say
 
 
 @app.command()
@@ -136,9 +136,9 @@ def convert(
         if not quiet:
             print_report(ticket.report)
             if ticket.source is not None:
-                typer.echo(f"source    {ticket.source}")
+                say(f"source    {ticket.source}")
             if ticket.resumed:
-                typer.echo(f"resumed   {ticket.resumed} layers had been finished before")
+                say(f"resumed   {ticket.resumed} layers had been finished before")
         passed &= ticket.passed
     raise typer.Exit(0 if passed else 1)
 
@@ -170,7 +170,7 @@ def source(
     with progress(quiet) as tell:
         write_source(blueprint, path, tell)
     if not quiet:
-        typer.echo(
+        say(
             f"{path}: {blueprint.source_weights:,} random weights in {len(blueprint.layers)} "
             f"layers, seed {seed}, {init}"
         )

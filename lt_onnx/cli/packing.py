@@ -7,6 +7,7 @@ import typer
 
 from lt_onnx.cli.app import app
 from lt_onnx.cli.words import Force, Quiet
+from lt_onnx.printing import say
 from lt_onnx.units import size_text
 
 
@@ -28,9 +29,7 @@ def pack(
     path = output or ticket.with_suffix(".ltz")
     small, large = run(ticket, path, force=force)
     if not quiet:
-        typer.echo(
-            f"{path}: {size_text(small)} for {size_text(large)}, 1/{large / max(small, 1):.1f}"
-        )
+        say(f"{path}: {size_text(small)} for {size_text(large)}, 1/{large / max(small, 1):.1f}")
 
 
 @app.command()
@@ -51,4 +50,5 @@ def unpack(
         path = path / named(packed)
     files = run(packed, path, force=force)
     if not quiet:
-        typer.echo("\n".join(str(file) for file in files))
+        for file in files:
+            say(str(file))

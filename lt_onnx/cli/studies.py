@@ -16,7 +16,7 @@ from lt_onnx.cli.words import (
     progress,
 )
 from lt_onnx.errors import InputError
-from lt_onnx.printing import table
+from lt_onnx.printing import say, table
 from lt_onnx.units import size_text
 
 
@@ -55,16 +55,16 @@ def stats(
         draw_statistics(panels, picture)
     if quiet:
         return
-    typer.echo(f"{count:,} problems each, m = {base_size}, ε = {tolerance:g}, seed {seed}")
+    say(f"{count:,} problems each, m = {base_size}, ε = {tolerance:g}, seed {seed}")
     for summary in summaries:
         error, size, missed = (summary[key] for key in ("mean_error", "mean_size", "misses"))
-        typer.echo(f"{summary['figure']}  {summary['rule']}, {summary['variable']} variables")
-        typer.echo(
+        say(f"{summary['figure']}  {summary['rule']}, {summary['variable']} variables")
+        say(
             f"  error {error['mean']:.2e} ± {error['half_width']:.0e}, "
             f"> ε in {100 * missed['mean']:.2f} %, |S| {size['mean']:.2f} ± "
             f"{size['half_width']:.2f}"
         )
-        typer.echo(f"  paper: {summary['paper']}")
+        say(f"  paper: {summary['paper']}")
 
 
 @app.command("frontier")
@@ -134,8 +134,8 @@ def frontier_command(
     )  # fmt: skip
     known = points[0].target_accuracy
     if known is not None:
-        typer.echo(f"the target's own accuracy is {100 * known:.2f} %")
-    typer.echo(
+        say(f"the target's own accuracy is {100 * known:.2f} %")
+    say(
         f"best: no smaller one of its mode has a better SQNR; {points[0].parameters:,} "
         "parameters of the target stay dense in each"
     )

@@ -25,7 +25,7 @@ from lt_onnx.cli.words import (
     limits,
 )
 from lt_onnx.errors import InputError
-from lt_onnx.printing import print_json
+from lt_onnx.printing import print_json, say
 
 
 @app.command("zoo")
@@ -85,7 +85,7 @@ def zoo_command(
         if entry["verdict"] != "passed":
             line += f": {entry['message']}"
         with said:
-            typer.echo(line)
+            say(line)
 
     models = Zoo(folder, output, options, held, jobs, force).run(tell)
     words: dict[str, object] = {"output": output, **limit_words(held)}
@@ -97,7 +97,7 @@ def zoo_command(
     elif not quiet:
         counts = {word: sum(m["verdict"] == word for m in models)
                   for word in ("passed", "failed", "error")}  # fmt: skip
-        typer.echo(
+        say(
             f"{counts['passed']} passed, {counts['failed']} failed, {counts['error']} could not be "
             f"converted; summary in {', '.join(str(path) for path in paths)}"
         )
