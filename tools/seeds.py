@@ -1,0 +1,217 @@
+"""The files that `fuzz` starts from: small networks of every kind, tickets, packs, samples."""
+
+import contextlib
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+from mutants import Files
+from onnx import helper, numpy_helper, parser
+
+MODELS = Path(__file__).resolve().parent.parent / "models"
+Sizes = dict[str, tuple[int, ...]]
+
+TINY = """
+{ a = Conv<strides=[2,2]>(x, w, b)
+  r = Relu(a)
+  f = Flatten(r)
+  y = Gemm<transB=1>(f, g) }
+"""
+GRAPHS: dict[str, tuple[str, Sizes, str]] = {  # graph, its weights, its output
+    "tiny": (TINY, {"w": (3, 2, 3, 3), "b": (3,), "g": (3, 12)}, "float[N,3] y"),
+    "norm": ("""
+{ a = Conv<pads=[1,1,1,1]>(x, w)
+  n = BatchNormalization<epsilon=0.001>(a, s, s, b, v)
+  r = Clip(n, zero, six)
+  p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(r)
+  d = Conv<group=4>(p, k)
+  e = Add(d, c)
+  t = PRelu(e, c)
+  l = GlobalAveragePool(t)
+  q = Squeeze(l, axes)
+  y = MatMul(q, g) }
+""", {"w": (4, 2, 3, 3), "s": (4,), "b": (4,), "v": (4,), "k": (4, 1, 2, 2), "c": (4, 1, 1),
+      "g": (4, 3)}, "float[N,3] y"),
+    "skip": ("""
+{ a = Conv<pads=[1,1,1,1]>(x, w, b)
+  s = Sigmoid(a)
+  m = Mul(a, s)
+  c = Conv<auto_pad="SAME_UPPER">(m, k)
+  j = Conv(x, p)
+  z = Add(c, j)
+  h = HardSwish(z)
+  o, u = Split<axis=1>(h, halves)
+  i = Concat<axis=1>(u, o)
+  e = Pad(i, pads)
+  f = Slice(e, starts, ends, sliced, steps)
+  y = Softmax<axis=1>(f) }
+""", {"w": (4, 2, 3, 3), "b": (4,), "k": (4, 4, 3, 3), "p": (4, 2, 1, 1)}, "float[N,4,6,6] y"),
+    "shapes": ("""
+{ k = Constant<value = int64[1] {-1}>()
+  z = Shape(x)
+  n = Gather(z, first)
+  o = Concat<axis=0>(n, k)
+  i = ConstantOfShape<value = float[1] {0.5}>(four)
+  j = Expand(i, many)
+  t = Tile(j, thrice)
+  d = Range(one, seven, two)
+  a = Conv(x, w)
+  r = Tanh(a)
+  u = Resize<mode="nearest">(r, , scales)
+  f = Reshape(u, o)
+  m = MatMul(f, g)
+  q = Add(m, d)
+  e = ReduceSum(t)
+  y = Mul(q, e) }
+""", {"w": (2, 2, 3, 3), "g": (128, 3)}, "float[N,3] y"),
+    "up": ("""
+{ a = ConvTranspose<strides=[2,2], pads=[1,1,1,1], output_padding=[1,1]>(x, w, b)
+  r = LeakyRelu<alpha=0.1>(a)
+  c = DepthToSpace<blocksize=2, mode="CRD">(r)
+  d = AveragePool<kernel_shape=[2,2]>(c)
+  e = Transpose<perm=[0,2,3,1]>(d)
+  l = LayerNormalization(e, s)
+  y = MatMul(l, g) }
+""", {"w": (2, 4, 3, 3), "b": (4,), "s": (1,), "g": (1, 2)}, "float y"),
+}  # fmt: skip
+GIVEN = {
+    "zero": np.float32(0), "six": np.float32(6), "axes": np.array([2, 3]),
+    "halves": np.array([2, 2]), "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+    "starts": np.array([1, 1]), "ends": np.array([-1, -1]), "sliced": np.array([2, 3]),
+    "steps": np.array([1, 1]), "first": np.array([0]), "four": np.array([4]),
+    "many": np.array([3, 4]), "thrice": np.array([1, 3]), "one": np.float32(1),
+    "seven": np.float32(7), "two": np.float32(2), "scales": np.array([1, 1, 2, 2], np.float32),
+}  # fmt: skip
+
+
+def network(name: str) -> onnx.ModelProto:
+    """One of the small graphs, its weights drawn."""
+    text, sizes, output = GRAPHS[name]
+    head = '<ir_version: 8, opset_import: ["" : 17]>'
+    model = parser.parse_model(f"{head}\n{name} (float[N,2,6,6] x) => ({output})\n{text}")
+    rng = np.random.default_rng(len(name))
+    weights = {
+        key: rng.normal(0, 1 / math.sqrt(math.prod(size[1:])), size) for key, size in sizes.items()
+    }
+    if "v" in weights:
+        weights["v"] = np.abs(weights["v"])
+    read = {key for node in model.graph.node for key in node.input}
+    for key, value in weights.items():
+        model.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), key))
+    for key in sorted(read & GIVEN.keys()):
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(GIVEN[key]), key))
+    return model
+
+
+def external(model: onnx.ModelProto) -> Files:
+    """The model with its weights in a file of their own."""
+    made, data = onnx.ModelProto(), b""
+    made.CopyFrom(model)
+    for tensor in made.graph.initializer:
+        content = tensor.raw_data
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, entry in (
+            ("location", "data.bin"),
+            ("offset", len(data)),
+            ("length", len(content)),
+        ):
+            tensor.external_data.add(key=key, value=str(entry))
+        data += content
+    return {"t.onnx": made.SerializeToString(), "data.bin": data}
+
+
+def _branching() -> onnx.ModelProto:
+    """A graph with an If and a function of its own."""
+    model = network("tiny")
+    branches = [
+        helper.make_graph([helper.make_node(op, ["y"], ["z"])], op, [],
+                          [helper.make_tensor_value_info("z", 1, None)])
+        for op in ("Relu", "Neg")
+    ]  # fmt: skip
+    choice = numpy_helper.from_array(np.array(True), "choice")
+    model.graph.initializer.append(choice)
+    model.graph.node.append(
+        helper.make_node(
+            "If", ["choice"], ["out"], then_branch=branches[0], else_branch=branches[1]
+        )
+    )
+    model.graph.output[0].name = "out"
+    own = helper.make_function(
+        "own", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])],
+        [helper.make_opsetid("", 17)],
+    )  # fmt: skip
+    model.functions.append(own)
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    model.graph.node.append(helper.make_node("Twice", ["y"], ["unused"], domain="own"))
+    return model
+
+
+def readers() -> list[Files]:
+    """Networks for `inspect`, `plan` and `convert`."""
+    models = [network(name) for name in GRAPHS] + [_branching()]
+    shipped = [MODELS / f"plain-{kind}.onnx" for kind in ("relu", "sigmoid")]
+    return (
+        [{"t.onnx": model.SerializeToString()} for model in models]
+        + [external(network("tiny")), external(network("norm"))]
+        + [{"t.onnx": path.read_bytes()} for path in [*shipped, MODELS / "depthwise.onnx"]]
+    )
+
+
+def samples() -> list[Files]:
+    """Inputs for `validate` against the tiny network."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 2, 6, 6)).astype(np.float32)
+    kinds = ({"x": x}, {"x": x, "labels": np.arange(4) % 3}, {"x": x, "other": np.arange(9)})
+    made = []
+    for arrays in kinds:
+        stream = io.BytesIO()
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+        made.append({"s.npz": stream.getvalue()})
+    stream = io.BytesIO()
+    np.save(stream, x)
+    return [*made, {"s.npy": stream.getvalue()}]
+
+
+def tickets(folder: Path) -> list[Files]:
+    """Small tickets of every form. Runs the whole of lt-onnx: to be called in a process apart."""
+    from lt_onnx import convert, ticket
+
+    made = []
+    inline = ticket.INLINE
+    for name in ("tiny", "norm"):
+        target = folder / f"{name}.onnx"
+        target.write_bytes(network(name).SerializeToString())
+        for number, words in enumerate((
+            {"mode": "l+1"}, {"mode": "2l"}, {"mode": "2l", "weights": "masked"},
+            {"mode": "2l", "weights": "sparse"}, {"mode": "2l", "fp16": True},
+            {"mode": "2l", "weights": "masked", "fp16": True},
+            {"mode": "l+1", "weights": "folded", "inline": 0},
+        )):  # fmt: skip
+            given = dict(words)
+            ticket.INLINE = int(str(given.pop("inline", inline)))
+            out = folder / f"{name}{number}" / "t.onnx"
+            out.parent.mkdir(exist_ok=True)
+            with contextlib.redirect_stdout(io.StringIO()):
+                convert(target, out, base_size=3, **given)  # type: ignore[arg-type]
+            files = sorted(out.parent.iterdir())
+            made.append({file.name: file.read_bytes() for file in files})
+    ticket.INLINE = inline
+    return made
+
+
+def packs(folder: Path) -> list[Files]:
+    """The tickets' packs; likewise."""
+    from lt_onnx.packing import pack
+
+    made = []
+    for number, files in enumerate(tickets(folder)):
+        place = folder / f"pack{number}"
+        place.mkdir()
+        for name, content in files.items():
+            (place / name).write_bytes(content)
+        pack(place / "t.onnx", place / "t.ltz")
+        made.append({"t.ltz": (place / "t.ltz").read_bytes()})
+    return made
