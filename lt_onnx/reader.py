@@ -7,20 +7,20 @@ evaluated, ready for `lowering`. All refusals that can be seen at once are repor
 import hashlib
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx_graphsurgeon as gs
 from google.protobuf.message import DecodeError
-from onnx import helper, numpy_helper
-from onnx_graphsurgeon.logger import G_LOGGER
+from onnx import helper
 
 from lt_onnx.errors import InputError, UnsupportedError
+from lt_onnx.external import take_in
+from lt_onnx.folding import LARGEST, fold, shape_of
 from lt_onnx.precision import in_float32
+from lt_onnx.protos import array_of, plain_node, tensors_of
 from lt_onnx.runtime import first_line
 from lt_onnx.target import Array, Node, Port, Shape
 from lt_onnx.wiring import put_in_order, where
@@ -32,9 +32,9 @@ QUANTISED = {
     "MatMulInteger", "DynamicQuantizeLinear", "QLinearAdd", "QGemm",
 }  # fmt: skip
 PROTO_LIMIT = 2**31 - 1
+MOST_NODES = 100_000
+MOST_PARTS = 4_000_000  # messages in a file: a byte of it can ask for a hundred of memory
 LARGE = 1 << 18  # bytes from which a weight is not carried through every step
-
-G_LOGGER.severity = G_LOGGER.CRITICAL  # what it would say, the errors here say
 
 
 @dataclass(frozen=True)
@@ -61,20 +61,22 @@ def read_graph(path: Path) -> Graph:
     external data outside its folder) and UnsupportedError for models that are not float networks.
     """
     model, digest = load(path)
+    _refuse_names(path, model)
     # before IR 4 initializers had to be graph inputs too; onnxruntime does not mind, nor do we
     model.ir_version = max(4, model.ir_version)
-    _refuse_old(path, model)
+    opsets = _opsets(path, model)
+    for tensor in tensors_of(model):
+        array_of(path, tensor)
     in_float32(model)
     model = _without_initializer_inputs(model)
     put_in_order(path, model)
-    weights = _set_aside(model)
+    weights = _set_aside(path, model)
     _refuse(path, model, weights)
-    model = _fold_constants(path, model)
-    shapes, integers = _infer(model)
+    shapes, integers = fold(path, model, opsets)
     given = [value for value in model.graph.input if value.name not in weights]
     del model.graph.input[:]
     model.graph.input.extend(given)
-    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer} | weights
+    constants = {t.name: array_of(path, t) for t in model.graph.initializer} | weights
     for name, value in constants.items():
         few = value if any(value.strides) else value[(0,) * value.ndim]  # one number everywhere
         if np.issubdtype(value.dtype, np.floating) and not np.isfinite(few).all():
@@ -83,17 +85,23 @@ def read_graph(path: Path) -> Graph:
                 f"{path}: tensor '{name}' holds {value[tuple(bad)]} at index {bad}; "
                 "export the network with finite weights"
             )
+    for value in model.graph.input:
+        if 0 in shape_of(value):
+            raise InputError(
+                f"{path}: input '{value.name}' of shape {list(shape_of(value))} holds nothing; "
+                "give its axes sizes, or names"
+            )
     return Graph(
         path=path,
         sha256=digest,
         name=model.graph.name,
         inputs=tuple(_port(path, value) for value in model.graph.input),
         outputs=tuple(_port(path, value) for value in model.graph.output),
-        nodes=tuple(_node(proto, i) for i, proto in enumerate(model.graph.node)),
+        nodes=tuple(plain_node(path, proto, i) for i, proto in enumerate(model.graph.node)),
         constants=constants,
         shapes=shapes,
         integers=integers,
-        opsets={o.domain if o.domain != "ai.onnx" else "": o.version for o in model.opset_import},
+        opsets=opsets,
         ir_version=model.ir_version,
     )
 
@@ -103,10 +111,8 @@ def load(path: Path) -> tuple[onnx.ModelProto, str]:
 
     Raises InputError.
     """
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
     if not path.is_file():
-        raise InputError(f"{path}: not a file")
+        raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -123,51 +129,52 @@ def load(path: Path) -> tuple[onnx.ModelProto, str]:
         ) from None
     if not model.graph.node or not model.opset_import:
         raise InputError(f"{path}: not an ONNX model, or one with an empty graph")
-    for file in _external_files(path, model):
+    if len(model.graph.node) > MOST_NODES:
+        raise UnsupportedError(
+            f"{path}: {len(model.graph.node):,} nodes; lt-onnx reads {MOST_NODES:,} at most"
+        )
+    for file in take_in(path, model):
         with file.open("rb") as stream:
             while chunk := stream.read(1 << 24):
                 digest.update(chunk)
-    try:
-        onnx.load_external_data_for_model(model, str(path.parent))
-    except (OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
-        raise InputError(f"{path}: external data: {first_line(error)}") from None
     return model, digest.hexdigest()
 
 
-def _external_files(path: Path, model: onnx.ModelProto) -> list[Path]:
-    """The data files of `model`, each proven to lie in its folder."""
-    files: dict[Path, None] = {}
-    for tensor in _tensors(model.graph):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        location = {entry.key: entry.value for entry in tensor.external_data}.get("location", "")
-        pure = PurePosixPath(location)
-        file = path.parent / location
-        where = f"{path}: tensor '{tensor.name}': external data '{location}'"
-        if not location or pure.is_absolute() or ".." in pure.parts or "\\" in location:
-            raise InputError(f"{where} lies outside the model's folder")
-        if file.is_symlink() or not file.is_file():
-            raise InputError(f"{where} is missing; put the data file beside the model")
-        files[file] = None
-    return list(files)
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterable[onnx.TensorProto]:
-    yield from graph.initializer
+def _refuse_names(path: Path, model: onnx.ModelProto) -> None:
+    """Raise for names that are no text; protobuf hands them out as bytes."""
+    graph = model.graph
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
+        names = [node.name, node.op_type, node.domain, *node.input, *node.output]
+        names += [attribute.name for attribute in node.attribute]
+        if not all(isinstance(name, str) for name in names):
+            raise InputError(
+                f"{path}: node '{node.name!s}' ({node.op_type!s}) has a name that is not UTF-8; "
+                "export the model again"
+            )
+    values = [*graph.input, *graph.output, *graph.value_info]
+    names = [graph.name, *[v.name for v in values], *[t.name for t in graph.initializer]]
+    names += [dim.dim_param for v in values for dim in v.type.tensor_type.shape.dim]
+    names += [o.domain for o in model.opset_import]
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path}: a tensor's name is not UTF-8; export the model again")
 
 
-def _refuse_old(path: Path, model: onnx.ModelProto) -> None:
-    """Raise for operator sets of another age."""
-    opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
+def _opsets(path: Path, model: onnx.ModelProto) -> dict[str, int]:
+    """Operator sets by domain. Raises UnsupportedError for those of another age."""
+    versions = {o.domain if o.domain != "ai.onnx" else "": o.version for o in model.opset_import}
+    opset = versions.get("", 0)
     if opset < OLDEST_OPSET:
         raise UnsupportedError(
             f"{path}: operator set {opset}; lt-onnx reads {OLDEST_OPSET} and later: "
             "convert it with onnx.version_converter"
         )
+    newest = onnx.defs.onnx_opset_version()
+    if opset > newest:
+        raise UnsupportedError(
+            f"{path}: operator set {opset}; the newest known here is {newest}: "
+            "export the model with that one"
+        )
+    return versions
 
 
 def _refuse(path: Path, model: onnx.ModelProto, weights: Mapping[str, Array]) -> None:
@@ -178,6 +185,11 @@ def _refuse(path: Path, model: onnx.ModelProto, weights: Mapping[str, Array]) ->
             reasons.append(f"{where(node)} is control flow")
         elif node.op_type in QUANTISED:
             reasons.append(f"{where(node)} is quantised: bring the float model")
+    if model.functions:
+        reasons.append(f"function '{model.functions[0].name}' is the model's own: inline it with "
+                       "onnx.inliner")  # fmt: skip
+    for sparse in model.graph.sparse_initializer[:1]:
+        reasons.append(f"tensor '{sparse.values.name}' is sparse: store it dense")
     if reasons:
         more = f" (and {len(reasons) - 1} more such nodes)" if len(reasons) > 1 else ""
         raise UnsupportedError(f"{path}: {reasons[0]}{more}")
@@ -187,7 +199,7 @@ def _refuse(path: Path, model: onnx.ModelProto, weights: Mapping[str, Array]) ->
         raise InputError(f"{path}: not a valid ONNX model: {first_line(error)}") from None
     except ValueError as error:  # too large for the checker's own serialisation
         logging.getLogger(__name__).debug("checker: %s", error)
-    kinds = [(t.name, t.data_type, len(t.dims)) for t in _tensors(model.graph)]
+    kinds = [(t.name, t.data_type, len(t.dims)) for t in tensors_of(model)]
     kinds += [(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.ndim) for k, v in weights.items()]
     for name, kind, rank in kinds:
         if kind == onnx.TensorProto.BFLOAT16 and rank > 0:
@@ -221,7 +233,7 @@ def _without_initializer_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _set_aside(model: onnx.ModelProto) -> dict[str, Array]:
+def _set_aside(path: Path, model: onnx.ModelProto) -> dict[str, Array]:
     """Take large weights out of the model, so that what follows need not copy them.
 
     Those that nothing computes with before the network's own data comes in: initializers, and
@@ -237,18 +249,23 @@ def _set_aside(model: onnx.ModelProto) -> dict[str, Array]:
     found: dict[str, Array] = {}
     for name, tensor in small.items():
         if name not in inner and tensor.ByteSize() > LARGE:
-            found[name] = numpy_helper.to_array(tensor)
+            found[name] = array_of(path, tensor)
     filled = []
     for node in model.graph.node:
         if node.op_type != "ConstantOfShape" or node.domain not in ("", "ai.onnx"):
             continue
-        if node.output[0] in inner or node.input[0] not in small:
+        if len(node.input) != 1 or len(node.output) != 1 or node.output[0] in inner:
             continue
-        shape = numpy_helper.to_array(small[node.input[0]]).tolist()
-        values = [numpy_helper.to_array(a.t) for a in node.attribute if a.name == "value"]
-        value = values[0].reshape(-1)[0] if values else np.float32(0)
-        if math.prod(shape) * value.itemsize > LARGE:
-            found[node.output[0]] = np.broadcast_to(value, shape)
+        if node.input[0] not in small:
+            continue
+        shape = array_of(path, small[node.input[0]])
+        values = [array_of(path, a.t) for a in node.attribute if a.name == "value"]
+        value = values[0].reshape(-1)[:1] if values else np.zeros(1, np.float32)
+        sizes = shape.reshape(-1).tolist()
+        if shape.dtype != np.int64 or len(value) != 1 or not min(sizes, default=0) > 0:
+            continue  # for the checker, or for onnxruntime, to tell
+        if math.prod(sizes) * value.itemsize > LARGE and math.prod(sizes) <= LARGEST:
+            found[node.output[0]] = np.broadcast_to(value[0], sizes)
             filled.append(node)
     for node in filled:
         model.graph.node.remove(node)
@@ -261,71 +278,16 @@ def _set_aside(model: onnx.ModelProto) -> dict[str, Array]:
     return found
 
 
-def _fold_constants(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
-    """Evaluate constant subgraphs, drop dead nodes, order the rest."""
-    try:
-        graph = gs.import_onnx(model)
-        graph.toposort()
-        graph.fold_constants(size_threshold=None)
-        graph.cleanup(remove_unused_graph_inputs=False)
-        folded: onnx.ModelProto = gs.export_onnx(graph)
-    except Exception as error:
-        # graphsurgeon raises bare exceptions of many kinds for graphs that it cannot sort or fold
-        raise InputError(f"{path}: its graph cannot be ordered: {first_line(error)}") from None
-    folded.ir_version = model.ir_version
-    return folded
-
-
-def _infer(model: onnx.ModelProto) -> tuple[dict[str, Shape], frozenset[str]]:
-    """Inferred shapes, and the tensors that hold no floats; what inference misses is absent."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    del bare.graph.value_info[:]
-    try:
-        inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
-    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
-        inferred = model.graph
-    values = [*inferred.value_info, *inferred.input, *inferred.output]
-    floats = (onnx.TensorProto.UNDEFINED, onnx.TensorProto.FLOAT)
-    return (
-        {v.name: _shape(v) for v in values if v.type.tensor_type.HasField("shape")},
-        frozenset(v.name for v in values if v.type.tensor_type.elem_type not in floats),
-    )
-
-
-def _shape(value: onnx.ValueInfoProto) -> Shape:
-    return tuple(
-        dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None)
-        for dim in value.type.tensor_type.shape.dim
-    )
-
-
 def _port(path: Path, value: onnx.ValueInfoProto) -> Port:
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type"):
         raise UnsupportedError(f"{path}: '{value.name}' is not a tensor")
-    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type or onnx.TensorProto.FLOAT))
+    try:
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type or onnx.TensorProto.FLOAT))
+    except KeyError:
+        raise InputError(f"{path}: '{value.name}' is of unknown type {kind.elem_type}") from None
     if dtype in (np.float16, np.float64):
         raise UnsupportedError(
             f"{path}: '{value.name}' is {dtype.name}; export the network in float32"
         )
-    return Port(value.name, _shape(value), dtype)
-
-
-def _node(proto: onnx.NodeProto, index: int) -> Node:
-    attributes: dict[str, Any] = {}
-    for attribute in proto.attribute:
-        value = helper.get_attribute_value(attribute)
-        if attribute.type == onnx.AttributeProto.STRING:
-            value = value.decode()
-        elif attribute.type == onnx.AttributeProto.TENSOR:
-            value = numpy_helper.to_array(value)
-        attributes[attribute.name] = value
-    return Node(
-        op=proto.op_type,
-        name=proto.name or f"{proto.op_type}_{index}",
-        inputs=tuple(proto.input),
-        outputs=tuple(proto.output),
-        attributes=attributes,
-        domain="" if proto.domain == "ai.onnx" else proto.domain,
-    )
+    return Port(value.name, shape_of(value), dtype)

@@ -3,6 +3,7 @@
 Comes in: a parsed model. Its nodes are put in order; what is wrong is told by the node's name.
 """
 
+import heapq
 from collections.abc import Container
 from pathlib import Path
 
@@ -67,20 +68,27 @@ def _known(path: Path, node: onnx.NodeProto, versions: dict[str, int]) -> None:
 
 def _sorted(path: Path, nodes: list[onnx.NodeProto], made: set[str]) -> list[onnx.NodeProto]:
     """Nodes in an order in which each one's inputs are there, theirs where it will do."""
-    ordered: list[onnx.NodeProto] = []
-    waiting = nodes
-    while waiting:
-        later = []
-        for node in waiting:
-            if any(name in made for name in node.input):
-                later.append(node)
-            else:
-                ordered.append(node)
-                made.difference_update(node.output)
-        if len(later) == len(waiting):
-            raise InputError(
-                f"{path}: {where(later[0])} depends on its own output '{later[0].output[0]}'; "
-                "export the graph without cycles"
-            )
-        waiting = later
+    readers: dict[str, list[int]] = {}
+    lacking = []
+    for number, node in enumerate(nodes):
+        needed = {name for name in node.input if name in made}
+        lacking.append(len(needed))
+        for name in needed:
+            readers.setdefault(name, []).append(number)
+    ready = [number for number, count in enumerate(lacking) if not count]
+    ordered = []
+    while ready:
+        node = nodes[heapq.heappop(ready)]
+        ordered.append(node)
+        for name in node.output:
+            for number in readers.get(name, ()):
+                lacking[number] -= 1
+                if not lacking[number]:
+                    heapq.heappush(ready, number)
+    if len(ordered) < len(nodes):
+        node = next(node for node, count in zip(nodes, lacking, strict=True) if count)
+        raise InputError(
+            f"{path}: {where(node)} depends on its own output '{node.output[0]}'; "
+            "export the graph without cycles"
+        )
     return ordered

@@ -356,7 +356,7 @@ def _save(
 
 def main() -> None:
     """Run what the words ask for."""
-    parse = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])  # type: ignore[union-attr]
+    parse = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parse.add_argument("--target", choices=TARGETS, required=True)
     parse.add_argument("--cases", type=int, default=1000)
     parse.add_argument("--first", type=int, default=0, help="number of the first case")

@@ -27,11 +27,13 @@ NUMBERS = (0, 1, -1, 2, 3, 7, 16, 255, 1 << 16, (1 << 31) - 1, 1 << 31, -(1 << 3
            (1 << 63) - 1, -(1 << 63))  # fmt: skip
 REALS = (0.0, -0.0, 1.0, -1.0, 1e-45, 1e-38, 3e38, -3e38, float("inf"), float("nan"), 1e300)
 TEXTS = (
-    "", "x", "y", "w", "../up", "/etc/hostname", "a/b", "a\\b", ".", "..", "\x1b[2J\x07", "new\nline", "N",
+    "", "x", "y", "w", "../up", "/etc/hostname", "a/b", "a\\b", ".", "..", "\x1b[2J\x07", "N",
+    "new\nline",
     "data.bin", "0", "-1", "4096", "99999999999999999999", "nan", "é" * 40, "long" * 5000, "\0",
     "Conv", "Relu", "Gemm", "If", "Loop", "Reshape", "ConstantOfShape", "Tile", "Expand", "Range",
-    "Resize", "Pad", "Slice", "Concat", "Split", "Gather", "Softmax", "Einsum", "BatchNormalization",
-    "ConvTranspose", "MatMul", "AveragePool", "GlobalAveragePool", "PRelu", "LRN", "com.microsoft",
+    "Resize", "Pad", "Slice", "Concat", "Split", "Gather", "Softmax", "Einsum", "ConvTranspose",
+    "BatchNormalization", "MatMul", "AveragePool", "GlobalAveragePool", "PRelu", "LRN",
+    "com.microsoft",
 )  # fmt: skip
 
 
@@ -266,8 +268,8 @@ def of_json(rng: Random, text: str) -> str:
 
 
 _VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2**64, 10**400, 0.5, 1e308, float("nan"), float("inf"), "", "x", "../x",
-    [], [0], [[]], {}, {"a": 1}, [2**40, 2**40], "folded", "masked", "sparse",
+    None, True, False, 0, -1, 1, 2**64, 10**400, 0.5, 1e308, float("nan"), float("inf"), "", "x",
+    "../x", [], [0], [[]], {}, {"a": 1}, [2**40, 2**40], "folded", "masked", "sparse",
 )  # fmt: skip
 
 
@@ -346,7 +348,8 @@ def _odd(rng: Random, value: Any) -> Any:
     changes: tuple[Callable[[Any], Any], ...] = (
         lambda v: v.astype(rng.choice(["f8", "f2", "i8", "u1", "c8", "U3", "?"])),
         lambda v: v[:0], lambda v: v[:1], lambda v: v.reshape(-1), lambda v: v[None],
-        lambda v: v[..., :0], lambda v: v.T, lambda v: v * np.nan, lambda v: v * 3e38, lambda v: v * 0,
+        lambda v: v[..., :0], lambda v: v.T, lambda v: v * np.nan, lambda v: v * 3e38,
+        lambda v: v * 0,
         lambda v: np.array(3.0), lambda v: -v, lambda v: v.swapaxes(0, -1), lambda v: v + 1000,
     )  # fmt: skip
     with np.errstate(all="ignore"):

@@ -1,6 +1,5 @@
 """The files that `fuzz` starts from: small networks of every kind, tickets, packs, samples."""
 
-import contextlib
 import io
 import math
 from pathlib import Path
@@ -168,7 +167,7 @@ def samples() -> list[Files]:
     made = []
     for arrays in kinds:
         stream = io.BytesIO()
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
+        np.savez(stream, **arrays)
         made.append({"s.npz": stream.getvalue()})
     stream = io.BytesIO()
     np.save(stream, x)
@@ -184,18 +183,16 @@ def tickets(folder: Path) -> list[Files]:
     for name in ("tiny", "norm"):
         target = folder / f"{name}.onnx"
         target.write_bytes(network(name).SerializeToString())
-        for number, words in enumerate((
-            {"mode": "l+1"}, {"mode": "2l"}, {"mode": "2l", "weights": "masked"},
-            {"mode": "2l", "weights": "sparse"}, {"mode": "2l", "fp16": True},
-            {"mode": "2l", "weights": "masked", "fp16": True},
-            {"mode": "l+1", "weights": "folded", "inline": 0},
+        for number, (mode, weights, fp16, limit) in enumerate((
+            ("l+1", "folded", False, inline), ("2l", "folded", False, inline),
+            ("2l", "masked", False, inline), ("2l", "sparse", False, inline),
+            ("2l", "folded", True, inline), ("2l", "masked", True, inline),
+            ("l+1", "folded", False, 0),
         )):  # fmt: skip
-            given = dict(words)
-            ticket.INLINE = int(str(given.pop("inline", inline)))
+            ticket.INLINE = limit
             out = folder / f"{name}{number}" / "t.onnx"
             out.parent.mkdir(exist_ok=True)
-            with contextlib.redirect_stdout(io.StringIO()):
-                convert(target, out, base_size=3, **given)  # type: ignore[arg-type]
+            convert(target, out, base_size=3, mode=mode, weights=weights, fp16=fp16)
             files = sorted(out.parent.iterdir())
             made.append({file.name: file.read_bytes() for file in files})
     ticket.INLINE = inline
