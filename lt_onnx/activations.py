@@ -6,14 +6,14 @@ is one activation: φ(x) − φ(−x) is then exactly linear where that of its p
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lt_onnx import ops
 from lt_onnx.local_model import LocalModel, Use, fit
-from lt_onnx.runtime import evaluate
+from lt_onnx.runtime import Program
 from lt_onnx.target import Floats, Node, Target
 
 SHORT = 8  # most operators of one activation
@@ -72,12 +72,17 @@ class Activation:
             )
         return tuple(made)
 
+    def function(self, target: Target) -> Callable[[Floats], Floats]:
+        """Its values, as a function of flat arrays."""
+        like = {self.input: np.zeros(1, np.float32)}
+        program = Program(
+            self.nodes, like, target.constants, [self.output], target.opsets, threads=1
+        )
+        return lambda x: np.asarray(program({self.input: x})[0])
+
     def apply(self, x: Floats, target: Target) -> Floats:
-        """Its values."""
-        value: Floats = evaluate(
-            self.nodes, {self.input: x}, target.constants, [self.output], target.opsets
-        )[0]
-        return value
+        """Its values at `x`."""
+        return self.function(target)(x)
 
 
 RELU = Activation((Node("Relu", "Relu", ("x",), ("y",)),), "x")
@@ -151,7 +156,7 @@ def commonest(target: Target) -> tuple[Activation, LocalModel]:
     known: list[tuple[Activation, LocalModel]] = []
     for chosen, _ in counts.most_common():
         activation = next(a for a in found if a.kind(target) == chosen)
-        model = fit(lambda x, a=activation: a.apply(x, target))  # type: ignore[misc]
+        model = fit(activation.function(target))
         if model is not None:
             known.append((activation, model))
     exact = [pair for pair in known if pair[1].error <= EXACT]

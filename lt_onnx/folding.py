@@ -14,6 +14,7 @@ import onnx
 from onnx import numpy_helper, shape_inference
 
 from lt_onnx.errors import InputError
+from lt_onnx.guard import guarded
 from lt_onnx.protos import array_of, plain_node
 from lt_onnx.runtime import evaluate
 from lt_onnx.target import Array, Node, Shape
@@ -103,10 +104,10 @@ class _Folding:
 
     def inferred(self) -> dict[str, onnx.ValueInfoProto]:
         """What inference knows of each tensor."""
-        bare = onnx.ModelProto()
-        bare.CopyFrom(self.model)
-        del bare.graph.value_info[:]
-        values = _values(bare, data_prop=False)
+        try:
+            values = _values(guarded(infer, self.model.SerializeToString()))
+        except InputError as error:
+            raise InputError(f"{self.path}: its shapes cannot be inferred: {error}") from None
         for name, value in values.items():
             shape = shape_of(value)
             numbers = math.prod(d for d in shape if isinstance(d, int))
@@ -115,9 +116,7 @@ class _Folding:
                     f"{self.path}: tensor '{name}' would hold {numbers:.2g} numbers; "
                     "is a shape or a size in the model wrong?"
                 )
-        whole = [v for v in values.values() if v.type.tensor_type.elem_type not in FLOATS]
-        longest = max((d for v in whole for d in shape_of(v) if isinstance(d, int)), default=0)
-        return _values(bare, data_prop=True) if longest <= PROPAGATED else values
+        return values
 
     def evaluate(self, values: Mapping[str, onnx.ValueInfoProto]) -> bool:
         """Compute what can be computed now; whether that was anything."""
@@ -237,7 +236,7 @@ class _Folding:
         names = {name for node in ready for name in node.input if name} - made
         constants = {name: array_of(self.path, self.held[name]) for name in names}
         try:
-            results = evaluate(nodes, {}, constants, wanted, self.opsets)
+            results = guarded(evaluate, nodes, {}, constants, wanted, self.opsets)
         except InputError as error:
             raise InputError(f"{self.path}: a constant cannot be computed: {error}") from None
         for name, value in zip(wanted, results, strict=True):
@@ -278,10 +277,34 @@ def _tensor_of(node: onnx.NodeProto) -> onnx.TensorProto | None:
     return None
 
 
-def _values(model: onnx.ModelProto, *, data_prop: bool) -> dict[str, onnx.ValueInfoProto]:
+def infer(content: bytes) -> bytes:
+    """The graph of a serialised model with what inference finds, and nothing else in it."""
+    model = onnx.ModelProto()
+    model.ParseFromString(content)
+    del model.graph.value_info[:]
+    for value in model.graph.input:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_value < 0:  # some exporters' word for an open axis; inference counts on it
+                dim.Clear()
+    found = _inferred(model, data_prop=False)
+    values = _values(found.SerializeToString())
+    whole = [v for v in values.values() if v.type.tensor_type.elem_type not in FLOATS]
+    longest = max((d for v in whole for d in shape_of(v) if isinstance(d, int)), default=0)
+    if longest <= PROPAGATED:
+        found = _inferred(model, data_prop=True)
+    bare = onnx.GraphProto(value_info=found.value_info, input=found.input, output=found.output)
+    return bytes(bare.SerializeToString())
+
+
+def _inferred(model: onnx.ModelProto, *, data_prop: bool) -> onnx.GraphProto:
     try:
-        graph = shape_inference.infer_shapes(model, data_prop=data_prop).graph
+        return shape_inference.infer_shapes(model, data_prop=data_prop).graph
     except (shape_inference.InferenceError, ValueError, RuntimeError):
         # what contradicts itself is told of where it is met, by node; here only less is known
-        graph = model.graph
+        return model.graph
+
+
+def _values(content: bytes) -> dict[str, onnx.ValueInfoProto]:
+    graph = onnx.GraphProto()
+    graph.ParseFromString(content)
     return {v.name: v for v in (*graph.value_info, *graph.input, *graph.output)}

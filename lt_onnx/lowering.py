@@ -21,6 +21,7 @@ from lt_onnx.target import Array, Linear, Node, Shape, Step, Target
 from lt_onnx.transposed import convolution
 
 ARITHMETIC = ("Add", "Sub", "Mul", "Div")
+FURTHEST = 1 << 20  # of strides, pads and the like
 CONV_KEYS = ("strides", "pads", "dilations", "auto_pad")
 
 
@@ -167,6 +168,7 @@ class _Lowering:
         shape = self.shapes.get(node.inputs[0])
         if weight is None or (has_bias and bias is None) or 0 in weight.shape:
             return None
+        self._fits(node, weight, bias)
         made = convolution(node, weight, bias, shape, self.graph.opsets.get("", 1))
         if made is None:
             return None
@@ -190,13 +192,7 @@ class _Lowering:
         has_bias = len(node.inputs) > 2 and bool(node.inputs[2])
         if weight is None or (has_bias and bias is None):
             return None
-        group = int(node.attributes.get("group", 1))
-        if group < 1 or weight.shape[0] % group or 0 in weight.shape:
-            raise InputError(
-                f"{self.graph.path}: node '{node.name}' (Conv): weight of shape "
-                f"{list(weight.shape)} does not fit {group} groups"
-            )
-        self._fits(node, weight.shape[1] * group, weight.ndim - 2)
+        group = self._fits(node, weight, bias)
         return Linear(
             name=node.name,
             op="Conv",
@@ -208,23 +204,46 @@ class _Lowering:
             attributes={k: node.attributes[k] for k in CONV_KEYS if k in node.attributes},
         )
 
-    def _fits(self, node: Node, channels: int, rank: int) -> None:
-        """Raise for a convolution whose input or attributes contradict its weight."""
+    def _fits(self, node: Node, weight: Array, bias: Array | None) -> int:
+        """The groups of a convolution, whose parts must not contradict each other."""
+        group, rank = int(node.attributes.get("group", 1)), weight.ndim - 2
+        turned = node.op == "ConvTranspose"
+        if rank < 1 or group < 1 or weight.shape[0] % group or 0 in weight.shape:
+            raise self._odd(
+                node, f"weight of shape {list(weight.shape)} does not fit {group} groups"
+            )
+        channels = weight.shape[0] if turned else weight.shape[1] * group
+        width = weight.shape[1] * group if turned else weight.shape[0]
+        if bias is not None and bias.shape != (width,):
+            raise self._odd(node, f"bias of shape {list(bias.shape)} for {width} channels")
         shape = self.shapes.get(node.inputs[0])
         if shape is not None and (
             len(shape) != rank + 2 or (isinstance(shape[1], int) and shape[1] != channels)
         ):
-            raise InputError(
-                f"{self.graph.path}: node '{node.name}' (Conv): its weight wants {channels} "
-                f"channels and {rank} spatial axes, its input is {list(shape)}"
+            raise self._odd(
+                node,
+                f"its weight wants {channels} channels and {rank} spatial axes, its input is "
+                f"{list(shape)}",
             )
-        for key, count in (("pads", 2 * rank), ("strides", rank), ("dilations", rank)):
+        kernel = node.attributes.get("kernel_shape")
+        if kernel and list(kernel) != list(weight.shape[2:]):
+            raise self._odd(node, f"kernel_shape is {list(kernel)}, its weight's "
+                            f"{list(weight.shape[2:])}")  # fmt: skip
+        for key, counts, least in (
+            ("pads", (2 * rank,), 0), ("strides", (rank,), 1), ("dilations", (rank,), 1),
+            ("output_padding", (rank,), 0), ("output_shape", (rank, rank + 2), 1),
+        ):  # fmt: skip
             given = node.attributes.get(key)
-            if given and len(given) != count:
-                raise InputError(
-                    f"{self.graph.path}: node '{node.name}' (Conv): {len(given)} {key} for "
-                    f"{rank} spatial axes; there must be {count}"
+            if given and len(given) not in counts:
+                raise self._odd(
+                    node, f"{len(given)} {key} for {rank} spatial axes; there must be {counts[0]}"
                 )
+            if given and not least <= min(given) <= max(given) <= FURTHEST:
+                raise self._odd(node, f"{key} {list(given)}: no such are possible")
+        return group
+
+    def _odd(self, node: Node, what: str) -> InputError:
+        return InputError(f"{self.graph.path}: node '{node.name}' ({node.op}): {what}")
 
     def _gemm(self, node: Node) -> Linear | None:
         weight, bias = self._constant(node, 1), self._constant(node, 2)
@@ -354,8 +373,9 @@ class _Lowering:
         if any(value is None for value in values):
             return None
         gamma, beta, mean, variance = (np.float64(value) for value in values)
-        scale = gamma / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
-        shift = beta - mean * scale
+        with np.errstate(all="ignore"):
+            scale = gamma / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
+            shift = beta - mean * scale
         if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
             raise InputError(
                 f"{self.graph.path}: node '{node.name}' (BatchNormalization) divides by zero: "

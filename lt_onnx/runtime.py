@@ -52,11 +52,12 @@ def providers(device: str) -> list[Any]:
 
 
 def _open(
-    model: str | bytes, device: str, optimise: bool, folder: Path | None = None
+    model: str | bytes, device: str, optimise: bool, folder: Path | None = None, threads: int = 0
 ) -> onnxruntime.InferenceSession:
-    """`folder` is where the external data of a model in memory lies."""
+    """`folder` is where the external data of a model in memory lies; 0 threads: all there are."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = threads
     if folder is not None:
         key = "session.model_external_initializers_file_folder_path"
         options.add_session_config_entry(key, str(folder.resolve()))
@@ -161,6 +162,7 @@ class Program:
         constants: Mapping[str, Array],
         outputs: Sequence[str],
         opsets: Mapping[str, int],
+        threads: int = 0,
     ) -> None:
         self._where = f"node '{nodes[0].name}' ({nodes[0].op})"
         self._outputs = list(outputs)
@@ -182,7 +184,7 @@ class Program:
         )
         model.ir_version = MAX_IR
         try:
-            self._session = _open(model.SerializeToString(), "cpu", optimise=False)
+            self._session = _open(model.SerializeToString(), "cpu", optimise=False, threads=threads)
         except (*RUN_ERRORS, ValueError) as error:
             raise InputError(
                 f"{self._where}: onnxruntime refuses it: {first_line(error)}"
@@ -213,7 +215,8 @@ def evaluate(
     opsets: Mapping[str, int],
 ) -> list[Array]:
     """Run `nodes` once on `feeds`; see `Program`."""
-    return Program(nodes, feeds, constants, outputs, opsets)(feeds)
+    # one thread: to start and end others takes longer than what they would do here
+    return Program(nodes, feeds, constants, outputs, opsets, threads=1)(feeds)
 
 
 def first_line(error: BaseException) -> str:
