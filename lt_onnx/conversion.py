@@ -16,7 +16,7 @@ from lt_onnx.bound import Bound
 from lt_onnx.bound import bound as certify
 from lt_onnx.checkpoint import Checkpoint, discard
 from lt_onnx.construct import LayerStats
-from lt_onnx.errors import InputError, ResourceError, UnsupportedError
+from lt_onnx.errors import InputError, LtOnnxError, ResourceError, UnsupportedError
 from lt_onnx.files import check_place
 from lt_onnx.ladder import Rung, Wish, lowest
 from lt_onnx.lowering import read_target
@@ -259,7 +259,12 @@ def run(job: Job, options: Options) -> Ticket:
         if job.emit_source:
             with watch("source"):
                 write_source(blueprint, source, job.progress)
-        report = _judge(job, options, blueprint, stats, inputs, judged, watch)
+        try:
+            report = _judge(job, options, blueprint, stats, inputs, judged, watch)
+        except LtOnnxError:  # one of the two cannot be run: nothing is left of it
+            for file in files:
+                file.unlink(missing_ok=True)
+            raise
     return Ticket(out, report, source if job.emit_source else None, resumed)
 
 
