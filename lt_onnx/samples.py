@@ -4,7 +4,6 @@ An npz file holds one array per input of the model, named as the input, batch fi
 `labels` (class numbers). Nothing in it is ever unpickled.
 """
 
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lt_onnx.errors import InputError
+from lt_onnx.files import whole
 from lt_onnx.images import Pictures, load_images
 from lt_onnx.target import Array, Floats, Port
 
@@ -113,18 +113,12 @@ def _read(
 
 
 def save_samples(path: Path, samples: Samples) -> None:
-    """Write samples as an npz file that `load_samples` reads. Raises InputError."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Write samples as an npz file that `load_samples` reads. Raises InputError, ResourceError."""
     arrays = dict(samples.arrays)
     if samples.labels is not None:
         arrays["labels"] = samples.labels
-    try:
-        with part.open("wb") as stream:
-            np.savez(stream, **arrays)  # type: ignore[arg-type]
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    with whole(path) as (stream,):
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
 
 
 def _check(path: Path, port: Port, value: Array) -> Array:

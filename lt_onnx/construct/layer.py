@@ -18,6 +18,7 @@ from lt_onnx.construct.frame import Block, Frame
 from lt_onnx.construct.masks import Masks
 from lt_onnx.construct.pieces import Built, Finished, LayerStats, Masked
 from lt_onnx.construct.tally import Tally, sqnr
+from lt_onnx.layout import CONSTANT
 from lt_onnx.options import Options
 from lt_onnx.runtime import Program
 from lt_onnx.source import draw_rows
@@ -76,8 +77,8 @@ class Layer:
         """The rows of a finished layer: drawn, masked and run, as they were when it was made."""
         frame, source = self.frame, self.step.source
         frame.scale[:] = finished.scale
-        constant = self.step.in_layout.channel.reshape(self.step.linear.group, -1) < 0
-        constant = np.repeat(constant, frame.features.taps, 1)
+        channel = self.step.in_layout.channel.reshape(self.step.linear.group, -1)
+        constant = np.repeat(channel == CONSTANT, frame.features.taps, 1)
         for block in frame.blocks():
             with self.watch("random numbers"):
                 drawn = draw_rows(frame.options.seed, source, block.start, block.stop)

@@ -23,6 +23,7 @@ from lt_onnx.packing.layers import FORMAT, LARGEST_GRAPH, PackedLayer, Tensors
 from lt_onnx.storage import RowTensor, SparseTensor
 from lt_onnx.target import Array
 from lt_onnx.ticket import INLINE, Manifest, data_of, parse_manifest
+from lt_onnx.units import size_text
 
 LARGEST_MASKS = 1 << 30  # bytes of them, compressed
 RAREST = 1024  # weights of a sparse ticket for a byte of its file: no ticket keeps as few
@@ -114,7 +115,7 @@ def _check_sizes(pack: _Pack, output: Path) -> None:
     free = shutil.disk_usage(output.parent).free
     if sum(claimed) > free:
         raise ResourceError(
-            f"{output}: about {sum(claimed) / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
+            f"{output}: about {size_text(sum(claimed))} are needed, {size_text(free)} are free"
         )
 
 
