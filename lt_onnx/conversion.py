@@ -33,6 +33,7 @@ from lt_onnx.subset_sum import Device, DeviceError, resolve
 from lt_onnx.target import Target
 from lt_onnx.ticket import files_of, is_of
 from lt_onnx.trace import LayerError, trace
+from lt_onnx.units import size_text
 from lt_onnx.validation import Fidelity, Limits
 from lt_onnx.validation import validate as compare
 from lt_onnx.verification import verify
@@ -347,14 +348,14 @@ def check_room(
         check_place(path, force=force)
     if max_memory is not None and prediction.memory_bytes > max_memory:
         raise ResourceError(
-            f"{target}: about {prediction.memory_bytes / 1e9:.1f} GB of memory are needed, "
-            f"--max-memory allows {max_memory / 1e9:.1f} GB: lower --base-size or use --mode 2l"
+            f"{target}: about {size_text(prediction.memory_bytes)} of memory are needed, "
+            f"--max-memory allows {size_text(max_memory)}: lower --base-size or use --mode 2l"
         )
     free = shutil.disk_usage(paths[0].parent).free
     if prediction.file_bytes * 1.02 > free:
         raise ResourceError(
-            f"{paths[0]}: about {prediction.file_bytes / 1e9:.1f} GB are needed, {free / 1e9:.1f} "
-            "GB are free: lower --base-size, use --mode 2l or another disk"
+            f"{paths[0]}: about {size_text(prediction.file_bytes)} are needed, {size_text(free)} "
+            "are free: lower --base-size, use --mode 2l or another disk"
         )
 
 

@@ -1,0 +1,300 @@
+"""Files appear whole or not at all, and what was interrupted goes on to the same bytes."""
+
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import MODELS
+
+from lt_onnx import convert, ticket
+from lt_onnx.checkpoint import checkpoint_of
+from lt_onnx.cli import _run
+from lt_onnx.errors import InputError, ResourceError
+from lt_onnx.files import Part, whole
+
+RESIDUAL = MODELS / "residual.onnx"
+QUIET = ("--quiet", "--no-validate")
+TOOLS = MODELS.parent / "tools"
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="limits and signals of Linux")
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ticket of the residual network and its pack, made undisturbed."""
+    folder = tmp_path_factory.mktemp("known")
+    assert _run(["convert", str(RESIDUAL), "-o", str(folder / "t.onnx"), *QUIET]) == 0
+    assert _run(["pack", str(folder / "t.onnx"), "-q"]) == 0
+    return folder
+
+
+@pytest.fixture
+def full() -> Iterator[Callable[[int], None]]:
+    """Makes writing fail beyond so many bytes of a file, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, old)
+
+
+def commands(known: Path, out: Path) -> dict[str, list[str]]:
+    """Every command that writes, and where to."""
+    return {
+        "convert": ["convert", str(RESIDUAL), "-o", str(out / "o.onnx"), *QUIET],
+        "resume": ["convert", str(RESIDUAL), "-o", str(out / "o.onnx"), "--resume", *QUIET],
+        "source": ["source", str(RESIDUAL), "-o", str(out / "o.onnx")],
+        "pack": ["pack", str(known / "t.onnx"), "-o", str(out / "o.ltz")],
+        "unpack": ["unpack", str(known / "t.ltz"), "-o", str(out / "o.onnx")],
+        "inputs": ["validate", str(known / "t.onnx"), str(RESIDUAL), "--save-inputs",
+                   str(out / "o.npz")],
+        "report": ["validate", str(known / "t.onnx"), str(RESIDUAL), "--report",
+                   str(out / "o.html")],
+    }  # fmt: skip
+
+
+WRITERS = sorted(commands(Path(), Path()))
+
+
+@linux
+@pytest.mark.parametrize("inline", [True, False])
+@pytest.mark.parametrize("size", [0, 20_000])
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    known: Path, tmp_path: Path, full: Callable[[int], None], name: str, size: int, inline: bool,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    if not inline:
+        if name in ("inputs", "report", "pack"):
+            pytest.skip("writes one file whatever its size")
+        monkeypatch.setattr(ticket, "INLINE", 0)
+    words = commands(known, tmp_path)[name]
+    capsys.readouterr()
+    full(size)
+    code = _run(words)
+    full(resource.RLIM_INFINITY)
+    told = capsys.readouterr().err
+
+    if code == 0:  # it fitted
+        assert [p for p in tmp_path.iterdir() if p.stat().st_size <= size]
+        return
+    assert code == 3
+    last = told.strip().splitlines()[-1]
+    assert str(tmp_path) in last
+    assert "cannot be written: File too large; free some disk space" in last
+    assert "Traceback" not in told
+    left = {p.name for p in tmp_path.iterdir()}
+    assert left <= ({".o.onnx.resume"} if name == "resume" else set())
+
+
+@linux
+@pytest.mark.parametrize("name", ["convert", "pack", "unpack", "source"])
+def test_a_small_disk_really_full(known: Path, tmp_path: Path, name: str) -> None:
+    """A file system of its own, where one may be mounted."""
+    words = " ".join(commands(known, tmp_path)[name])
+    inside = (
+        f"mount -t tmpfs -o size=12k none {tmp_path} && {sys.executable} -m lt_onnx {words};"
+        f" code=$?; ls -A {tmp_path}; exit $code"
+    )
+    made = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inside],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if "unshare" in made.stderr or "mount:" in made.stderr:
+        pytest.skip("this system lets nobody mount")
+
+    assert made.returncode == 3
+    assert made.stdout == ""
+    last = made.stderr.strip().splitlines()[-1]
+    if name == "pack":
+        assert last.endswith("No space left on device; free some disk space")
+    else:  # which know beforehand
+        assert re.search(r"about \d+ [kM]B are needed, \d+ [kM]?B are free", last)
+
+
+@linux
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_folder_that_does_not_let_you(known: Path, tmp_path: Path, name: str) -> None:
+    tmp_path.chmod(0o555)
+    assert _run(commands(known, tmp_path)[name]) == 2
+    tmp_path.chmod(0o755)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", sorted(set(WRITERS) - {"inputs", "report"}))
+def test_nothing_is_overwritten_without_force(
+    known: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = commands(known, tmp_path)[name]
+    out = tmp_path / ("o.ltz" if name == "pack" else "o.onnx")
+    out.write_bytes(b"foreign")
+
+    assert _run(words) == 2
+    assert "exists; give --force" in capsys.readouterr().err
+    assert out.read_bytes() == b"foreign"
+    assert [p.name for p in tmp_path.iterdir()] == [out.name]
+    assert _run([*words, "--force"]) == 0
+    assert out.stat().st_size > 1000
+
+
+def test_a_failure_leaves_the_old_ticket_as_it_was(
+    known: Path, tmp_path: Path, full: Callable[[int], None]
+) -> None:
+    out = tmp_path / "o.onnx"
+    shutil.copy(known / "t.onnx", out)
+    full(5000)
+
+    assert _run([*commands(known, tmp_path)["convert"], "--force"]) == 3
+    assert out.read_bytes() == (known / "t.onnx").read_bytes()
+    assert [p.name for p in tmp_path.iterdir()] == [out.name]
+
+
+@linux
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_interrupt_is_one_line_and_leaves_nothing(
+    tmp_path: Path, sent: signal.Signals, resume: bool
+) -> None:
+    out = tmp_path / "o.onnx"
+    words = ["convert", str(MODELS / "deep.onnx"), "-o", str(out), *QUIET]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "lt_onnx", *words, *(["--resume"] if resume else [])],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not list(tmp_path.glob(".*.part")):
+        time.sleep(0.02)
+        assert running.poll() is None
+    running.send_signal(sent)
+    _, told = running.communicate(timeout=30)
+
+    assert running.returncode == 3
+    assert told.startswith("lt-onnx: error: interrupted; ")
+    assert told.count("\n") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ([".o.onnx.resume"] if resume else [])
+
+
+def test_parts_of_the_dead_are_swept_and_nobody_elses(tmp_path: Path) -> None:
+    out = tmp_path / "t.onnx"
+    stale = tmp_path / ".t.onnx.0a1b2c3d.part"
+    others = [tmp_path / n for n in (".u.onnx.0a1b2c3d.part", "t.onnx.part", ".t.onnx.resume.txt")]
+    for path in (stale, *others):
+        path.write_bytes(b"x")
+    live = Part(out)  # as another process has it
+    with whole(out) as (stream,):
+        stream.write(b"made")
+
+    assert not stale.exists()
+    assert live.temporary.exists()
+    assert all(path.read_bytes() == b"x" for path in others)
+    assert out.read_bytes() == b"made"
+    live.drop()
+
+
+def test_two_at_once_on_one_ticket(tmp_path: Path) -> None:
+    from lt_onnx.checkpoint import Checkpoint
+
+    with Checkpoint(tmp_path / "t.onnx", "key"), pytest.raises(InputError, match="another process"):
+        Checkpoint(tmp_path / "t.onnx", "key")
+
+
+class Stop(Exception):  # noqa: N818
+    """Ends a conversion from within."""
+
+
+@pytest.mark.parametrize("words", [
+    {}, {"mode": "2l"}, {"select": "smallest"}, {"weights": "masked"}, {"init": "kaiming"},
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["residual", "depthwise", "plain-sigmoid"])
+def test_what_was_finished_is_not_done_again(
+    tmp_path: Path, name: str, words: dict[str, str]
+) -> None:
+    """Stopped after every share of the work; at last the bytes are those of an undisturbed run."""
+    target, out = MODELS / f"{name}.onnx", tmp_path / "t.onnx"
+    if name != "residual" and words not in ({}, {"mode": "2l"}):
+        pytest.skip("once is enough")
+    calm = convert(target, tmp_path / "calm.onnx", validate=False, **words)  # type: ignore[arg-type]
+
+    def until(share: float) -> Callable[[str, float], None]:
+        def progress(stage: str, done: float) -> None:
+            if done >= share:
+                raise Stop
+
+        return progress
+
+    for share in (0.3, 0.6, 0.95):
+        with pytest.raises(Stop):
+            convert(  # type: ignore[misc]
+                target, out, validate=False, resume=True, progress=until(share), **words
+            )
+        assert not out.exists()
+    made = convert(target, out, validate=False, resume=True, **words)  # type: ignore[arg-type]
+
+    assert made.resumed > 0
+    assert out.read_bytes() == calm.path.read_bytes()
+    assert not checkpoint_of(out).exists()
+    assert made.report.layers == calm.report.layers
+
+
+def test_a_checkpoint_that_was_torn_or_changed_does_no_harm(tmp_path: Path) -> None:
+    out = tmp_path / "t.onnx"
+    calm = convert(RESIDUAL, tmp_path / "calm.onnx", base_size=4, validate=False)
+
+    def stop(stage: str, done: float) -> None:
+        if done > 0.7:
+            raise Stop
+
+    with pytest.raises(Stop):
+        convert(RESIDUAL, out, base_size=4, validate=False, resume=True, progress=stop)
+    content = checkpoint_of(out).read_bytes()
+    size = len(content)
+    flipped = bytearray(content)
+    flipped[size // 2] ^= 16
+    found = {}
+    for what, left in {
+        "whole": content, "torn": content[: size - 7], "torn early": content[: size // 3],
+        "flipped": bytes(flipped), "empty": b"", "foreign": b"\xff" * 300, "head": content[:11],
+    }.items():  # fmt: skip
+        out.unlink(missing_ok=True)
+        checkpoint_of(out).write_bytes(left)
+        made = convert(RESIDUAL, out, base_size=4, validate=False, resume=True)
+        found[what] = made.resumed
+        assert out.read_bytes() == calm.path.read_bytes(), what
+    # of other settings nothing is taken over
+    checkpoint_of(out).write_bytes(content)
+    other = convert(RESIDUAL, out, base_size=5, validate=False, resume=True, force=True)
+
+    assert found["whole"] > found["torn early"]
+    assert found["whole"] >= found["torn"] >= found["flipped"]
+    assert found["empty"] == found["foreign"] == found["head"] == other.resumed == 0
+
+
+@linux
+def test_killed_at_random_nothing_is_torn_lost_or_different() -> None:
+    made = subprocess.run(
+        [sys.executable, str(TOOLS / "kills.py"), "--kills", "5", "--seed", "1"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert made.returncode == 0, made.stdout
+    assert "nothing torn, lost or different" in made.stdout
+
+
+def test_what_cannot_be_written_is_told_before_any_work(tmp_path: Path) -> None:
+    started = []
+    for out in (tmp_path / "no" / "t.onnx", tmp_path, RESIDUAL):
+        with pytest.raises(InputError):
+            convert(RESIDUAL, out, announce=lambda *_: started.append(1))
+    with pytest.raises(ResourceError):
+        convert(RESIDUAL, tmp_path / "t.onnx", max_memory=1000,
+                announce=lambda *_: started.append(1))  # fmt: skip
+    assert not started
+    assert not list(tmp_path.iterdir())
