@@ -297,11 +297,22 @@ def infer(content: bytes) -> bytes:
 
 
 def _inferred(model: onnx.ModelProto, *, data_prop: bool) -> onnx.GraphProto:
+    """Raises InputError naming the node whose inputs and attributes contradict each other."""
+    asked = onnx.ModelProto()
+    asked.CopyFrom(model)
+    for value in asked.graph.output:  # exporters state some wrongly, runtimes do not mind
+        value.type.tensor_type.ClearField("shape")
     try:
-        return shape_inference.infer_shapes(model, data_prop=data_prop).graph
-    except (shape_inference.InferenceError, ValueError, RuntimeError):
-        # what contradicts itself is told of where it is met, by node; here only less is known
-        return model.graph
+        return shape_inference.infer_shapes(asked, strict_mode=True, data_prop=data_prop).graph
+    except (shape_inference.InferenceError, ValueError, RuntimeError) as error:
+        raise InputError(_reason(str(error))) from None
+
+
+def _reason(text: str) -> str:
+    """The first of inference's complaints, with its node."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    first = next((line for line in lines if line.startswith("(op_type")), lines[0])
+    return first.replace("[ShapeInferenceError]", "").replace("  ", " ")[:300]
 
 
 def _values(content: bytes) -> dict[str, onnx.ValueInfoProto]:

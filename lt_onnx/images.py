@@ -1,5 +1,7 @@
 """A folder of images as inputs of a model: scaled to [0, 1], resized, cropped, normalised."""
 
+import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from lt_onnx.errors import InputError
 from lt_onnx.target import Array, Floats, Port
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+LARGEST = 1 << 26  # pixels
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,11 @@ def _image(file: Path, channels: int, size: tuple[int, int] | None) -> Floats:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(file) as opened:
+        with warnings.catch_warnings(action="ignore"), Image.open(file) as opened:
+            if math.prod(opened.size) > LARGEST:
+                raise ValueError(f"{opened.size[0]} by {opened.size[1]} pixels are too many")
             image = opened.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # decoders of dozens of formats, each with errors of its own
         raise InputError(f"{file}: not a readable image: {error}") from None
     if size is not None and image.size != size[::-1]:
         image = ImageOps.fit(image, size[::-1], Image.Resampling.BILINEAR)

@@ -4,10 +4,15 @@ An npz file holds one array per input of the model, named as the input, batch fi
 `labels` (class numbers). Nothing in it is ever unpickled.
 """
 
+import math
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -16,6 +21,13 @@ from lt_onnx.files import whole
 from lt_onnx.images import Pictures, load_images
 from lt_onnx.target import Array, Floats, Port
 
+# what zipfile, zlib and numpy raise for what is none of theirs
+UNREADABLE = (
+    ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, SyntaxError, RuntimeError,
+    MemoryError, OverflowError, struct.error, zipfile.BadZipFile, zlib.error, tokenize.TokenError,
+)  # fmt: skip
+UNPACKED = 1 << 28  # bytes that an npz file may unpack to, and …
+DENSEST = 64  # … so many for each of its own
 OPEN_AXIS = 32  # size given to an axis that the model leaves open
 
 
@@ -66,21 +78,16 @@ def load_samples(path: Path, ports: tuple[Port, ...], pictures: Pictures | None 
     `path` is an npz file, an npy file for a model of one input, or a folder of images.
     """
     arrays, labels = _read(path, ports, pictures or Pictures())
-    names = [port.name for port in ports]
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        found = ", ".join(sorted(arrays)) or "nothing"
-        raise InputError(
-            f"{path}: no array for the model's input '{missing[0]}'; it holds {found}: "
-            "name each array as the input"
-        )
     checked = {port.name: _check(path, port, arrays[port.name]) for port in ports}
     counts = {len(value) for value in checked.values()}
     if len(counts) > 1 or 0 in counts:
         raise InputError(f"{path}: its arrays hold {sorted(counts)} samples; give as many in each")
-    if labels is not None and (labels.ndim != 1 or len(labels) not in counts):
+    if labels is not None and (
+        labels.ndim != 1 or len(labels) not in counts or labels.dtype.kind not in "iuf"
+    ):
         raise InputError(
-            f"{path}: 'labels' has shape {list(labels.shape)}; one number per sample is wanted"
+            f"{path}: 'labels' is {labels.dtype} {list(labels.shape)}; one number per sample is "
+            "wanted"
         )
     return Samples(checked, labels, str(path))
 
@@ -89,27 +96,64 @@ def _read(
     path: Path, ports: tuple[Port, ...], pictures: Pictures
 ) -> tuple[dict[str, Array], Array | None]:
     """Arrays by name, and labels, whatever the model wants."""
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if path.is_dir() or path.suffix == ".npy":
+    if path.is_dir():
         if len(ports) != 1:
             raise InputError(f"{path}: the model has {len(ports)} inputs; give an npz file of them")
-        if path.is_dir():
-            images, labels = load_images(path, ports[0], pictures)
-            return {ports[0].name: images}, labels
+        images, labels = load_images(path, ports[0], pictures)
+        return {ports[0].name: images}, labels
+    if not path.is_file():
+        raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    wanted = [port.name for port in ports]
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            if len(ports) != 1:
-                raise InputError(f"{path}: one array; the model has {len(ports)} inputs")
-            return {ports[0].name: loaded}, None
-        with loaded as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError):
+        if zipfile.is_zipfile(path):
+            arrays = _members(path, [*wanted, "labels"])
+            return arrays, arrays.pop("labels", None)
+        if len(ports) != 1:
+            raise InputError(f"{path}: one array; the model has {len(ports)} inputs")
+        with path.open("rb") as stream:
+            return {wanted[0]: _array(stream, path.stat().st_size)}, None
+    except UNREADABLE:
         raise InputError(
             f"{path}: not an npz file of plain arrays; write it with numpy.savez"
         ) from None
-    return arrays, arrays.pop("labels", None)
+
+
+def _members(path: Path, wanted: list[str]) -> dict[str, Array]:
+    """The arrays of an npz file that are wanted; of a single one that is not, the name."""
+    with zipfile.ZipFile(path) as archive:
+        held = {
+            info.filename.removesuffix(".npy"): info
+            for info in archive.infolist()
+            if info.filename.endswith(".npy")
+        }
+        found = {name: held[name] for name in wanted if name in held}
+        missing = [name for name in wanted if name not in held and name != "labels"]
+        if missing:
+            raise InputError(
+                f"{path}: no array for the model's input '{missing[0]}'; it holds "
+                f"{', '.join(sorted(held)[:20]) or 'nothing'}: name each array as the input"
+            )
+        size = sum(info.file_size for info in found.values())
+        if size > UNPACKED + DENSEST * path.stat().st_size:
+            raise InputError(f"{path}: unpacks to {size / 1e9:.1f} GB; write it uncompressed")
+        arrays = {}
+        for name, info in found.items():
+            with archive.open(info) as stream:
+                arrays[name] = _array(stream, info.file_size)
+    return arrays
+
+
+def _array(stream: IO[bytes], size: int) -> Array:
+    """An array of `size` bytes, header included; no more is ever allocated."""
+    version = np.lib.format.read_magic(stream)
+    header = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        header = np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(stream)
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > size or dtype.hasobject:
+        raise ValueError("shape")
+    stream.seek(0)
+    return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
 
 
 def save_samples(path: Path, samples: Samples) -> None:
@@ -137,7 +181,8 @@ def _check(path: Path, port: Port, value: Array) -> Array:
             raise InputError(
                 f"{path}: '{port.name}' is {value.dtype}, the model wants {port.dtype}: convert it"
             )
-        value = value.astype(port.dtype)
+        with np.errstate(over="ignore"):  # told below
+            value = value.astype(port.dtype)
     if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
         raise InputError(f"{path}: '{port.name}' holds NaN or infinity")
     return value

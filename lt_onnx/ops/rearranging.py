@@ -12,7 +12,7 @@ from lt_onnx.layout import CONSTANT, Layout
 from lt_onnx.ops.rule import Emitter, RefusalError, UndecidedError, axes_of, only, rewired
 from lt_onnx.target import Node, Shape
 
-LARGEST = 1 << 26  # elements of a tensor that a permutation is looked for in
+LARGEST = 1 << 23  # elements of a tensor that a permutation is looked for in
 
 
 def reshape(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
