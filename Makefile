@@ -7,7 +7,7 @@ $(BIN)/lt-onnx: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 
-.PHONY: demo test oracle docs check clean
+.PHONY: demo test oracle fuzz docs check clean
 demo: $(BIN)/lt-onnx ## convert a shipped residual network, prove and validate the ticket
 	mkdir -p demo
 	$(BIN)/lt-onnx convert models/residual.onnx -o demo/residual.ticket.onnx --force \
@@ -20,6 +20,10 @@ test: $(BIN)/lt-onnx check ## what CI runs
 
 oracle: $(BIN)/lt-onnx ## more random graphs than CI has time for
 	LT_ONNX_EXAMPLES=300 $(BIN)/python -m pytest -q tests/test_oracle.py -k random
+
+fuzz: $(BIN)/lt-onnx ## hostile files, a few minutes; more of them with --cases
+	for target in reader samples verify unpack; do \
+	  $(BIN)/python tools/fuzz.py --target $$target --cases 5000 --jobs 2 || exit 1; done
 
 docs: $(BIN)/lt-onnx ## the pages, in site/
 	$(BIN)/mkdocs build --strict --quiet

@@ -14,6 +14,52 @@ from onnx import helper, numpy_helper
 from lt_onnx.errors import InputError
 from lt_onnx.target import Array, Node
 
+MOST_PARTS = 1_000_000  # messages and strings in a file; two bytes of it ask for 150 of memory
+HARMLESS = 1 << 24  # bytes of a file that cannot ask for too much
+
+
+def too_many_parts(content: bytes) -> bool:
+    """Whether reading a serialised model would take memory out of proportion: a protobuf bomb."""
+    if len(content) <= HARMLESS:
+        return False
+    waiting: list[tuple[int, int, Any]] = [(0, len(content), onnx.ModelProto.DESCRIPTOR)]
+    count = 0
+    try:
+        while waiting:
+            at, end, kind = waiting.pop()
+            while at < end and count <= MOST_PARTS:
+                tag = content[at]
+                tag, at = (tag, at + 1) if tag < 128 else _varint(content, at)
+                match tag & 7:
+                    case 0:
+                        _, at = _varint(content, at)
+                    case 1:
+                        at += 8
+                    case 5:
+                        at += 4
+                    case 2:
+                        size = content[at]
+                        size, at = (size, at + 1) if size < 128 else _varint(content, at)
+                        field = kind.fields_by_number.get(tag >> 3)
+                        if field is not None and field.message_type is not None:
+                            waiting.append((at, min(at + size, end), field.message_type))
+                        at += size
+                        count += 1
+                    case _:
+                        return False  # for the parser to refuse
+    except IndexError:
+        return False
+    return count > MOST_PARTS
+
+
+def _varint(content: bytes, at: int) -> tuple[int, int]:
+    """A number of the wire format, and where it ends."""
+    value, shift = 0, 0
+    while (byte := content[at]) & 128 and shift < 70:
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+    return value | byte << shift, at + 1
+
 
 def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Initializers, and tensors that nodes hold."""

@@ -20,7 +20,7 @@ from lt_onnx.errors import InputError, UnsupportedError
 from lt_onnx.external import take_in
 from lt_onnx.folding import LARGEST, fold, shape_of
 from lt_onnx.precision import in_float32
-from lt_onnx.protos import array_of, plain_node, tensors_of
+from lt_onnx.protos import MOST_PARTS, array_of, plain_node, tensors_of, too_many_parts
 from lt_onnx.runtime import first_line
 from lt_onnx.target import Array, Node, Port, Shape
 from lt_onnx.wiring import put_in_order, where
@@ -32,8 +32,7 @@ QUANTISED = {
     "MatMulInteger", "DynamicQuantizeLinear", "QLinearAdd", "QGemm",
 }  # fmt: skip
 PROTO_LIMIT = 2**31 - 1
-MOST_NODES = 100_000
-MOST_PARTS = 4_000_000  # messages in a file: a byte of it can ask for a hundred of memory
+MOST_NODES = 50_000
 LARGE = 1 << 18  # bytes from which a weight is not carried through every step
 
 
@@ -119,6 +118,8 @@ def load(path: Path) -> tuple[onnx.ModelProto, str]:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     if len(content) > PROTO_LIMIT:
         raise InputError(f"{path}: larger than protobuf's 2 GiB; save its weights as external data")
+    if too_many_parts(content):
+        raise InputError(f"{path}: made of more than {MOST_PARTS:,} parts; no network is")
     digest = hashlib.sha256(content)
     model = onnx.ModelProto()
     try:

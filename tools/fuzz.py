@@ -283,10 +283,8 @@ def stock_of(target: str) -> list[Files]:
 
 def _make(pipe: Connection) -> None:
     with tempfile.TemporaryDirectory() as place:
-        folders = [Path(place) / name for name in ("tickets", "packs")]
-        for folder in folders:
-            folder.mkdir()
-        pipe.send({"verify": seeds.tickets(folders[0]), "unpack": seeds.packs(folders[1])})
+        made = seeds.tickets(Path(place))
+        pipe.send({"verify": made, "unpack": seeds.packs(Path(place), made)})
 
 
 def campaign(

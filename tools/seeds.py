@@ -199,12 +199,12 @@ def tickets(folder: Path) -> list[Files]:
     return made
 
 
-def packs(folder: Path) -> list[Files]:
+def packs(folder: Path, made_tickets: list[Files]) -> list[Files]:
     """The tickets' packs; likewise."""
     from lt_onnx.packing import pack
 
     made = []
-    for number, files in enumerate(tickets(folder)):
+    for number, files in enumerate(made_tickets):
         place = folder / f"pack{number}"
         place.mkdir()
         for name, content in files.items():
