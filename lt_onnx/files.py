@@ -23,6 +23,12 @@ except ImportError:  # Windows: parts of killed processes are left to the user
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def check_file(path: Path) -> None:
+    """Raises InputError unless there is a file at `path`: a pipe would be waited for for ever."""
+    if not path.is_file():
+        raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+
+
 def check_place(path: Path, *, force: bool) -> None:
     """Raises InputError unless a file can be made at `path`; to be asked before any work."""
     if not path.parent.is_dir():

@@ -18,6 +18,7 @@ from onnx import helper
 
 from lt_onnx.errors import InputError, UnsupportedError
 from lt_onnx.external import take_in
+from lt_onnx.files import check_file
 from lt_onnx.folding import LARGEST, fold, shape_of
 from lt_onnx.precision import in_float32
 from lt_onnx.protos import MOST_PARTS, array_of, plain_node, tensors_of, too_many_parts
@@ -110,8 +111,7 @@ def load(path: Path) -> tuple[onnx.ModelProto, str]:
 
     Raises InputError.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    check_file(path)
     try:
         content = path.read_bytes()
     except OSError as error:

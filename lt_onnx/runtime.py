@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as status
 
 from lt_onnx.errors import InputError, ResourceError
+from lt_onnx.files import check_file
 from lt_onnx.precision import in_float32
 from lt_onnx.target import Array, Node, Shape
 
@@ -74,6 +75,7 @@ class Session:
     """
 
     def __init__(self, path: Path, device: str = "cpu", tensors: Sequence[str] = ()) -> None:
+        check_file(path)
         folder = path.parent if tensors else None
         try:
             model = _with_outputs(path, tensors) if tensors else str(path)

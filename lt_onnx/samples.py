@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 
 from lt_onnx.errors import InputError
-from lt_onnx.files import whole
+from lt_onnx.files import check_file, whole
 from lt_onnx.images import Pictures, load_images
 from lt_onnx.target import Array, Floats, Port
 
@@ -101,8 +101,7 @@ def _read(
             raise InputError(f"{path}: the model has {len(ports)} inputs; give an npz file of them")
         images, labels = load_images(path, ports[0], pictures)
         return {ports[0].name: images}, labels
-    if not path.is_file():
-        raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    check_file(path)
     wanted = [port.name for port in ports]
     try:
         if zipfile.is_zipfile(path):

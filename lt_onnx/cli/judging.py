@@ -26,6 +26,7 @@ from lt_onnx.cli.words import (
     progress,
 )
 from lt_onnx.errors import InputError
+from lt_onnx.files import check_file
 from lt_onnx.printing import print_fidelity, print_json, print_trace, say
 
 
@@ -46,6 +47,7 @@ def verify(
     from lt_onnx.reader import load
     from lt_onnx.verification import verify as prove
 
+    check_file(ticket)
     digest = load(target)[1] if target is not None else None
     proof = prove(ticket, digest)
     for failure in proof.failures:

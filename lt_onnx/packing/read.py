@@ -17,7 +17,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from lt_onnx.errors import InputError, ResourceError
-from lt_onnx.files import check_place, whole
+from lt_onnx.files import check_file, check_place, whole
 from lt_onnx.options import Weights
 from lt_onnx.packing.layers import FORMAT, LARGEST_GRAPH, PackedLayer, Tensors
 from lt_onnx.storage import RowTensor, SparseTensor
@@ -188,8 +188,7 @@ def _open(packed: Path) -> _Pack:
 def _entries(packed: Path, *names: str) -> list[bytes]:
     """Members of the zip file. Raises InputError."""
     sizes = {"pack.json": 1 << 16, "graph.onnx": LARGEST_GRAPH, "masks.bin": LARGEST_MASKS}
-    if not packed.is_file():
-        raise InputError(f"{packed}: {'not a file' if packed.exists() else 'no such file'}")
+    check_file(packed)
     contents = []
     try:
         with zipfile.ZipFile(packed) as archive:

@@ -13,7 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 from lt_onnx.errors import InputError
-from lt_onnx.files import check_place, whole
+from lt_onnx.files import check_file, check_place, whole
 from lt_onnx.options import Weights
 from lt_onnx.packing.layers import FORMAT, LARGEST_GRAPH, PackedLayer, Tensors
 from lt_onnx.target import Array
@@ -28,6 +28,7 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
     Raises InputError when the ticket is none, is not genuine or cannot be read, or when nothing can
     be written (`force` lets it overwrite), and ResourceError when the disk is full.
     """
+    check_file(ticket)
     check_place(output, force=force)
     model, manifest = _read(ticket)
     layers, tensors = PackedLayer.all(manifest), Tensors.of(model)
