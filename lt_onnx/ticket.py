@@ -4,7 +4,7 @@ Comes in: a Blueprint and the tensors of its source layers, some rows at a time.
 `.onnx` file, and beside it `<name>.data` once the weights pass `INLINE`, written as they come so
 that no more than some rows are ever held. Both appear when they are complete (see `files`).
 
-The metadata entry `lt_onnx` holds all that `verify` needs; its schema is `Manifest`. The entry
+The metadata entry `lt_onnx` holds all that `verify` needs; `manifest` has its schema. The entry
 `lt_onnx.sha256` seals the file: SHA-256 of the model without that entry, serialised
 deterministically, followed by the bytes of its data file.
 """
@@ -12,7 +12,7 @@ deterministically, followed by the bytes of its data file.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,6 +26,14 @@ from lt_onnx import __version__
 from lt_onnx.blueprint import Blueprint, Expand, Run
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import Part, cannot_write, sweep, together
+from lt_onnx.manifest import (
+    FORMAT,
+    METADATA_KEY,
+    SEAL_KEY,
+    LayerRecord,
+    Manifest,
+    parse_manifest,
+)
 from lt_onnx.options import Options, Weights
 from lt_onnx.philox import GENERATOR
 from lt_onnx.runtime import to_proto, value_info
@@ -33,10 +41,13 @@ from lt_onnx.source import SourceLayer, draw_rows
 from lt_onnx.storage import Form, RowTensor, SparseTensor
 from lt_onnx.target import Array, Floats, Node, Target
 
+__all__ = [
+    "INLINE", "LARGEST_FILE", "METADATA_KEY", "SEAL_KEY", "LayerRecord", "Manifest", "TicketWriter",
+    "data_of", "files_of", "is_inline", "is_of", "options_entry", "parse_manifest",
+    "read_manifest",
+]  # fmt: skip
+
 INLINE = 128 << 20  # bytes of weights up to which a ticket is one file
-METADATA_KEY = "lt_onnx"
-SEAL_KEY = "lt_onnx.sha256"
-FORMAT = 3
 LARGEST_FILE = (1 << 31) - (1 << 24)  # bytes of a protobuf
 
 
@@ -77,54 +88,6 @@ def is_of(path: Path, target: Target, options: Options) -> bool:
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class LayerRecord:
-    """One random layer as the manifest has it: what to draw, and what it is called."""
-
-    weight: str
-    index: int
-    shape: list[int]
-    sigma: float
-    kept: int
-    transposed: bool
-    mirror_rows: int
-    mirror_columns: int
-    bias: str | None
-    kept_bias: int
-    scale: str
-    stored: str  # folded, masked or sparse
-    half: bool  # as float16
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a ticket says of itself; everything in it is checked by `verify`."""
-
-    format: int
-    version: str
-    generator: str
-    seed: int
-    target_sha256: str
-    target_name: str
-    options: dict[str, Any]
-    layers: list[LayerRecord]
-    order: list[str]  # integer tensors that reorder channels
-    dense: list[dict[str, Any]]  # target operators that run on collapsed channels, and why
-    parameters: list[str]  # float constants taken over from the target
-    fresh: list[str]  # tensors that constants were lost on, so that a block opens there
-
-    def construction(self) -> Options:
-        """The options that the ticket was constructed with. Raises InputError."""
-        try:
-            return Options.remembered(self.options, self.seed)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"'{METADATA_KEY}' metadata: options damaged ({error})") from None
-
-    def to_json(self) -> str:
-        """One line of JSON with sorted keys."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
-
-
 def read_manifest(path: Path) -> Manifest | None:
     """What a file says of itself as a ticket; None when it is none.
 
@@ -135,21 +98,6 @@ def read_manifest(path: Path) -> Manifest | None:
     except (OSError, DecodeError) as error:
         raise InputError(f"{path}: not an ONNX model: {error}") from None
     return parse_manifest(path, model)
-
-
-def parse_manifest(path: Path, model: onnx.ModelProto) -> Manifest | None:
-    """The manifest in a model read from `path`; None when there is none. Raises InputError."""
-    entry = {p.key: p.value for p in model.metadata_props}.get(METADATA_KEY)
-    if entry is None:
-        return None
-    try:
-        known = json.loads(entry)
-        layers = [LayerRecord(**layer) for layer in known.pop("layers")]
-        return Manifest(layers=layers, **known)
-    except (TypeError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{path}: its '{METADATA_KEY}' metadata is of another version ({error})"
-        ) from None
 
 
 class TicketWriter:

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from lt_onnx.manifest import LayerRecord
 from lt_onnx.philox import philox
 from lt_onnx.source import Init, SourceLayer, draw_at, draw_bias, draw_rows
-from lt_onnx.verification import _pieces, _uniform, _weights
+from lt_onnx.verification.generator import pieces, uniform, weights, weights_at
 
 
 def test_philox_known_answers() -> None:
@@ -49,18 +50,20 @@ def test_mirror_images_are_negatives() -> None:
 @pytest.mark.parametrize(("rows", "columns"), [(0, 0), (4, 0), (0, 3), (4, 3)])
 def test_the_verifiers_own_generator_agrees(rows: int, columns: int) -> None:
     layer = SourceLayer("w", 2, (10, 6, 3), mirror_rows=rows, mirror_columns=columns)
-    record = {"index": 2, "mirror_rows": rows, "mirror_columns": columns}
     sigma = layer.sigma(Init.KAIMING)
+    record = LayerRecord(
+        "w", 2, [10, 6, 3], float(sigma), 0, False, rows, columns, None, 0, "s", "folded", False
+    )
     drawn = sigma * draw_rows(99, layer, 0, 10).reshape(-1)
 
-    pieces = list(_pieces(record, layer.shape))
-    values = [_weights(99, record, layer.shape, *piece, sigma) for piece in pieces]
-    assert pieces[-1][1] == 10
+    values = [weights(99, record, *piece) for piece in pieces(record)]
+    assert [*pieces(record)][-1][1] == 10
     np.testing.assert_array_equal(np.concatenate(values), drawn)
+    np.testing.assert_array_equal(weights_at(99, record, np.arange(180)), drawn)
 
 
 def test_weights_are_uniform_and_layers_are_independent() -> None:
-    a, b = (_uniform(0, layer, 0, 0, 200_000).astype(np.float64) for layer in (0, 1))
+    a, b = (uniform(0, layer, 0, 0, 200_000).astype(np.float64) for layer in (0, 1))
     grid = np.sort(a)
     deviation = np.abs((grid + 1) / 2 - np.arange(1, len(a) + 1) / len(a)).max()
 

@@ -1,0 +1,140 @@
+"""What a ticket's protobuf is made of: nothing in it that no ticket has.
+
+A list of the fields that tickets fill, message by message, leaves no place to hide numbers in:
+no functions, subgraphs, training info, quantisation, tensors in attributes, second data fields.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import onnx
+from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+from onnx import AttributeProto
+
+MOST_INTEGERS = 1024  # of one attribute
+KINDS = {  # where an attribute of each type has its value
+    AttributeProto.FLOAT: "f", AttributeProto.INT: "i", AttributeProto.STRING: "s",
+    AttributeProto.FLOATS: "floats", AttributeProto.INTS: "ints", AttributeProto.STRINGS: "strings",
+    AttributeProto.TENSOR: "t",  # of a ConstantOfShape; `structure` judges it
+}  # fmt: skip
+FIELDS = {
+    "ModelProto": "ir_version producer_name producer_version graph opset_import metadata_props",
+    "GraphProto": "node name initializer sparse_initializer input output",
+    "NodeProto": "input output name op_type domain attribute",
+    "AttributeProto": "name type f i s floats ints strings t",
+    "TensorProto": "dims data_type name raw_data data_location external_data",
+    "SparseTensorProto": "values indices dims",
+    "ValueInfoProto": "name type",
+    "TypeProto": "tensor_type denotation",
+    "Tensor": "elem_type shape",
+    "TensorShapeProto": "dim",
+    "Dimension": "dim_value dim_param denotation",
+    "StringStringEntryProto": "key value",
+    "OperatorSetIdProto": "domain version",
+}
+
+
+def text_is_sound(message: Message) -> bool:
+    """Whether every name is text; protobuf hands out what is not UTF-8 as bytes, or raises."""
+    try:
+        for part in _parts(message):
+            for field, value in part.ListFields():
+                if field.type == field.TYPE_STRING:
+                    values = [value] if isinstance(value, str | bytes) else value
+                    if not all(isinstance(text, str) for text in values):
+                        return False
+    except (UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def check_form(model: onnx.ModelProto) -> list[str]:
+    """What is in the file that no ticket has; one line each."""
+    failures: list[str] = []
+    for part in _parts(model):
+        kind = part.DESCRIPTOR.name
+        known = FIELDS.get(kind, "").split()
+        for field, _ in part.ListFields():
+            if field.name not in known:
+                failures.append(f"{_called(part)} has '{field.name}', which no ticket has")
+        if len(UnknownFieldSet(part)):
+            failures.append(f"{_called(part)} has fields that ONNX does not know")
+        if isinstance(part, onnx.TensorProto):
+            external = part.data_location == onnx.TensorProto.EXTERNAL
+            if part.HasField("raw_data") == external or (part.external_data and not external):
+                failures.append(f"{_called(part)} has not one place where its numbers are")
+    for node in model.graph.node:
+        failures += [f"{_called(node)}: {why}" for why in _attributes(node)]
+    return [*dict.fromkeys(failures), *_names(model)]
+
+
+def _attributes(node: onnx.NodeProto) -> Iterator[str]:
+    names = Counter(attribute.name for attribute in node.attribute)
+    if max(names.values(), default=1) > 1:
+        yield "an attribute stands there twice"
+    for attribute in node.attribute:
+        filled = {field.name for field, _ in attribute.ListFields()} - {"name", "type"}
+        wanted = KINDS.get(attribute.type)
+        if wanted is None or filled - {wanted}:
+            yield f"its attribute '{attribute.name}' holds more than its type says"
+        elif wanted == "t" and node.op_type != "ConstantOfShape":
+            yield f"it hides a tensor in its attribute '{attribute.name}'"
+        if len(attribute.ints) > MOST_INTEGERS or len(attribute.s) > MOST_INTEGERS:
+            yield f"its attribute '{attribute.name}' is too long to be one"
+        if sum(map(len, attribute.strings)) > MOST_INTEGERS:
+            yield f"its attribute '{attribute.name}' is too long to be one"
+
+
+def _names(model: onnx.ModelProto) -> Iterator[str]:
+    """Names that stand for two things, or for nothing."""
+    graph = model.graph
+    for what, names in (
+        ("metadata entry", [entry.key for entry in model.metadata_props]),
+        ("operator set", [_domain(opset.domain) for opset in model.opset_import]),
+        ("graph output", [value.name for value in graph.output]),
+        ("tensor", [
+            *[value.name for value in graph.input], *[t.name for t in graph.initializer],
+            *[t.values.name for t in graph.sparse_initializer],
+            *[name for node in graph.node for name in node.output if name],
+        ]),
+    ):  # fmt: skip
+        for name, count in Counter(names).items():
+            if count > 1:
+                yield f"{what} '{name}' is defined {count} times"
+            elif not name and what in ("graph output", "tensor"):
+                yield f"a {what} has no name"
+
+
+def _domain(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
+def _parts(message: Message) -> Iterator[Message]:
+    """The message and all that it is made of."""
+    waiting: list[Message] = [message]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        for field, value in part.ListFields():
+            if field.type == field.TYPE_MESSAGE:
+                waiting += [value] if isinstance(value, Message) else list(value)
+
+
+def _called(part: Any) -> str:
+    """A message as its user knows it."""
+    name = getattr(part, "name", "")
+    match part:
+        case onnx.ModelProto():
+            return "the model"
+        case onnx.GraphProto():
+            return f"the graph '{name}'"
+        case onnx.NodeProto():
+            return f"node '{name}' ({part.op_type})"
+        case onnx.TensorProto():
+            return f"tensor '{name}'"
+        case onnx.SparseTensorProto():
+            return f"sparse tensor '{part.values.name}'"
+    kind = part.DESCRIPTOR.name
+    return f"{kind} '{name}'" if name else f"a {kind}"

@@ -1,0 +1,190 @@
+"""Every stored number of a random layer against its source, bit for bit.
+
+A weight is +0 or what the seed gives at its position; −0 and denormal numbers are neither. Tensors
+are read in pieces; of a sparse one only the kept positions are drawn.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_onnx.manifest import LayerRecord, Manifest
+from lt_onnx.verification.generator import (
+    CHUNK,
+    biases,
+    deviation,
+    pieces,
+    weights,
+    weights_at,
+)
+from lt_onnx.verification.tensors import Sparse, Tensor
+
+
+class Flaw(Exception):  # noqa: N818  (a finding, for the list of them)
+    """Why a layer is not what its source and its record say."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was proved of some layers."""
+
+    layers: int = 0
+    kept: int = 0
+    source: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.layers + other.layers, self.kept + other.kept, self.source + other.source
+        )
+
+
+def numbers_of(layer: LayerRecord) -> str:
+    """The initializer that holds a layer's random numbers."""
+    if layer.stored == "masked":
+        return f"{layer.weight}/source"
+    return f"{layer.weight}/half" if layer.half else layer.weight
+
+
+def tensors_of(layer: LayerRecord) -> list[str]:
+    """The initializers that hold a layer's numbers, mask and biases."""
+    mask = [f"{layer.weight}/mask"] if layer.stored == "masked" else []
+    return [numbers_of(layer), *mask, *([layer.bias] if layer.bias is not None else [])]
+
+
+def check_layers(
+    manifest: Manifest, tensors: Mapping[str, Tensor | Sparse]
+) -> tuple[Counts, list[str]]:
+    """What was proved, and what is wrong: one line for each layer that fails."""
+    total, failures = Counts(), []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for layer in manifest.layers:
+            try:
+                total += _check_layer(layer, manifest, tensors, pool)
+            except Flaw as flaw:
+                failures.append(str(flaw))
+    return total, failures
+
+
+def _check_layer(
+    layer: LayerRecord, manifest: Manifest, tensors: Mapping[str, Tensor | Sparse],
+    pool: ThreadPoolExecutor,
+) -> Counts:  # fmt: skip
+    """One layer's weights and biases. Raises Flaw."""
+    for name in [*tensors_of(layer), layer.scale]:
+        if name not in tensors:
+            raise Flaw(f"tensor '{name}' is missing")
+    sigma = deviation(manifest.options["init"], layer.shape)
+    if np.float32(layer.sigma) != sigma or float(np.float32(layer.sigma)) != layer.sigma:
+        raise Flaw(
+            f"layer '{layer.weight}' has σ = {layer.sigma!r}; "
+            f"'{manifest.options['init']}' gives it {float(sigma)!r}"
+        )
+    name, stored = numbers_of(layer), tensors[numbers_of(layer)]
+    dtype = np.dtype(np.float16 if layer.half else np.float32)
+    shape = tuple(layer.shape[::-1] if layer.transposed else layer.shape)
+    sparse = isinstance(stored, Sparse)
+    if stored.shape != shape or stored.dtype != dtype or sparse != (layer.stored == "sparse"):
+        raise Flaw(
+            f"tensor '{name}' is {stored.dtype} {list(stored.shape)[:8]}, not {layer.stored} "
+            f"{dtype} {list(shape)}"
+        )
+    if isinstance(stored, Sparse):
+        kept = _check_sparse(layer, manifest.seed, stored)
+    else:
+        kept = _check_dense(layer, manifest.seed, stored, pool)
+    if layer.stored == "masked":
+        kept = _check_mask(layer, tensors[f"{layer.weight}/mask"], shape)
+    if kept != layer.kept:
+        raise Flaw(f"tensor '{layer.weight}' keeps {kept} weights, its record says {layer.kept}")
+    size = math.prod(layer.shape)
+    if layer.bias is not None:
+        kept += _check_bias(layer, manifest.seed, tensors[layer.bias])
+        size += layer.shape[0]
+    return Counts(1, kept, size)
+
+
+def _check_dense(layer: LayerRecord, seed: int, stored: Tensor, pool: ThreadPoolExecutor) -> int:
+    """Weights that are stored one and all, zeros too; how many are kept. Raises Flaw."""
+    reader, dtype, bits = stored.reader(layer.transposed), stored.dtype, _bits(stored.dtype)
+    row = math.prod(layer.shape[1:])
+
+    def check(rows: tuple[int, int]) -> int:
+        part = reader.rows(*rows).view(bits)
+        drawn = weights(seed, layer, *rows).astype(dtype)
+        good = part == drawn.view(bits)
+        if layer.stored != "masked":
+            good |= part == 0
+        if not good.all():
+            bad = int(np.argmin(good))
+            raise _wrong(layer, rows[0] * row + bad, part.view(dtype)[bad], drawn[bad])
+        return int(np.count_nonzero(part))
+
+    return sum(pool.map(check, pieces(layer)))
+
+
+def _check_sparse(layer: LayerRecord, seed: int, stored: Sparse) -> int:
+    """Weights of which only the kept ones are stored; how many those are. Raises Flaw."""
+    bits = _bits(stored.dtype)
+    for start in range(0, len(stored.places), CHUNK):
+        places = stored.places[start : start + CHUNK]
+        if layer.transposed:
+            places = places % layer.shape[0] * layer.shape[1] + places // layer.shape[0]
+        drawn = weights_at(seed, layer, places).astype(stored.dtype)
+        part = stored.values[start : start + CHUNK]
+        good = (part.view(bits) == drawn.view(bits)) & (part.view(bits) != 0)
+        if not good.all():
+            bad = int(np.argmin(good))
+            raise _wrong(layer, int(places[bad]), part[bad], drawn[bad])
+    return len(stored.places)
+
+
+def _check_mask(layer: LayerRecord, mask: Tensor | Sparse, shape: tuple[int, ...]) -> int:
+    """Zeros and ones beside the source; how many are kept. Raises Flaw."""
+    wrong = Flaw(f"tensor '{layer.weight}/mask' is not a mask of zeros and ones")
+    if isinstance(mask, Sparse) or mask.dtype != np.uint8 or mask.shape != shape:
+        raise wrong
+    reader, kept = mask.reader(layer.transposed), 0
+    for rows in pieces(layer):
+        part = reader.rows(*rows)
+        if (part > 1).any():
+            raise wrong
+        kept += int(part.sum(dtype=np.int64))
+    return kept
+
+
+def _check_bias(layer: LayerRecord, seed: int, tensor: Tensor | Sparse) -> int:
+    """Biases of a layer that opens a path; how many are kept. Raises Flaw."""
+    drawn = biases(seed, layer)
+    if isinstance(tensor, Sparse) or tensor.shape != drawn.shape or tensor.dtype != np.float32:
+        raise Flaw(f"tensor '{layer.bias}' does not fit its layer")
+    stored = tensor.array()
+    bits = stored.view(np.uint32)
+    good = (bits == 0) | (bits == drawn.view(np.uint32))
+    if not good.all():
+        at = int(np.argmin(good))
+        raise Flaw(
+            f"tensor '{layer.bias}' at [{at}] is {stored[at]!r}, the source has {drawn[at]!r}"
+        )
+    kept = int(np.count_nonzero(bits))
+    if kept != layer.kept_bias:
+        raise Flaw(f"tensor '{layer.bias}' keeps {kept} biases, its record says {layer.kept_bias}")
+    return kept
+
+
+def _bits(dtype: np.dtype[Any]) -> type[np.unsignedinteger[Any]]:
+    return np.uint16 if dtype == np.float16 else np.uint32
+
+
+def _wrong(layer: LayerRecord, place: int, found: Any, drawn: NDArray[Any]) -> Flaw:
+    """A number that is not the source's, at a flat place of [O, I, *K]."""
+    index = [int(i) for i in np.unravel_index(place, tuple(layer.shape))]
+    return Flaw(
+        f"tensor '{numbers_of(layer)}' at {index[::-1] if layer.transposed else index} is "
+        f"{found!r}, the source has {drawn!r}"
+    )
