@@ -282,6 +282,8 @@ def infer(content: bytes) -> bytes:
     model = onnx.ModelProto()
     model.ParseFromString(content)
     del model.graph.value_info[:]
+    for node in model.graph.node:  # complaints tell names
+        node.name = node.name or next(iter(node.output), "")
     for value in model.graph.input:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_value < 0:  # some exporters' word for an open axis; inference counts on it
@@ -310,9 +312,11 @@ def _inferred(model: onnx.ModelProto, *, data_prop: bool) -> onnx.GraphProto:
 
 def _reason(text: str) -> str:
     """The first of inference's complaints, with its node."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    first = next((line for line in lines if line.startswith("(op_type")), lines[0])
-    return first.replace("[ShapeInferenceError]", "").replace("  ", " ")[:300]
+    text = text.partition("Inference error(s):")[2] or text
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    for word in ("[ShapeInferenceError]", "[TypeInferenceError]", "(op_type:"):
+        first = first.replace(word, "")
+    return " ".join(first.replace(", node name: ", " '").replace("): ", "': ").split())
 
 
 def _values(content: bytes) -> dict[str, onnx.ValueInfoProto]:

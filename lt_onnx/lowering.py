@@ -33,7 +33,14 @@ def read_target(path: Path) -> Target:
 def lower(graph: Graph) -> Target:
     """Apply the rules above to `graph`."""
     lowering = _Lowering(graph)
-    steps = lowering.run()
+    with np.errstate(all="ignore"):  # what is no number in the end is told below
+        steps = lowering.run()
+    for step in steps:
+        if isinstance(step, Linear) and not (_finite(step.weight) and _finite(step.bias)):
+            raise InputError(
+                f"{graph.path}: node '{step.name}' ({step.op}): its weights, with what is folded "
+                "into them, are beyond float32; scale the network down"
+            )
     return Target(
         path=graph.path,
         sha256=graph.sha256,
@@ -47,6 +54,12 @@ def lower(graph: Graph) -> Target:
         ir_version=graph.ir_version,
         integers=graph.integers,
     )
+
+
+def _finite(value: Array) -> bool:
+    """Whether all are numbers; of one number everywhere only that is looked at."""
+    few = value if any(value.strides) else value[(0,) * value.ndim]
+    return bool(np.isfinite(few).all())
 
 
 class _Lowering:
@@ -373,9 +386,8 @@ class _Lowering:
         if any(value is None for value in values):
             return None
         gamma, beta, mean, variance = (np.float64(value) for value in values)
-        with np.errstate(all="ignore"):
-            scale = gamma / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
-            shift = beta - mean * scale
+        scale = gamma / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
+        shift = beta - mean * scale
         if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
             raise InputError(
                 f"{self.graph.path}: node '{node.name}' (BatchNormalization) divides by zero: "

@@ -77,6 +77,7 @@ def read_graph(path: Path) -> Graph:
     del model.graph.input[:]
     model.graph.input.extend(given)
     constants = {t.name: array_of(path, t) for t in model.graph.initializer} | weights
+    _refuse_division(path, model, constants)
     for name, value in constants.items():
         few = value if any(value.strides) else value[(0,) * value.ndim]  # one number everywhere
         if np.issubdtype(value.dtype, np.floating) and not np.isfinite(few).all():
@@ -223,6 +224,15 @@ def _with_output_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
         if value.type.HasField("tensor_type"):
             value.type.tensor_type.shape.SetInParent()
     return known
+
+
+def _refuse_division(path: Path, model: onnx.ModelProto, constants: Mapping[str, Array]) -> None:
+    """Raise for whole numbers divided by a constant zero, which ends the process."""
+    for node in model.graph.node:
+        if node.op_type in ("Div", "Mod") and len(node.input) == 2:
+            by = constants.get(node.input[1])
+            if by is not None and np.issubdtype(by.dtype, np.integer) and not by.all():
+                raise InputError(f"{path}: {where(node)} divides whole numbers by zero")
 
 
 def _without_initializer_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
