@@ -28,6 +28,7 @@ UNREADABLE = (
 )  # fmt: skip
 UNPACKED = 1 << 28  # bytes that an npz file may unpack to, and …
 DENSEST = 64  # … so many for each of its own
+MOST_DRAWN = 1 << 30  # bytes of random inputs
 OPEN_AXIS = 32  # size given to an axis that the model leaves open
 
 
@@ -202,6 +203,11 @@ def random_samples(ports: tuple[Port, ...], count: int, seed: int, smooth: bool)
     for port in ports:
         sizes = [d if isinstance(d, int) and d > 0 else OPEN_AXIS for d in port.shape[1:]]
         shape = (count, *sizes)
+        if 4 * math.prod(shape) > MOST_DRAWN:
+            raise InputError(
+                f"'{port.name}' of shape {_text(port)}: {count} random inputs would be "
+                f"{4 * math.prod(shape) / 1e9:.1f} GB; give inputs with --calibration and --samples"
+            )
         if not np.issubdtype(port.dtype, np.floating):
             arrays[port.name] = rng.integers(0, 2, shape).astype(port.dtype)
         elif smooth and len(sizes) > 1:

@@ -21,10 +21,11 @@ from lt_onnx.construct.lane import Lane, linear_nodes
 from lt_onnx.construct.layer import Layer
 from lt_onnx.construct.pieces import Built, Finished, LayerStats, Masked
 from lt_onnx.construct.univariate import expand
+from lt_onnx.errors import InputError
 from lt_onnx.samples import Samples
 from lt_onnx.source import Init
 from lt_onnx.stopwatch import Stopwatch
-from lt_onnx.subset_sum import Device
+from lt_onnx.subset_sum import Device, RangeError
 from lt_onnx.target import Array, Floats, Linear, Node
 
 __all__ = ["Built", "Finished", "LayerStats", "Masked", "construct"]
@@ -138,7 +139,13 @@ class _Construction:
             self.gains, self.response(step.follows), self.prices[step.name],
             self.blueprint.target.opsets, self.watch, self.finished.get(step.name),
         )  # fmt: skip
-        yield from layer.pieces()
+        try:
+            yield from layer.pieces()
+        except RangeError:
+            raise InputError(
+                f"layer '{step.name}': its weights, or what comes to them, are too large for "
+                "float32; scale the network down"
+            ) from None
         sums = step.nodes[0].outputs[0]
         self.ticket.values[sums] = layer.sums
         with self.watch("run"):

@@ -37,9 +37,14 @@ from lt_onnx.subset_sum.problem import (
 )  # fmt: skip
 
 __all__ = [
-    "EXACT", "LARGEST", "Device", "DeviceError", "Drawn", "Result", "Rows", "Rule", "Solution",
+    "EXACT", "LARGEST", "Device", "DeviceError", "Drawn", "RangeError", "Result", "Rows", "Rule",
+    "Solution",
     "resolve", "size_limit", "solve", "solve_rows", "write_masked",
 ]  # fmt: skip
+
+
+class RangeError(ValueError):
+    """Numbers that are not finite, or too large to be summed."""
 
 
 def solve(
@@ -167,5 +172,5 @@ def _numbers(values: ArrayLike, name: str, *shape: int) -> NDArray[np.float32]:
     array = np.asarray(values, np.float32)
     array = np.ascontiguousarray(array)
     if not largest(array.reshape(-1)) <= HUGE:
-        raise ValueError(f"{name} must be finite and at most {HUGE:g} in magnitude")
+        raise RangeError(f"{name} must be finite and at most {HUGE:g} in magnitude")
     return np.ascontiguousarray(np.broadcast_to(array, shape)) if shape else array
