@@ -43,7 +43,10 @@ import seeds
 import typer
 from mutants import Files, Random
 
-from lt_onnx import cli
+from lt_onnx import cli, conversion, overview, packing, trace, verification
+
+# all that commands import when they need it: a campaign is of one state of the code
+LOADED = (conversion, overview, packing, trace, verification)
 
 SECONDS = 30
 BYTES = 2 << 30
@@ -348,7 +351,10 @@ def _save(
     folder.mkdir(parents=True, exist_ok=True)
     case = case_of(target, stock, number, seed)
     _placed(case.files, folder)
-    about = {"wrong": wrong, "number": number, "seed": seed, "words": case.words}
+    about = {
+        "target": target, "wrong": wrong, "words": case.words, "made": case.made,
+        "number": number, "seed": seed,
+    }  # fmt: skip
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
