@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lt_onnx.report import Report
     from lt_onnx.trace import LayerError
     from lt_onnx.validation import Fidelity
+    from lt_onnx.verification.statistics import Statistics
 
 
 LONGEST = 2000  # characters of a line …
@@ -69,6 +70,30 @@ def table(rows: list[list[str]], head: list[str], right: tuple[int, ...] = ()) -
             for i, (cell, size) in enumerate(zip(row[1:], widths[1:], strict=True), 1)
         ]
         say("  ".join(cells).rstrip()[:width])
+
+
+def print_statistics(tested: "Statistics") -> None:
+    """Tests of the source's numbers, layer by layer."""
+    table(
+        [
+            [
+                layer.weight if len(layer.weight) <= 24 else "…" + layer.weight[-23:],
+                f"{layer.tested:,}", f"{layer.deviation:.4f}", f"{layer.p_uniform:.3f}",
+                *(
+                    "-" if value is None else f"{value:.{digits}f}"
+                    for value, digits in (
+                        (layer.rows, 3), (layer.p_rows, 3), (layer.before, 3), (layer.p_before, 3),
+                    )
+                ),
+            ]
+            for layer in tested.layers
+        ],
+        ["layer", "tested", "K-S", "p", "rows", "p", "before", "p"], (1, 2, 3, 4, 5, 6, 7),
+    )  # fmt: skip
+    say(
+        f"random: {'no' if tested.failures else 'yes'}; {tested.tests} tests, smallest "
+        f"p = {min(layer.least for layer in tested.layers):.1e}, fails below {tested.threshold:.1e}"
+    )
 
 
 def print_report(report: "Report") -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from lt_onnx.errors import InputError
+from lt_onnx.files import check_file
 from lt_onnx.manifest import LARGEST_LAYER, SEAL_KEY
 from lt_onnx.protos import MOST_PARTS, too_many_parts
 
@@ -98,8 +99,7 @@ Tensors: TypeAlias = Mapping[str, Tensor | Sparse]
 
 def read_model(path: Path) -> onnx.ModelProto:
     """The graph, external data left where it is. Raises InputError."""
-    if not path.is_file():
-        raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    check_file(path)
     try:
         content = path.read_bytes()
     except OSError as error:

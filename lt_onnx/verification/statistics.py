@@ -1,0 +1,134 @@
+"""Is the source random? Tests of the numbers that the seed gives to a ticket's layers.
+
+The proof shows that a ticket's weights are the generator's; this shows that the generator's numbers
+are independent and uniform, for this seed and these layers. Of each layer are tested, on a sample
+where it is large and without mirror images:
+
+- u = w/σ against the uniform law on [-1, 1), by Kolmogorov and Smirnov;
+- the correlation of neighbouring rows;
+- the correlation with the layer before.
+
+The probability of failing by chance is `SIGNIFICANCE` for all tests together (Bonferroni). The
+masks are not tested: they are chosen, and what they keep is not uniform.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from lt_onnx.errors import InputError
+from lt_onnx.manifest import METADATA_KEY, LayerRecord, Manifest, parse_manifest
+from lt_onnx.verification.generator import weights_at
+from lt_onnx.verification.tensors import read_model
+
+SIGNIFICANCE = 1e-4
+SAMPLE = 1 << 18  # weights of a layer that are tested
+FEWEST = 8  # pairs of numbers that a correlation is worth
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """Tests of one layer; p-values before correction, None where there is too little to test."""
+
+    weight: str
+    tested: int
+    deviation: float  # largest distance of the distribution functions
+    p_uniform: float
+    rows: float | None  # correlation of neighbouring rows
+    p_rows: float | None
+    before: float | None  # correlation with the layer before
+    p_before: float | None
+
+    @property
+    def least(self) -> float:
+        """The smallest p-value."""
+        return min(p for p in (self.p_uniform, self.p_rows, self.p_before) if p is not None)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Tests of all layers of a ticket."""
+
+    layers: list[LayerStatistics]
+    tests: int
+    threshold: float  # below which a p-value fails: the significance over the number of tests
+
+    @property
+    def failures(self) -> list[str]:
+        """One line for each layer whose numbers are not random."""
+        return [
+            f"layer '{layer.weight}' is not random: p = {layer.least:.1e} is below "
+            f"{self.threshold:.1e}"
+            for layer in self.layers
+            if not layer.least >= self.threshold
+        ]
+
+    def document(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return {
+            "passed": not self.failures, "tests": self.tests, "threshold": self.threshold,
+            "layers": [asdict(layer) for layer in self.layers],
+        }  # fmt: skip
+
+
+def statistics(path: Path) -> Statistics:
+    """Test the source of the ticket at `path`. Raises InputError when it is none."""
+    manifest = parse_manifest(path, read_model(path))
+    if manifest is None:
+        raise InputError(f"{path}: not a ticket: it has no '{METADATA_KEY}' metadata")
+    layers: list[LayerStatistics] = []
+    last: NDArray[np.float64] | None = None
+    for layer in manifest.layers:
+        sample, width = _sample(manifest, layer)
+        layers.append(_test(layer, sample, width, last))
+        last = sample
+    tests = sum(1 + (layer.p_rows is not None) + (layer.p_before is not None) for layer in layers)
+    return Statistics(layers, tests, SIGNIFICANCE / tests)
+
+
+def _sample(manifest: Manifest, layer: LayerRecord) -> tuple[NDArray[np.float64], int]:
+    """Unit weights of some rows, spread over the layer, and how many there are in a row."""
+    taps, half = math.prod(layer.shape[2:]), layer.mirror_columns * math.prod(layer.shape[2:])
+    width = min(layer.shape[1] * taps - half, SAMPLE // 2)
+    columns = np.arange(width)
+    columns[half:] += half  # the mirror images stand between
+    own, wanted = layer.shape[0] - layer.mirror_rows, SAMPLE // width
+    if own <= wanted:
+        rows = np.arange(own)
+    else:  # pairs of neighbours
+        rows = np.linspace(0, own - 2, max(1, wanted // 2)).astype(np.int64)
+        rows = np.unique(np.stack([rows, rows + 1], axis=1))
+    rows[rows >= layer.mirror_rows] += layer.mirror_rows
+    places = rows[:, None] * math.prod(layer.shape[1:]) + columns[None, :]
+    drawn = weights_at(manifest.seed, layer, places.reshape(-1))
+    return drawn.astype(np.float64) / float(np.float32(layer.sigma)), width
+
+
+def _test(
+    layer: LayerRecord, sample: NDArray[np.float64], width: int, last: NDArray[np.float64] | None
+) -> LayerStatistics:
+    found = stats.kstest(sample, "uniform", args=(-1.0, 2.0))
+    rows = _correlation(sample[:-width], sample[width:]) if len(sample) > width else None
+    before = None
+    if last is not None:
+        common = min(len(last), len(sample))
+        before = _correlation(last[:common], sample[:common])
+    return LayerStatistics(
+        layer.weight, len(sample), float(found.statistic), float(found.pvalue),
+        *(rows or (None, None)), *(before or (None, None)),
+    )  # fmt: skip
+
+
+def _correlation(
+    first: NDArray[np.float64], second: NDArray[np.float64]
+) -> tuple[float, float] | None:
+    """Correlation of two samples, and its p-value; None where they are too small."""
+    if len(first) < FEWEST:
+        return None
+    found = stats.pearsonr(first, second)
+    return float(found.statistic), float(found.pvalue)
