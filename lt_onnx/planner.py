@@ -25,6 +25,11 @@ from lt_onnx.source import SourceLayer
 from lt_onnx.taps import admissible_taps, explicit_pads
 from lt_onnx.target import Array, Linear, Node, Shape, Target
 
+MULTIPLYING = {
+    "Conv", "ConvTranspose", "DeformConv", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN",
+    "Attention",
+}  # fmt: skip
+
 
 def plan(target: Target, options: Options, fresh: frozenset[str] = frozenset()) -> Blueprint:
     """Plan the ticket of `target`.
@@ -264,7 +269,8 @@ class _Planner:
             return
         between = node.outputs[0] in self.feeding and node.inputs and node.inputs[0] in self.fed
         known = not node.domain and node.op in ops.RULES
-        self._run_dense(node, None if known or not between else "the op table has no rule for it")
+        declared = between or node.op in MULTIPLYING or node.domain
+        self._run_dense(node, None if known or not declared else "the op table has no rule for it")
         self._remember(node)
 
     def _pass_on(self, node: Node) -> bool:
@@ -291,7 +297,8 @@ class _Planner:
         """Run `node` as in the target, on single copies."""
         inputs = tuple(self._collapse(name) if name else name for name in node.inputs)
         parameters = self._parameters(node)
-        if (reason or parameters) and node.outputs[0] not in self.target.integers:
+        floats = node.outputs[0] not in self.target.integers or node.op in MULTIPLYING
+        if parameters or (reason and floats):
             self.dense.append(
                 Dense(
                     node.name,

@@ -20,8 +20,11 @@ With the target (`planned`): the graph, its attributes, indices and parameters a
 manifest's options make of that target.
 
 Not proved: which weights the mask keeps, which neurons a block reads and what the scales are;
-these are what the construction chooses freely. That the ticket computes nearly what its target
-does is for `validate` to say, that the generator is random for `statistics`.
+these are what the construction chooses freely, and options that decide nothing else are believed.
+Without the target, that the operators between the layers, their attributes, indices and named
+scalars are the target's: a graph has room for numbers there, so whoever distrusts a ticket's maker
+gives the target. That the ticket computes nearly what its target does is for `validate` to say,
+that the generator is random for `statistics`.
 """
 
 from dataclasses import dataclass, field
@@ -35,6 +38,8 @@ from lt_onnx.verification.structure import check_structure
 from lt_onnx.verification.tensors import broken_seal, open_tensors, read_model
 
 __all__ = ["Proof", "verify"]
+
+MOST = 100  # failures that are told
 
 
 @dataclass
@@ -65,7 +70,7 @@ def verify(path: Path, target_sha256: str | None = None, *, target: Path | None 
     Raises InputError for a file that is no ticket at all; everything else is in `Proof.failures`.
     """
     path = Path(path)
-    model = read_model(path)
+    model, plainly = read_model(path)
     if not text_is_sound(model):
         raise InputError(f"{path}: a name in it is not UTF-8, or it is nested too deeply")
     manifest = parse_manifest(path, model)
@@ -77,6 +82,8 @@ def verify(path: Path, target_sha256: str | None = None, *, target: Path | None 
     if target_sha256 is not None and manifest.target_sha256 != target_sha256:
         proof.failures.append("the ticket was made from another target (SHA-256 differs)")
     formal = check_form(model)
+    if not plainly:
+        formal.append("the file says things twice or out of order; a ticket is written plainly")
     proof.failures += formal
     if not formal:  # else a name may stand for two things, and a tensor for two arrays
         tensors = open_tensors(path, model)
@@ -93,4 +100,6 @@ def verify(path: Path, target_sha256: str | None = None, *, target: Path | None 
     broken = broken_seal(path, model)
     if broken is not None:
         proof.failures.append(broken)
+    if len(proof.failures) > MOST:
+        proof.failures[MOST:] = [f"and {len(proof.failures) - MOST} more"]
     return proof

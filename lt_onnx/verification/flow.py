@@ -33,6 +33,7 @@ ARITHMETIC = {
     "Add", "Sub", "Mul", "Div", "Mod", "Concat", "Min", "Max", "Range", "Where", "Pow", "Sum",
 }  # fmt: skip
 COMPARISONS = {"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And", "Or", "Not"}
+STANDARD = ("", "ai.onnx")
 MOST_COUNTED = 32  # integers that take part in shape arithmetic at once
 # operators that may read a scalar of the target without being declared dense
 SCALARS = ARITHMETIC | COMPARISONS - {"Not"} - {"Concat"} | {
@@ -90,7 +91,7 @@ def check_flow(wiring: Wiring, tensors: Tensors, of_layers: set[str]) -> list[st
 def _reads(number: int, wiring: Wiring, tensors: Tensors, of_layers: set[str]) -> Iterator[str]:
     """Constants that a node reads and should not."""
     node, dense = wiring.nodes[number], number in wiring.dense
-    places = PLACES.get(node.op_type, set()) if not node.domain else set()
+    places = _places(node)
     for position, name in enumerate(node.input):
         tensor = tensors.get(name)
         if not isinstance(tensor, Tensor):
@@ -99,7 +100,7 @@ def _reads(number: int, wiring: Wiring, tensors: Tensors, of_layers: set[str]) -
             yield f"reads '{name}', which belongs to a layer"
         elif tensor.dtype == np.float32:
             sizes = node.op_type in ("Resize", "Upsample") and position in places
-            scalar = tensor.size == 1 and node.op_type in SCALARS and not node.domain
+            scalar = tensor.size == 1 and node.op_type in SCALARS and node.domain in STANDARD
             if not (dense or scalar or (sizes and tensor.size <= MOST_SCALES)):
                 yield (
                     f"reads the parameter '{name}' ({tensor.size} values) and is not declared dense"
@@ -117,16 +118,21 @@ def _holds(node: onnx.NodeProto, dense: bool) -> Iterator[str]:
     """Numbers in a node itself."""
     if node.op_type in CONSTANTS or not any(node.input):
         yield "makes numbers of its own"
-    known = FLOAT_ATTRIBUTES.get(node.op_type, "").split() if not node.domain else []
+    known = FLOAT_ATTRIBUTES.get(node.op_type, "").split() if node.domain in STANDARD else []
     for attribute in node.attribute:
         floats = attribute.type in (AttributeProto.FLOAT, AttributeProto.FLOATS)
-        single = attribute.type == AttributeProto.FLOAT and dense and not node.domain
+        single = attribute.type == AttributeProto.FLOAT and dense and node.domain in STANDARD
         if floats and attribute.name not in known and not single:
             yield f"has a float attribute '{attribute.name}'"
         elif len(attribute.floats) > MOST_SCALES:
             yield f"has {len(attribute.floats)} numbers in its attribute '{attribute.name}'"
         elif attribute.type == AttributeProto.TENSOR and not _fills_plainly(attribute.t):
             yield f"fills a tensor with a number of its own in its attribute '{attribute.name}'"
+
+
+def _places(node: onnx.NodeProto) -> set[int]:
+    """The inputs of a node that are shapes, axes, indices, pads or sizes."""
+    return PLACES.get(node.op_type, set()) if node.domain in STANDARD else set()
 
 
 def _fills_plainly(tensor: onnx.TensorProto) -> bool:
@@ -152,7 +158,7 @@ def _mixes(
         yield "computes with constants alone"
     if number in wiring.dense and node.op_type == "Where":
         return
-    places = PLACES.get(node.op_type, set())
+    places = _places(node)
     values = [
         marks.get(name, _Marks()) for i, name in enumerate(node.input)
         if name and i not in places and name not in tensors
@@ -166,7 +172,7 @@ def _marks(node: onnx.NodeProto, tensors: Tensors, marks: dict[str, _Marks]) -> 
     """The marks of what a node makes."""
     if node.op_type in SHAPES:
         return _Marks()
-    places = PLACES.get(node.op_type, set())
+    places = _places(node)
     data = counted = False
     for position, name in enumerate(node.input):
         tensor, known = tensors.get(name), marks.get(name, _Marks())

@@ -160,10 +160,10 @@ def _check_mask(layer: LayerRecord, mask: Tensor | Sparse, shape: tuple[int, ...
 
 def _check_bias(layer: LayerRecord, seed: int, tensor: Tensor | Sparse) -> int:
     """Biases of a layer that opens a path; how many are kept. Raises Flaw."""
-    drawn = biases(seed, layer)
-    if isinstance(tensor, Sparse) or tensor.shape != drawn.shape or tensor.dtype != np.float32:
+    fits = tensor.shape == (layer.shape[0],) and tensor.dtype == np.float32
+    if isinstance(tensor, Sparse) or not fits:
         raise Flaw(f"tensor '{layer.bias}' does not fit its layer")
-    stored = tensor.array()
+    stored, drawn = tensor.array(), biases(seed, layer)
     bits = stored.view(np.uint32)
     good = (bits == 0) | (bits == drawn.view(np.uint32))
     if not good.all():

@@ -78,7 +78,7 @@ class Statistics:
 
 def statistics(path: Path) -> Statistics:
     """Test the source of the ticket at `path`. Raises InputError when it is none."""
-    manifest = parse_manifest(path, read_model(path))
+    manifest = parse_manifest(path, read_model(path)[0])
     if manifest is None:
         raise InputError(f"{path}: not a ticket: it has no '{METADATA_KEY}' metadata")
     layers: list[LayerStatistics] = []

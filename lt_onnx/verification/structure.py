@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from lt_onnx.manifest import LayerRecord, Manifest
-from lt_onnx.verification.flow import check_flow
+from lt_onnx.verification.flow import STANDARD, check_flow
 from lt_onnx.verification.layers import tensors_of
 from lt_onnx.verification.tensors import Tensor, Tensors
 from lt_onnx.verification.wiring import LINEAR, Wiring, called, duplicates
 
+OLDEST_IR = 4  # from there on initializers are no inputs
 REPEATED = "its parameters are the target's own, repeated for the copies"  # a dense place's reason
 
 
@@ -90,11 +92,18 @@ def _check_parameters(
 
 def _check_order(manifest: Manifest, wiring: Wiring, tensors: Tensors, failures: list[str]) -> None:
     """Every tensor that reorders neurons is the index of one Gather."""
+    rows = max(layer.shape[0] for layer in manifest.layers)
     for name in manifest.order:
         tensor, reader = tensors.get(name), wiring.only_reader(name, 1)
         fits = isinstance(tensor, Tensor) and tensor.dtype == np.int64 and len(tensor.shape) == 1
         if not fits or reader is None or wiring.nodes[reader].op_type != "Gather":
             failures.append(f"tensor '{name}' is not the order of a block's neurons")
+        elif isinstance(tensor, Tensor) and not _orders(tensor.array(), rows):
+            failures.append(f"tensor '{name}' orders neurons that no block has")
+
+
+def _orders(places: NDArray[np.int64], rows: int) -> bool:
+    return bool(((places >= 0) & (places < rows)).all())
 
 
 def _check_dense(manifest: Manifest, wiring: Wiring, tensors: Tensors, failures: list[str]) -> None:
@@ -129,21 +138,18 @@ def _check_nodes(model: onnx.ModelProto, wiring: Wiring, failures: list[str]) ->
     known = {value.name for value in model.graph.input}
     known |= {t.name for t in model.graph.initializer}
     known |= {t.values.name for t in model.graph.sparse_initializer}
+    if model.ir_version < OLDEST_IR or all(o.domain not in STANDARD for o in model.opset_import):
+        failures.append(f"the model is of IR {model.ir_version}, or names no operator set")
     for number, node in enumerate(wiring.nodes):
         unknown = next((name for name in node.input if name and name not in known), None)
         if unknown is not None:
             failures.append(f"{called(node)} reads '{unknown}', which nothing before it makes")
         known.update(node.output)
         free = number not in wiring.layers and number not in wiring.dense
-        if free and node.domain not in ("", "ai.onnx"):
+        if free and node.domain not in STANDARD:
             failures.append(f"{called(node)} is of domain '{node.domain}' and not declared dense")
-        elif free and node.op_type in LINEAR and any(_held(n, wiring) for n in node.input if n):
+        elif free and node.op_type in LINEAR:
             failures.append(f"{called(node)} is neither a layer nor declared dense")
     for value in model.graph.output:
         if value.name not in wiring.maker and value.name not in wiring.inputs:
             failures.append(f"graph output '{value.name}' is made by no node")
-
-
-def _held(name: str, wiring: Wiring) -> bool:
-    """Whether a tensor is stored in the file, not computed from the network's data."""
-    return name not in wiring.maker and name not in wiring.inputs

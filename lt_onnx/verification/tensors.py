@@ -97,8 +97,11 @@ class Sparse:
 Tensors: TypeAlias = Mapping[str, Tensor | Sparse]
 
 
-def read_model(path: Path) -> onnx.ModelProto:
-    """The graph, external data left where it is. Raises InputError."""
+def read_model(path: Path) -> tuple[onnx.ModelProto, bool]:
+    """The graph, external data left where it is, and whether the file is as protobuf writes it.
+
+    Raises InputError. Of a file that says things twice, runtimes may read the other.
+    """
     check_file(path)
     try:
         content = path.read_bytes()
@@ -111,7 +114,7 @@ def read_model(path: Path) -> onnx.ModelProto:
         model.ParseFromString(content)
     except DecodeError:
         raise InputError(f"{path}: not an ONNX model (truncated, or another format)") from None
-    return model
+    return model, model.SerializeToString(deterministic=True) == content
 
 
 def broken_seal(path: Path, model: onnx.ModelProto) -> str | None:
