@@ -160,7 +160,16 @@ class _Planner:
         for name in node.inputs:
             if name in self.target.constants and name not in self.constants:
                 self.constants[name] = self.target.constants[name]
+        known = any(place.name == node.name for place in self.dense)
+        if not known and node.op not in ("Resize", "Upsample") and self._takes_over(node):
+            reason = "its parameters are the target's own"
+            self.dense.append(Dense(node.name, node.op, reason, self._parameters(node)))
         self.steps.append(Run(node))
+
+    def _takes_over(self, node: Node) -> bool:
+        """Whether `node` reads more of the target's floats or truth values than a scalar."""
+        values = [self.target.constants[n] for n in node.inputs if n in self.target.constants]
+        return any(v.size > 1 and v.dtype in (np.float32, np.bool_) for v in values)
 
     def gather(self, tensor: str, places: Array, axis: int, name: str) -> str:
         name = self._fresh(name)

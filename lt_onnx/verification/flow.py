@@ -24,6 +24,7 @@ PLACES: dict[str, set[int]] = {
     "OneHot": {1}, "ScatterND": {1}, "ScatterElements": {1}, "Scatter": {1}, "Compress": {1},
     "Trilu": {1}, "CenterCropPad": {1}, "AffineGrid": {1}, "NonMaxSuppression": {2, 3, 4},
     "MaxUnpool": {1, 2}, "Col2Im": {1, 2}, "DFT": {1, 2}, "ReverseSequence": {1}, "Dropout": {1, 2},
+    "Pow": {1},
     **{f"Reduce{kind}": {1} for kind in (
         "Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare",
     )},
@@ -37,7 +38,7 @@ STANDARD = ("", "ai.onnx")
 MOST_COUNTED = 32  # integers that take part in shape arithmetic at once
 # operators that may read a scalar of the target without being declared dense
 SCALARS = ARITHMETIC | COMPARISONS - {"Not"} - {"Concat"} | {
-    "Clip", "PRelu", "Pad", "Dropout", "Resize", "Upsample", "Mean",
+    "Clip", "PRelu", "Pad", "Dropout", "Resize", "Upsample", "Mean", "NonMaxSuppression",
 }  # fmt: skip
 MOST_SCALES = 16  # scales and regions of a Resize
 RANDOM = {
@@ -105,7 +106,7 @@ def _reads(number: int, wiring: Wiring, tensors: Tensors, of_layers: set[str]) -
                 yield (
                     f"reads the parameter '{name}' ({tensor.size} values) and is not declared dense"
                 )
-        elif position in places:
+        elif position in places and (node.op_type != "Pow" or tensor.size == 1):
             continue
         elif tensor.dtype == np.bool_:
             if not (node.op_type == "Where" and position == 0 and (dense or tensor.size == 1)):
@@ -121,8 +122,8 @@ def _holds(node: onnx.NodeProto, dense: bool) -> Iterator[str]:
     known = FLOAT_ATTRIBUTES.get(node.op_type, "").split() if node.domain in STANDARD else []
     for attribute in node.attribute:
         floats = attribute.type in (AttributeProto.FLOAT, AttributeProto.FLOATS)
-        single = attribute.type == AttributeProto.FLOAT and dense and node.domain in STANDARD
-        if floats and attribute.name not in known and not single:
+        declared = dense and (attribute.type == AttributeProto.FLOAT or node.domain in STANDARD)
+        if floats and attribute.name not in known and not declared:
             yield f"has a float attribute '{attribute.name}'"
         elif len(attribute.floats) > MOST_SCALES:
             yield f"has {len(attribute.floats)} numbers in its attribute '{attribute.name}'"
