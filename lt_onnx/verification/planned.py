@@ -39,7 +39,7 @@ def check_planned(
         blueprint = plan(read, manifest.construction(), frozenset(manifest.fresh))
     except InputError as error:
         return [f"the target cannot be planned with the manifest's options: {error}"]
-    except (LtOnnxError, KeyError, ValueError, IndexError) as error:
+    except (LtOnnxError, ArithmeticError, AssertionError, LookupError, ValueError) as error:
         return [f"the manifest's options do not fit the target: {error}"]
     found = [
         *_layers(blueprint, manifest),

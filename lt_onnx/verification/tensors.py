@@ -118,21 +118,19 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, bool]:
 
 
 def broken_seal(path: Path, model: onnx.ModelProto) -> str | None:
-    """Why the seal does not hold; None when it does. Raises InputError."""
+    """Why the seal does not hold; None when it does. Takes it off the model. Raises InputError."""
     seals = [entry for entry in model.metadata_props if entry.key == SEAL_KEY]
     if not seals:
         return f"the seal '{SEAL_KEY}' is missing: the file was changed after it was made"
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    kept = [entry for entry in bare.metadata_props if entry.key != SEAL_KEY]
-    del bare.metadata_props[:]
-    bare.metadata_props.extend(kept)
-    digest = hashlib.sha256(bare.SerializeToString(deterministic=True))
+    claimed = seals[0].value
+    for seal in seals:
+        model.metadata_props.remove(seal)
+    digest = hashlib.sha256(model.SerializeToString(deterministic=True))
     for file in sorted({_file(path, t) for t in model.graph.initializer if _is_external(t)}):
         with file.open("rb") as stream:
             while piece := stream.read(1 << 24):
                 digest.update(piece)
-    if seals[0].value != digest.hexdigest():
+    if claimed != digest.hexdigest():
         return f"the seal '{SEAL_KEY}' is broken: the file was changed after it was made"
     return None
 
