@@ -281,6 +281,22 @@ def test_a_file_that_says_things_twice_is_no_ticket(made: Path, tmp_path: Path) 
     assert "twice" in verify(tmp_path / "t.onnx").failures[0]
 
 
+def test_what_cannot_be_read_is_refused_in_one_line(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = made.read_bytes().replace(b"residual_ticket", b"residual_tick\xff\xfe")
+    many = (
+        made.read_bytes()
+        + onnx.ModelProto(
+            graph=onnx.GraphProto(node=[onnx.NodeProto()] * 600_000)
+        ).SerializeToString()
+    )
+    for content in (b"", b"text", made.read_bytes()[:-9], name, many):
+        (tmp_path / "t.onnx").write_bytes(content)
+        assert _run(["verify", str(tmp_path / "t.onnx")]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no object": lambda m: [m],
     "a field too many": lambda m: {**m, "more": 1},

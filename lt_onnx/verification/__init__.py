@@ -32,7 +32,7 @@ from pathlib import Path
 
 from lt_onnx.errors import InputError
 from lt_onnx.manifest import METADATA_KEY, parse_manifest
-from lt_onnx.verification.form import check_form, text_is_sound
+from lt_onnx.verification.form import check_form, is_readable
 from lt_onnx.verification.layers import check_layers
 from lt_onnx.verification.structure import check_structure
 from lt_onnx.verification.tensors import broken_seal, open_tensors, read_model
@@ -71,8 +71,8 @@ def verify(path: Path, target_sha256: str | None = None, *, target: Path | None 
     """
     path = Path(path)
     model, plainly = read_model(path)
-    if not text_is_sound(model):
-        raise InputError(f"{path}: a name in it is not UTF-8, or it is nested too deeply")
+    if not is_readable(model):
+        raise InputError(f"{path}: a name in it is not UTF-8, or it has more parts than any ticket")
     manifest = parse_manifest(path, model)
     if manifest is None:
         raise InputError(

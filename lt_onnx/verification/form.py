@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from onnx import AttributeProto
 
+MOST_PARTS = 500_000  # a ticket of 10,000 nodes has a tenth of it
 MOST_INTEGERS = 1024  # of one attribute
 KINDS = {  # where an attribute of each type has its value
     AttributeProto.FLOAT: "f", AttributeProto.INT: "i", AttributeProto.STRING: "s",
@@ -36,8 +37,12 @@ FIELDS = {
 }
 
 
-def text_is_sound(message: Message) -> bool:
-    """Whether every name is text; protobuf hands out what is not UTF-8 as bytes, or raises."""
+def is_readable(message: Message) -> bool:
+    """Whether every name is text, and there are not too many parts to look at.
+
+    Protobuf hands out what is not UTF-8 as bytes, or raises.
+    """
+    count = 0
     try:
         for part in _parts(message):
             for field, value in part.ListFields():
@@ -45,6 +50,10 @@ def text_is_sound(message: Message) -> bool:
                     values = [value] if isinstance(value, str | bytes) else value
                     if not all(isinstance(text, str) for text in values):
                         return False
+                elif field.type == field.TYPE_MESSAGE and not isinstance(value, Message):
+                    count += len(value)
+            if count > MOST_PARTS:
+                return False
     except (UnicodeDecodeError, RecursionError):
         return False
     return True
@@ -116,7 +125,7 @@ def _parts(message: Message) -> Iterator[Message]:
     waiting: list[Message] = [message]
     while waiting:
         part = waiting.pop()
-        yield part
+        yield part  # whoever asks may stop here, before there are more
         for field, value in part.ListFields():
             if field.type == field.TYPE_MESSAGE:
                 waiting += [value] if isinstance(value, Message) else list(value)
