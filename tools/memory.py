@@ -1,0 +1,53 @@
+"""Compare the memory that `plan` predicts with what a conversion really takes.
+
+    python tools/memory.py TARGET ... [--modes l+1 2l] [--weights folded masked sparse]
+
+Every conversion runs in a process of its own, whose peak resident memory the system tells; the last
+columns are prediction over truth, and the largest departure is printed at the end.
+"""
+
+import argparse
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from lt_onnx.conversion import make_options
+from lt_onnx.lowering import read_target
+from lt_onnx.overview import predict
+from lt_onnx.planner import plan
+
+
+def peak(words: list[str]) -> tuple[int, int]:
+    """Exit code of a command, and its peak resident bytes."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    return os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("targets", nargs="+", type=Path)
+    parser.add_argument("--modes", nargs="+", default=["l+1", "2l"])
+    parser.add_argument("--weights", nargs="+", default=["folded"])
+    given = parser.parse_args()
+    tool, worst = [sys.executable, "-m", "lt_onnx"], 0.0
+    print(f"{'target':32}{'mode':>5} {'weights':8}{'said, MB':>10}{'used, MB':>10}{'ratio':>7}")
+    for target, mode, weights in itertools.product(given.targets, given.modes, given.weights):
+        options = make_options(mode=mode, weights=weights)
+        said = predict(plan(read_target(target), options)).memory_bytes
+        words = ["--mode", mode, "--weights", weights]
+        with tempfile.TemporaryDirectory() as folder:
+            out = str(Path(folder) / "t.onnx")
+            code, used = peak([*tool, "convert", str(target), "-o", out, "--quiet", *words])
+        print(f"{target.stem[:31]:32}{mode:>5} {weights:8}{said / 1e6:10.0f}{used / 1e6:10.0f}"
+              f"{said / used:7.2f}" + (f"  exit {code}" if code else ""), flush=True)  # fmt: skip
+        worst = max(worst, abs(said / used - 1))
+    print(f"largest departure {worst:.0%}")
+
+
+if __name__ == "__main__":
+    main()
