@@ -10,8 +10,8 @@ from forging import Change, Draft, Forgery, Record, node
 from onnx import TensorProto, helper
 
 BITS = {  # of a stored number: float16, float32
-    "lowest bit": (0, 0), "highest bit of the mantissa": (9, 22), "lowest of the exponent": (10, 23),
-    "highest of the exponent": (14, 30), "sign": (15, 31),
+    "lowest bit": (0, 0), "highest bit of the mantissa": (9, 22),
+    "lowest of the exponent": (10, 23), "highest of the exponent": (14, 30), "sign": (15, 31),
 }  # fmt: skip
 FOREIGN = {
     "-0": -0.0, "a denormal": 1e-45, "NaN": np.nan, "infinity": np.inf, "0.5": 0.5,
@@ -110,7 +110,8 @@ def _masked(draft: Draft, number: int, other: Any) -> Iterator[Forgery]:
     for what, bit in BITS.items():
         yield Forgery(f"{name}: {what} of a masked one", edit(name, flip(zero, bit)))
     for what, at, value in (
-        ("cleared", one, 0), ("set", zero, 1), ("2", one, 2), ("255", one, 255), ("a hidden 2", zero, 2)
+        ("cleared", one, 0), ("set", zero, 1), ("2", one, 2), ("255", one, 255),
+        ("a hidden 2", zero, 2),
     ):  # fmt: skip
         yield Forgery(f"{mask}: {what}", edit(mask, place(at, value)))
     yield Forgery(f"{mask}: 2 for two ones", both(
@@ -265,9 +266,10 @@ def of_scales(draft: Draft) -> Iterator[Forgery]:
         ).attribute.append(helper.make_attribute("axis", 1)))  # fmt: skip
         made = draft.reader(name).output[0]
         for op in ("Mul", "Add"):
-            yield Forgery(f"{name}: read twice, by {op}", lambda d, at=name, by=op, on=made: d.insert(
-                on, node(by, ["was", at])
-            ))  # fmt: skip
+            yield Forgery(
+                f"{name}: read twice, by {op}",
+                lambda d, at=name, by=op, on=made: d.insert(on, node(by, ["was", at])),
+            )
         yield Forgery(f"{name}: a graph output", lambda d, at=name: d.model.graph.output.append(
             helper.make_tensor_value_info(at, TensorProto.FLOAT, None)
         ))  # fmt: skip
@@ -366,7 +368,9 @@ def _tops(draft: Draft) -> Iterator[Forgery]:
 
     def option(key: str, value: Any, *, target: bool = False) -> Forgery:
         return Forgery(
-            f"options: {key} = {value!r}", lambda d: d.manifest["options"].update({key: value}), target
+            f"options: {key} = {value!r}",
+            lambda d: d.manifest["options"].update({key: value}),
+            target,
         )
 
     for seed in (known["seed"] + 1, 2**32, 2**64 - 1, 2**64):
@@ -430,7 +434,8 @@ def _records(draft: Draft, number: int) -> Iterator[Forgery]:
         ("shape", [*shape[::-1]] if shape[::-1] != shape else [1, size]),
         ("shape", [shape[0] + 1, *shape[1:]]), ("shape", [shape[0], shape[1] + 1, *shape[2:]]),
         ("shape", [2**50, *shape[1:]]), ("shape", [shape[0], 2**50, *shape[2:]]),
-        ("shape", [2**18, 2**18, *shape[2:]]), ("shape", [0, *shape[1:]]), ("shape", [-1, *shape[1:]]),
+        ("shape", [2**18, 2**18, *shape[2:]]), ("shape", [0, *shape[1:]]),
+        ("shape", [-1, *shape[1:]]),
         ("shape", [size]), ("shape", []), ("shape", [*shape, 1]), ("shape", [*shape, *[1] * 9]),
         ("transposed", not layer["transposed"]), ("half", not layer["half"]),
         ("weight", neighbour["weight"]), ("weight", "nowhere"), ("weight", ""),
@@ -446,10 +451,11 @@ def _records(draft: Draft, number: int) -> Iterator[Forgery]:
             f"record of {layer['weight']}: {key} = {value!r}", record(number, **{key: value})
         )
     if others:
-        yield Forgery(f"record of {layer['weight']}: the index of another, and that this one's", both(
+        whose = f"record of {layer['weight']}"
+        yield Forgery(f"{whose}: the index of another, and that this one's", both(
             record(number, index=neighbour["index"]), record(number - 1, index=layer["index"])
         ))  # fmt: skip
-        yield Forgery(f"record of {layer['weight']}: in another's place", lambda d: _trade(d, number))
+        yield Forgery(f"{whose}: in another's place", lambda d: _trade(d, number))
 
 
 def _trade(draft: Draft, number: int) -> None:

@@ -31,15 +31,15 @@ def _value(array: Any, name: str = "") -> TensorProto:
 
 
 def _constant(**keys: Any) -> Nodes:
-    return [helper.make_node("Constant", [], ["k"], name="forged/k", **keys), node("Mul", ["was", "k"])]
+    constant = helper.make_node("Constant", [], ["k"], name="forged/k", **keys)
+    return [constant, node("Mul", ["was", "k"])]
 
 
 def _graph(name: str) -> onnx.GraphProto:
     """A subgraph with a weight in it."""
     inner = [helper.make_node("Add", ["was", f"{name}/w"], [f"{name}/y"])]
-    return helper.make_graph(
-        inner, name, [], [FOUND(f"{name}/y", TensorProto.FLOAT, None)], [_value(FLOATS, f"{name}/w")]
-    )
+    found = FOUND(f"{name}/y", TensorProto.FLOAT, None)
+    return helper.make_graph(inner, name, [], [found], [_value(FLOATS, f"{name}/w")])
 
 
 def _sparse_constant() -> onnx.SparseTensorProto:
@@ -77,16 +77,18 @@ HIDDEN: dict[str, Hidden] = {
     **{op: ([node(op, ["was", "w"])], {"w": FLOATS[:, None, None]})
        for op in ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "PRelu", "Mod")},
     "Add before": ([node("Add", ["w", "was"])], {"w": FLOATS}),
-    "BatchNormalization": ([node("BatchNormalization", ["was", "w", "w", "w", "w"])], {"w": FLOATS}),
-    "InstanceNormalization": ([node("InstanceNormalization", ["was", "w", "w"])], {"w": FLOATS}),
+    "BatchNormalization": ([node("BatchNormalization", ["was", "w", "w", "w", "w"])],
+                           {"w": FLOATS}),
+    "InstanceNormalization": ([node("InstanceNormalization", ["was", "w", "w"])],
+                              {"w": FLOATS}),
     "LayerNormalization": ([node("LayerNormalization", ["was", "w", "w"])], {"w": FLOATS}),
     "GroupNormalization": ([node("GroupNormalization", ["was", "w", "w"], num_groups=1)],
                            {"w": FLOATS}),
     "Where": ([node("Where", ["c", "was", "w"])], {"c": TRUTH, "w": FLOATS}),
     "Where of truth values": ([node("Neg", ["was"], "n"), node("Where", ["c", "was", "n"])],
                               {"c": TRUTH}),
-    "Where of a comparison": ([node("Greater", ["was", "w"], "c"), node("Where", ["c", "was", "w"])],
-                              {"w": FLOATS}),
+    "Where of a comparison": ([node("Greater", ["was", "w"], "c"),
+                               node("Where", ["c", "was", "w"])], {"w": FLOATS}),
     "And": ([node("Cast", ["was"], "i", to=9), node("And", ["i", "w"], "j"),
              node("Cast", ["j"], to=1)], {"w": TRUTH}),
     "Xor": ([node("Cast", ["was"], "i", to=9), node("Xor", ["i", "w"], "j"),
@@ -110,8 +112,8 @@ HIDDEN: dict[str, Hidden] = {
     "Compress": ([node("Cast", ["was"], "c", to=9), node("Compress", ["w", "c"])], {"w": FLOATS}),
     "Expand": ([node("Shape", ["was"], "s"), node("Expand", ["w", "s"], "e"),
                 node("Add", ["was", "e"])], {"w": FLOATS}),
-    "Tile": ([node("Shape", ["was"], "s"), node("Tile", ["w", "s"], "e"), node("Add", ["was", "e"])],
-             {"w": FLOATS}),
+    "Tile": ([node("Shape", ["was"], "s"), node("Tile", ["w", "s"], "e"),
+              node("Add", ["was", "e"])], {"w": FLOATS}),
     "Reshape": ([node("Shape", ["was"], "s"), node("Reshape", ["w", "s"], "e"),
                  node("Add", ["was", "e"])], {"w": FLOATS}),
     "Identity": ([node("Identity", ["w"], "k"), node("Mul", ["was", "k"])], {"w": FLOATS}),
@@ -155,7 +157,8 @@ HIDDEN: dict[str, Hidden] = {
     **{op: ([node(op, ["was"], "k", seed=1.0), node("Add", ["was", "k"])], {})
        for op in ("RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")},
     "a foreign operator": ([node("Gelu", ["was"], domain="com.microsoft")], {}),
-    "a foreign MatMul": ([node("FusedMatMul", ["was", "w"], domain="com.microsoft")], {"w": SQUARE}),
+    "a foreign MatMul": ([node("FusedMatMul", ["was", "w"], domain="com.microsoft")],
+                         {"w": SQUARE}),
     "a foreign Relu with weights": ([node("Relu", ["was", "w"], domain="own")], {"w": FLOATS}),
     # whole numbers
     "Cast": ([node("Cast", ["w"], "k", to=1), node("Mul", ["was", "k"])], {"w": WHOLE}),
@@ -330,7 +333,7 @@ def _again(weight: str) -> Change:
         made = list(graph.node)
         del graph.node[:]
         at = made.index(copy)
-        graph.node.extend([*made[:at], *made[at + 1 :]][:-1] + [made[at], made[-1]])
+        graph.node.extend([*made[:at], *made[at + 1 : -1], made[at], made[-1]])
 
     return forge
 
@@ -422,7 +425,9 @@ def _tensor(draft: Draft, name: str) -> Iterator[Forgery]:
     yield changed("another name", lambda t: setattr(t, "name", f"{t.name}/other"))
     yield changed("said to be external", lambda t: setattr(t, "data_location", 1))
     yield changed("a place outside", lambda t: t.external_data.add(key="location", value="x"))
-    yield Forgery(f"tensor {name}: twice", lambda d: d.model.graph.initializer.append(d.proto(name)))
+    yield Forgery(
+        f"tensor {name}: twice", lambda d: d.model.graph.initializer.append(d.proto(name))
+    )
     yield Forgery(f"tensor {name}: and a sparse one", lambda d: _and_sparse(d, name))
     yield Forgery(f"tensor {name}: a graph input too", lambda d: d.model.graph.input.append(
         FOUND(name, TensorProto.FLOAT, None)
@@ -465,7 +470,8 @@ def _node(number: int, name: str) -> Iterator[Forgery]:
     yield changed("integers without end", lambda n: n.attribute.append(
         helper.make_attribute("i", list(range(5000)))
     ))  # fmt: skip
-    yield changed("a long text", lambda n: n.attribute.append(helper.make_attribute("s", "x" * 5000)))
+    text = helper.make_attribute("s", "x" * 5000)
+    yield changed("a long text", lambda n: n.attribute.append(text))
     yield changed("a type of no attribute", lambda n: n.attribute.add(name="u", type=0))
     yield changed("an attribute twice", lambda n: n.attribute.extend(
         [helper.make_attribute("a", 1), helper.make_attribute("a", 2)]
@@ -752,14 +758,16 @@ def of_target(draft: Draft) -> Iterator[Forgery]:
         ):  # fmt: skip
             yield Forgery(
                 f"dense {dense['name']}: {key} = {value}",
-                lambda d, n=number, k=key, v=value: d.manifest["dense"][n].update({k: v}), shown,
+                lambda d, n=number, k=key, v=value: d.manifest["dense"][n].update({k: v}),
+                shown,
             )
         yield Forgery(
             f"dense {dense['name']}: dropped", lambda d, n=number: d.manifest["dense"].pop(n)
         )
-        yield Forgery(f"dense {dense['name']}: twice", lambda d, n=number: d.manifest["dense"].append(
-            d.manifest["dense"][n]
-        ))  # fmt: skip
+        yield Forgery(
+            f"dense {dense['name']}: twice",
+            lambda d, n=number: d.manifest["dense"].append(d.manifest["dense"][n]),
+        )
 
 
 def _constants(draft: Draft) -> Iterator[Forgery]:
@@ -889,7 +897,5 @@ def of_outputs(draft: Draft) -> Iterator[Forgery]:
                 made.output[:] = [new if name == old else name for name in made.output]
 
     yield Forgery("outputs swapped by name", renamed, target=True)
-    yield Forgery(
-        "outputs in another order", lambda d: _reverse(d.model.graph.output), target=True
-    )
+    yield Forgery("outputs in another order", lambda d: _reverse(d.model.graph.output), target=True)
     yield Forgery("an output less", lambda d: d.model.graph.output.pop(), target=True)
