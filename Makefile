@@ -7,7 +7,7 @@ $(BIN)/lt-onnx: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 
-.PHONY: demo test oracle fuzz docs check clean
+.PHONY: demo test oracle forgeries fuzz docs check clean
 demo: $(BIN)/lt-onnx ## convert a shipped residual network, prove and validate the ticket
 	mkdir -p demo
 	$(BIN)/lt-onnx convert models/residual.onnx -o demo/residual.ticket.onnx --force \
@@ -20,6 +20,9 @@ test: $(BIN)/lt-onnx check ## what CI runs
 
 oracle: $(BIN)/lt-onnx ## more random graphs than CI has time for
 	LT_ONNX_EXAMPLES=300 $(BIN)/python -m pytest -q tests/test_oracle.py -k random
+
+forgeries: $(BIN)/lt-onnx ## every forgery, of which CI tries one in four
+	LT_ONNX_EVERY=1 $(BIN)/python -m pytest -n 2 -q tests/test_forgeries.py
 
 fuzz: $(BIN)/lt-onnx ## hostile files, a few minutes; more of them with --cases
 	for target in reader samples verify unpack; do \

@@ -1,5 +1,6 @@
 """The sequence: target → blueprint → construct → ticket → verify → validate → report."""
 
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +27,7 @@ from lt_onnx.overview import Prediction, predict
 from lt_onnx.planner import plan
 from lt_onnx.report import Report, conversion
 from lt_onnx.report.document import command_of, limit_words
-from lt_onnx.samples import Samples, load_samples, random_samples
+from lt_onnx.samples import Samples, drawn_sizes, load_samples, random_samples
 from lt_onnx.source import Init
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Device, DeviceError, resolve
@@ -41,7 +42,8 @@ from lt_onnx.verification import verify
 JUDGES = 128  # inputs that settings are judged by …
 BLEND = 0.75  # … and how much of one there is in each
 TRACED = 128  # inputs that layers are compared on: their errors are alike from one to the next
-VALIDATION_WORK = 3e11  # the same for validation on random inputs
+# what validation on random inputs may cost: multiply-adds of the ticket, numbers drawn
+VALIDATION_WORK, VALIDATION_NUMBERS = 3e11, 1 << 22
 
 
 @dataclass(frozen=True)
@@ -239,10 +241,13 @@ def run(job: Job, options: Options) -> Ticket:
         check_room(files, path, prediction, job.max_memory, force=force)
         count = prediction.calibration_count
         inputs = _inputs(job.calibration, target, count, options.seed, smooth=True)
+        judges = min(
+            VALIDATION_WORK / max(prediction.multiply_adds, 1),
+            VALIDATION_NUMBERS / max(sum(math.prod(drawn_sizes(p)) for p in target.inputs), 1),
+        )
         judged = _inputs(
-            job.samples, target,
-            int(min(max(VALIDATION_WORK / max(prediction.multiply_adds, 1), 4), 64)),
-            options.seed + 1, smooth=False, whole=True,
+            job.samples, target, int(min(max(judges, 4), 64)), options.seed + 1,
+            smooth=False, whole=True,
         )  # fmt: skip
         if job.limits is not None:
             job.limits.refuse(target.outputs, judged.labels is not None)

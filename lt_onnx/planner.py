@@ -29,6 +29,10 @@ MULTIPLYING = {
     "Conv", "ConvTranspose", "DeformConv", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN",
     "Attention",
 }  # fmt: skip
+ARITHMETIC = {  # what shapes are computed with, and data may be
+    "Add", "Sub", "Mul", "Div", "Mod", "Min", "Max", "Pow", "Sum", "Concat", "Where", "Equal",
+    "Less", "Greater", "LessOrEqual", "GreaterOrEqual",
+}  # fmt: skip
 
 
 def plan(target: Target, options: Options, fresh: frozenset[str] = frozenset()) -> Blueprint:
@@ -75,6 +79,7 @@ class _Planner:
     origins: dict[str, Node] = field(default_factory=dict)
     expanded: dict[tuple[str, int, bool], tuple[str, str]] = field(default_factory=dict)
     sign: dict[str, bool] = field(default_factory=dict)
+    measured: set[str] = field(default_factory=set)  # tensors that follow from shapes alone
     names: set[str] = field(default_factory=set)
     extent: dict[str, tuple[int, int]] = field(default_factory=dict)  # (channels, rank)
 
@@ -127,9 +132,18 @@ class _Planner:
         return self.add_constant(name, value)
 
     def _parameters(self, node: Node) -> int:
-        """Float constants of the target that `node` reads, scalars apart."""
-        values = [self.target.constants[n] for n in node.inputs if n in self.target.constants]
-        return sum(v.size for v in values if v.dtype == np.float32 and v.size > 1)
+        """Numbers of the target that `node` computes with, scalars apart."""
+        return sum(v.size for v in [*self._held(node, "f"), *self._whole(node)])
+
+    def _held(self, node: Node, kinds: str) -> list[Array]:
+        """Constants of the target that `node` reads; of scalars those that it joins to others."""
+        known, least = self.target.constants, 0 if node.op == "Concat" else 1
+        values = [known[name] for name in node.inputs if name in known]
+        return [v for v in values if v.dtype.kind in kinds and v.size > least]
+
+    def _whole(self, node: Node) -> list[Array]:
+        """Integers of the target that `node` computes with."""
+        return self._held(node, "iu") if node.op in ARITHMETIC else []
 
     def collapsed(self, tensor: str) -> str:
         return self._collapse(tensor)
@@ -164,12 +178,20 @@ class _Planner:
         if not known and node.op not in ("Resize", "Upsample") and self._takes_over(node):
             reason = "its parameters are the target's own"
             self.dense.append(Dense(node.name, node.op, reason, self._parameters(node)))
+        if node.op in ("Shape", "Size") or self._is_measured(node):
+            self.measured.update(node.outputs)
         self.steps.append(Run(node))
 
     def _takes_over(self, node: Node) -> bool:
-        """Whether `node` reads more of the target's floats or truth values than a scalar."""
-        values = [self.target.constants[n] for n in node.inputs if n in self.target.constants]
-        return any(v.size > 1 and v.dtype in (np.float32, np.bool_) for v in values)
+        """Whether `node` computes with more of the target's numbers than a scalar."""
+        if self._held(node, "f") or self._held(node, "b"):
+            return True
+        return bool(self._whole(node)) and not self._is_measured(node)
+
+    def _is_measured(self, node: Node) -> bool:
+        """Whether `node` computes with shapes and constants alone."""
+        known = self.target.constants, self.constants, self.measured
+        return all(any(name in some for some in known) for name in node.inputs if name)
 
     def gather(self, tensor: str, places: Array, axis: int, name: str) -> str:
         name = self._fresh(name)
@@ -305,15 +327,14 @@ class _Planner:
     def _run_dense(self, node: Node, reason: str | None) -> None:
         """Run `node` as in the target, on single copies."""
         inputs = tuple(self._collapse(name) if name else name for name in node.inputs)
-        parameters = self._parameters(node)
         floats = node.outputs[0] not in self.target.integers or node.op in MULTIPLYING
-        if parameters or (reason and floats):
+        if self._takes_over(node) or (reason and floats):
             self.dense.append(
                 Dense(
                     node.name,
                     node.op,
                     reason or "it runs on single copies with its own parameters",
-                    parameters,
+                    self._parameters(node),
                 )
             )
         self.emit(replace(node, inputs=inputs))

@@ -30,6 +30,8 @@ UNPACKED = 1 << 28  # bytes that an npz file may unpack to, and …
 DENSEST = 64  # … so many for each of its own
 MOST_DRAWN = 1 << 30  # bytes of random inputs
 OPEN_AXIS = 32  # size given to an axis that the model leaves open
+# input numbers of a batch: what a network makes of them inside may be a hundred times as many
+BATCH_NUMBERS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class Samples:
     def count(self) -> int:
         """Number of samples."""
         return len(next(iter(self.arrays.values())))
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers one sample has, in all inputs together."""
+        return sum(value.size // max(len(value), 1) for value in self.arrays.values())
 
     def first(self, count: int) -> "Samples":
         """The first `count` samples."""
@@ -66,9 +73,9 @@ class Samples:
         return Samples(arrays, None, f"{self.origin} (blended)")
 
     def batches(self, ports: tuple[Port, ...], size: int) -> list[dict[str, Array]]:
-        """Feeds of at most `size` samples, or of exactly the batch that the model fixes."""
+        """Feeds of at most `size` samples, fewer large ones, or of the batch a model fixes."""
         fixed = {p.shape[0] for p in ports if p.shape and isinstance(p.shape[0], int)}
-        size = min(fixed, default=size) if fixed else size
+        size = min(fixed) if fixed else max(1, min(size, BATCH_NUMBERS // max(self.numbers, 1)))
         stop = self.count - self.count % size if fixed else self.count
         return [{k: v[i : i + size] for k, v in self.arrays.items()} for i in range(0, stop, size)]
 
@@ -192,6 +199,11 @@ def _text(port: Port) -> str:
     return "[" + ", ".join("?" if d is None else str(d) for d in port.shape) + "]"
 
 
+def drawn_sizes(port: Port) -> list[int]:
+    """The sizes of one random input."""
+    return [d if isinstance(d, int) and d > 0 else OPEN_AXIS for d in port.shape[1:]]
+
+
 def random_samples(ports: tuple[Port, ...], count: int, seed: int, smooth: bool) -> Samples:
     """Seeded normal inputs; `smooth` sums noise of several resolutions, as images have it.
 
@@ -201,8 +213,7 @@ def random_samples(ports: tuple[Port, ...], count: int, seed: int, smooth: bool)
     rng = np.random.default_rng(seed)
     arrays: dict[str, Array] = {}
     for port in ports:
-        sizes = [d if isinstance(d, int) and d > 0 else OPEN_AXIS for d in port.shape[1:]]
-        shape = (count, *sizes)
+        shape = (count, *(sizes := drawn_sizes(port)))
         if 4 * math.prod(shape) > MOST_DRAWN:
             raise InputError(
                 f"'{port.name}' of shape {_text(port)}: {count} random inputs would be "
@@ -223,8 +234,8 @@ def _smooth(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
     step, levels = 1, 0
     while step <= max(shape[2:]):
         coarse = rng.standard_normal((*shape[:2], *[-(-d // step) for d in shape[2:]]), np.float32)
-        for axis in range(2, len(shape)):
-            coarse = np.repeat(coarse, step, axis)
+        for axis in range(2, len(shape)):  # no further than a short axis goes
+            coarse = np.repeat(coarse, min(step, shape[axis]), axis)
         total += coarse[tuple(slice(d) for d in shape)]
         step, levels = step * 2, levels + 1
     return (total / np.float32(np.sqrt(levels))).astype(np.float32)

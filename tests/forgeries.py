@@ -67,7 +67,7 @@ def of_weights(draft: Draft) -> Iterator[Forgery]:
         ones = np.flatnonzero(kept)
         for what, bit in BITS.items():
             yield Forgery(f"{weight}: {what} of a kept one", edit(name, flip(ones[0], bit)))
-        other = next(value for value in held[ones[::-1]] if value != held[ones[0]])
+        other = next((v for v in held[ones[::-1]] if v != held[ones[0]]), held[ones[0]] / 2)
         yield Forgery(f"{weight}: another's number", edit(name, place(ones[0], other)))
         yield Forgery(f"{weight}: all of it reversed", edit(name, lambda array: array[::-1]))
         if layer["stored"] != "masked":
@@ -148,7 +148,11 @@ def _read_instead(draft: Draft, layer: Record, name: str) -> None:
 
 def _sparse(draft: Draft, number: int, other: Any) -> Iterator[Forgery]:
     layer = draft.layers[number]
-    name, places, values = draft.numbers(layer), draft.places(layer), draft.get(layer["weight"])
+    name, places, values = (
+        draft.numbers(layer),
+        draft.places(layer),
+        draft.get(draft.numbers(layer)),
+    )
     size = int(np.prod(layer["shape"]))
     free = int(np.setdiff1d(np.arange(size), places)[0])
     at = int(np.searchsorted(places, free))
@@ -211,7 +215,9 @@ def _swap(first: Record, second: Record) -> Change:
     def forge(draft: Draft) -> None:
         names = draft.numbers(first), draft.numbers(second)
         if first["stored"] == "sparse":
-            held = [(draft.places(layer), draft.get(layer["weight"])) for layer in (first, second)]
+            held = [
+                (draft.places(layer), draft.get(draft.numbers(layer))) for layer in (first, second)
+            ]
             draft.set_sparse(first, *held[1])
             draft.set_sparse(second, *held[0])
         else:

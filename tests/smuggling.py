@@ -746,8 +746,9 @@ def of_target(draft: Draft) -> Iterator[Forgery]:
         yield Forgery(what, lambda d, to=change: to(d.model), target=True)
     free = next(n for n in graph.node if n.op_type in ("Relu", "Sigmoid", "Clip", "Erf"))
     extra = {"name": free.name, "op": free.op_type, "parameters": 0, "reason": "it is needed"}
-    yield Forgery(f"{free.name} declared dense", lambda d: d.manifest["dense"].append(extra),
-                  target=free.op_type != "Clip")  # fmt: skip
+    yield Forgery(
+        f"{free.name} declared dense", lambda d: d.manifest["dense"].append(extra), target=True
+    )
     yield Forgery("a dense place of nothing", lambda d: d.manifest["dense"].append(
         {**extra, "name": "nowhere"}
     ))  # fmt: skip

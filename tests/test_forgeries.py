@@ -1,5 +1,6 @@
 """Thousands of forgeries, each sealed again: `verify` lets none pass, nor a genuine ticket fail."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from zoo import export
 from lt_onnx import convert, ticket, verify
 from lt_onnx.cli import _run
 
-TRIED = {"forgeries": 0}  # by all tests so far
+EVERY = int(os.environ.get("LT_ONNX_EVERY", 4))  # one of so many is tried; `make forgeries`: all
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,7 @@ def test_every_forgery_is_caught(
     genuine: dict[str, Genuine], tmp_path: Path, kind: str, catalogue: Catalogue
 ) -> None:
     made = genuine[kind]
-    passed, count = uncaught(made.draft, catalogue(made.draft), tmp_path, made.target)
-    TRIED["forgeries"] += count
+    passed, count = uncaught(made.draft, catalogue(made.draft), tmp_path, made.target, EVERY)
 
     assert count
     assert passed == [], "\n".join(passed)
@@ -131,6 +131,7 @@ def test_another_legal_choice_is_genuine_once_it_is_sealed(
         assert is_caught(tmp_path / "t.onnx"), change.name
 
 
-def test_many_forgeries_were_tried(genuine: dict[str, Genuine], tmp_path: Path) -> None:
-    plain = genuine["folded"].draft
-    assert sum(1 for _ in of_weights(plain)) + sum(1 for _ in of_hidden(plain)) >= 200
+def test_there_are_many_of_them(genuine: dict[str, Genuine]) -> None:
+    known = [sum(1 for _ in catalogue(genuine[kind].draft)) for kind, catalogue in TRIALS]
+
+    assert sum(known) // EVERY >= 200

@@ -2,6 +2,7 @@
 
     python tools/fuzz.py --target reader|samples|verify|unpack [--cases 1000] [--jobs 1] [--seed 0]
                          [--save DIR]
+    python tools/fuzz.py --again DIR
 
 Every case is a mutant of a small seed (see `seeds`, `mutants`) and is made again from its number.
 It runs inside a forked worker, which a crash ends and another one replaces. What is asked of it:
@@ -12,7 +13,7 @@ It runs inside a forked worker, which a crash ends and another one replaces. Wha
   whose seal was renewed (half of them) may be another genuine ticket: fewer weights kept and
   recorded so, another scale. Those are counted apart.
 
-Exits with 1 when anything was found; `--save` keeps the mutants.
+Exits with 1 when anything was found; `--save` keeps the mutants, `--again` tries those of a folder.
 """
 
 import argparse
@@ -243,6 +244,15 @@ def _function(path: Path) -> bytes:
 
 def _work(pipe: Connection, target: str, stock: list[Files], numbers: range, seed: int) -> None:
     """A worker: runs cases and sends what they came to, before each one its number."""
+    _confine()
+    with workplace(target) as folder:
+        for number in numbers:
+            pipe.send(number)
+            pipe.send(attempt(case_of(target, stock, number, seed), number, folder))
+
+
+def _confine() -> None:
+    """Let this process do no harm."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
@@ -250,10 +260,6 @@ def _work(pipe: Connection, target: str, stock: list[Files], numbers: range, see
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     limit = _memory("VmSize") + ROOM
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    with workplace(target) as folder:
-        for number in numbers:
-            pipe.send(number)
-            pipe.send(attempt(case_of(target, stock, number, seed), number, folder))
 
 
 @contextlib.contextmanager
@@ -339,6 +345,35 @@ def campaign(
     return figures
 
 
+def again(corpus: Path) -> dict[str, str]:
+    """What is still wrong with the mutants that `--save` kept in the folders of `corpus`."""
+    found = {}
+    for folder in sorted(path.parent for path in corpus.glob("*/about.json")):
+        here, there = FORK.Pipe(duplex=False)
+        worker = FORK.Process(target=_work_again, args=(there, folder))
+        worker.start()
+        there.close()
+        try:
+            wrong = here.recv().wrong
+        except EOFError:
+            worker.join()
+            wrong = _crash(0, worker.exitcode or 0).wrong
+        worker.join()
+        if wrong:
+            found[folder.name] = wrong
+    return found
+
+
+def _work_again(pipe: Connection, folder: Path) -> None:
+    about = json.loads((folder / "about.json").read_text())
+    kept = sorted((p for p in folder.iterdir() if p.name != "about.json"),
+                  key=lambda path: path.suffix != ".onnx")  # fmt: skip
+    case = Case({path.name: path.read_bytes() for path in kept}, about["words"], about["made"])
+    _confine()
+    with workplace(about["target"]) as place:
+        pipe.send(attempt(case, 0, place))
+
+
 def _crash(number: int, code: int) -> Outcome:
     name = signal.Signals(-code).name if code < 0 else str(code)
     wrong = f"no answer in {SECONDS} s" if -code == signal.SIGALRM else f"worker died: {name}"
@@ -361,13 +396,18 @@ def _save(
 def main() -> None:
     """Run what the words ask for."""
     parse = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parse.add_argument("--target", choices=TARGETS, required=True)
+    what = parse.add_mutually_exclusive_group(required=True)
+    what.add_argument("--target", choices=TARGETS)
+    what.add_argument("--again", type=Path, help="folder of mutants that were saved")
     parse.add_argument("--cases", type=int, default=1000)
     parse.add_argument("--first", type=int, default=0, help="number of the first case")
     parse.add_argument("--jobs", type=int, default=1)
     parse.add_argument("--seed", type=int, default=0)
     parse.add_argument("--save", type=Path, default=None, help="folder for what is found")
     given = parse.parse_args()
+    if given.again is not None:
+        print(json.dumps(found := again(given.again), indent=1))
+        sys.exit(1 if found else 0)
     figures = campaign(given.target, given.cases, given.jobs, given.seed, given.save, given.first)
     shown = asdict(figures) | {
         "peak": f"{figures.peak / 1e6:.0f} MB",

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, numpy_helper
 
-from lt_onnx.verification.tensors import Tensor, Tensors
+from lt_onnx.verification.tensors import Sparse, Tensor, Tensors
 from lt_onnx.verification.wiring import Wiring, called
 
 # inputs that are shapes, axes, indices, pads or sizes
@@ -37,7 +37,7 @@ COMPARISONS = {"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And
 STANDARD = ("", "ai.onnx")
 MOST_COUNTED = 32  # integers that take part in shape arithmetic at once
 # operators that may read a scalar of the target without being declared dense
-SCALARS = ARITHMETIC | COMPARISONS - {"Not"} - {"Concat"} | {
+SCALARS = (ARITHMETIC | COMPARISONS) - {"Not", "Concat"} | {
     "Clip", "PRelu", "Pad", "Dropout", "Resize", "Upsample", "Mean", "NonMaxSuppression",
 }  # fmt: skip
 MOST_SCALES = 16  # scales and regions of a Resize
@@ -106,7 +106,7 @@ def _reads(number: int, wiring: Wiring, tensors: Tensors, of_layers: set[str]) -
                 yield (
                     f"reads the parameter '{name}' ({tensor.size} values) and is not declared dense"
                 )
-        elif position in places and (node.op_type != "Pow" or tensor.size == 1):
+        elif _is_place(node, position, tensor):
             continue
         elif tensor.dtype == np.bool_:
             if not (node.op_type == "Where" and position == 0 and (dense or tensor.size == 1)):
@@ -136,6 +136,25 @@ def _places(node: onnx.NodeProto) -> set[int]:
     return PLACES.get(node.op_type, set()) if node.domain in STANDARD else set()
 
 
+def whole_data(node: onnx.NodeProto, tensors: Tensors) -> Iterator[str]:
+    """Integer constants that a node computes with; of scalars only those it joins to others."""
+    if node.op_type not in ARITHMETIC | COMPARISONS:
+        return  # it may read none as data
+    for position, name in enumerate(node.input):
+        tensor = tensors.get(name)
+        if not isinstance(tensor, Tensor) or tensor.dtype in (np.float32, np.bool_):
+            continue
+        scalar = tensor.size == 1 and node.op_type in SCALARS
+        if not scalar and not _is_place(node, position, tensor):
+            yield name
+
+
+def _is_place(node: onnx.NodeProto, position: int, tensor: Tensor | Sparse | None) -> bool:
+    """Whether what a node reads there says where or how many; exponents do, one for all."""
+    many = isinstance(tensor, Tensor) and tensor.size > 1
+    return position in _places(node) and not (node.op_type == "Pow" and many)
+
+
 def _fills_plainly(tensor: onnx.TensorProto) -> bool:
     """Whether the value of a ConstantOfShape is an integer, or a float 0 or 1."""
     raw, dims = len(tensor.raw_data), list(tensor.dims)
@@ -157,12 +176,13 @@ def _mixes(
     read = [name for name in node.input if name]
     if read and all(name in tensors for name in read):
         yield "computes with constants alone"
-    if number in wiring.dense and node.op_type == "Where":
+    dense = number in wiring.dense
+    if dense and node.op_type == "Where":
         return
-    places = _places(node)
+    whole = {} if dense else {name: _Marks(counted=True) for name in whole_data(node, tensors)}
     values = [
-        marks.get(name, _Marks()) for i, name in enumerate(node.input)
-        if name and i not in places and name not in tensors
+        whole.get(name, marks.get(name, _Marks())) for i, name in enumerate(node.input)
+        if name and not _is_place(node, i, tensors.get(name))
     ]  # fmt: skip
     pure = any(value.data and not value.counted for value in values)
     if node.op_type not in SHAPES and pure and any(value.counted for value in values):

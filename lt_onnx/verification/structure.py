@@ -1,5 +1,6 @@
 """What the graph is made of besides random weights, and that it is as the manifest has it."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -8,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 
 from lt_onnx.manifest import LayerRecord, Manifest
-from lt_onnx.verification.flow import STANDARD, check_flow
+from lt_onnx.verification.flow import STANDARD, check_flow, whole_data
 from lt_onnx.verification.layers import tensors_of
 from lt_onnx.verification.tensors import Tensor, Tensors
 from lt_onnx.verification.wiring import LINEAR, Wiring, called, duplicates
@@ -124,8 +125,9 @@ def _check_dense(manifest: Manifest, wiring: Wiring, tensors: Tensors, failures:
             continue
         values = [tensors[name] for name in node.input if name in tensors]
         floats = [v for v in values if isinstance(v, Tensor) and v.dtype == np.float32]
-        floats = [v for v in floats if v.size > 1]
-        count, claimed = sum(value.size for value in floats), place["parameters"]
+        floats = [v for v in floats if v.size > 1 or node.op_type == "Concat"]
+        whole = sum(math.prod(tensors[name].shape) for name in whole_data(node, tensors))
+        count, claimed = sum(value.size for value in floats) + whole, place["parameters"]
         fits = count == claimed
         if not fits and place["reason"] == REPEATED:  # constants among the channels have zeros
             fits = sum(len(np.unique(v.array())) - 1 for v in floats) <= claimed <= count
@@ -146,6 +148,8 @@ def _check_nodes(model: onnx.ModelProto, wiring: Wiring, failures: list[str]) ->
             failures.append(f"{called(node)} reads '{unknown}', which nothing before it makes")
         known.update(node.output)
         free = number not in wiring.layers and number not in wiring.dense
+        if free and node.domain in STANDARD and not onnx.defs.has(node.op_type):
+            failures.append(f"{called(node)} is of no operator that ONNX knows")
         if free and node.domain not in STANDARD:
             failures.append(f"{called(node)} is of domain '{node.domain}' and not declared dense")
         elif free and node.op_type in LINEAR:

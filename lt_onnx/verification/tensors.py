@@ -20,11 +20,12 @@ from onnx import helper, numpy_helper
 
 from lt_onnx.errors import InputError
 from lt_onnx.files import check_file
-from lt_onnx.manifest import LARGEST_LAYER, SEAL_KEY
+from lt_onnx.manifest import LARGEST_LAYER, MOST_AXES, SEAL_KEY
 from lt_onnx.protos import MOST_PARTS, too_many_parts
 
 PADDING = 4096  # bytes that may lie between two tensors of a data file, at most
 EXTERNAL = onnx.TensorProto.EXTERNAL
+PLACE = {"location", "offset", "length"}  # what external data is described by
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def _located(path: Path, proto: onnx.TensorProto) -> Tensor:
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(proto.data_type))
     except (KeyError, ValueError, TypeError):
         raise InputError(f"{where}: of unknown type {proto.data_type}") from None
-    if min(proto.dims, default=0) < 0 or dtype.hasobject:
+    if min(proto.dims, default=0) < 0 or len(proto.dims) > MOST_AXES or dtype.hasobject:
         raise InputError(f"{where}: its type and shape are none of a tensor")
     size = math.prod(proto.dims) * dtype.itemsize
     if not _is_external(proto):
@@ -160,7 +161,7 @@ def _located(path: Path, proto: onnx.TensorProto) -> Tensor:
         return Tensor(proto, dtype)
     file = _file(path, proto)
     entries = {entry.key: entry.value for entry in proto.external_data}
-    numbers = [entries.get("offset", "0"), entries.get("length", str(size))]
+    numbers = [entries["offset"], entries["length"]]
     if not all(number.isascii() and number.isdigit() and len(number) < 20 for number in numbers):
         raise InputError(f"{where}: offset or length of its external data is no number")
     offset, length = map(int, numbers)
@@ -177,15 +178,17 @@ def _file(path: Path, proto: onnx.TensorProto) -> Path:
     """The data file of a tensor, beside the ticket. Raises InputError."""
     entries = {entry.key: entry.value for entry in proto.external_data}
     where = f"{path}: tensor '{proto.name}': external data '{entries.get('location', '')}'"
-    if len(entries) != len(proto.external_data) or entries.keys() - {
-        "location", "offset", "length",
-    }:  # fmt: skip
-        raise InputError(f"{where} is described twice, or oddly")
+    if len(entries) != len(proto.external_data) or entries.keys() != PLACE:
+        raise InputError(f"{where} is not described by its {', '.join(sorted(PLACE))}, once each")
     name = str(entries.get("location", ""))
     if not name.isprintable() or set(name) & set("/\\:") or name.strip(". ") == "":
         raise InputError(f"{where} is not the bare name of a file beside the ticket")
     file = path.parent / name
-    if file.is_symlink() or not file.is_file() or file.samefile(path):
+    try:
+        missing = file.is_symlink() or not file.is_file() or file.samefile(path)
+    except OSError:  # a name that no file can have
+        missing = True
+    if missing:
         raise InputError(f"{where} is missing, a link or the ticket; put the data beside it")
     return file
 
