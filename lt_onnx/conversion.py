@@ -232,7 +232,7 @@ def run(job: Job, options: Options) -> Ticket:
             )
         blueprint = plan(target, options)
         check_names(blueprint)
-        prediction = predict(blueprint, job.emit_source)
+        prediction = predict(blueprint, job.emit_source, job.validate)
         source = out.with_name(f"{out.name.removesuffix('.onnx')}.source.onnx")
         files = files_of(out, blueprint, source=False)
         if job.emit_source:

@@ -14,13 +14,17 @@ from lt_onnx.options import Select, Weights
 from lt_onnx.samples import OPEN_AXIS
 from lt_onnx.target import Linear, Shape, Target
 from lt_onnx.ticket import INLINE
+from lt_onnx.validation import BATCH
 
 CALIBRATION_WORK = 2.5e11  # multiply-adds of the ticket that calibration may cost
-CALIBRATION_BYTES = 8e8  # memory that its activations may take
-IN_FLIGHT = 24  # bytes held for a number of the widest tensor: some tensors of float32
+CALIBRATION_NUMBERS = 1e8 / 3  # that the widest tensor may have, all samples together
+NEURON = 5.6  # bytes held for a number that a univariate layer makes or hands on …
+INPUT, OUTPUT = 5.2, 16.8  # … that a constructed layer reads, and makes: some tensors of float32
 WEIGHT_BYTES = {Weights.FOLDED: 4, Weights.MASKED: 5, Weights.SPARSE: 3}  # sparse: at most
-PROGRAMS = 500_000_000  # bytes before any layer: the interpreter and its libraries
+PROGRAMS = 250_000_000  # bytes before any layer: the interpreter and its libraries
 ROW = 64  # bytes held for a weight of the row under construction
+WRITING = 5  # times the weights of a ticket of one file, while that is put together and sealed
+RUNNING = 1.9  # times the weights in float32, while a runtime has the file open as well
 
 # seconds of one core, measured (see docs/performance.md)
 PROBLEM = 0.25e-6  # one problem of 10 elements; each more costs a third more
@@ -42,19 +46,26 @@ class Prediction:
     seconds: float  # without validation, very roughly
 
 
-def predict(blueprint: Blueprint, source: bool = False) -> Prediction:
-    """Sizes of the ticket and of the work, from the blueprint alone."""
-    options, builds = blueprint.options, [s for s in blueprint.steps if isinstance(s, Build)]
+def predict(blueprint: Blueprint, source: bool = False, validated: bool = True) -> Prediction:
+    """Sizes of the ticket and of the work, from the blueprint alone.
+
+    `source` is written too; the ticket is `validated`, which takes memory to run it.
+    """
+    options, steps = blueprint.options, [s for s in blueprint.steps if not isinstance(s, Run)]
+    builds = [step for step in steps if isinstance(step, Build)]
     count = _calibration_count(blueprint)
     size = blueprint.source_weights * WEIGHT_BYTES[options.weights]
     if options.fp16 and options.weights is not Weights.SPARSE:
         size -= 2 * blueprint.source_weights
-    held = 3 * size if size <= INLINE else 0
-    steps = [step for step in blueprint.steps if not isinstance(step, Run)]
+    wide = max((_held(blueprint.target, step) for step in steps), default=0)
+    inline = size if size <= INLINE else 0  # what goes to a file of its own is not held
+    peak = max(inline + count * wide, WRITING * inline)
+    if validated:
+        peak = max(peak, size + round(RUNNING * blueprint.weight_bytes) + BATCH * wide)
     return Prediction(
         source_weights=blueprint.source_weights,
         file_bytes=size + (blueprint.weight_bytes if source else 0),
-        memory_bytes=_standing(blueprint) + held + IN_FLIGHT * count * _widest(blueprint),
+        memory_bytes=_standing(blueprint) + peak,
         calibration_count=count,
         multiply_adds=sum(_multiply_adds(blueprint.target, step) for step in builds),
         seconds=START + sum(_seconds(blueprint, step, count) for step in steps),
@@ -74,9 +85,7 @@ def _calibration_count(blueprint: Blueprint) -> int:
     builds = [step for step in blueprint.steps if isinstance(step, Build)]
     work = sum(_multiply_adds(blueprint.target, step) for step in builds)
     most = 128 if blueprint.options.select is Select.NOISE else 8
-    room = min(
-        CALIBRATION_WORK / max(work, 1), CALIBRATION_BYTES / max(IN_FLIGHT * _widest(blueprint), 1)
-    )
+    room = min(CALIBRATION_WORK / max(work, 1), CALIBRATION_NUMBERS / max(_widest(blueprint), 1))
     return int(min(max(room, 4), most))
 
 
@@ -91,6 +100,17 @@ def _width(target: Target, step: Build) -> int:
     linear = step.linear
     into = step.in_layout.width * _positions(target, linear.input, linear.op)
     return max(into, step.source.shape[0] * _positions(target, linear.output, linear.op))
+
+
+def _held(target: Target, step: Expand | Build) -> int:
+    """Bytes held while a layer is run over one sample."""
+    if isinstance(step, Expand):
+        places = _positions(target, step.tensor, step.nodes[0].op)
+        return round(NEURON * (step.source.shape[0] + step.out_layout.width) * places)
+    linear = step.linear
+    read = step.in_layout.width * _positions(target, linear.input, linear.op)
+    made = step.source.shape[0] * _positions(target, linear.output, linear.op)
+    return round(INPUT * read + OUTPUT * made)
 
 
 def activation_count(target: Target, blueprint: Blueprint | None, linear: Linear) -> int:
@@ -202,8 +222,7 @@ def planned(blueprint: Blueprint) -> dict[str, Any]:
                 "constants": out.constants,
                 "weights": step.source.size,
                 "bytes": 4 * step.source.size,
-                "memory_bytes": ROW * step.source.row_size
-                + (IN_FLIGHT * count * _width(target, step) if isinstance(step, Build) else 0),
+                "memory_bytes": ROW * step.source.row_size + count * _held(target, step),
                 "seconds": _seconds(blueprint, step, count),
             }
         )

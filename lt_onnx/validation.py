@@ -18,7 +18,7 @@ from lt_onnx.runtime import Session
 from lt_onnx.samples import Samples
 from lt_onnx.target import Array, Port
 
-BATCH = 32
+BATCH = 8
 POINTS = 400  # values of an output that a report shows, evenly spaced
 
 

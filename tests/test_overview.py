@@ -1,6 +1,8 @@
 """What is said before any work: kinds of steps, sizes, and that a conversion keeps to them."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,12 @@ def test_one_mode_of_another_base_size(capsys: pytest.CaptureFixture[str]) -> No
     out = capsys.readouterr().out
     assert "mode l+1" not in out
     assert " 7+24 " in out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks as Linux tells them")
+def test_a_conversion_takes_the_memory_that_its_plan_says() -> None:
+    tool = MODELS.parent / "tools" / "memory.py"
+    words = [str(MODELS / f"{name}.onnx") for name in ("residual", "depthwise")]
+    made = subprocess.run([sys.executable, str(tool), *words], capture_output=True, text=True)
+
+    assert made.returncode == 0, made.stdout + made.stderr
