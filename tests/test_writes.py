@@ -159,8 +159,7 @@ def test_a_failure_leaves_the_old_ticket_as_it_was(
 
 
 @linux
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(("sent", "resume"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
 def test_an_interrupt_is_one_line_and_leaves_nothing(
     tmp_path: Path, sent: signal.Signals, resume: bool
 ) -> None:

@@ -31,7 +31,7 @@ from lt_onnx.printing import print_fidelity, print_json, print_statistics, print
 
 @app.command()
 def verify(
-    ticket: Annotated[Path, typer.Argument(help="Ticket to prove.")],
+    ticket: Annotated[Path, typer.Argument(help="Ticket to prove, or a pack (.ltz) of one.")],
     target: Annotated[
         Path | None,
         typer.Option("--target", help="Also check that its graph is what this file is planned to."),
@@ -47,14 +47,16 @@ def verify(
     Every stored weight is drawn again from the seed and compared bit for bit; nothing but masks and
     scales is trained, and what stays dense is named. Which weights are kept is free.
     """
+    from lt_onnx.packing import opened
     from lt_onnx.verification import verify as prove
 
-    proof = prove(ticket, target=target)
     tested = None
-    if statistics:
-        from lt_onnx.verification.statistics import statistics as examine
+    with opened(ticket) as path:
+        proof = prove(path, target=target)
+        if statistics:
+            from lt_onnx.verification.statistics import statistics as examine
 
-        tested = examine(ticket)
+            tested = examine(path)
     failures = [*proof.failures, *(tested.failures if tested is not None else [])]
     for failure in failures:
         say(f"{ticket}: {failure}", err=True)

@@ -9,8 +9,10 @@ from lt_onnx.cli.app import app
 from lt_onnx.cli.words import (
     BaseSize,
     CalibrationFile,
+    Dearness,
     DeviceWord,
     Force,
+    Fp16,
     Init,
     Json,
     MaxAbs,
@@ -25,7 +27,10 @@ from lt_onnx.cli.words import (
     Reports,
     SamplesFile,
     Seed,
+    SelectWord,
     SigmaWord,
+    Tolerance,
+    WeightsWord,
     allocation,
     byte_count,
     limits,
@@ -43,19 +48,13 @@ def convert(
         Path | None, typer.Option("--output", "-o", help="Ticket file, or folder for several.")
     ] = None,
     base_size: BaseSize = None,
-    tolerance: Annotated[
-        float, typer.Option("--tolerance", help="ε per normalised parameter.")
-    ] = 0.01,
-    select: Annotated[
-        str, typer.Option("--select", help="noise, smallest (the paper's) or best.")
-    ] = "noise",
+    tolerance: Tolerance = 0.01,
+    select: SelectWord = "noise",
     sigma: SigmaWord = "channel",
     init: Init = "unit",
     seed: Seed = 0,
     price: Price = None,
-    dearness: Annotated[
-        float, typer.Option("--dearness", help="Power of a layer's size that its price follows.")
-    ] = 0.7,
+    dearness: Dearness = 0.7,
     target_sqnr: Annotated[
         float | None, typer.Option("--target-sqnr", help="Find the smallest ticket of so many dB.")
     ] = None,
@@ -64,12 +63,8 @@ def convert(
     ] = None,
     calibration: CalibrationFile = None,
     samples: SamplesFile = None,
-    weights: Annotated[
-        str, typer.Option("--weights", help="folded, masked (source and mask) or sparse.")
-    ] = "folded",
-    fp16: Annotated[
-        bool, typer.Option("--fp16", help="Store random weights in half precision.")
-    ] = False,
+    weights: WeightsWord = "folded",
+    fp16: Fp16 = False,
     emit_source: Annotated[
         bool, typer.Option("--emit-source", help="Also write the source network.")
     ] = False,

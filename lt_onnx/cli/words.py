@@ -32,6 +32,15 @@ Price = Annotated[
     ),
 ]
 Init = Annotated[str, typer.Option("--init", help="unit, kaiming, xavier or lecun.")]
+Tolerance = Annotated[float, typer.Option("--tolerance", help="ε per normalised parameter.")]
+SelectWord = Annotated[str, typer.Option("--select", help="noise, smallest (the paper's) or best.")]
+Dearness = Annotated[
+    float, typer.Option("--dearness", help="Power of a layer's size that its price follows.")
+]
+WeightsWord = Annotated[
+    str, typer.Option("--weights", help="folded, masked (source and mask) or sparse.")
+]
+Fp16 = Annotated[bool, typer.Option("--fp16", help="Store random weights in half precision.")]
 SigmaWord = Annotated[str, typer.Option("--sigma", help="One scale per channel or per layer.")]
 CalibrationFile = Annotated[
     Path | None, typer.Option("--calibration", help="npz of inputs used in construction.")

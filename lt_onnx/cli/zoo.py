@@ -9,7 +9,10 @@ import typer
 from lt_onnx.cli.app import app
 from lt_onnx.cli.words import (
     BaseSize,
+    Dearness,
     Force,
+    Fp16,
+    Init,
     Json,
     MaxAbs,
     MaxDrop,
@@ -21,6 +24,10 @@ from lt_onnx.cli.words import (
     Quiet,
     Reports,
     Seed,
+    SelectWord,
+    SigmaWord,
+    Tolerance,
+    WeightsWord,
     allocation,
     limits,
 )
@@ -34,8 +41,15 @@ def zoo_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tickets.")],
     mode: ModeWord = "l+1",
     base_size: BaseSize = None,
-    price: Price = None,
+    tolerance: Tolerance = 0.01,
+    select: SelectWord = "noise",
+    sigma: SigmaWord = "channel",
+    init: Init = "unit",
     seed: Seed = 0,
+    price: Price = None,
+    dearness: Dearness = 0.7,
+    weights: WeightsWord = "folded",
+    fp16: Fp16 = False,
     force: Force = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Conversions at a time.")] = 1,
     max_abs: MaxAbs = None,
@@ -68,7 +82,10 @@ def zoo_command(
         raise InputError(f"--jobs is {jobs}; give 1 or more")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    options = make_options(mode=mode, seed=seed, **allocation(base_size, price))
+    options = make_options(
+        mode=mode, tolerance=tolerance, select=select, sigma=sigma, init=init, seed=seed,
+        dearness=dearness, weights=weights, fp16=fp16, **allocation(base_size, price),
+    )  # fmt: skip
     check_reports(report or [])
     said = threading.Lock()
 

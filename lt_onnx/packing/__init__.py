@@ -8,7 +8,7 @@ A pack (`.ltz`) is a zip file:
                   where it is kept; padded to whole bytes; LZMA
 """
 
-from lt_onnx.packing.read import named, unpack
+from lt_onnx.packing.read import named, opened, unpack
 from lt_onnx.packing.write import pack
 
-__all__ = ["named", "pack", "unpack"]
+__all__ = ["named", "opened", "pack", "unpack"]

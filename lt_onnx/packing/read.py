@@ -5,8 +5,11 @@ import io
 import json
 import lzma
 import shutil
+import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
@@ -20,12 +23,14 @@ from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import check_file, check_place, whole
 from lt_onnx.options import Weights
 from lt_onnx.packing.layers import FORMAT, LARGEST_GRAPH, PackedLayer, Tensors
-from lt_onnx.storage import RowTensor, SparseTensor
+from lt_onnx.storage import ALIGNMENT, RowTensor, SparseTensor
 from lt_onnx.target import Array
 from lt_onnx.ticket import INLINE, Manifest, data_of, parse_manifest
 from lt_onnx.units import size_text
 
+SUFFIX = ".ltz"
 LARGEST_MASKS = 1 << 30  # bytes of them, compressed
+PLACED = 12  # bytes of a kept weight in a sparse ticket, at most
 RAREST = 1024  # weights of a sparse ticket for a byte of its file: no ticket keeps as few
 # what zipfile, zlib, lzma, json and protobuf raise for what is none of theirs
 DAMAGED = (
@@ -62,6 +67,19 @@ def named(packed: Path) -> str:
     return _files(packed, _entries(packed, "pack.json")[0])[0].name
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[Path]:
+    """A ticket's own path; of a pack (.ltz) the ticket in it, written for as long as it is needed.
+
+    Raises as `unpack`.
+    """
+    if path.suffix != SUFFIX:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield unpack(path, Path(folder) / named(path))[0]
+
+
 def unpack(packed: Path, output: Path, *, force: bool = False) -> list[Path]:
     """Write the ticket of a pack, byte for byte as it was; the files written.
 
@@ -95,7 +113,9 @@ def unpack(packed: Path, output: Path, *, force: bool = False) -> list[Path]:
 def _check_sizes(pack: _Pack, output: Path) -> None:
     """Refuse what cannot be a ticket before anything is drawn or written."""
     tensors, inside, outside, rare = Tensors.of(pack.model), 0, 0, 0
-    for layer in PackedLayer.all(pack.manifest):
+    layers = PackedLayer.all(pack.manifest)
+    room = pack.model.ByteSize() + ALIGNMENT * (len(layers) + 1)  # around what layers hold
+    for layer in layers:
         sparse = layer.form.stored is Weights.SPARSE
         for name in layer.names:
             if name not in (tensors.sparse if sparse and name == layer.form.numbers
@@ -104,14 +124,16 @@ def _check_sizes(pack: _Pack, output: Path) -> None:
         size = layer.spec.size * layer.form.dtype.itemsize
         if sparse:
             rare += layer.spec.size
+            room += PLACED * layer.record.kept
         elif tensors.dense[layer.form.numbers].data_location == onnx.TensorProto.EXTERNAL:
             outside += size
         else:
             inside += size
+        room += 2 * layer.spec.size  # a mask, and biases
     claimed = [file.size for file in pack.files]
     fits = inside <= min(claimed[0], 2 * INLINE) and outside <= sum(claimed[1:])
-    if not fits or rare > RAREST * claimed[0]:
-        raise pack.damaged("its layers are larger than its files")
+    if not fits or rare > RAREST * claimed[0] or sum(claimed) > inside + outside + room:
+        raise pack.damaged("the sizes of its layers and of its files disagree")
     free = shutil.disk_usage(output.parent).free
     if sum(claimed) > free:
         raise ResourceError(
