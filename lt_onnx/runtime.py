@@ -4,6 +4,7 @@ Nodes are evaluated by the runtime that will run the ticket, so that a constant'
 an activation's range is what the ticket really sees, not what a second implementation thinks.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,14 @@ def providers(device: str) -> list[Any]:
 def _open(
     model: str | bytes, device: str, optimise: bool, folder: Path | None = None, threads: int = 0
 ) -> onnxruntime.InferenceSession:
-    """`folder` is where the external data of a model in memory lies; 0 threads: all there are."""
+    """`folder` is where the external data of a model in memory lies.
+
+    0 threads: as many as OMP_NUM_THREADS says, or as there are cores.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    options.intra_op_num_threads = threads
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    options.intra_op_num_threads = threads or (int(said) if said.isdigit() else 0)
     if folder is not None:
         key = "session.model_external_initializers_file_folder_path"
         options.add_session_config_entry(key, str(folder.resolve()))

@@ -7,6 +7,7 @@ that `--help` is quick. Progress and tables go to stderr and stdout respectively
 
 import signal
 import sys
+import warnings
 
 from lt_onnx.cli import judging, looking, making, packing, studies, zoo
 from lt_onnx.cli.app import app
@@ -36,7 +37,10 @@ def _run(arguments: list[str] | None) -> int:
     if not (sys.argv[1:] if arguments is None else arguments):
         arguments = ["--help"]
     try:
-        result = app(arguments, standalone_mode=False)
+        with warnings.catch_warnings():
+            # numbers past float32 are an error that names its layer, or a failed check
+            warnings.simplefilter("ignore", RuntimeWarning)
+            result = app(arguments, standalone_mode=False)
         if result == 130:  # how typer tells of an interrupt
             return _fail(INTERRUPTED, 3)
         return result if isinstance(result, int) else 0
