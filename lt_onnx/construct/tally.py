@@ -1,6 +1,5 @@
 """What the construction of a layer is counted and measured by."""
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,4 +45,5 @@ def sqnr(y: list[Array], out: list[Array], step: Build) -> float:
         taken = np.take(made, places, layout.axis) if layout.width > layout.size else made
         signal += float(np.square(true, dtype=np.float64).sum())
         noise += float(np.square(true.astype(np.float64) - taken).sum())
-    return 10 * math.log10(max(signal, 1e-300) / max(noise, 1e-300))
+    powers = np.nan_to_num([signal, noise], nan=1e300, posinf=1e300).clip(1e-300, 1e300)
+    return 10 * float(np.subtract(*np.log10(powers)))
