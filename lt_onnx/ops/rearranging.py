@@ -184,7 +184,10 @@ def _resolve(goal: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
 
 
 def _order(node: Node, rank: int) -> list[int]:
-    return list(node.attributes.get("perm") or reversed(range(rank)))
+    order = list(node.attributes.get("perm") or reversed(range(rank)))
+    if sorted(order) != list(range(rank)):
+        raise RefusalError(f"its perm is no order of {rank} axes")
+    return order
 
 
 def transpose(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
