@@ -43,7 +43,7 @@ JUDGES = 128  # inputs that settings are judged by …
 BLEND = 0.75  # … and how much of one there is in each
 TRACED = 128  # inputs that layers are compared on: their errors are alike from one to the next
 # what validation on random inputs may cost: multiply-adds of the ticket, numbers drawn
-VALIDATION_WORK, VALIDATION_NUMBERS = 3e11, 1 << 22
+VALIDATION_WORK, VALIDATION_NUMBERS = 3e11, 1 << 21
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ def run(job: Job, options: Options) -> Ticket:
             VALIDATION_NUMBERS / max(sum(math.prod(drawn_sizes(p)) for p in target.inputs), 1),
         )
         judged = _inputs(
-            job.samples, target, int(min(max(judges, 4), 64)), options.seed + 1,
+            job.samples, target, int(min(max(judges, min(4, count)), 64)), options.seed + 1,
             smooth=False, whole=True,
         )  # fmt: skip
         if job.limits is not None:

@@ -86,7 +86,8 @@ def _calibration_count(blueprint: Blueprint) -> int:
     work = sum(_multiply_adds(blueprint.target, step) for step in builds)
     most = 128 if blueprint.options.select is Select.NOISE else 8
     room = min(CALIBRATION_WORK / max(work, 1), CALIBRATION_NUMBERS / max(_widest(blueprint), 1))
-    return int(min(max(room, 4), most))
+    least = 4 if _widest(blueprint) < CALIBRATION_NUMBERS else 1  # has as many places as many have
+    return int(min(max(room, least), most))
 
 
 def _widest(blueprint: Blueprint) -> int:

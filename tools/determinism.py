@@ -4,7 +4,8 @@
 
 Threads (1, 2), chunks of weights (three sizes), Python's hash seeds (two), solvers (Numba on the
 CPU, and the Triton kernels in their interpreter, which is slow) and modes: one hash per model and
-mode is what must come out. Prints them; exit 1 where there are more.
+mode is what must come out. Prints them; exit 1 where there are more. Without a MODEL it takes two
+networks small enough for the interpreter.
 """
 
 import argparse
@@ -18,7 +19,9 @@ import tempfile
 from collections import Counter, defaultdict
 from pathlib import Path
 
-MODELS = Path(__file__).resolve().parent.parent / "models"
+import seeds
+
+SMALL = ("tiny", "norm")
 THREADS = (1, 2)
 CHUNKS = (1 << 12, 1 << 16, 1 << 23)
 HASH_SEEDS = (0, 4711)
@@ -58,28 +61,40 @@ def main() -> None:
     parser.add_argument("--solvers", nargs="+", default=SOLVERS, choices=SOLVERS)
     parser.add_argument("--inside", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    models = given.models or [MODELS / "plain-relu.onnx"]
     if given.inside is not None:
-        return hashes(models, given.base_size, given.solvers[0], given.inside)
+        return hashes(given.models, given.base_size, given.solvers[0], given.inside)
+    with tempfile.TemporaryDirectory() as folder:
+        models = given.models
+        for name in () if models else SMALL:
+            models.append(Path(folder) / f"{name}.onnx")
+            models[-1].write_bytes(seeds.network(name).SerializeToString())
+        found = matrix(models, given.base_size, given.solvers)
+    for (model, mode), counts in found.items():
+        runs = ", ".join(f"{digest[:16]} ×{count}" for digest, count in counts.items())
+        print(f"{model:20} {mode:4} {runs}")
+    sys.exit(any(len(counts) > 1 for counts in found.values()))
+
+
+def matrix(
+    models: list[Path], base_size: int | None, solvers: list[str]
+) -> dict[tuple[str, str], Counter[str]]:
+    """How often each hash came out, by model and mode."""
     found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for threads, seed, solver in itertools.product(THREADS, HASH_SEEDS, given.solvers):
+    for threads, seed, solver in itertools.product(THREADS, HASH_SEEDS, solvers):
         environment = {
             **os.environ, "PYTHONHASHSEED": str(seed), "OMP_NUM_THREADS": str(threads),
             "NUMBA_NUM_THREADS": str(threads),
         }  # fmt: skip
         if solver == "triton":
             environment["TRITON_INTERPRET"] = "1"
-        size = ["--base-size", str(given.base_size)] if given.base_size else []
+        size = ["--base-size", str(base_size)] if base_size else []
         words = [*map(str, models), *size, "--solvers", solver, "--inside", str(threads)]
         process = subprocess.run(
             [sys.executable, __file__, *words], env=environment, stdout=subprocess.PIPE, check=True
         )
         for model, mode, digest in json.loads(process.stdout):
             found[model, mode][digest] += 1
-    for (model, mode), counts in found.items():
-        runs = ", ".join(f"{digest[:16]} ×{count}" for digest, count in counts.items())
-        print(f"{model:20} {mode:4} {runs}")
-    sys.exit(any(len(counts) > 1 for counts in found.values()))
+    return found
 
 
 if __name__ == "__main__":

@@ -57,11 +57,11 @@ NETWORKS = (
             ("98.52", "98.5 ± 0.004", "953", "4198 ± 59"), {"mode": "l+1"}),
     Network("CIFAR Sigmoid ResNet", "paper-cifar-resnet20-sigmoid", "cifar-resnet20-sigmoid",
             "cifar-resnet20-sigmoid", ("72.66", "69 ± 2", "116048", "3934621 ± 1248"),
-            {"mode": "l+1", "base_size": 16, "price": 3e-4}, deep=True),
+            {"mode": "l+1", "base_size": 14, "price": 2e-4}, deep=True),
     Network("CIFAR Sigmoid ResNet, recalibrated", "cifar-resnet20-sigmoid-recalibrated",
             "cifar-resnet20-sigmoid", "cifar-resnet20-sigmoid",
             ("72.66", "69 ± 2", "116048", "3934621 ± 1248"),
-            {"mode": "l+1", "base_size": 16, "price": 3e-4}, deep=True),
+            {"mode": "l+1", "base_size": 14, "price": 2e-4}, deep=True),
     Network("CIFAR ReLU ResNet-20", "cifar-resnet20-relu", "cifar-resnet20-relu",
             "cifar-resnet20-relu", ("80.68", "80.32 ± 0.13", "31069", "1058140 ± 559"),
             {"mode": "l+1"}, deep=True),
@@ -95,7 +95,7 @@ def measure(network: Network, rule: str, folder: Path, seeds: int, most: int | N
         for seed in range(seeds):
             made.append(
                 convert(
-                    target, Path(there) / "ticket.onnx", seed=seed,
+                    target, Path(there) / "ticket.onnx", seed=seed, force=True,
                     samples=samples if most is None else samples.first(most),
                     calibration=folder / f"{network.calibration}.calibration.npz", **words,
                 )
