@@ -11,14 +11,14 @@ from typing import Any
 from lt_onnx.activations import next_one
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.options import Select, Weights
-from lt_onnx.samples import OPEN_AXIS
+from lt_onnx.samples import OPEN_AXIS, batch_size, drawn_sizes
 from lt_onnx.target import Linear, Shape, Target
 from lt_onnx.ticket import INLINE
 from lt_onnx.validation import BATCH
 
 CALIBRATION_WORK = 2.5e11  # multiply-adds of the ticket that calibration may cost
 CALIBRATION_NUMBERS = 1e8 / 3  # that the widest tensor may have, all samples together
-NEURON = 5.6  # bytes held for a number that a univariate layer makes or hands on …
+NEURON = 11.2  # bytes held for a number that a univariate layer makes …
 INPUT, OUTPUT = 5.2, 16.8  # … that a constructed layer reads, and makes: some tensors of float32
 WEIGHT_BYTES = {Weights.FOLDED: 4, Weights.MASKED: 5, Weights.SPARSE: 3}  # sparse: at most
 PROGRAMS = 250_000_000  # bytes before any layer: the interpreter and its libraries
@@ -61,7 +61,9 @@ def predict(blueprint: Blueprint, source: bool = False, validated: bool = True) 
     inline = size if size <= INLINE else 0  # what goes to a file of its own is not held
     peak = max(inline + count * wide, WRITING * inline)
     if validated:
-        peak = max(peak, size + round(RUNNING * blueprint.weight_bytes) + BATCH * wide)
+        numbers = sum(math.prod(drawn_sizes(port)) for port in blueprint.target.inputs)
+        run = batch_size(numbers, BATCH) * wide
+        peak = max(peak, size + round(RUNNING * blueprint.weight_bytes) + run)
     return Prediction(
         source_weights=blueprint.source_weights,
         file_bytes=size + (blueprint.weight_bytes if source else 0),
@@ -107,7 +109,7 @@ def _held(target: Target, step: Expand | Build) -> int:
     """Bytes held while a layer is run over one sample."""
     if isinstance(step, Expand):
         places = _positions(target, step.tensor, step.nodes[0].op)
-        return round(NEURON * (step.source.shape[0] + step.out_layout.width) * places)
+        return round(NEURON * step.source.shape[0] * places)
     linear = step.linear
     read = step.in_layout.width * _positions(target, linear.input, linear.op)
     made = step.source.shape[0] * _positions(target, linear.output, linear.op)

@@ -75,7 +75,7 @@ class Samples:
     def batches(self, ports: tuple[Port, ...], size: int) -> list[dict[str, Array]]:
         """Feeds of at most `size` samples, fewer large ones, or of the batch a model fixes."""
         fixed = {p.shape[0] for p in ports if p.shape and isinstance(p.shape[0], int)}
-        size = min(fixed) if fixed else max(1, min(size, BATCH_NUMBERS // max(self.numbers, 1)))
+        size = min(fixed) if fixed else batch_size(self.numbers, size)
         stop = self.count - self.count % size if fixed else self.count
         return [{k: v[i : i + size] for k, v in self.arrays.items()} for i in range(0, stop, size)]
 
@@ -197,6 +197,11 @@ def _check(path: Path, port: Port, value: Array) -> Array:
 
 def _text(port: Port) -> str:
     return "[" + ", ".join("?" if d is None else str(d) for d in port.shape) + "]"
+
+
+def batch_size(numbers: int, most: int) -> int:
+    """How many samples of so many numbers each make a batch."""
+    return max(1, min(most, BATCH_NUMBERS // max(numbers, 1)))
 
 
 def drawn_sizes(port: Port) -> list[int]:

@@ -19,6 +19,7 @@ from lt_onnx.samples import Samples
 from lt_onnx.target import Array, Port
 
 BATCH = 8
+PIECE = 1 << 20  # numbers that are compared at a time
 POINTS = 400  # values of an output that a report shows, evenly spaced
 
 
@@ -131,6 +132,17 @@ class _Sums:
     points: list[tuple[float, float]] = field(default_factory=list)
 
     def add(self, true: Array, made: Array) -> None:
+        """Count a batch of one output."""
+        some = np.arange(0, true.size, max(1, true.size // POINTS))
+        pairs = zip(true.reshape(-1)[some], made.reshape(-1)[some], strict=True)
+        self.points += [(float(x), float(y)) for x, y in pairs if math.isfinite(x - y)]
+        if true.ndim == 2 and true.shape[1] > 1:
+            self.decisions.append((true.argmax(1), made.argmax(1)))
+        for start in range(0, true.size, PIECE):
+            piece = slice(start, start + PIECE)
+            self._add(true.reshape(-1)[piece], made.reshape(-1)[piece])
+
+    def _add(self, true: Array, made: Array) -> None:
         a, b = true.astype(np.float64), made.astype(np.float64)
         self.finite &= bool(np.isfinite(b[np.isfinite(a)]).all())
         same = (np.isnan(a) & np.isnan(b)) | (a == b)
@@ -145,11 +157,6 @@ class _Sums:
         self.absolute += float(np.abs(difference).sum())
         self.largest = max(self.largest, float(np.abs(difference).max(initial=0.0)))
         self.count += a.size
-        some = np.flatnonzero(both)[:: max(1, int(both.sum()) // POINTS)]
-        pairs = zip(a.reshape(-1)[some], b.reshape(-1)[some], strict=True)
-        self.points += [(float(x), float(y)) for x, y in pairs]
-        if a.ndim == 2 and a.shape[1] > 1:
-            self.decisions.append((a.argmax(1), b.argmax(1)))
 
 
 def validate(
