@@ -20,6 +20,11 @@ TINY = """
 """
 GRAPHS: dict[str, tuple[str, Sizes, str]] = {  # graph, its weights, its output
     "tiny": (TINY, {"w": (3, 2, 3, 3), "b": (3,), "g": (3, 12)}, "float[N,3] y"),
+    "bare": ("""
+{ a = Conv(x, w)
+  r = Relu(a)
+  y = Conv(r, k) }
+""", {"w": (2, 2, 2, 2), "k": (2, 2, 1, 1)}, "float[N,2,5,5] y"),
     "norm": ("""
 { a = Conv<pads=[1,1,1,1]>(x, w)
   n = BatchNormalization<epsilon=0.001>(a, s, s, b, v)
@@ -150,7 +155,7 @@ def _branching() -> onnx.ModelProto:
 
 def readers() -> list[Files]:
     """Networks for `inspect`, `plan` and `convert`."""
-    models = [network(name) for name in GRAPHS] + [_branching()]
+    models = [network(name) for name in GRAPHS if name != "bare"] + [_branching()]
     shipped = [MODELS / f"plain-{kind}.onnx" for kind in ("relu", "sigmoid")]
     return (
         [{"t.onnx": model.SerializeToString()} for model in models]
