@@ -7,7 +7,7 @@ $(BIN)/lt-onnx: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 
-.PHONY: demo test oracle forgeries fuzz docs check clean
+.PHONY: demo test long oracle forgeries fuzz docs check clean
 demo: $(BIN)/lt-onnx ## convert a shipped residual network, prove and validate the ticket
 	mkdir -p demo
 	$(BIN)/lt-onnx convert models/residual.onnx -o demo/residual.ticket.onnx --force \
@@ -17,6 +17,9 @@ demo: $(BIN)/lt-onnx ## convert a shipped residual network, prove and validate t
 
 test: $(BIN)/lt-onnx check ## what CI runs
 	$(BIN)/python -m pytest -n 2 -q
+
+long: $(BIN)/lt-onnx ## tests that CI has no time for
+	LT_ONNX_LONG=1 $(BIN)/python -m pytest -q -rs tests/test_bound.py -k real_targets
 
 oracle: $(BIN)/lt-onnx ## more random graphs than CI has time for
 	LT_ONNX_EXAMPLES=300 $(BIN)/python -m pytest -q tests/test_oracle.py -k random

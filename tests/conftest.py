@@ -7,6 +7,9 @@ EXAMPLES = int(os.environ.get("LT_ONNX_EXAMPLES", "100"))  # random graphs; make
 MODELS = Path(__file__).parent.parent / "models"
 SHARED = Path(__file__).parent.parent.parent / "shared" / "targets"
 
+# another case of what CI tries already, and a minute long: `make long`
+long = pytest.mark.skipif("LT_ONNX_LONG" not in os.environ, reason="long: make long runs it")
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
