@@ -96,6 +96,7 @@ class Job:
     validate: bool = True
     per_layer: bool = False
     bound: bool = False
+    calibration_count: int | None = None
     progress: Progress = lambda stage, share: None
     announce: Callable[[Blueprint, Prediction], None] = lambda blueprint, prediction: None
 
@@ -107,6 +108,7 @@ def convert(
     target_sqnr: float | None = None,
     target_agreement: float | None = None,
     calibration: str | Path | Samples | None = None,
+    calibration_count: int | None = None,
     samples: str | Path | Samples | None = None,
     emit_source: bool = False,
     max_memory: int | None = None,
@@ -143,6 +145,7 @@ def convert(
             ticket has them at every output, on inputs that the construction does not see.
         target_agreement: share of equal top-1; the same for classifiers.
         calibration: inputs for construction; None: random inputs with 1/f-like spectra.
+        calibration_count: how many of them; None: what takes seconds. More make truer tickets.
         samples: inputs for validation; None: random normal inputs.
         emit_source: also write the unmasked network to `<output stem>.source.onnx`.
         max_memory: bytes; more predicted is refused.
@@ -163,6 +166,8 @@ def convert(
         ResourceError: not enough memory or disk.
     """
     options = make_options(**words)
+    if calibration_count is not None and calibration_count < 1:
+        raise InputError(f"--calibration-count is {calibration_count}; give 1 or more")
     wish = Wish(target_sqnr, target_agreement)
     if limits is not None and limits != Limits() and not validate:
         raise InputError("limits are judged by validation: drop them, or --no-validate")
@@ -173,7 +178,7 @@ def convert(
             path,
             Path(output) if output is not None else path.with_name(f"{path.stem}.ticket.onnx"),
             calibration, samples, emit_source, max_memory, force, resume, limits, device,
-            validate, per_layer, bound,
+            validate, per_layer, bound, calibration_count,
         )  # fmt: skip
         if progress is not None:
             job = replace(job, progress=progress)
@@ -207,7 +212,7 @@ def _search(job: Job, options: Options, wish: Wish) -> Options:
         with tempfile.TemporaryDirectory(dir=job.output.parent, prefix=prefix) as folder:
             trial = Job(
                 job.target, Path(folder) / "tried.onnx", seen, judges, device=job.device,
-                max_memory=job.max_memory,
+                max_memory=job.max_memory, calibration_count=job.calibration_count,
             )  # fmt: skip
             tried = run(trial, replace(options, base_size=rung.base_size, price=rung.price))
         job.progress("search", 0.5)
@@ -232,7 +237,7 @@ def run(job: Job, options: Options) -> Ticket:
             )
         blueprint = plan(target, options)
         check_names(blueprint)
-        prediction = predict(blueprint, job.emit_source, job.validate)
+        prediction = predict(blueprint, job.emit_source, job.validate, job.calibration_count)
         source = out.with_name(f"{out.name.removesuffix('.onnx')}.source.onnx")
         files = files_of(out, blueprint, source=False)
         if job.emit_source:
@@ -311,6 +316,7 @@ def command(job: Job, options: Options) -> str:
 
     words: dict[str, object] = {
         "output": str(job.output), "calibration": named(job.calibration),
+        "calibration_count": job.calibration_count,
         "samples": named(job.samples), "emit_source": job.emit_source, "per_layer": job.per_layer,
         "bound": job.bound, "max_memory": job.max_memory, "no_validate": not job.validate,
         **limit_words(job.limits),

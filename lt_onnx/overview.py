@@ -46,14 +46,17 @@ class Prediction:
     seconds: float  # without validation, very roughly
 
 
-def predict(blueprint: Blueprint, source: bool = False, validated: bool = True) -> Prediction:
+def predict(
+    blueprint: Blueprint, source: bool = False, validated: bool = True, count: int | None = None
+) -> Prediction:
     """Sizes of the ticket and of the work, from the blueprint alone.
 
-    `source` is written too; the ticket is `validated`, which takes memory to run it.
+    `source` is written too; the ticket is `validated`, which takes memory to run it; `count` are
+    the samples for calibration, by default those that it can afford.
     """
     options, steps = blueprint.options, [s for s in blueprint.steps if not isinstance(s, Run)]
     builds = [step for step in steps if isinstance(step, Build)]
-    count = _calibration_count(blueprint)
+    count = count or _calibration_count(blueprint)
     size = blueprint.source_weights * WEIGHT_BYTES[options.weights]
     if options.fp16 and options.weights is not Weights.SPARSE:
         size -= 2 * blueprint.source_weights

@@ -120,6 +120,7 @@ def broken(folder: Path) -> dict[str, tuple[list[str], str]]:
         "itself": (["convert", RESIDUAL, "-o", RESIDUAL], "overwrite"),
         "no ticket": (["verify", RESIDUAL], "not a ticket"),
         "memory words": (["convert", RESIDUAL, *out, "--max-memory", "lots"], "--max-memory"),
+        "few": (["convert", RESIDUAL, *out, "--calibration-count", "0"], "give 1 or more"),
     }
 
 
@@ -128,7 +129,7 @@ def broken(folder: Path) -> dict[str, tuple[list[str], str]]:
     ["truncated", "text", "empty", "missing", "folder", "nan", "loop", "outside", "no data",
      "mode", "select", "base size", "tolerance", "seed", "no such option", "no number", "nothing",
      "sample name", "sample shape", "pickle", "no npz", "infinite", "no samples", "out folder",
-     "itself", "no ticket", "memory words"],
+     "itself", "no ticket", "memory words", "few"],
 )  # fmt: skip
 def test_bad_input_is_one_line_exit_2_and_nothing_left_behind(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str

@@ -111,3 +111,18 @@ def test_a_deep_residual_ticket_works_where_the_papers_rule_collapses(
     assert good.report.per_target_weight < 20
     assert papers.report.proof.genuine
     assert not papers.passed
+
+
+def test_more_calibration_inputs_make_truer_tickets(tmp_path: Path) -> None:
+    made = [
+        convert(
+            MODELS / "residual.onnx", tmp_path / f"{count}.onnx", base_size=6,
+            calibration=MODELS / "digits.calibration.npz", calibration_count=count,
+            samples=MODELS / "digits.samples.npz",
+        ).report
+        for count in (4, 128)
+    ]  # fmt: skip
+    few, many = (report.fidelity.outputs[0].sqnr_db for report in made)
+
+    assert many > few + 1
+    assert "--calibration-count 4" in made[0].command

@@ -62,6 +62,9 @@ def convert(
         float | None, typer.Option("--target-agreement", help="… of such a share of equal top-1.")
     ] = None,
     calibration: CalibrationFile = None,
+    calibration_count: Annotated[
+        int | None, typer.Option("--calibration-count", help="How many; more: truer and slower.")
+    ] = None,
     samples: SamplesFile = None,
     weights: WeightsWord = "folded",
     fp16: Fp16 = False,
@@ -118,7 +121,8 @@ def convert(
                 sigma=sigma, init=init, seed=seed, dearness=dearness,
                 **allocation(base_size, price),
                 target_sqnr=target_sqnr, target_agreement=target_agreement,
-                calibration=calibration, samples=samples, weights=weights, fp16=fp16,
+                calibration=calibration, calibration_count=calibration_count, samples=samples,
+                weights=weights, fp16=fp16,
                 emit_source=emit_source, max_memory=memory, force=force, resume=resume,
                 limits=held, device=device, validate=check, bound=bound, progress=tell,
                 per_layer=check and (per_layer or bool(report)),
