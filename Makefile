@@ -16,7 +16,7 @@ demo: $(BIN)/lt-onnx ## convert a shipped residual network, prove and validate t
 	$(BIN)/lt-onnx verify demo/residual.ticket.onnx --target models/residual.onnx
 
 test: $(BIN)/lt-onnx check ## what CI runs
-	$(BIN)/python -m pytest -n 2 -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
 long: $(BIN)/lt-onnx ## tests that CI has no time for
 	LT_ONNX_LONG=1 $(BIN)/python -m pytest -q -rs tests/test_bound.py -k real_targets

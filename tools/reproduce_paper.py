@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("targets", type=Path)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--deep-seeds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="one seed, few samples: that it runs")
+    parser.add_argument("--quick", action="store_true", help="two seeds, few samples: that it runs")
     parser.add_argument("--only", default="", help="networks whose file name holds this")
     parser.add_argument("--rule", choices=["paper's", "ours"], help="one rule instead of both")
     parser.add_argument("--json", type=Path)
@@ -169,7 +169,7 @@ def main() -> None:
         if folder is None:
             absent.append(network.title)
             continue
-        seeds = 1 if given.quick else given.deep_seeds if network.deep else given.seeds
+        seeds = 2 if given.quick else given.deep_seeds if network.deep else given.seeds
         # the paper's rule in a deep network: once, to see it collapse
         for rule, count in (("paper's", 1 if network.deep else seeds), ("ours", seeds)):
             if given.rule not in (None, rule):
