@@ -134,8 +134,8 @@ class _Sums:
     def add(self, true: Array, made: Array) -> None:
         """Count a batch of one output."""
         some = np.arange(0, true.size, max(1, true.size // POINTS))
-        pairs = zip(true.reshape(-1)[some], made.reshape(-1)[some], strict=True)
-        self.points += [(float(x), float(y)) for x, y in pairs if math.isfinite(x - y)]
+        values = [value.reshape(-1)[some].astype(np.float64).tolist() for value in (true, made)]
+        self.points += [(x, y) for x, y in zip(*values, strict=True) if math.isfinite(x - y)]
         if true.ndim == 2 and true.shape[1] > 1:
             self.decisions.append((true.argmax(1), made.argmax(1)))
         for start in range(0, true.size, PIECE):
