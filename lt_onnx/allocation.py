@@ -12,7 +12,7 @@ skips share them: there one size for all proved the smallest.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from lt_onnx.blueprint import Blueprint, Build
 from lt_onnx.errors import InputError
@@ -23,14 +23,16 @@ FEWEST, MOST = 20, 32  # neurons that are chosen for a block: with fewer, misses
 SUBSET = 2.0  # elements that a subset usually has
 
 
-def neurons(target: Target, options: Options, tensor: str, features: int) -> int:
-    """m: neurons for each of the `features` (channels, or their signs) of the block on `tensor`.
+def neurons(target: Target, options: Options, views: Collection[str], features: int) -> int:
+    """m: neurons for each of the `features` (channels, or their signs) of a block.
+
+    `views` are the tensor that the block opens and what only arranges it otherwise.
 
     Chosen where it is not given: the n weights of a feature need subsets of s elements each, and s
     falls as 1 / ln(e·m / s) when m grows, so that n·s + m is least where m·ln(e·m / s) = n·s.
     """
     size = options.base_size or FEWEST
-    readers = [linear for linear in target.linears if linear.input == tensor]
+    readers = [linear for linear in target.linears if linear.input in views]
     own = dict(options.base_sizes)
     if any(linear.name in own for linear in readers):
         return max(own.get(linear.name, 0) for linear in readers)

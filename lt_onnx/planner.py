@@ -346,6 +346,12 @@ class _Planner:
         if node.op in ("Flatten", "Reshape"):
             self.origins[node.outputs[0]] = node
 
+    def _views(self, tensor: str) -> set[str]:
+        """A tensor and what was flattened or reshaped from it so far."""
+        views = {tensor}
+        views.update(out for out, node in self.origins.items() if node.inputs[0] in views)
+        return views
+
     # two-for-one blocks
 
     def _expand(
@@ -412,7 +418,7 @@ class _Planner:
         parts = (1, -1) if use is Use.SPLIT and not nonnegative else (1,)
         if use is not Use.SPLIT:
             parts = (0,)
-        m = neurons(self.target, self.options, tensor, size * len(parts))
+        m = neurons(self.target, self.options, self._views(tensor), size * len(parts))
         slots = np.stack(
             [
                 np.repeat(np.arange(size), len(parts) * m),

@@ -126,8 +126,8 @@ class Masks:
         """What a weight on a constant of 1 costs in units of λ²: as much as one on the inputs."""
         if not self.frame.calibrated:
             return 0.0
-        known = np.concatenate([rows.price for _, rows in self._shared[g]])
-        return float(known.mean()) if len(known) else 0.0  # none: a group of zeros
+        parts = self._shared[g]
+        return float(parts[0][1].price[0]) if parts else 0.0  # none: a group of zeros
 
     def _nothing(self, blocks: Sequence[Block]) -> tuple[int, Floats]:
         """First row and weights of some blocks, all masked."""
@@ -222,21 +222,34 @@ class Masks:
                 origin = features.of_group(g).start
                 problems = slice((some.start - origin) * taps, (some.stop - origin) * taps)
                 self._shared[g].append((problems, rows))
+        if self.frame.calibrated:
+            self._price_groups(groups)
 
     def _priced(self, rows: Rows, some: slice, noise: NDArray[np.float64], patches: Floats) -> Rows:
-        """Problems with their prices and the feedback between them."""
+        """Problems with what a weight on them carries, as a price, and the feedback between."""
         taps = self.features.taps
         H = moments.covariance(patches)
         order, upper, weight = moments.feedback(H)
-        top = np.repeat(self.features.top[some], taps)
+        power = np.diagonal(H) * np.repeat(self.features.top[some], taps) ** 2
         return replace(
             rows,
             weight=weight,
             noise=np.repeat(noise, taps, 0).astype(np.float32),
-            price=(self.frame.price * np.diagonal(H) * top**2).astype(np.float32),
+            price=(self.frame.price * power).astype(np.float32),
             order=order,
             upper=upper,
         )
+
+    def _price_groups(self, groups: range) -> None:
+        """One price for all weights of a group, the mean of what they carry: the weak ones go."""
+        for g in groups:
+            parts = self._shared[g]
+            if parts:
+                mean = np.concatenate([rows.price for _, rows in parts]).mean(dtype=np.float64)
+                self._shared[g] = [
+                    (problems, replace(rows, price=np.full_like(rows.price, mean)))
+                    for problems, rows in parts
+                ]
 
     def _patches(self, features: list[Floats]) -> Floats:
         """The features' patches at the sampled positions, [T, V', K]."""
