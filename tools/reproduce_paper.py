@@ -45,12 +45,12 @@ class Network:
 NETWORKS = (
     Network("MNIST ReLU", "paper-mnist-relu", "mnist", "mnist",
             ("98.8", "98.72 ± 0.04", "945", "4386 ± 34"),
-            {"mode": "2l", "base_size": 10, "base_sizes": {"/0/Conv": 20}, "price": 3.8e-4,
+            {"mode": "2l", "base_size": 14, "base_sizes": {"/0/Conv": 20}, "price": 2.5e-4,
              "dearness": 0.0, "prices": {"/0/Conv": 2e-4, "/5/Gemm": 1e-6}}),
     Network("MNIST LeakyReLU", "paper-mnist-leakyrelu", "mnist", "mnist",
             ("98.5", "98.5 ± 0.03", "940", "4545 ± 44"),
-            {"mode": "l+1", "base_size": 8, "base_sizes": {"/0/Conv": 32}, "price": 4.8e-4,
-             "dearness": 0.0, "prices": {"/0/Conv": 5e-2, "/5/Gemm": 1e-6}}),
+            {"mode": "l+1", "base_size": 10, "base_sizes": {"/0/Conv": 32}, "price": 3.5e-4,
+             "dearness": 0.0, "prices": {"/0/Conv": 9e-3, "/5/Gemm": 1e-6}}),
     Network("digits Tanh (ours)", "plain-tanh", "digits", "digits",
             ("98.14", "98.09 ± 0.09", "950", "3269 ± 19"), {"mode": "l+1"}),
     Network("digits Sigmoid (ours)", "plain-sigmoid", "digits", "digits",
@@ -64,7 +64,7 @@ NETWORKS = (
             {"mode": "l+1", "base_size": 14, "price": 2e-4}, deep=True),
     Network("CIFAR ReLU ResNet-20", "cifar-resnet20-relu", "cifar-resnet20-relu",
             "cifar-resnet20-relu", ("80.68", "80.32 ± 0.13", "31069", "1058140 ± 559"),
-            {"mode": "l+1"}, deep=True),
+            {"mode": "l+1", "base_size": 11, "price": 3.3e-3}, deep=True),
 )  # fmt: skip
 
 
