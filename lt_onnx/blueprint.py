@@ -7,7 +7,7 @@ ticket runs and is constructed:
 - `Expand`  the univariate layer that opens a two-for-one block (Alg. 1, odd layers);
 - `Build`   a layer whose weights are subset sums (Alg. 1, even layers; Alg. 2).
 
-`planner` makes it; `construct` fills it with masks; `ticket` writes it.
+`planning` makes it; `construct` fills it with masks; `ticket` writes it.
 """
 
 from collections.abc import Mapping

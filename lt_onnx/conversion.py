@@ -24,7 +24,7 @@ from lt_onnx.lowering import read_target
 from lt_onnx.making import Progress, fingerprint, write_source, write_ticket
 from lt_onnx.options import KINDS, Mode, Options, Select, Sigma, Weights
 from lt_onnx.overview import Prediction, predict
-from lt_onnx.planner import plan
+from lt_onnx.planning import plan
 from lt_onnx.report import Report, conversion
 from lt_onnx.report.document import command_of, limit_words
 from lt_onnx.samples import Samples, drawn_sizes, load_samples, random_samples

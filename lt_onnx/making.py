@@ -12,7 +12,7 @@ from lt_onnx.construct import LayerStats, Masked, construct
 from lt_onnx.construct.frame import BLOCK
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.philox import GENERATOR
-from lt_onnx.planner import plan
+from lt_onnx.planning import plan
 from lt_onnx.samples import Samples
 from lt_onnx.source import draw_bias, draw_rows
 from lt_onnx.stopwatch import Stopwatch

@@ -54,10 +54,10 @@ class Options:
     """Settings of one construction.
 
     `base_size` is m; None chooses it, block by block (`allocation`). `price` is μ of the objective:
-    what a kept weight costs in the layer where an average weight stands, in units of the variance of
-    its group's inputs times its output scale's square; `dearness` is the power of a layer's size
-    that it follows in the others (`allocation`). `prices` and `base_sizes` are layers with a μ
-    or an m of their own.
+    what a kept weight costs in the layer where an average weight stands, in units of its inputs'
+    variance (their group's mean) times its output scale's square; `dearness` is the power of a
+    layer's size that it follows in the others (`allocation`). `prices` and `base_sizes` are layers
+    with a μ or an m of their own.
 
     Raises InputError for values out of range.
     """

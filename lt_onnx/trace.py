@@ -23,7 +23,7 @@ from lt_onnx.errors import InputError
 from lt_onnx.layout import Layout
 from lt_onnx.lowering import read_target
 from lt_onnx.overview import activation_count
-from lt_onnx.planner import plan
+from lt_onnx.planning import plan
 from lt_onnx.runtime import Program, Session
 from lt_onnx.samples import Samples
 from lt_onnx.target import Array, Linear, Target

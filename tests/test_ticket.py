@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from lt_onnx import convert, ticket, verify
 from lt_onnx.conversion import make_options, predict, write_source
 from lt_onnx.lowering import read_target
-from lt_onnx.planner import plan
+from lt_onnx.planning import plan
 from lt_onnx.runtime import Session
 
 RESIDUAL = MODELS / "residual.onnx"

@@ -38,7 +38,7 @@ def hashes(models: list[Path], base_size: int | None, solver: str, threads: int)
     from lt_onnx.construct import frame, layer
     from lt_onnx.conversion import make_options
     from lt_onnx.lowering import read_target
-    from lt_onnx.planner import plan
+    from lt_onnx.planning import plan
     from lt_onnx.subset_sum import device
 
     if solver == "triton":

@@ -19,7 +19,7 @@ from pathlib import Path
 from lt_onnx.conversion import make_options
 from lt_onnx.lowering import read_target
 from lt_onnx.overview import predict
-from lt_onnx.planner import plan
+from lt_onnx.planning import plan
 
 
 def peak(words: list[str]) -> tuple[int, int]:

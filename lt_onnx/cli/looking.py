@@ -25,7 +25,7 @@ def inspect(
     from lt_onnx.conversion import make_options
     from lt_onnx.lowering import read_target
     from lt_onnx.overview import found, shape_text
-    from lt_onnx.planner import plan
+    from lt_onnx.planning import plan
     from lt_onnx.report import write_json
 
     document = found(plan(read_target(target), make_options(mode=mode)))
@@ -80,7 +80,7 @@ def plan_command(
     from lt_onnx.lowering import read_target
     from lt_onnx.options import Mode
     from lt_onnx.overview import planned
-    from lt_onnx.planner import plan
+    from lt_onnx.planning import plan
     from lt_onnx.report import write_json
     from lt_onnx.studies.theory import demanded
 

@@ -158,7 +158,7 @@ def source(
     from lt_onnx.lowering import read_target
     from lt_onnx.making import write_source
     from lt_onnx.overview import predict
-    from lt_onnx.planner import plan
+    from lt_onnx.planning import plan
     from lt_onnx.ticket import files_of
 
     options = make_options(mode=mode, init=init, seed=seed, **allocation(base_size, None))

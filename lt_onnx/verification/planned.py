@@ -20,7 +20,7 @@ from lt_onnx.errors import InputError, LtOnnxError
 from lt_onnx.lowering import read_target
 from lt_onnx.manifest import LayerRecord, Manifest
 from lt_onnx.options import Weights
-from lt_onnx.planner import plan
+from lt_onnx.planning import plan
 from lt_onnx.runtime import to_proto, value_info
 from lt_onnx.storage import Form
 from lt_onnx.verification.tensors import Tensor, Tensors
