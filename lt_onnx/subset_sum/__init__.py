@@ -23,12 +23,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lt_onnx.subset_sum.cpu import largest, write_masked
-from lt_onnx.subset_sum.device import Device, DeviceError, Kernels, kernels, resolve
+from lt_onnx.subset_sum.device import Device, Kernels, kernels, resolve
 from lt_onnx.subset_sum.problem import (
     EXACT,
     HUGE,
     LARGEST,
+    DeviceError,
     Drawn,
+    RangeError,
     Result,
     Rows,
     Rule,
@@ -38,13 +40,8 @@ from lt_onnx.subset_sum.problem import (
 
 __all__ = [
     "EXACT", "LARGEST", "Device", "DeviceError", "Drawn", "RangeError", "Result", "Rows", "Rule",
-    "Solution",
-    "resolve", "size_limit", "solve", "solve_rows", "write_masked",
+    "Solution", "resolve", "size_limit", "solve", "solve_rows", "write_masked",
 ]  # fmt: skip
-
-
-class RangeError(ValueError):
-    """Numbers that are not finite, or too large to be summed."""
 
 
 def solve(

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_onnx.subset_sum.problem import Drawn, Rows
+from lt_onnx.subset_sum.problem import DeviceError, Drawn, Rows
 
 Masks = NDArray[np.uint32]
 Floats = NDArray[np.float32]
@@ -21,10 +21,6 @@ class Device(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
-
-
-class DeviceError(RuntimeError):
-    """The device asked for cannot be used."""
 
 
 class Kernels(Protocol):

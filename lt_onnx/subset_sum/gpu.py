@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from lt_onnx.subset_sum import programs
-from lt_onnx.subset_sum.device import DeviceError
-from lt_onnx.subset_sum.problem import EXACT, LARGEST, Drawn, Rows
+from lt_onnx.subset_sum.problem import EXACT, LARGEST, DeviceError, Drawn, Rows
 
 Masks = NDArray[np.uint32]
 Floats = NDArray[np.float32]

@@ -12,6 +12,14 @@ LARGEST = 32
 HUGE = 1e17  # largest magnitude of a number, so that squares of sums stay finite
 
 
+class DeviceError(RuntimeError):
+    """The device asked for cannot be used."""
+
+
+class RangeError(ValueError):
+    """Numbers that are not finite, or too large to be summed."""
+
+
 class Rule(IntEnum):
     """Which subset is wanted."""
 
