@@ -168,6 +168,8 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(
     running = subprocess.Popen(
         [sys.executable, "-m", "lt_onnx", *words, *(["--resume"] if resume else [])],
         stderr=subprocess.PIPE, text=True,
+        # shells start what they run in the background deaf to SIGINT, and that is inherited
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     while not list(tmp_path.glob(".*.part")):
         time.sleep(0.02)
