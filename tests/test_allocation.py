@@ -63,12 +63,10 @@ def _kept_by_channel(ticket: Path, channels: int) -> list[int]:
     """Weights of the first constructed layer, by the channel that its block's neurons hear."""
     model = onnx.load(ticket)
     values = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    first, second = [values[node.input[1]] for node in model.graph.node if node.op_type == "Conv"][
-        :2
-    ]
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    first, second = (values[node.input[1]] for node in convolutions[:2])
     order = next(values[n.input[1]] for n in model.graph.node if n.op_type == "Gather")
-    heard = np.where(
-        first.reshape(len(first), -1).any(1), np.abs(first).reshape(len(first), -1).argmax(1), -1
-    )
+    weight = np.abs(first.reshape(len(first), -1))
+    heard = np.where(weight.any(1), weight.argmax(1), -1)
     by_place = np.count_nonzero(second, axis=(0, 2, 3))
     return [int(by_place[heard[order] == c].sum()) for c in range(channels)]

@@ -140,14 +140,14 @@ class Draft:
             if name in self.target.constants and name not in self.constants:
                 self.constants[name] = self.target.constants[name]
         known = any(place.name == node.name for place in self.dense)
-        if not known and node.op not in ("Resize", "Upsample") and self._takes_over(node):
+        if not known and node.op not in ("Resize", "Upsample") and self._has_parameters(node):
             reason = "its parameters are the target's own"
             self.dense.append(Dense(node.name, node.op, reason, self._parameters(node)))
         if node.op in ("Shape", "Size") or self._is_measured(node):
             self.measured.update(node.outputs)
         self.steps.append(Run(node))
 
-    def _takes_over(self, node: Node) -> bool:
+    def _has_parameters(self, node: Node) -> bool:
         """Whether `node` computes with more of the target's numbers than a scalar."""
         if self._held(node, "f") or self._held(node, "b"):
             return True
@@ -243,7 +243,7 @@ class Draft:
         """Run `node` as in the target, on single copies."""
         inputs = tuple(self.collapsed(name) if name else name for name in node.inputs)
         floats = node.outputs[0] not in self.target.integers or node.op in MULTIPLYING
-        if self._takes_over(node) or (reason and floats):
+        if self._has_parameters(node) or (reason and floats):
             self.dense.append(
                 Dense(
                     node.name,

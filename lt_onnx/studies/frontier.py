@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,18 @@ def sweep(
 
 def frontier(points: Sequence[Point]) -> list[Point]:
     """The points by size; `best` are those that no smaller one of their mode is as faithful as."""
-    marked: list[Point] = []
-    reached: dict[str, float] = {}
-    for point in sorted(points, key=lambda p: (p.per_target_weight, -p.sqnr_db)):
-        before = reached.get(point.mode, float("-inf"))
-        best = point.sqnr_db > before
-        reached[point.mode] = max(before, point.sqnr_db)
-        marked.append(Point(**{**asdict(point), "best": best}))
-    return marked
+    marked = []
+    for mode in {point.mode for point in points}:
+        some = [point for point in points if point.mode == mode]
+        best = leading(some, lambda point: point.per_target_weight)
+        marked += [replace(point, best=point in best) for point in some]
+    return sorted(marked, key=lambda p: (p.per_target_weight, -p.sqnr_db, p.mode))
+
+
+def leading(points: Sequence[Point], size: Callable[[Point], float]) -> list[Point]:
+    """Those that no other one of the same `size` or less is as faithful as, by size."""
+    best: list[Point] = []
+    for point in sorted(points, key=lambda p: (size(p), -p.sqnr_db)):
+        if not best or point.sqnr_db > best[-1].sqnr_db:
+            best.append(point)
+    return best

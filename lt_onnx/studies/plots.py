@@ -1,6 +1,6 @@
 """The pictures, drawn by matplotlib without a display; the file's suffix decides its format."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from lt_onnx.errors import InputError
 from lt_onnx.files import whole
-from lt_onnx.studies.frontier import Point
+from lt_onnx.studies.frontier import Point, leading
 from lt_onnx.studies.statistics import Panel
 
 if TYPE_CHECKING:
@@ -71,24 +71,23 @@ def draw_frontier(points: Sequence[Point], title: str, path: Path) -> None:
     figure = _figure(10, 4.2)
     left, right = figure.subplots(1, 2, sharey=True)
     colours = {"l+1": BLUE, "2l": ORANGE}
-    sizes = (
-        (left, "ticket weights per target weight", [p.per_target_weight for p in points]),
-        (right, "bytes of weights, zeros included", [float(p.dense_bytes) for p in points]),
+    sizes: tuple[tuple[Any, str, Callable[[Point], float]], ...] = (
+        (left, "ticket weights per target weight", lambda point: point.per_target_weight),
+        (right, "bytes of weights, zeros included", lambda point: float(point.dense_bytes)),
     )
-    for axis, label, values in sizes:
+    for axis, label, size in sizes:
         for mode, colour in colours.items():
-            some = [i for i, point in enumerate(points) if point.mode == mode]
-            some.sort(key=lambda i: values[i])
+            some = [point for point in points if point.mode == mode]
             if not some:
                 continue
-            axis.plot([values[i] for i in some], [points[i].sqnr_db for i in some], "o",
+            axis.plot([size(p) for p in some], [p.sqnr_db for p in some], "o",
                       color=colour, label=f"mode {mode}", markersize=5)  # fmt: skip
-            best = [i for i in some if points[i].best]
-            axis.plot([values[i] for i in best], [points[i].sqnr_db for i in best],
+            best = leading(some, size)
+            axis.plot([size(p) for p in best], [p.sqnr_db for p in best],
                       color=colour, linewidth=1)  # fmt: skip
-            for i in best:
-                axis.annotate(_setting(points[i]), (values[i], points[i].sqnr_db),
-                              xytext=(4, -9), textcoords="offset points", fontsize=7)  # fmt: skip
+            for p in best:
+                axis.annotate(_setting(p), (size(p), p.sqnr_db), xytext=(4, -9),
+                              textcoords="offset points", fontsize=7)  # fmt: skip
         axis.set_xscale("log")
         axis.set_xlabel(label, fontsize=9)
         axis.spines[["top", "right"]].set_visible(False)
