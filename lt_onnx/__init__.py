@@ -7,25 +7,25 @@
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from lt_onnx.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from lt_onnx.conversion import Ticket, convert
     from lt_onnx.errors import InputError, LtOnnxError, ResourceError, UnsupportedError
-    from lt_onnx.validation import Fidelity, Limits, validate
+    from lt_onnx.pipeline import Ticket, convert
+    from lt_onnx.validation.outputs import Fidelity, Limits, validate
     from lt_onnx.verification import Proof, verify
 
 _HOMES = {
-    "Fidelity": "validation",
+    "Fidelity": "validation.outputs",
     "InputError": "errors",
-    "Limits": "validation",
+    "Limits": "validation.outputs",
     "LtOnnxError": "errors",
     "Proof": "verification",
     "ResourceError": "errors",
-    "Ticket": "conversion",
+    "Ticket": "pipeline",
     "UnsupportedError": "errors",
-    "convert": "conversion",
-    "validate": "validation",
+    "convert": "pipeline",
+    "validate": "validation.outputs",
     "verify": "verification",
 }
 

@@ -1,7 +1,7 @@
 """`python -m lt_onnx`."""
 
 from lt_onnx.cli import main
-from lt_onnx.leash import end_with_parent
+from lt_onnx.zoo.parent_watch import end_with_parent
 
 end_with_parent()
 main()

@@ -17,11 +17,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_onnx.activations import Activation
 from lt_onnx.layout import Layout
-from lt_onnx.local_model import LocalModel
+from lt_onnx.ops.activation_fit import LocalModel
+from lt_onnx.ops.activations import Activation
 from lt_onnx.options import Options
-from lt_onnx.source import SourceLayer
+from lt_onnx.source.layer import SourceLayer
 from lt_onnx.target import Array, Linear, Node, Target
 
 

@@ -6,9 +6,8 @@ from enum import StrEnum
 from typing import Any
 
 from lt_onnx.errors import InputError
-from lt_onnx.source import Init
-from lt_onnx.subset_sum import LARGEST
 
+LARGEST_BASE = 32  # elements of a base set: their masks are 32-bit words
 COPIES = 11  # default m of one-for-one layers
 PRICES = {"l+1": 1.5e-3, "2l": 2e-5}  # default μ by mode
 
@@ -34,6 +33,15 @@ class Sigma(StrEnum):
 
     CHANNEL = "channel"
     LAYER = "layer"
+
+
+class Init(StrEnum):
+    """Initial scale σ of a layer; every scheme is uniform on [-σ, σ]."""
+
+    UNIT = "unit"
+    KAIMING = "kaiming"
+    XAVIER = "xavier"
+    LECUN = "lecun"
 
 
 class Weights(StrEnum):
@@ -78,8 +86,8 @@ class Options:
 
     def __post_init__(self) -> None:
         for size in (self.base_size, *dict(self.base_sizes).values()):
-            if size is not None and not 2 <= size <= LARGEST:
-                raise InputError(f"--base-size is {size}; give 2 to {LARGEST}")
+            if size is not None and not 2 <= size <= LARGEST_BASE:
+                raise InputError(f"--base-size is {size}; give 2 to {LARGEST_BASE}")
         if not 0 < self.tolerance < 1:
             raise InputError(f"--tolerance is {self.tolerance}; give a number between 0 and 1")
         if not 0 <= self.seed < 2**64:

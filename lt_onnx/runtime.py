@@ -17,7 +17,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as status
 
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import check_file
-from lt_onnx.precision import in_float32
+from lt_onnx.reading.float32 import in_float32
 from lt_onnx.target import Array, Node, Shape
 
 RUN_ERRORS = (

@@ -79,6 +79,24 @@ class Linear:
 Step: TypeAlias = Node | Linear
 
 
+def linear_nodes(linear: Linear) -> tuple[list[Node], dict[str, Array]]:
+    """A target layer as ONNX nodes, with its constants."""
+    w, b = f"{linear.name}/w", f"{linear.name}/b"
+    if linear.op == "MatMul":
+        middle = f"{linear.name}/product"
+        return [
+            Node("MatMul", linear.name, (linear.input, w), (middle,)),
+            Node("Add", f"{linear.name}/add", (middle, b), (linear.output,)),
+        ], {w: np.ascontiguousarray(linear.weight.T), b: linear.bias}
+    attributes = dict(linear.attributes)
+    if linear.op == "Conv":
+        attributes |= {"group": linear.group, "kernel_shape": list(linear.kernel)}
+    else:
+        attributes["transB"] = 1
+    node = Node(linear.op, linear.name, (linear.input, w, b), (linear.output,), attributes)
+    return [node], {w: linear.weight, b: linear.bias}
+
+
 @dataclass(frozen=True)
 class Port:
     """A graph input or output: name, shape (int, symbol or None per axis) and NumPy dtype."""

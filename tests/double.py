@@ -16,9 +16,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from lt_onnx import activations, convert
+from lt_onnx import convert
 from lt_onnx.construct import lane, layer
-from lt_onnx.local_model import Function, LocalModel, Use, fit
+from lt_onnx.ops import activations
+from lt_onnx.ops.activation_fit import Function, LocalModel, Use, fit
 from lt_onnx.options import Select
 from lt_onnx.runtime import to_proto, value_info
 from lt_onnx.target import Array, Node

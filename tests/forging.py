@@ -17,8 +17,8 @@ from lt_onnx import verify
 from lt_onnx.cli import _run
 from lt_onnx.errors import InputError
 from lt_onnx.manifest import LayerRecord
-from lt_onnx.ticket import METADATA_KEY, SEAL_KEY, data_of
 from lt_onnx.verification.generator import pieces, weights
+from lt_onnx.writing.ticket import METADATA_KEY, SEAL_KEY, data_of
 
 Record = dict[str, Any]  # a layer in the manifest
 Change = Callable[["Draft"], None]

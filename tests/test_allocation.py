@@ -9,11 +9,11 @@ import pytest
 from onnx import numpy_helper
 
 from lt_onnx import convert
-from lt_onnx.allocation import FEWEST
 from lt_onnx.blueprint import Blueprint, Expand
-from lt_onnx.lowering import read_target
 from lt_onnx.options import Options
 from lt_onnx.planning import plan
+from lt_onnx.planning.allocation import FEWEST
+from lt_onnx.reading.lowering import read_target
 
 
 def _classifier(folder: Path) -> Path:

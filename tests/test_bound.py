@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from zoo import export
 
 from lt_onnx import convert
-from lt_onnx.bound import box_of
-from lt_onnx.conversion import Ticket
-from lt_onnx.lowering import read_target
 from lt_onnx.options import Select
+from lt_onnx.pipeline import Ticket
+from lt_onnx.reading.lowering import read_target
 from lt_onnx.runtime import Session
-from lt_onnx.samples import random_samples
+from lt_onnx.samples.samples import random_samples
+from lt_onnx.validation.bound import box_of
 
 SEED = 1  # of the validation inputs, whose box the bound is over
 

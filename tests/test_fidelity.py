@@ -7,9 +7,9 @@ import pytest
 from conftest import MODELS
 
 from lt_onnx import Limits, convert
-from lt_onnx.lowering import read_target
-from lt_onnx.samples import Samples, load_samples
-from lt_onnx.validation import validate
+from lt_onnx.reading.lowering import read_target
+from lt_onnx.samples.samples import Samples, load_samples
+from lt_onnx.validation.outputs import validate
 
 SAMPLES, CALIBRATION = MODELS / "digits.samples.npz", MODELS / "digits.calibration.npz"
 

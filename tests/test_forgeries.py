@@ -14,8 +14,9 @@ from forging import Catalogue, Draft, Forgery, Record, is_caught, uncaught
 from smuggling import of_external, of_file, of_hidden, of_outputs, of_target, of_wiring
 from zoo import export
 
-from lt_onnx import convert, ticket, verify
+from lt_onnx import convert, verify
 from lt_onnx.cli import _run
+from lt_onnx.writing import ticket
 
 EVERY = int(os.environ.get("LT_ONNX_EVERY", 4))  # one of so many is tried; `make forgeries`: all
 

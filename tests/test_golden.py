@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from lt_onnx import convert, verify
 from lt_onnx.cli import _run
 from lt_onnx.packing import unpack
-from lt_onnx.philox import GENERATOR
+from lt_onnx.source.philox import GENERATOR
 
 GOLDEN = Path(__file__).parent / "golden"
 TICKETS = {

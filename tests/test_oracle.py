@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from zoo import ZOO, export
 
 from lt_onnx import convert
-from lt_onnx.conversion import Ticket
 from lt_onnx.options import Select
+from lt_onnx.pipeline import Ticket
 
 SHARED_NAMES = [
     "cifar-resnet20-relu", "cifar-resnet20-sigmoid-recalibrated", "espcn-x2-tanh",

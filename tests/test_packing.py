@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from conftest import MODELS
 
-from lt_onnx import convert, ticket, verify
+from lt_onnx import convert, verify
 from lt_onnx.cli import _run
 from lt_onnx.runtime import Session
+from lt_onnx.writing import ticket
 
 RESIDUAL = MODELS / "residual.onnx"
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from lt_onnx.manifest import LayerRecord
-from lt_onnx.philox import philox
-from lt_onnx.source import Init, SourceLayer, draw_at, draw_bias, draw_rows
+from lt_onnx.options import Init
+from lt_onnx.source.layer import SourceLayer, draw_at, draw_bias, draw_rows
+from lt_onnx.source.philox import philox
 from lt_onnx.verification.generator import pieces, uniform, weights, weights_at
 
 

@@ -9,8 +9,8 @@ from graphs import Builder, save
 from onnx import TensorProto, helper
 
 from lt_onnx import convert
-from lt_onnx.conversion import Ticket
 from lt_onnx.options import Select
+from lt_onnx.pipeline import Ticket
 
 BOTH = pytest.mark.parametrize("mode", ["l+1", "2l"])
 

@@ -10,11 +10,12 @@ from conftest import MODELS
 from graphs import Builder, random_graph, save
 from onnx import numpy_helper
 
-from lt_onnx import convert, ticket, verify
-from lt_onnx.conversion import make_options, predict, write_source
-from lt_onnx.lowering import read_target
+from lt_onnx import convert, verify
+from lt_onnx.pipeline import make_options, predict, write_source
 from lt_onnx.planning import plan
+from lt_onnx.reading.lowering import read_target
 from lt_onnx.runtime import Session
+from lt_onnx.writing import ticket
 
 RESIDUAL = MODELS / "residual.onnx"
 

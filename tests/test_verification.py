@@ -13,11 +13,12 @@ from conftest import MODELS
 from graphs import Builder, save
 from onnx import TensorProto, helper, numpy_helper
 
-from lt_onnx import convert, ticket, verify
+from lt_onnx import convert, verify
 from lt_onnx.cli import _run
 from lt_onnx.errors import InputError
-from lt_onnx.ticket import METADATA_KEY, SEAL_KEY
 from lt_onnx.verification.statistics import statistics
+from lt_onnx.writing import ticket
+from lt_onnx.writing.ticket import METADATA_KEY, SEAL_KEY
 
 RESIDUAL, SIGMOID = MODELS / "residual.onnx", MODELS / "plain-sigmoid.onnx"
 

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from conftest import MODELS
 
-from lt_onnx import convert, ticket
-from lt_onnx.checkpoint import checkpoint_of
+from lt_onnx import convert
 from lt_onnx.cli import _run
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import Part, whole
+from lt_onnx.writing import ticket
+from lt_onnx.writing.checkpoint import checkpoint_of
 
 RESIDUAL = MODELS / "residual.onnx"
 QUIET = ("--quiet", "--no-validate")
@@ -201,7 +202,7 @@ def test_parts_of_the_dead_are_swept_and_nobody_elses(tmp_path: Path) -> None:
 
 
 def test_two_at_once_on_one_ticket(tmp_path: Path) -> None:
-    from lt_onnx.checkpoint import Checkpoint
+    from lt_onnx.writing.checkpoint import Checkpoint
 
     with Checkpoint(tmp_path / "t.onnx", "key"), pytest.raises(InputError, match="another process"):
         Checkpoint(tmp_path / "t.onnx", "key")

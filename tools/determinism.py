@@ -35,10 +35,10 @@ def hashes(models: list[Path], base_size: int | None, solver: str, threads: int)
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     from lt_onnx import convert
     from lt_onnx.blueprint import Build
-    from lt_onnx.construct import frame, layer
-    from lt_onnx.conversion import make_options
-    from lt_onnx.lowering import read_target
+    from lt_onnx.construct import layer, layer_state
+    from lt_onnx.pipeline import make_options
     from lt_onnx.planning import plan
+    from lt_onnx.reading.lowering import read_target
     from lt_onnx.subset_sum import device
 
     if solver == "triton":
@@ -53,7 +53,7 @@ def hashes(models: list[Path], base_size: int | None, solver: str, threads: int)
         return {step.name: base_size or 0 for step in builds}
 
     made = []
-    frame.BLOCK = min(CHUNKS)  # else small networks would be of one chunk each
+    layer_state.BLOCK = min(CHUNKS)  # else small networks would be of one chunk each
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "ticket.onnx"
         for model, mode, chunk in itertools.product(models, MODES, CHUNKS):

@@ -45,10 +45,12 @@ import seeds
 import typer
 from mutants import Files, Random
 
-from lt_onnx import cli, conversion, overview, packing, trace, verification
+from lt_onnx import cli, packing, pipeline, verification
+from lt_onnx.planning import prediction
+from lt_onnx.validation import per_layer
 
 # all that commands import when they need it: a campaign is of one state of the code
-LOADED = (conversion, overview, packing, trace, verification)
+LOADED = (pipeline, prediction, packing, per_layer, verification)
 
 SECONDS = 30
 BYTES = 2 << 30

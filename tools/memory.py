@@ -16,10 +16,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lt_onnx.conversion import make_options
-from lt_onnx.lowering import read_target
-from lt_onnx.overview import predict
+from lt_onnx.pipeline import make_options
 from lt_onnx.planning import plan
+from lt_onnx.planning.prediction import predict
+from lt_onnx.reading.lowering import read_target
 
 
 def peak(words: list[str]) -> tuple[int, int]:

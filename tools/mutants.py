@@ -18,7 +18,7 @@ import onnx
 from google.protobuf.descriptor import FieldDescriptor as Field
 from google.protobuf.message import DecodeError, Message
 
-from lt_onnx.ticket import METADATA_KEY, SEAL_KEY
+from lt_onnx.writing.ticket import METADATA_KEY, SEAL_KEY
 
 Files: TypeAlias = dict[str, bytes]
 Random: TypeAlias = random.Random

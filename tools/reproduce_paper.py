@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from lt_onnx import convert
-from lt_onnx.conversion import Ticket
+from lt_onnx.pipeline import Ticket
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 
@@ -84,8 +84,8 @@ class Result:
 
 def measure(network: Network, rule: str, folder: Path, seeds: int, most: int | None) -> Result:
     """Make, prove and judge `seeds` tickets."""
-    from lt_onnx.lowering import read_target
-    from lt_onnx.samples import load_samples
+    from lt_onnx.reading.lowering import read_target
+    from lt_onnx.samples.samples import load_samples
 
     words = network.ours if rule == "ours" else PAPERS
     target = folder / f"{network.file}.onnx"

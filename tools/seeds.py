@@ -181,7 +181,8 @@ def samples() -> list[Files]:
 
 def tickets(folder: Path) -> list[Files]:
     """Small tickets of every form. Runs the whole of lt-onnx: to be called in a process apart."""
-    from lt_onnx import convert, ticket
+    from lt_onnx import convert
+    from lt_onnx.writing import ticket
 
     made = []
     inline = ticket.INLINE

@@ -11,9 +11,9 @@ import warnings
 
 from lt_onnx.cli import judging, looking, making, packing, studies, zoo
 from lt_onnx.cli.app import app
+from lt_onnx.cli.console import say
 from lt_onnx.errors import LtOnnxError
 from lt_onnx.files import FULL
-from lt_onnx.printing import say
 
 __all__ = ["app", "judging", "looking", "main", "making", "packing", "studies", "zoo"]
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from lt_onnx import __version__
+from lt_onnx.version import __version__
 
 app = typer.Typer(
     add_completion=True,

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from lt_onnx.cli.app import app
-from lt_onnx.cli.words import (
+from lt_onnx.cli.console import print_fidelity, print_json, print_statistics, print_trace, say
+from lt_onnx.cli.options import (
     ImageLayout,
     Json,
     MaxAbs,
@@ -26,7 +27,6 @@ from lt_onnx.cli.words import (
     progress,
 )
 from lt_onnx.errors import InputError
-from lt_onnx.printing import print_fidelity, print_json, print_statistics, print_trace, say
 
 
 @app.command()
@@ -103,12 +103,12 @@ def validate(
     quiet: Quiet = False,
 ) -> None:
     """Compare a ticket's outputs with its target's."""
-    from lt_onnx.reader import read_graph
+    from lt_onnx.reading.graph import read_graph
     from lt_onnx.report import check_reports, validation, write_reports
     from lt_onnx.report.document import command_of, limit_words
-    from lt_onnx.samples import load_samples, random_samples, save_samples
-    from lt_onnx.trace import check_layers, trace
-    from lt_onnx.validation import validate as compare
+    from lt_onnx.samples.samples import load_samples, random_samples, save_samples
+    from lt_onnx.validation.outputs import validate as compare
+    from lt_onnx.validation.per_layer import check_layers, trace
 
     held = limits(
         max_abs=max_abs, max_rel=max_rel, min_sqnr=min_sqnr, min_agreement=min_agreement,

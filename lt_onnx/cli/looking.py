@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from lt_onnx.cli.app import app
-from lt_onnx.cli.words import BaseSize, Json, ModeWord, ReportFile, allocation
-from lt_onnx.printing import print_json, say, table
+from lt_onnx.cli.console import print_json, say, table
+from lt_onnx.cli.options import BaseSize, Json, ModeWord, ReportFile, allocation
 from lt_onnx.units import duration_text, size_text
 
 
@@ -22,10 +22,10 @@ def inspect(
 
     For every operator: shape, sign, and how a ticket will have it.
     """
-    from lt_onnx.conversion import make_options
-    from lt_onnx.lowering import read_target
-    from lt_onnx.overview import found, shape_text
+    from lt_onnx.pipeline import make_options
     from lt_onnx.planning import plan
+    from lt_onnx.planning.prediction import found, shape_text
+    from lt_onnx.reading.lowering import read_target
     from lt_onnx.report import write_json
 
     document = found(plan(read_target(target), make_options(mode=mode)))
@@ -76,11 +76,11 @@ def plan_command(
 
     For both modes; with --epsilon also what the theorems ask for.
     """
-    from lt_onnx.conversion import make_options
-    from lt_onnx.lowering import read_target
     from lt_onnx.options import Mode
-    from lt_onnx.overview import planned
+    from lt_onnx.pipeline import make_options
     from lt_onnx.planning import plan
+    from lt_onnx.planning.prediction import planned
+    from lt_onnx.reading.lowering import read_target
     from lt_onnx.report import write_json
     from lt_onnx.studies.theory import demanded
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from lt_onnx.cli.app import app
-from lt_onnx.cli.words import (
+from lt_onnx.cli.console import announce, print_json, print_report, say
+from lt_onnx.cli.options import (
     BaseSize,
     CalibrationFile,
     Dearness,
@@ -37,7 +38,6 @@ from lt_onnx.cli.words import (
     progress,
 )
 from lt_onnx.errors import InputError
-from lt_onnx.printing import announce, print_json, print_report, say
 
 
 @app.command()
@@ -154,12 +154,12 @@ def source(
     quiet: Quiet = False,
 ) -> None:
     """Write the random source network of a target."""
-    from lt_onnx.conversion import check_room, make_options
-    from lt_onnx.lowering import read_target
-    from lt_onnx.making import write_source
-    from lt_onnx.overview import predict
+    from lt_onnx.pipeline import check_room, make_options
     from lt_onnx.planning import plan
-    from lt_onnx.ticket import files_of
+    from lt_onnx.planning.prediction import predict
+    from lt_onnx.reading.lowering import read_target
+    from lt_onnx.writing.build import write_source
+    from lt_onnx.writing.ticket import files_of
 
     options = make_options(mode=mode, init=init, seed=seed, **allocation(base_size, None))
     blueprint = plan(read_target(target), options)

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from lt_onnx.cli.app import app
-from lt_onnx.cli.words import Force, Quiet
-from lt_onnx.printing import say
+from lt_onnx.cli.console import say
+from lt_onnx.cli.options import Force, Quiet
 from lt_onnx.units import size_text
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from lt_onnx.cli.app import app
-from lt_onnx.cli.words import (
+from lt_onnx.cli.console import say, table
+from lt_onnx.cli.options import (
     CalibrationFile,
     Picture,
     Quiet,
@@ -16,7 +17,6 @@ from lt_onnx.cli.words import (
     progress,
 )
 from lt_onnx.errors import InputError
-from lt_onnx.printing import say, table
 from lt_onnx.units import size_text
 
 
@@ -85,10 +85,10 @@ def frontier_command(
     quiet: Quiet = False,
 ) -> None:
     """Show how faithful tickets of each size are."""
-    from lt_onnx.conversion import make_options
-    from lt_onnx.ladder import LADDERS, Rung
     from lt_onnx.options import Mode
+    from lt_onnx.pipeline import make_options
     from lt_onnx.report import write_json
+    from lt_onnx.search.ladder import LADDERS, Rung
     from lt_onnx.studies.frontier import frontier, sweep
     from lt_onnx.studies.plots import check_picture, draw_frontier
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from lt_onnx.cli.app import app
-from lt_onnx.cli.words import (
+from lt_onnx.cli.console import print_json, say
+from lt_onnx.cli.options import (
     BaseSize,
     Dearness,
     Force,
@@ -32,7 +33,6 @@ from lt_onnx.cli.words import (
     limits,
 )
 from lt_onnx.errors import InputError
-from lt_onnx.printing import print_json, say
 
 
 @app.command("zoo")
@@ -67,12 +67,12 @@ def zoo_command(
     not stop the rest, and finished tickets are not made again. Without --report the summary goes to
     zoo.json, .md, .xml and .html in the output folder.
     """
-    from lt_onnx.conversion import make_options
+    from lt_onnx.pipeline import make_options
     from lt_onnx.report import check_reports, write_reports
     from lt_onnx.report.document import collection, command_of, limit_words
     from lt_onnx.report.faces import FACES
     from lt_onnx.report.figures import decibels, percent
-    from lt_onnx.zoo import Zoo
+    from lt_onnx.zoo.folder import Zoo
 
     held = limits(
         max_abs=max_abs, max_rel=max_rel, min_sqnr=min_sqnr, min_agreement=min_agreement,

@@ -13,20 +13,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lt_onnx.activations import Activation
-from lt_onnx.allocation import prices
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.construct.constants import Response
-from lt_onnx.construct.lane import Lane, linear_nodes
 from lt_onnx.construct.layer import Layer
-from lt_onnx.construct.pieces import Built, Finished, LayerStats, Masked
+from lt_onnx.construct.results import Built, Finished, LayerStats, Masked
+from lt_onnx.construct.stepwise_run import Lane
 from lt_onnx.construct.univariate import expand
 from lt_onnx.errors import InputError
-from lt_onnx.samples import Samples
-from lt_onnx.source import Init
+from lt_onnx.ops.activations import Activation
+from lt_onnx.options import Init
+from lt_onnx.planning.allocation import prices
+from lt_onnx.samples.samples import Samples
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Device, RangeError
-from lt_onnx.target import Array, Floats, Linear, Node
+from lt_onnx.target import Array, Floats, Linear, Node, linear_nodes
 
 __all__ = ["Built", "Finished", "LayerStats", "Masked", "construct"]
 

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from lt_onnx.construct import moments
 from lt_onnx.construct.constants import SIZES, Reserve, Response, constant_values
-from lt_onnx.construct.frame import Block, Frame
+from lt_onnx.construct.layer_state import Block, Frame
 from lt_onnx.construct.tally import Tally
-from lt_onnx.demands import RESERVE
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.layout import CONSTANT
+from lt_onnx.ops.conv_padding import admissible_taps
 from lt_onnx.options import Select, Sigma
-from lt_onnx.source import draw_at
+from lt_onnx.planning.requirements import RESERVE
+from lt_onnx.source.layer import draw_at
 from lt_onnx.subset_sum import solve
-from lt_onnx.taps import admissible_taps
 from lt_onnx.target import Array, Floats
 
 REACH = 0.5  # share of a row's full reach in one direction that a bias may use

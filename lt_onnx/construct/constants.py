@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_onnx.activations import Activation, response
-from lt_onnx.demands import RESERVE
 from lt_onnx.layout import CONSTANT, Layout
+from lt_onnx.ops.activations import Activation, response
+from lt_onnx.planning.requirements import RESERVE
 from lt_onnx.target import Array, Floats, Target
 
 CONSTANCY = 1e-4  # relative spread under which a channel counts as constant

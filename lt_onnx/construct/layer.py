@@ -14,14 +14,14 @@ from lt_onnx.blueprint import Build
 from lt_onnx.construct.biases import Biases
 from lt_onnx.construct.constants import Response
 from lt_onnx.construct.features import Features
-from lt_onnx.construct.frame import Block, Frame
+from lt_onnx.construct.layer_state import Block, Frame
 from lt_onnx.construct.masks import Masks
-from lt_onnx.construct.pieces import Built, Finished, LayerStats, Masked
+from lt_onnx.construct.results import Built, Finished, LayerStats, Masked
 from lt_onnx.construct.tally import Tally, sqnr
 from lt_onnx.layout import CONSTANT
 from lt_onnx.options import Options
 from lt_onnx.runtime import Program
-from lt_onnx.source import draw_rows
+from lt_onnx.source.layer import draw_rows
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Device
 from lt_onnx.target import Array, Floats

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from lt_onnx.construct import moments
 from lt_onnx.construct.biases import Biases
-from lt_onnx.construct.frame import Block, Frame
+from lt_onnx.construct.layer_state import Block, Frame
 from lt_onnx.construct.tally import Tally
+from lt_onnx.ops.conv_padding import pads_for
 from lt_onnx.options import Select, Sigma
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Device, Drawn, Rows, Rule, solve_rows, write_masked
-from lt_onnx.taps import pads_for
 from lt_onnx.target import Array, Floats, Linear
 
 HEADROOM = 0.75  # λ over the largest |w| of a row: larger weights take two elements or more

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from lt_onnx.blueprint import Expand
 from lt_onnx.layout import CONSTANT, Layout
-from lt_onnx.local_model import Use
+from lt_onnx.ops.activation_fit import Use
 from lt_onnx.target import Array, Floats
 
 

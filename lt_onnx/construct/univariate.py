@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from lt_onnx.blueprint import Expand
 from lt_onnx.construct.constants import SIZES, Response, constant_values
 from lt_onnx.construct.neurons import assign, first_places, order, peaks
-from lt_onnx.construct.pieces import Built, LayerStats, Masked
+from lt_onnx.construct.results import Built, LayerStats, Masked
 from lt_onnx.errors import LostConstantsError
-from lt_onnx.local_model import Use
+from lt_onnx.ops.activation_fit import Use
 from lt_onnx.options import Options, Sigma
-from lt_onnx.source import draw_bias, draw_rows
+from lt_onnx.source.layer import draw_bias, draw_rows
 from lt_onnx.target import Array, Floats
 
 MARGIN = 1.25  # of the calibration's largest input that a neuron must still hand on

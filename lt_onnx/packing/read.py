@@ -22,11 +22,11 @@ from google.protobuf.message import DecodeError
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import check_file, check_place, whole
 from lt_onnx.options import Weights
-from lt_onnx.packing.layers import FORMAT, LARGEST_GRAPH, PackedLayer, Tensors
-from lt_onnx.storage import ALIGNMENT, RowTensor, SparseTensor
+from lt_onnx.packing.format import FORMAT, LARGEST_GRAPH, PackedLayer, Tensors
 from lt_onnx.target import Array
-from lt_onnx.ticket import INLINE, Manifest, data_of, parse_manifest
 from lt_onnx.units import size_text
+from lt_onnx.writing.storage import ALIGNMENT, RowTensor, SparseTensor
+from lt_onnx.writing.ticket import INLINE, Manifest, data_of, parse_manifest
 
 SUFFIX = ".ltz"
 LARGEST_MASKS = 1 << 30  # bytes of them, compressed

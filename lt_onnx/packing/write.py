@@ -15,9 +15,9 @@ from onnx import numpy_helper
 from lt_onnx.errors import InputError
 from lt_onnx.files import check_file, check_place, whole
 from lt_onnx.options import Weights
-from lt_onnx.packing.layers import FORMAT, LARGEST_GRAPH, PackedLayer, Tensors
+from lt_onnx.packing.format import FORMAT, LARGEST_GRAPH, PackedLayer, Tensors
 from lt_onnx.target import Array
-from lt_onnx.ticket import Manifest, parse_manifest
+from lt_onnx.writing.ticket import Manifest, parse_manifest
 
 PRESET = 6  # of LZMA; higher ones gain nothing on random masks
 

@@ -11,12 +11,12 @@ layer listens to them that other layers follow; the last layers of a network rea
 from dataclasses import replace
 
 from lt_onnx import ops
-from lt_onnx.activations import commonest
 from lt_onnx.blueprint import Blueprint, Run, TicketStep
-from lt_onnx.demands import demands
+from lt_onnx.ops.activations import commonest
 from lt_onnx.options import Mode, Options
 from lt_onnx.planning import layers, nodes
 from lt_onnx.planning.draft import Draft
+from lt_onnx.planning.requirements import demands
 from lt_onnx.target import Linear, Target
 
 __all__ = ["plan"]

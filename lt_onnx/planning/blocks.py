@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from lt_onnx import ops
-from lt_onnx.allocation import neurons
 from lt_onnx.blueprint import Expand
-from lt_onnx.demands import RESERVE
 from lt_onnx.layout import Layout, opened
-from lt_onnx.local_model import Use
+from lt_onnx.ops.activation_fit import Use
+from lt_onnx.planning.allocation import neurons
 from lt_onnx.planning.draft import Draft
-from lt_onnx.source import SourceLayer
+from lt_onnx.planning.requirements import RESERVE
+from lt_onnx.source.layer import SourceLayer
 from lt_onnx.target import Node
 
 

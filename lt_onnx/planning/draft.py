@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from lt_onnx.activations import Activation
 from lt_onnx.blueprint import Dense, Expand, Run, TicketStep
-from lt_onnx.demands import CARRIED, RESERVE, Demand
 from lt_onnx.layout import Layout
-from lt_onnx.local_model import LocalModel
+from lt_onnx.ops.activation_fit import LocalModel
+from lt_onnx.ops.activations import Activation
 from lt_onnx.options import Mode, Options
+from lt_onnx.planning.requirements import CARRIED, RESERVE, Demand
 from lt_onnx.target import Array, Linear, Node, Shape, Target
 
 MULTIPLYING = {

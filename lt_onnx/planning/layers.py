@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from lt_onnx.activations import next_one
 from lt_onnx.blueprint import Build, Expand
-from lt_onnx.demands import RESERVE
 from lt_onnx.layout import CONSTANT, INT, UNUSED, Layout, built
-from lt_onnx.local_model import Use
+from lt_onnx.ops.activation_fit import Use
+from lt_onnx.ops.activations import next_one
+from lt_onnx.ops.conv_padding import admissible_taps, explicit_pads
 from lt_onnx.options import Mode
 from lt_onnx.planning.blocks import open_block
 from lt_onnx.planning.draft import Draft
-from lt_onnx.source import SourceLayer
-from lt_onnx.taps import admissible_taps, explicit_pads
+from lt_onnx.planning.requirements import RESERVE
+from lt_onnx.source.layer import SourceLayer
 from lt_onnx.target import Linear, Node
 
 

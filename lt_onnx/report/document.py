@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lt_onnx import __version__
 from lt_onnx.blueprint import Blueprint
-from lt_onnx.bound import Bound
 from lt_onnx.construct import LayerStats
 from lt_onnx.options import Options
-from lt_onnx.trace import LayerError
-from lt_onnx.validation import Check, Fidelity, Limits
+from lt_onnx.validation.bound import Bound
+from lt_onnx.validation.outputs import Check, Fidelity, Limits
+from lt_onnx.validation.per_layer import LayerError
 from lt_onnx.verification import Proof
+from lt_onnx.version import __version__
 
 SCHEMA = 2
 

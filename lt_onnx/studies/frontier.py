@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lt_onnx.conversion import convert
-from lt_onnx.ladder import Rung
+from lt_onnx.pipeline import convert
+from lt_onnx.search.ladder import Rung
 
 
 @dataclass(frozen=True)

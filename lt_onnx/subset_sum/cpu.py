@@ -7,7 +7,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_onnx import philox
+from lt_onnx.source import philox
 from lt_onnx.subset_sum.full import HALF, bits_of, float_of, full
 from lt_onnx.subset_sum.problem import Drawn, Rows
 from lt_onnx.subset_sum.smallest import solve_smallest

@@ -32,8 +32,8 @@ from pathlib import Path
 
 from lt_onnx.errors import InputError
 from lt_onnx.manifest import METADATA_KEY, parse_manifest
-from lt_onnx.verification.form import check_form, is_readable
-from lt_onnx.verification.layers import check_layers
+from lt_onnx.verification.allowed_fields import check_form, is_readable
+from lt_onnx.verification.masked_weights import check_layers
 from lt_onnx.verification.structure import check_structure
 from lt_onnx.verification.tensors import broken_seal, open_tensors, read_model
 
@@ -94,7 +94,7 @@ def verify(path: Path, target_sha256: str | None = None, *, target: Path | None 
         proof.scales, proof.parameters = found.scales, found.parameters
         proof.failures += found.failures
         if target is not None:
-            from lt_onnx.verification.planned import check_planned
+            from lt_onnx.verification.against_target import check_planned
 
             proof.failures += check_planned(model, manifest, tensors, target)
     broken = broken_seal(path, model)

@@ -9,10 +9,10 @@ import onnx
 from numpy.typing import NDArray
 
 from lt_onnx.manifest import LayerRecord, Manifest
-from lt_onnx.verification.flow import STANDARD, check_flow, whole_data
-from lt_onnx.verification.layers import tensors_of
+from lt_onnx.verification.constant_flow import STANDARD, check_flow, whole_data
+from lt_onnx.verification.graph_index import LINEAR, Wiring, called, duplicates
+from lt_onnx.verification.masked_weights import tensors_of
 from lt_onnx.verification.tensors import Tensor, Tensors
-from lt_onnx.verification.wiring import LINEAR, Wiring, called, duplicates
 
 OLDEST_IR = 4  # from there on initializers are no inputs
 REPEATED = "its parameters are the target's own, repeated for the copies"  # a dense place's reason

@@ -1,0 +1,183 @@
+"""The activations of a network: one operator, or the few that make one function of one tensor.
+
+SiLU is often exported as x·Sigmoid(x), Mish as x·Tanh(Softplus(x)), GELU by its Erf. Such a group
+is one activation: φ(x) − φ(−x) is then exactly linear where that of its parts is not.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lt_onnx import ops
+from lt_onnx.ops.activation_fit import LocalModel, Use, fit
+from lt_onnx.runtime import Program
+from lt_onnx.target import Floats, Node, Target
+
+SHORT = 8  # most operators of one activation
+EXACT = 1e-6  # error of a local model that is float32's own
+AFFINE = ("Add", "Sub", "Mul", "Div", "Neg")
+
+
+@dataclass(frozen=True)
+class Activation:
+    """Nodes that together are a function of the tensor `input`, the last one its value."""
+
+    nodes: tuple[Node, ...]
+    input: str
+
+    @property
+    def output(self) -> str:
+        """The tensor of its value."""
+        return self.nodes[-1].outputs[0]
+
+    @property
+    def title(self) -> str:
+        """What it is made of, as in Sigmoid·Mul."""
+        return "·".join(node.op for node in self.nodes)
+
+    def kind(self, target: Target) -> tuple[object, ...]:
+        """Equal for activations that are the same function."""
+        names = {self.input: "x"}
+        kinds: list[object] = []
+        for number, node in enumerate(self.nodes):
+            inputs = tuple(
+                target.constants[n].tobytes() if n in target.constants else names.get(n, n)
+                for n in node.inputs
+            )
+            kinds.append((node.op, sorted((k, str(v)) for k, v in node.attributes.items()), inputs))
+            names[node.outputs[0]] = str(number)
+        return tuple(map(str, kinds))
+
+    def constants(self, target: Target) -> list[str]:
+        """The constants that it reads."""
+        return [n for node in self.nodes for n in node.inputs if n in target.constants]
+
+    def at(self, name: str, source: str, output: str) -> tuple[Node, ...]:
+        """The same function of another tensor."""
+        names = {self.input: source, self.output: output}
+        made = []
+        for node in self.nodes:
+            title = f"{name}/{node.op}"
+            names.setdefault(node.outputs[0], title)
+            made.append(
+                replace(
+                    node,
+                    name=title,
+                    inputs=tuple(names.get(n, n) for n in node.inputs),
+                    outputs=(names[node.outputs[0]],),
+                )
+            )
+        return tuple(made)
+
+    def function(self, target: Target) -> Callable[[Floats], Floats]:
+        """Its values, as a function of flat arrays."""
+        like = {self.input: np.zeros(1, np.float32)}
+        program = Program(
+            self.nodes, like, target.constants, [self.output], target.opsets, threads=1
+        )
+        return lambda x: np.asarray(program({self.input: x})[0])
+
+    def apply(self, x: Floats, target: Target) -> Floats:
+        """Its values at `x`."""
+        return self.function(target)(x)
+
+
+RELU = Activation((Node("Relu", "Relu", ("x",), ("y",)),), "x")
+
+
+def after(tensor: str, target: Target) -> Activation | None:
+    """The activation that reads `tensor`, if one does: its nodes read nothing else."""
+    nodes = _functions_of(tensor, target)
+    affine = {tensor}
+    for node in nodes:
+        data = [n for n in node.inputs if n and n not in target.constants]
+        if len(set(data)) > 1 and any(n in affine for n in data):  # x joins a function of x
+            needed = _ancestors(node, nodes)
+            if any(n.op in ops.ACTIVATIONS or n.op == "Erf" for n in needed):
+                return Activation(tuple(needed), tensor)
+        if node.op in AFFINE and all(n in affine for n in data):
+            affine.add(node.outputs[0])
+    first = next((n for n in nodes if n.op in ops.ACTIVATIONS and n.inputs[0] == tensor), None)
+    return None if first is None else Activation((first,), tensor)
+
+
+def _functions_of(tensor: str, target: Target) -> list[Node]:
+    """Elementwise nodes that depend on `tensor` and scalars alone, the next few."""
+    reach = {tensor}
+    nodes: list[Node] = []
+    readers = target.consumers
+    waiting = list(readers.get(tensor, []))
+    while waiting and len(nodes) < SHORT:
+        step = waiting.pop(0)
+        if not isinstance(step, Node) or step.domain or step in nodes:
+            continue
+        rule = step.op in ops.ELEMENTWISE or step.op in ops.MERGING
+        others = [n for n in step.inputs if n and n not in reach]
+        scalars = all(n in target.constants and target.constants[n].size == 1 for n in others)
+        if rule and scalars:
+            nodes.append(step)
+            reach.add(step.outputs[0])
+            waiting += readers.get(step.outputs[0], [])
+    return nodes
+
+
+def _ancestors(node: Node, nodes: list[Node]) -> list[Node]:
+    """`node` and those of `nodes` that it depends on, in their order."""
+    needed, names = [node], set(node.inputs)
+    for other in reversed(nodes[: nodes.index(node)]):
+        if other.outputs[0] in names:
+            needed.insert(0, other)
+            names |= set(other.inputs)
+    return needed
+
+
+def activations(target: Target) -> Iterator[Activation]:
+    """Every activation of the network, as often as it stands there."""
+    for tensor in target.consumers:
+        found = after(tensor, target)
+        if found is not None:
+            yield found
+
+
+def commonest(target: Target) -> tuple[Activation, LocalModel]:
+    """φ of the two-for-one blocks: the commonest activation that can hand on its input.
+
+    One that does so exactly goes before those that are linear in a small range only.
+    """
+    found = list(activations(target))
+    for inner in list(found):  # the Sigmoid inside a SiLU is none of its own
+        if len(inner.nodes) > 1:
+            inside = {node.name for node in inner.nodes}
+            found = [a for a in found if a is inner or a.nodes[0].name not in inside]
+    counts = Counter(activation.kind(target) for activation in found)
+    known: list[tuple[Activation, LocalModel]] = []
+    for chosen, _ in counts.most_common():
+        activation = next(a for a in found if a.kind(target) == chosen)
+        model = fit(activation.function(target))
+        if model is not None:
+            known.append((activation, model))
+    exact = [pair for pair in known if pair[1].error <= EXACT]
+    linear = LocalModel(Use.SPLIT, 1.0, 0.0, 0.0, math.inf, 0.0)
+    return next(iter(exact + known), (RELU, linear))
+
+
+def next_one(tensor: str, target: Target) -> Activation | None:
+    """The activation that `tensor` meets next, through operators that change little."""
+    readers = target.consumers
+    for _ in range(len(target.steps)):
+        found = after(tensor, target)
+        nodes = [step for step in readers.get(tensor, []) if isinstance(step, Node)]
+        if found is not None or not nodes or any(node.op == "PRelu" for node in nodes):
+            return found
+        tensor = nodes[0].outputs[0]
+    return None
+
+
+def response(activation: Activation | None, target: Target) -> tuple[Floats, Floats]:
+    """Pre-activations h over many sizes, both signs, and their values φ(h); φ(h) = h without."""
+    powers = 2.0 ** np.arange(-24, 6.25, 0.25)
+    h: Floats = np.concatenate([powers, -powers]).astype(np.float32)
+    return h, h if activation is None else activation.apply(h, target)

@@ -1,0 +1,119 @@
+"""Activations as a bound needs them: values in double precision, steepness, and where they turn."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as nn
+
+from lt_onnx.target import Array, Node
+from lt_onnx.validation.bound.ranges import Doubles, Range, UnboundedError
+
+GRID = 4001  # points at which a function's distance from its linear model is looked at
+
+
+@dataclass(frozen=True)
+class Function:
+    """φ: its values, a bound on |φ'|, and the value of its least turning point, if it has one."""
+
+    of: Callable[[Doubles], Doubles]
+    steepest: float
+    least: float | None = None
+    smooth: bool = True  # computed by a series or a library, not by comparing and multiplying
+
+    def image(self, x: Range) -> Range:
+        """The range of φ(x)."""
+        ends = self.of(x.low), self.of(x.high)
+        low, high = np.minimum(*ends), np.maximum(*ends)
+        if self.least is not None:
+            low = np.minimum(low, self.least)
+        return Range(low, high, self.steepest * x.error).rounded(self.smooth)
+
+    def remainder(self, up: float, down: float, offset: float, reach: Doubles) -> Doubles:
+        """sup of |φ(t) − offset − slope·t| over |t| ≤ `reach`, entry by entry."""
+        if not np.isfinite(reach).all():
+            raise UnboundedError("the inputs of a univariate layer are not bounded")
+        top = float(reach.max(initial=0.0))
+        if top == 0:
+            return np.zeros_like(reach)
+        t = top * np.concatenate([np.geomspace(1e-9, 1, GRID)])
+        wrong = np.maximum(
+            np.abs(self.of(t) - offset - up * t), np.abs(self.of(-t) - offset + down * t)
+        )
+        # between grid points it grows no faster than the steepest slopes add up to
+        gap = np.diff(t, prepend=0.0) * (self.steepest + max(abs(up), abs(down)))
+        worst = np.maximum.accumulate(wrong + (gap if self.smooth else 0.0))
+        at = np.minimum(np.searchsorted(t, reach), GRID - 1)
+        return np.asarray(worst[at], np.float64)
+
+
+def _torch(function: Callable[[Tensor], Tensor]) -> Callable[[Doubles], Doubles]:
+    return lambda x: np.asarray(function(torch.from_numpy(np.ascontiguousarray(x))).numpy())
+
+
+def function_of(node: Node, constants: Mapping[str, Array]) -> Function:
+    """The activation `node`. Raises UnboundedError for one that is not known."""
+    a: dict[str, Any] = dict(node.attributes)
+    match node.op:
+        case "Relu":
+            return Function(lambda x: np.maximum(x, 0), 1.0, smooth=False)
+        case "Identity" | "Dropout":
+            return Function(lambda x: x, 1.0, smooth=False)
+        case "LeakyRelu":
+            alpha = float(a.get("alpha", 0.01))
+            _rising(alpha, node)
+            return Function(lambda x: np.where(x >= 0, x, alpha * x), max(1.0, alpha), smooth=False)
+        case "Clip":
+            low, high = (_limit(node, constants, i, key) for i, key in ((1, "min"), (2, "max")))
+            return Function(lambda x: np.clip(x, low, high), 1.0, smooth=False)
+        case "Sigmoid":
+            return Function(_torch(torch.sigmoid), 0.25)
+        case "Tanh":
+            return Function(_torch(torch.tanh), 1.0)
+        case "Softplus":
+            return Function(lambda x: np.logaddexp(0, x), 1.0)
+        case "Softsign":
+            return Function(lambda x: x / (1 + np.abs(x)), 1.0)
+        case "HardSigmoid":
+            alpha, beta = float(a.get("alpha", 0.2)), float(a.get("beta", 0.5))
+            _rising(alpha, node)
+            return Function(lambda x: np.clip(alpha * x + beta, 0, 1), alpha)
+        case "Elu":
+            alpha = float(a.get("alpha", 1.0))
+            _rising(alpha, node)
+            return Function(
+                lambda x: np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0))), max(1.0, alpha)
+            )
+        case "Selu" if not a:
+            return Function(_torch(nn.selu), 1.7581)
+        case "Celu" if float(a.get("alpha", 1.0)) > 0:
+            return Function(_torch(lambda x: nn.celu(x, float(a.get("alpha", 1.0)))), 1.0)
+        case "HardSwish":
+            return Function(_torch(nn.hardswish), 1.5, -0.375)
+        case "Mish":
+            return Function(_torch(nn.mish), 1.1, -0.309)
+        case "Gelu" if a.get("approximate", "none") in ("none", b"none"):
+            return Function(_torch(nn.gelu), 1.13, -0.171)
+        case "Swish" if float(a.get("alpha", 1.0)) == 1:
+            return Function(_torch(nn.silu), 1.1, -0.279)
+        case "Erf":
+            return Function(_torch(torch.erf), 1.1284)
+    raise UnboundedError(f"no bound through {node.op} '{node.name}'")
+
+
+def _rising(alpha: float, node: Node) -> None:
+    if alpha < 0:
+        raise UnboundedError(f"no bound through {node.op} '{node.name}': its slope is negative")
+
+
+def _limit(node: Node, constants: Mapping[str, Array], i: int, key: str) -> float:
+    if key in node.attributes:
+        return float(node.attributes[key])
+    if len(node.inputs) > i and node.inputs[i]:
+        if node.inputs[i] not in constants:
+            raise UnboundedError(f"no bound through {node.op} '{node.name}': its limit is computed")
+        return float(constants[node.inputs[i]].reshape(-1)[0])
+    return -np.inf if key == "min" else np.inf

@@ -1,0 +1,173 @@
+"""The second, separate check: is the ticket's graph what its target is planned to?
+
+Here, and only here, the prover uses the constructor's planner: it plans the target with the
+manifest's options and compares nodes, attributes, wiring, inputs, outputs, layers, integer tensors
+and parameters with those of the file. Free are the masks, the scales and the order of each block's
+neurons, which has to name neurons that there are.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from lt_onnx.blueprint import Blueprint, Expand, Run
+from lt_onnx.errors import InputError, LtOnnxError
+from lt_onnx.manifest import LayerRecord, Manifest
+from lt_onnx.options import Weights
+from lt_onnx.planning import plan
+from lt_onnx.reading.lowering import read_target
+from lt_onnx.runtime import to_proto, value_info
+from lt_onnx.verification.tensors import Tensor, Tensors
+from lt_onnx.version import __version__
+from lt_onnx.writing.storage import Form
+
+MOST = 20  # differences that are told
+
+
+def check_planned(
+    model: onnx.ModelProto, manifest: Manifest, tensors: Tensors, target: Path
+) -> list[str]:
+    """How the ticket differs from what `target` is planned to; raises InputError for the target."""
+    read = read_target(target)
+    if read.sha256 != manifest.target_sha256:
+        return [f"the ticket was made from another target than {target} (SHA-256 differs)"]
+    try:
+        blueprint = plan(read, manifest.construction(), frozenset(manifest.fresh))
+    except InputError as error:
+        return [f"the target cannot be planned with the manifest's options: {error}"]
+    except (LtOnnxError, ArithmeticError, AssertionError, LookupError, ValueError) as error:
+        return [f"the manifest's options do not fit the target: {error}"]
+    found = [
+        *_layers(blueprint, manifest),
+        *_nodes(blueprint, manifest, model),
+        *_ports(blueprint, model),
+        *_constants(blueprint, manifest, tensors),
+    ]
+    if found and manifest.version != __version__:
+        found.append(
+            f"the ticket was made by version {manifest.version}, this is {__version__}: versions "
+            "may plan otherwise"
+        )
+    return found[:MOST] + ([f"and {len(found) - MOST} more"] if len(found) > MOST else [])
+
+
+def _layers(blueprint: Blueprint, manifest: Manifest) -> Iterator[str]:
+    """Layers, dense places and lists of names that differ."""
+    steps = [step for step in blueprint.steps if not isinstance(step, Run)]
+    if len(steps) != len(manifest.layers):
+        yield f"the target is planned to {len(steps)} layers, the ticket has {len(manifest.layers)}"
+    for step, layer in zip(steps, manifest.layers, strict=False):
+        spec = step.source
+        planned = (
+            spec.name, spec.index, list(spec.shape), spec.transposed, spec.mirror_rows,
+            spec.mirror_columns, f"{spec.name}/bias" if spec.bias else None, step.scale,
+        )  # fmt: skip
+        if planned != (
+            layer.weight, layer.index, layer.shape, layer.transposed, layer.mirror_rows,
+            layer.mirror_columns, layer.bias, layer.scale,
+        ):  # fmt: skip
+            yield f"layer '{layer.weight}' is not the '{spec.name}' that the target is planned to"
+    if len({(layer.stored, layer.half) for layer in manifest.layers}) > 1:
+        yield "its layers are stored in different forms"
+    if [asdict(place) for place in blueprint.dense] != manifest.dense:
+        yield "its dense places are not those that the target is planned to have"
+    if [step.order for step in steps if isinstance(step, Expand)] != manifest.order:
+        yield "its orders are not those that the target is planned to have"
+
+
+def _nodes(blueprint: Blueprint, manifest: Manifest, model: onnx.ModelProto) -> Iterator[str]:
+    """Nodes that differ in operator, attributes or wiring."""
+    by_name = {layer.weight: layer for layer in manifest.layers}
+    forms = [
+        node
+        for step in blueprint.steps
+        if not isinstance(step, Run) and step.source.name in by_name
+        for node in _form(by_name[step.source.name]).nodes()
+    ]
+    planned = [to_proto(node) for node in forms]
+    planned += [to_proto(node) for step in blueprint.steps for node in step.nodes]
+    if len(planned) != len(model.graph.node):
+        yield (
+            f"the target is planned to {len(planned)} nodes, the ticket has {len(model.graph.node)}"
+        )
+    for wanted, held in zip(planned, model.graph.node, strict=False):
+        if _plain(wanted) == _plain(held):
+            continue
+        where = f"node '{held.name}' ({held.op_type})"
+        if (wanted.op_type, wanted.name, wanted.domain) != (held.op_type, held.name, held.domain):
+            yield f"{where} stands where the target has '{wanted.name}' ({wanted.op_type})"
+            return  # what follows is displaced
+        if (wanted.input, wanted.output) != (held.input, held.output):
+            yield f"{where} is wired otherwise than in the target"
+        else:
+            yield f"{where} has other attributes than in the target: {_difference(wanted, held)}"
+
+
+def _form(layer: LayerRecord) -> Form:
+    return Form(layer.weight, Weights(layer.stored), layer.half)
+
+
+def _plain(node: onnx.NodeProto) -> bytes:
+    """A node as bytes, its attributes in order."""
+    bare = onnx.NodeProto()
+    bare.CopyFrom(node)
+    attributes = sorted(bare.attribute, key=lambda attribute: attribute.name)
+    del bare.attribute[:]
+    bare.attribute.extend(attributes)
+    return bytes(bare.SerializeToString(deterministic=True))
+
+
+def _difference(wanted: onnx.NodeProto, held: onnx.NodeProto) -> str:
+    """Names of the attributes that differ."""
+    first, second = (
+        {a.name: a.SerializeToString(deterministic=True) for a in node.attribute}
+        for node in (wanted, held)
+    )
+    names = [n for n in first.keys() | second.keys() if first.get(n) != second.get(n)]
+    return ", ".join(sorted(names)) or "their order"
+
+
+def _ports(blueprint: Blueprint, model: onnx.ModelProto) -> Iterator[str]:
+    """Inputs, outputs and operator sets that differ."""
+    target = blueprint.target
+    for what, ports, held in (
+        ("inputs", target.inputs, model.graph.input),
+        ("outputs", target.outputs, model.graph.output),
+    ):
+        if [value_info(port.name, port.dtype, port.shape) for port in ports] != list(held):
+            yield f"its {what} are not the target's"
+    opsets = [helper.make_opsetid(d, v) for d, v in sorted(target.opsets.items())]
+    if opsets != list(model.opset_import):
+        yield "its operator sets are not the target's"
+    if model.ir_version != max(4, target.ir_version):
+        yield f"its IR version is {model.ir_version}, not the target's"
+
+
+def _constants(blueprint: Blueprint, manifest: Manifest, tensors: Tensors) -> Iterator[str]:
+    """Integer tensors and parameters that differ, bit for bit."""
+    free = {layer.scale for layer in manifest.layers} | {*manifest.order}
+    for layer in manifest.layers:
+        form = _form(layer)
+        free |= {form.numbers, form.mask, layer.bias or form.numbers}
+    for name in sorted((tensors.keys() - free) ^ blueprint.constants.keys()):
+        yield f"tensor '{name}' is {'none of the target' if name in tensors else 'missing'}"
+    for name in sorted(tensors.keys() & blueprint.constants.keys()):
+        tensor, wanted = tensors[name], np.asarray(blueprint.constants[name])
+        same = (
+            isinstance(tensor, Tensor) and tensor.dtype == wanted.dtype
+            and tensor.shape == wanted.shape and tensor.array().tobytes() == wanted.tobytes()
+        )  # fmt: skip
+        if not same:
+            yield f"tensor '{name}' holds other numbers than the target's"
+    for step in blueprint.steps:
+        if not isinstance(step, Expand) or step.order not in tensors:
+            continue
+        order = tensors[step.order]
+        places = order.array() if isinstance(order, Tensor) else np.zeros(0, np.int64)
+        rows = step.source.shape[0]
+        if places.shape != (step.out_layout.width,) or ((places < 0) | (places >= rows)).any():
+            yield f"tensor '{step.order}' does not order the {rows} neurons of its block"

@@ -1,0 +1,158 @@
+"""What an interrupted conversion had finished, so that the same command goes on from there.
+
+Kept beside the ticket as `.<name>.resume` while `--resume` is asked for: frames of a length, a
+CRC-32, a line of JSON and bytes, appended as layers come. The first says what is being made; then
+come a layer's masks, a frame for every piece of rows, and one that closes the layer. What was torn
+by a kill fails its CRC and is cut off.
+"""
+
+import contextlib
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from io import BufferedRandom
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from lt_onnx.blueprint import Expand
+from lt_onnx.construct.results import Built, Finished, LayerStats, Masked
+from lt_onnx.errors import InputError, Interrupted
+from lt_onnx.files import cannot_write, locked
+
+HEAD = struct.Struct("<QI")  # length and CRC-32 of what follows
+
+
+def checkpoint_of(path: Path) -> Path:
+    """Where the checkpoint of the ticket at `path` lies."""
+    return path.with_name(f".{path.name}.resume")
+
+
+def discard(ticket: Path) -> None:
+    """Remove the checkpoint of a conversion that is not to be gone on with, unless it runs."""
+    with contextlib.suppress(OSError), checkpoint_of(ticket).open("r+b") as stream:
+        if locked(stream):
+            checkpoint_of(ticket).unlink(missing_ok=True)
+
+
+class Checkpoint:
+    """The finished layers of one conversion, by name; `key` stands for all that decides its bytes.
+
+    A context manager: when the block ends well the file is removed, otherwise it stays. Raises
+    InputError when it cannot be written or another process writes the same ticket.
+    """
+
+    def __init__(self, ticket: Path, key: str) -> None:
+        self.path = checkpoint_of(ticket)
+        self.found: dict[str, Finished] = {}
+        self.fresh: frozenset[str] = frozenset()
+        self._key = key
+        try:
+            self._stream: BufferedRandom = open(self.path, "a+b")  # noqa: SIM115
+        except OSError as error:
+            raise cannot_write(self.path, error) from None
+        if not locked(self._stream):
+            self._stream.close()
+            raise InputError(f"{ticket}: is being made by another process; wait for it")
+        self._read()
+
+    def __enter__(self) -> "Checkpoint":
+        return self
+
+    def restart(self, fresh: frozenset[str]) -> None:
+        """Forget all: constants were lost on the tensors `fresh`, and another plan is followed."""
+        self._cut(0)
+        self.found, self.fresh = {}, fresh
+        self._write({"key": self._key, "fresh": sorted(fresh)})
+        self._flush()
+
+    def rows(self, piece: Masked) -> None:
+        """Note the masks of some rows of a constructed layer."""
+        if isinstance(piece.step, Expand) or piece.step.name in self.found:
+            return
+        about = {"layer": piece.step.name, "start": piece.start, "shape": piece.weight.shape}
+        self._write(about, np.packbits(piece.weight != 0).tobytes())
+
+    def layer(self, piece: Built) -> None:
+        """Note that a layer is finished; from here on it need not be constructed again."""
+        if piece.scale is None or piece.offset is None or piece.step.name in self.found:
+            return  # univariate layers cost nothing
+        about = {"layer": piece.step.name, "stats": asdict(piece.stats)}
+        self._write(about, piece.scale.tobytes() + piece.offset.tobytes())
+        self._flush()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(OSError):  # of a full disk, which was told before
+            self._stream.close()
+        if error is None:
+            self.path.unlink(missing_ok=True)
+        elif isinstance(error, KeyboardInterrupt):
+            raise Interrupted("interrupted; the same command with --resume goes on from there")
+
+    def _read(self) -> None:
+        """Find the finished layers of the same conversion; start anew when it is of another."""
+        pieces: dict[str, dict[int, tuple[tuple[int, ...], bytes]]] = {}
+        end, first = 0, True
+        for stop, about, content in self._frames():
+            if first and about.get("key") != self._key:
+                break
+            if first:
+                self.fresh, first = frozenset(about["fresh"]), False
+            elif "stats" in about:
+                name, both = about["layer"], np.frombuffer(content, np.float64)
+                scale, offset = np.split(both, 2)
+                known: dict[str, Any] = {
+                    k: tuple(v) if isinstance(v, list) else v for k, v in about["stats"].items()
+                }
+                stats = LayerStats(**known)
+                self.found[name] = Finished(pieces.pop(name, {}), scale, offset, stats)
+            else:
+                rows = tuple(about["shape"]), content
+                pieces.setdefault(about["layer"], {})[about["start"]] = rows
+                continue  # a layer that is not closed is cut off
+            end = stop
+        if first:
+            self.restart(frozenset())
+        else:
+            self._cut(end)
+
+    def _frames(self) -> Iterator[tuple[int, dict[str, Any], bytes]]:
+        """Whole frames: where each ends, its line, its bytes."""
+        self._stream.seek(0)
+        while len(head := self._stream.read(HEAD.size)) == HEAD.size:
+            length, crc = HEAD.unpack(head)
+            if length > os.fstat(self._stream.fileno()).st_size:
+                return
+            payload = self._stream.read(length)
+            if len(payload) != length or zlib.crc32(payload) != crc:
+                return
+            line, _, content = payload.partition(b"\n")
+            yield self._stream.tell(), json.loads(line), content
+
+    def _write(self, about: dict[str, Any], content: bytes = b"") -> None:
+        payload = json.dumps(about).encode() + b"\n" + content
+        try:
+            self._stream.write(HEAD.pack(len(payload), zlib.crc32(payload)) + payload)
+        except OSError as error:
+            raise cannot_write(self.path, error) from None
+
+    def _flush(self) -> None:
+        try:
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            raise cannot_write(self.path, error) from None
+
+    def _cut(self, end: int) -> None:
+        self._stream.seek(end)
+        self._stream.truncate(end)
