@@ -30,9 +30,18 @@ _HOMES = {
 }
 
 __all__ = [
-    "Fidelity", "InputError", "Limits", "LtOnnxError", "Proof", "ResourceError", "Ticket",
-    "UnsupportedError", "convert", "validate", "verify",
-]  # fmt: skip
+    "Fidelity",
+    "InputError",
+    "Limits",
+    "LtOnnxError",
+    "Proof",
+    "ResourceError",
+    "Ticket",
+    "UnsupportedError",
+    "convert",
+    "validate",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

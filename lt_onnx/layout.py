@@ -131,9 +131,13 @@ def opened(
 
 
 def _grouped(
-    axis: int, size: int, channel: Sequence[Array], copy: Sequence[Array],
-    part: Sequence[Array] | None = None, mirror: int = 0,
-) -> Layout:  # fmt: skip
+    axis: int,
+    size: int,
+    channel: Sequence[Array],
+    copy: Sequence[Array],
+    part: Sequence[Array] | None = None,
+    mirror: int = 0,
+) -> Layout:
     """A layout from blocks of entries, each [group, …]; every group has one of each in turn."""
 
     def flat(blocks: Sequence[Array]) -> Ints:

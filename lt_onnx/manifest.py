@@ -180,9 +180,7 @@ _LAYER: dict[str, Test] = {
     "stored": _one_of("folded", "masked", "sparse"),
     "half": _flag,
 }
-_DENSE: dict[str, Test] = {
-    "name": _text, "op": _text, "reason": _text, "parameters": _whole(2**40),
-}  # fmt: skip
+_DENSE: dict[str, Test] = {"name": _text, "op": _text, "reason": _text, "parameters": _whole(2**40)}
 
 
 def _manifest(known: Any) -> Manifest:

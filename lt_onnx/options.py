@@ -53,8 +53,12 @@ class Weights(StrEnum):
 
 
 KINDS: dict[str, type[StrEnum]] = {
-    "mode": Mode, "select": Select, "sigma": Sigma, "init": Init, "weights": Weights,
-}  # fmt: skip
+    "mode": Mode,
+    "select": Select,
+    "sigma": Sigma,
+    "init": Init,
+    "weights": Weights,
+}
 
 
 @dataclass(frozen=True)

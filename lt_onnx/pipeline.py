@@ -176,9 +176,19 @@ def convert(
         job = Job(
             path,
             Path(output) if output is not None else path.with_name(f"{path.stem}.ticket.onnx"),
-            calibration, samples, emit_source, max_memory, force, resume, limits, device,
-            validate, per_layer, bound, calibration_count,
-        )  # fmt: skip
+            calibration,
+            samples,
+            emit_source,
+            max_memory,
+            force,
+            resume,
+            limits,
+            device,
+            validate,
+            per_layer,
+            bound,
+            calibration_count,
+        )
         if progress is not None:
             job = replace(job, progress=progress)
         if announce is not None:
@@ -210,9 +220,14 @@ def _search(job: Job, options: Options, wish: Wish) -> Options:
         prefix = ".lt-onnx-"
         with tempfile.TemporaryDirectory(dir=job.output.parent, prefix=prefix) as folder:
             trial = Job(
-                job.target, Path(folder) / "tried.onnx", seen, judges, device=job.device,
-                max_memory=job.max_memory, calibration_count=job.calibration_count,
-            )  # fmt: skip
+                job.target,
+                Path(folder) / "tried.onnx",
+                seen,
+                judges,
+                device=job.device,
+                max_memory=job.max_memory,
+                calibration_count=job.calibration_count,
+            )
             tried = run(trial, replace(options, base_size=rung.base_size, price=rung.price))
         job.progress("search", 0.5)
         assert tried.report.fidelity is not None
@@ -250,9 +265,13 @@ def run(job: Job, options: Options) -> Ticket:
             VALIDATION_NUMBERS / max(sum(math.prod(drawn_sizes(p)) for p in target.inputs), 1),
         )
         judged = _inputs(
-            job.samples, target, int(min(max(judges, min(4, count)), 64)), options.seed + 1,
-            smooth=False, whole=True,
-        )  # fmt: skip
+            job.samples,
+            target,
+            int(min(max(judges, min(4, count)), 64)),
+            options.seed + 1,
+            smooth=False,
+            whole=True,
+        )
         if job.limits is not None:
             job.limits.refuse(target.outputs, judged.labels is not None)
     job.announce(blueprint, prediction)
@@ -279,9 +298,14 @@ def run(job: Job, options: Options) -> Ticket:
 
 
 def _judge(
-    job: Job, options: Options, blueprint: Blueprint, stats: list[LayerStats], inputs: Samples,
-    judged: Samples, watch: Stopwatch,
-) -> Report:  # fmt: skip
+    job: Job,
+    options: Options,
+    blueprint: Blueprint,
+    stats: list[LayerStats],
+    inputs: Samples,
+    judged: Samples,
+    watch: Stopwatch,
+) -> Report:
     """Prove a written ticket and compare it with its target."""
     path, out, target = job.target, job.output, blueprint.target
     with watch("verify"):
@@ -290,9 +314,13 @@ def _judge(
     if job.validate:
         with watch("validate"):
             fidelity = compare(
-                path, out, judged, target.inputs, job.limits or Limits(),
+                path,
+                out,
+                judged,
+                target.inputs,
+                job.limits or Limits(),
                 progress=lambda share: job.progress("validate", share),
-            )  # fmt: skip
+            )
     traced: list[LayerError] | None = None
     if job.per_layer:
         with watch("per layer"):
@@ -302,9 +330,17 @@ def _judge(
         with watch("bound"):
             certified = certify(blueprint, out, judged)
     return conversion(
-        blueprint, out, command(job, options), stats, proof, fidelity, traced, certified,
-        inputs.origin, watch.seconds,
-    )  # fmt: skip
+        blueprint,
+        out,
+        command(job, options),
+        stats,
+        proof,
+        fidelity,
+        traced,
+        certified,
+        inputs.origin,
+        watch.seconds,
+    )
 
 
 def command(job: Job, options: Options) -> str:
@@ -314,12 +350,17 @@ def command(job: Job, options: Options) -> str:
         return None if samples is None or isinstance(samples, Samples) else str(samples)
 
     words: dict[str, object] = {
-        "output": str(job.output), "calibration": named(job.calibration),
+        "output": str(job.output),
+        "calibration": named(job.calibration),
         "calibration_count": job.calibration_count,
-        "samples": named(job.samples), "emit_source": job.emit_source, "per_layer": job.per_layer,
-        "bound": job.bound, "max_memory": job.max_memory, "no_validate": not job.validate,
+        "samples": named(job.samples),
+        "emit_source": job.emit_source,
+        "per_layer": job.per_layer,
+        "bound": job.bound,
+        "max_memory": job.max_memory,
+        "no_validate": not job.validate,
         **limit_words(job.limits),
-    }  # fmt: skip
+    }
     return command_of("convert", [job.target], options, words)
 
 
@@ -382,9 +423,14 @@ def _split(
 
 
 def _inputs(
-    given: str | Path | Samples | None, target: Target, count: int, seed: int, *, smooth: bool,
+    given: str | Path | Samples | None,
+    target: Target,
+    count: int,
+    seed: int,
+    *,
+    smooth: bool,
     whole: bool = False,
-) -> Samples:  # fmt: skip
+) -> Samples:
     if given is None:
         fixed = [p.shape[0] for p in target.inputs if p.shape and isinstance(p.shape[0], int)]
         step = max(fixed, default=1) or 1

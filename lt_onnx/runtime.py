@@ -21,9 +21,14 @@ from lt_onnx.reading.float32 import in_float32
 from lt_onnx.target import Array, Node, Shape
 
 RUN_ERRORS = (
-    status.Fail, status.InvalidArgument, status.InvalidGraph, status.InvalidProtobuf,
-    status.NotImplemented, status.RuntimeException, status.EPFail,
-)  # fmt: skip
+    status.Fail,
+    status.InvalidArgument,
+    status.InvalidGraph,
+    status.InvalidProtobuf,
+    status.NotImplemented,
+    status.RuntimeException,
+    status.EPFail,
+)
 onnxruntime.set_default_logger_severity(4)  # what it warns of is not the user's business
 CASTS = {"tensor(float16)": np.float16, "tensor(double)": np.float64}
 MAX_IR = 10  # what `evaluate` writes; any onnxruntime that this package installs with reads it

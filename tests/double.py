@@ -62,9 +62,13 @@ class _DoubleProgram:
     """Stands in for `runtime.Program`."""
 
     def __init__(
-        self, nodes: Sequence[Node], like: Mapping[str, Array], constants: Mapping[str, Array],
-        outputs: Sequence[str], opsets: Mapping[str, int],
-    ) -> None:  # fmt: skip
+        self,
+        nodes: Sequence[Node],
+        like: Mapping[str, Array],
+        constants: Mapping[str, Array],
+        outputs: Sequence[str],
+        opsets: Mapping[str, int],
+    ) -> None:
         wanted = {name for node in nodes for name in node.inputs if name}
         self.inputs = [name for name in like if name in wanted]
         graph = helper.make_graph(

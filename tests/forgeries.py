@@ -10,12 +10,13 @@ from forging import Change, Draft, Forgery, Record, node
 from onnx import TensorProto, helper
 
 BITS = {  # of a stored number: float16, float32
-    "lowest bit": (0, 0), "highest bit of the mantissa": (9, 22),
-    "lowest of the exponent": (10, 23), "highest of the exponent": (14, 30), "sign": (15, 31),
-}  # fmt: skip
-FOREIGN = {
-    "-0": -0.0, "a denormal": 1e-45, "NaN": np.nan, "infinity": np.inf, "0.5": 0.5,
-}  # fmt: skip
+    "lowest bit": (0, 0),
+    "highest bit of the mantissa": (9, 22),
+    "lowest of the exponent": (10, 23),
+    "highest of the exponent": (14, 30),
+    "sign": (15, 31),
+}
+FOREIGN = {"-0": -0.0, "a denormal": 1e-45, "NaN": np.nan, "infinity": np.inf, "0.5": 0.5}
 
 
 def edit(name: str, change: Callable[[np.ndarray], Any]) -> Change:
@@ -110,29 +111,37 @@ def _masked(draft: Draft, number: int, other: Any) -> Iterator[Forgery]:
     for what, bit in BITS.items():
         yield Forgery(f"{name}: {what} of a masked one", edit(name, flip(zero, bit)))
     for what, at, value in (
-        ("cleared", one, 0), ("set", zero, 1), ("2", one, 2), ("255", one, 255),
+        ("cleared", one, 0),
+        ("set", zero, 1),
+        ("2", one, 2),
+        ("255", one, 255),
         ("a hidden 2", zero, 2),
-    ):  # fmt: skip
+    ):
         yield Forgery(f"{mask}: {what}", edit(mask, place(at, value)))
-    yield Forgery(f"{mask}: 2 for two ones", both(
-        edit(mask, place(one, 2)), edit(mask, place(np.flatnonzero(kept)[1], 0))
-    ))  # fmt: skip
+    yield Forgery(
+        f"{mask}: 2 for two ones",
+        both(edit(mask, place(one, 2)), edit(mask, place(np.flatnonzero(kept)[1], 0))),
+    )
     for kind in (np.bool_, np.int8, np.float32):
         yield Forgery(f"{mask}: as {kind.__name__}", lambda d, to=kind: _retype(d, mask, to))
     yield Forgery(f"{mask}: reshaped", lambda d: d.put(mask, d.get(mask).reshape(-1)))
-    yield Forgery(f"{mask}: read by another", lambda d: d.insert(
-        d.edges()[1], node("Cast", [mask], "k", to=1), node("Mul", ["was", "k"])
-    ))  # fmt: skip
-    yield Forgery(f"{mask}: its cast read by another", lambda d: d.insert(
-        d.edges()[-1], node("Mul", ["was", f"{mask}_cast"])
-    ))  # fmt: skip
-    yield Forgery(f"{name}: read by another", lambda d: d.insert(
-        d.edges()[-1], node("Mul", ["was", name])
-    ))  # fmt: skip
+    yield Forgery(
+        f"{mask}: read by another",
+        lambda d: d.insert(
+            d.edges()[1], node("Cast", [mask], "k", to=1), node("Mul", ["was", "k"])
+        ),
+    )
+    yield Forgery(
+        f"{mask}: its cast read by another",
+        lambda d: d.insert(d.edges()[-1], node("Mul", ["was", f"{mask}_cast"])),
+    )
+    yield Forgery(
+        f"{name}: read by another", lambda d: d.insert(d.edges()[-1], node("Mul", ["was", name]))
+    )
     yield Forgery(f"{name}: read without its mask", lambda d: _read_instead(d, layer, name))
-    yield Forgery(f"{name}: no product but a sum", lambda d: setattr(
-        d.reader(name), "op_type", "Add"
-    ))  # fmt: skip
+    yield Forgery(
+        f"{name}: no product but a sum", lambda d: setattr(d.reader(name), "op_type", "Add")
+    )
 
 
 def _retype(draft: Draft, name: str, kind: Any) -> None:
@@ -158,10 +167,13 @@ def _sparse(draft: Draft, number: int, other: Any) -> Iterator[Forgery]:
     at = int(np.searchsorted(places, free))
 
     def stored(what: str, places: Any, values: Any, kept: int) -> Forgery:
-        return Forgery(f"{name}: {what}", both(
-            lambda d: d.set_sparse(d.layers[number], np.asarray(places), np.asarray(values)),
-            record(number, kept=kept),
-        ))  # fmt: skip
+        return Forgery(
+            f"{name}: {what}",
+            both(
+                lambda d: d.set_sparse(d.layers[number], np.asarray(places), np.asarray(values)),
+                record(number, kept=kept),
+            ),
+        )
 
     for what, value in {**FOREIGN, "0": 0.0, "another's number": other}.items():
         more = np.insert(values, at, np.float32(value))
@@ -170,8 +182,12 @@ def _sparse(draft: Draft, number: int, other: Any) -> Iterator[Forgery]:
     yield stored("one less", places[1:], values[1:], len(values))
     swapped = [1, 0, *range(2, len(places))]
     yield stored("unsorted", places[swapped], values[swapped], len(values))
-    yield stored("an index twice", places[[0, *range(len(places))]],
-                 values[[0, *range(len(values))]], len(values) + 1)  # fmt: skip
+    yield stored(
+        "an index twice",
+        places[[0, *range(len(places))]],
+        values[[0, *range(len(values))]],
+        len(values) + 1,
+    )
     yield stored("negative", place_in(places, 0, -1), values, len(values))
     yield stored("out of range", place_in(places, -1, size), values, len(values))
     yield stored("far out", place_in(places, -1, 2**62), values, len(values))
@@ -179,8 +195,12 @@ def _sparse(draft: Draft, number: int, other: Any) -> Iterator[Forgery]:
     yield stored("fewer indices", places[:-1], values, len(values))
     yield stored("fewer values", places, values[:-1], len(values))
     yield stored("indices of 32 bits", places.astype(np.int32), values, len(values))
-    yield stored("indices by axis", np.stack(np.unravel_index(places, layer["shape"]), 1), values,
-                 len(values))  # fmt: skip
+    yield stored(
+        "indices by axis",
+        np.stack(np.unravel_index(places, layer["shape"]), 1),
+        values,
+        len(values),
+    )
     yield stored("doubles", places, values.astype(np.float64), len(values))
 
 
@@ -205,9 +225,12 @@ def _biases(draft: Draft, number: int) -> Iterator[Forgery]:
     yield Forgery(f"{name}: one more is zero", edit(name, place(one, 0)))
     yield Forgery(f"{name}: reversed", edit(name, lambda array: array[::-1]))
     yield Forgery(f"{name}: not in the record", record(number, bias=None, kept_bias=0))
-    yield Forgery(f"{name}: a parameter", both(
-        record(number, bias=None, kept_bias=0), lambda d: d.manifest["parameters"].append(name)
-    ))  # fmt: skip
+    yield Forgery(
+        f"{name}: a parameter",
+        both(
+            record(number, bias=None, kept_bias=0), lambda d: d.manifest["parameters"].append(name)
+        ),
+    )
     yield Forgery(f"{name}: counted once more", record(number, kept_bias=layer["kept_bias"] - 1))
 
 
@@ -250,41 +273,51 @@ def of_scales(draft: Draft) -> Iterator[Forgery]:
             ("one per pixel", whole if ones else np.ones((5, rows), np.float32)),
             ("a trained tensor", np.ones(shape, np.float32)),
             ("with a batch axis", np.ones((1, rows, *ones), np.float32)),
-            ("a scalar", np.float32(1)), ("empty", np.ones((0, *ones), np.float32)),
+            ("a scalar", np.float32(1)),
+            ("empty", np.ones((0, *ones), np.float32)),
             ("one row more", np.ones((rows + 1, *ones), np.float32)),
-            ("doubles", np.ones((rows, *ones))), ("halves", np.ones((rows, *ones), np.float16)),
+            ("doubles", np.ones((rows, *ones))),
+            ("halves", np.ones((rows, *ones), np.float16)),
             ("whole", np.ones((rows, *ones), np.int64)),
-        ):  # fmt: skip
+        ):
             yield Forgery(f"{name}: {what}", lambda d, to=value, at=name: _become(d, at, to))
         yield Forgery(f"{name}: its Mul dropped", lambda d, at=name: d.bypass(d.reader(at)))
         yield Forgery(f"{name}: dropped", lambda d, at=name: _drop_read(d, at))
         other = draft.layers[number - 1]
-        yield Forgery(f"{name}: another's", both(
-            lambda d, at=name: _drop_read(d, at), record(number, scale=other["scale"])
-        ))  # fmt: skip
+        yield Forgery(
+            f"{name}: another's",
+            both(lambda d, at=name: _drop_read(d, at), record(number, scale=other["scale"])),
+        )
         for op in ("Add", "Div", "Pow", "PRelu"):
             yield Forgery(
                 f"{name}: read by {op}",
                 lambda d, at=name, to=op: setattr(d.reader(at), "op_type", to),
             )
-        yield Forgery(f"{name}: an attribute at its Mul", lambda d, at=name: d.reader(
-            at
-        ).attribute.append(helper.make_attribute("axis", 1)))  # fmt: skip
+        yield Forgery(
+            f"{name}: an attribute at its Mul",
+            lambda d, at=name: d.reader(at).attribute.append(helper.make_attribute("axis", 1)),
+        )
         made = draft.reader(name).output[0]
         for op in ("Mul", "Add"):
             yield Forgery(
                 f"{name}: read twice, by {op}",
                 lambda d, at=name, by=op, on=made: d.insert(on, node(by, ["was", at])),
             )
-        yield Forgery(f"{name}: a graph output", lambda d, at=name: d.model.graph.output.append(
-            helper.make_tensor_value_info(at, TensorProto.FLOAT, None)
-        ))  # fmt: skip
-        yield Forgery(f"{name}: a parameter too", lambda d, at=name: d.manifest[
-            "parameters"
-        ].append(at))  # fmt: skip
-        yield Forgery(f"{name}: an input too", lambda d, at=name: d.model.graph.input.append(
-            helper.make_tensor_value_info(at, TensorProto.FLOAT, list(d.proto(at).dims))
-        ))  # fmt: skip
+        yield Forgery(
+            f"{name}: a graph output",
+            lambda d, at=name: d.model.graph.output.append(
+                helper.make_tensor_value_info(at, TensorProto.FLOAT, None)
+            ),
+        )
+        yield Forgery(
+            f"{name}: a parameter too", lambda d, at=name: d.manifest["parameters"].append(at)
+        )
+        yield Forgery(
+            f"{name}: an input too",
+            lambda d, at=name: d.model.graph.input.append(
+                helper.make_tensor_value_info(at, TensorProto.FLOAT, list(d.proto(at).dims))
+            ),
+        )
 
 
 def _become(draft: Draft, name: str, value: Any) -> None:
@@ -342,26 +375,38 @@ def _texts(known: dict[str, Any]) -> Iterator[Forgery]:
     plain = json.dumps(known, sort_keys=True, separators=(",", ":"))
     twice = plain.replace('"seed":', '"seed":7,"seed":', 1)
     texts: dict[str, list[str]] = {
-        "missing": [], "duplicated": [plain, plain], "another before": ["{}", plain],
-        "another behind": [plain, plain.replace('"seed":0', '"seed":1')], "empty": [""],
-        "no JSON": [plain[:-1]], "text behind": [plain + "x"], "a list": [f"[{plain}]"],
-        "null": ["null"], "a number": ["3"], "a key twice": [twice], "deep": ["[" * 10**5],
+        "missing": [],
+        "duplicated": [plain, plain],
+        "another before": ["{}", plain],
+        "another behind": [plain, plain.replace('"seed":0', '"seed":1')],
+        "empty": [""],
+        "no JSON": [plain[:-1]],
+        "text behind": [plain + "x"],
+        "a list": [f"[{plain}]"],
+        "null": ["null"],
+        "a number": ["3"],
+        "a key twice": [twice],
+        "deep": ["[" * 10**5],
         "NaN": [plain.replace('"tolerance":', '"tolerance":NaN,"t":')],
         "a long number": [plain.replace('"seed":0', '"seed":' + "9" * 10**4)],
         "infinity": [plain.replace('"sigma":', '"sigma":Infinity,"s":')],
         "huge float": [plain.replace('"dearness":', '"dearness":1e999,"d":')],
         "as XML": ["<manifest/>"],
-    }  # fmt: skip
+    }
     for what, entries in texts.items():
         yield Forgery(f"manifest {what}", lambda d, to=entries: setattr(d, "texts", to))
     for what, seals in {
-        "missing": lambda right: [], "duplicated": lambda right: [right, right],
-        "two": lambda right: [right, "0" * 64], "two, the right one last": lambda right: [
-            "0" * 64, right],
-        "wrong": lambda right: ["0" * 64], "empty": lambda right: [""],
-        "in capitals": lambda right: [right.upper()], "cut": lambda right: [right[:-1]],
-        "spaced": lambda right: [f" {right}"], "longer": lambda right: [right + "0"],
-    }.items():  # fmt: skip
+        "missing": lambda right: [],
+        "duplicated": lambda right: [right, right],
+        "two": lambda right: [right, "0" * 64],
+        "two, the right one last": lambda right: ["0" * 64, right],
+        "wrong": lambda right: ["0" * 64],
+        "empty": lambda right: [""],
+        "in capitals": lambda right: [right.upper()],
+        "cut": lambda right: [right[:-1]],
+        "spaced": lambda right: [f" {right}"],
+        "longer": lambda right: [right + "0"],
+    }.items():
         yield Forgery(f"seal {what}", lambda d, to=seals: setattr(d, "seals", to))
 
 
@@ -411,11 +456,24 @@ def _tops(draft: Draft) -> Iterator[Forgery]:
     for init in {"unit", "kaiming", "xavier", "lecun"} - {known["options"]["init"]}:
         yield option("init", init)
     for key, value in (
-        ("mode", "3l"), ("mode", "L+1"), ("select", "worst"), ("sigma", "weight"),
-        ("init", "normal"), ("base_size", 1), ("base_size", 33), ("tolerance", 0), ("tolerance", 1),
-        ("dearness", 5), ("price", 1), ("price", -0.5), ("prices", [["a", 2]]), ("prices", [["a"]]),
-        ("base_sizes", [["a", 1]]), ("base_sizes", [[1, 4]]), ("base_sizes", {"a": 4}),
-    ):  # fmt: skip
+        ("mode", "3l"),
+        ("mode", "L+1"),
+        ("select", "worst"),
+        ("sigma", "weight"),
+        ("init", "normal"),
+        ("base_size", 1),
+        ("base_size", 33),
+        ("tolerance", 0),
+        ("tolerance", 1),
+        ("dearness", 5),
+        ("price", 1),
+        ("price", -0.5),
+        ("prices", [["a", 2]]),
+        ("prices", [["a"]]),
+        ("base_sizes", [["a", 1]]),
+        ("base_sizes", [[1, 4]]),
+        ("base_sizes", {"a": 4}),
+    ):
         yield option(key, value)
     yield option("base_size", 9, target=True)
 
@@ -430,37 +488,70 @@ def _records(draft: Draft, number: int) -> Iterator[Forgery]:
         key: 0 if layer[key] * 2 == whole else whole // 2
         for key, whole in (("mirror_rows", shape[0]), ("mirror_columns", shape[1]))
         if whole > 1
-    }  # fmt: skip
+    }
     edits: list[tuple[str, Any]] = [
-        ("index", layer["index"] + 1), ("index", layer["index"] + 2**31), ("index", 2**32),
-        ("index", neighbour["index"]), ("kept", layer["kept"] + 1), ("kept", layer["kept"] - 1),
-        ("kept", 0), ("kept", size), ("kept", size + 1), ("kept_bias", layer["kept_bias"] + 1),
-        ("sigma", sigma * 2), ("sigma", float(np.nextafter(np.float32(sigma), np.float32(9)))),
-        ("sigma", sigma * (1 + 1e-12)), ("sigma", -sigma), ("sigma", 0.0), ("sigma", 1e29),
+        ("index", layer["index"] + 1),
+        ("index", layer["index"] + 2**31),
+        ("index", 2**32),
+        ("index", neighbour["index"]),
+        ("kept", layer["kept"] + 1),
+        ("kept", layer["kept"] - 1),
+        ("kept", 0),
+        ("kept", size),
+        ("kept", size + 1),
+        ("kept_bias", layer["kept_bias"] + 1),
+        ("sigma", sigma * 2),
+        ("sigma", float(np.nextafter(np.float32(sigma), np.float32(9)))),
+        ("sigma", sigma * (1 + 1e-12)),
+        ("sigma", -sigma),
+        ("sigma", 0.0),
+        ("sigma", 1e29),
         ("shape", [*shape[::-1]] if shape[::-1] != shape else [1, size]),
-        ("shape", [shape[0] + 1, *shape[1:]]), ("shape", [shape[0], shape[1] + 1, *shape[2:]]),
-        ("shape", [2**50, *shape[1:]]), ("shape", [shape[0], 2**50, *shape[2:]]),
-        ("shape", [2**18, 2**18, *shape[2:]]), ("shape", [0, *shape[1:]]),
+        ("shape", [shape[0] + 1, *shape[1:]]),
+        ("shape", [shape[0], shape[1] + 1, *shape[2:]]),
+        ("shape", [2**50, *shape[1:]]),
+        ("shape", [shape[0], 2**50, *shape[2:]]),
+        ("shape", [2**18, 2**18, *shape[2:]]),
+        ("shape", [0, *shape[1:]]),
         ("shape", [-1, *shape[1:]]),
-        ("shape", [size]), ("shape", []), ("shape", [*shape, 1]), ("shape", [*shape, *[1] * 9]),
-        ("transposed", not layer["transposed"]), ("half", not layer["half"]),
-        ("weight", neighbour["weight"]), ("weight", "nowhere"), ("weight", ""),
-        ("weight", layer["scale"]), ("scale", neighbour["scale"]), ("scale", "nowhere"),
-        ("scale", layer["weight"]), ("bias", layer["scale"]), ("bias", "nowhere"), ("bias", ""),
-        *[("stored", kind) for kind in ("folded", "masked", "sparse", "dense", "")
-          if kind != layer["stored"]],
+        ("shape", [size]),
+        ("shape", []),
+        ("shape", [*shape, 1]),
+        ("shape", [*shape, *[1] * 9]),
+        ("transposed", not layer["transposed"]),
+        ("half", not layer["half"]),
+        ("weight", neighbour["weight"]),
+        ("weight", "nowhere"),
+        ("weight", ""),
+        ("weight", layer["scale"]),
+        ("scale", neighbour["scale"]),
+        ("scale", "nowhere"),
+        ("scale", layer["weight"]),
+        ("bias", layer["scale"]),
+        ("bias", "nowhere"),
+        ("bias", ""),
+        *[
+            ("stored", kind)
+            for kind in ("folded", "masked", "sparse", "dense", "")
+            if kind != layer["stored"]
+        ],
         *[(key, half) for key, half in mirror.items()],
-        ("mirror_rows", shape[0]), ("mirror_rows", 2**40), ("mirror_columns", shape[1]),
-    ]  # fmt: skip
+        ("mirror_rows", shape[0]),
+        ("mirror_rows", 2**40),
+        ("mirror_columns", shape[1]),
+    ]
     for key, value in edits:
         yield Forgery(
             f"record of {layer['weight']}: {key} = {value!r}", record(number, **{key: value})
         )
     if others:
         whose = f"record of {layer['weight']}"
-        yield Forgery(f"{whose}: the index of another, and that this one's", both(
-            record(number, index=neighbour["index"]), record(number - 1, index=layer["index"])
-        ))  # fmt: skip
+        yield Forgery(
+            f"{whose}: the index of another, and that this one's",
+            both(
+                record(number, index=neighbour["index"]), record(number - 1, index=layer["index"])
+            ),
+        )
         yield Forgery(f"{whose}: in another's place", lambda d: _trade(d, number))
 
 

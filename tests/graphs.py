@@ -91,9 +91,11 @@ class Builder:
 
     def norm(self, x: str, c: int) -> str:
         values = (
-            self.rng.uniform(0.5, 1.5, c), self.rng.standard_normal(c) * 0.3,
-            self.rng.standard_normal(c) * 0.3, self.rng.uniform(0.5, 2, c),
-        )  # fmt: skip
+            self.rng.uniform(0.5, 1.5, c),
+            self.rng.standard_normal(c) * 0.3,
+            self.rng.standard_normal(c) * 0.3,
+            self.rng.uniform(0.5, 2, c),
+        )
         return self("BatchNormalization", x, *[self.constant(v) for v in values])
 
     def model(
@@ -156,8 +158,13 @@ def random_graph(seed: int, *, opset: int = 17) -> onnx.ModelProto:
             op = str(rng.choice(["MaxPool", "AveragePool", "LpPool"]))
             x, size = b(op, x, kernel_shape=[2, 2], strides=[2, 2]), size // 2
         elif kind == "average" and size >= 4:
-            x = b("AveragePool", x, kernel_shape=[3, 3], pads=[1] * 4,
-                  count_include_pad=int(rng.integers(2)))  # fmt: skip
+            x = b(
+                "AveragePool",
+                x,
+                kernel_shape=[3, 3],
+                pads=[1] * 4,
+                count_include_pad=int(rng.integers(2)),
+            )
         elif kind == "norm":
             x = act(b.norm(x, c))
         elif kind == "odd":
@@ -183,14 +190,52 @@ def random_graph(seed: int, *, opset: int = 17) -> onnx.ModelProto:
 
 
 KINDS = [
-    "conv", "skip", "project", "concat", "group", "depthwise", "pool", "norm", "odd", "dilated",
-    "average", "same", "wide", "transposed",
-]  # fmt: skip
+    "conv",
+    "skip",
+    "project",
+    "concat",
+    "group",
+    "depthwise",
+    "pool",
+    "norm",
+    "odd",
+    "dilated",
+    "average",
+    "same",
+    "wide",
+    "transposed",
+]
 MIDDLE = [
-    "gate", "silu", "split", "shuffle", "resize", "to_space", "to_depth", "slice", "gather", "pad",
-    "channels", "instance", "prelu", "affine", "maximum", "subtract", "nhwc", "tile", "position",
-    "mask", "dense", "others", "unsqueeze", "expand", "softmax", "newer", "reduce", "power", "erf",
-]  # fmt: skip
+    "gate",
+    "silu",
+    "split",
+    "shuffle",
+    "resize",
+    "to_space",
+    "to_depth",
+    "slice",
+    "gather",
+    "pad",
+    "channels",
+    "instance",
+    "prelu",
+    "affine",
+    "maximum",
+    "subtract",
+    "nhwc",
+    "tile",
+    "position",
+    "mask",
+    "dense",
+    "others",
+    "unsqueeze",
+    "expand",
+    "softmax",
+    "newer",
+    "reduce",
+    "power",
+    "erf",
+]
 KINDS += MIDDLE
 
 
@@ -198,9 +243,9 @@ def _middle(kind: str, b: Builder, x: str, size: int) -> tuple[str, int, int]:
     """An operator between two layers, on 8 channels: (tensor, channels, size)."""
     rng = b.rng
     if kind == "gate":
-        pooled = b.reduce("ReduceMean", x, [2, 3]) if rng.random() < 0.5 else b(
-            "GlobalAveragePool", x
-        )  # fmt: skip
+        pooled = (
+            b.reduce("ReduceMean", x, [2, 3]) if rng.random() < 0.5 else b("GlobalAveragePool", x)
+        )
         gate = b("Sigmoid", b.conv(b("Relu", b.conv(pooled, 8, 4, 1)), 4, 8, 1))
         return b("Mul", x, gate) if rng.random() < 0.5 else b("Mul", gate, x), 8, size
     if kind == "silu":
@@ -254,8 +299,14 @@ def _middle(kind: str, b: Builder, x: str, size: int) -> tuple[str, int, int]:
         return b("Sub", x, b("Div", b.conv(x, 8, 8, 1), b.constant(3.0))), 8, size
     if kind == "nhwc":
         y = b("Transpose", x, perm=[0, 2, 3, 1])
-        y = b("Relu", b("Add", b("MatMul", y, b.constant(b.weight(8, 8))),
-                        b.constant(rng.standard_normal(8))))  # fmt: skip
+        y = b(
+            "Relu",
+            b(
+                "Add",
+                b("MatMul", y, b.constant(b.weight(8, 8))),
+                b.constant(rng.standard_normal(8)),
+            ),
+        )
         return b("Transpose", y, perm=[0, 3, 1, 2]), 8, size
     if kind == "tile" and size <= 6:
         return b("Tile", x, b.constant([1, 1, 2, 2], np.int64)), 8, 2 * size

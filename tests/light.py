@@ -8,9 +8,16 @@ from onnx import numpy_helper
 
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 NAMES = [
-    "bvlc_alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50", "shufflenet",
-    "squeezenet", "vgg19", "zfnet512",
-]  # fmt: skip
+    "bvlc_alexnet",
+    "densenet121",
+    "inception_v1",
+    "inception_v2",
+    "resnet50",
+    "shufflenet",
+    "squeezenet",
+    "vgg19",
+    "zfnet512",
+]
 CLASSES = 1000
 
 

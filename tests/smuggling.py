@@ -68,62 +68,114 @@ HIDDEN: dict[str, Hidden] = {
     "LSTM": ([node("LSTM", ["was", "w", "w"], hidden_size=C)], {"w": SQUARE[None]}),
     "GRU": ([node("GRU", ["was", "w", "w"], hidden_size=C)], {"w": SQUARE[None]}),
     "RNN": ([node("RNN", ["was", "w", "w"], hidden_size=C)], {"w": SQUARE[None]}),
-    "ConvInteger": ([node("Cast", ["was"], "i", to=2), node("ConvInteger", ["i", "w"], "j"),
-                     node("Cast", ["j"], to=1)], {"w": KERNEL.astype(np.uint8)}),
-    "MatMulInteger": ([node("Cast", ["was"], "i", to=3), node("MatMulInteger", ["i", "w"], "j"),
-                       node("Cast", ["j"], to=1)], {"w": BYTE_SQUARE}),
+    "ConvInteger": (
+        [
+            node("Cast", ["was"], "i", to=2),
+            node("ConvInteger", ["i", "w"], "j"),
+            node("Cast", ["j"], to=1),
+        ],
+        {"w": KERNEL.astype(np.uint8)},
+    ),
+    "MatMulInteger": (
+        [
+            node("Cast", ["was"], "i", to=3),
+            node("MatMulInteger", ["i", "w"], "j"),
+            node("Cast", ["j"], to=1),
+        ],
+        {"w": BYTE_SQUARE},
+    ),
     "a layer's sum": ([node("Conv", ["was", "w"], "y"), node("Add", ["was", "y"])], {"w": KERNEL}),
     # one per channel
-    **{op: ([node(op, ["was", "w"])], {"w": FLOATS[:, None, None]})
-       for op in ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "PRelu", "Mod")},
+    **{
+        op: ([node(op, ["was", "w"])], {"w": FLOATS[:, None, None]})
+        for op in ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "PRelu", "Mod")
+    },
     "Add before": ([node("Add", ["w", "was"])], {"w": FLOATS}),
-    "BatchNormalization": ([node("BatchNormalization", ["was", "w", "w", "w", "w"])],
-                           {"w": FLOATS}),
-    "InstanceNormalization": ([node("InstanceNormalization", ["was", "w", "w"])],
-                              {"w": FLOATS}),
+    "BatchNormalization": (
+        [node("BatchNormalization", ["was", "w", "w", "w", "w"])],
+        {"w": FLOATS},
+    ),
+    "InstanceNormalization": ([node("InstanceNormalization", ["was", "w", "w"])], {"w": FLOATS}),
     "LayerNormalization": ([node("LayerNormalization", ["was", "w", "w"])], {"w": FLOATS}),
-    "GroupNormalization": ([node("GroupNormalization", ["was", "w", "w"], num_groups=1)],
-                           {"w": FLOATS}),
+    "GroupNormalization": (
+        [node("GroupNormalization", ["was", "w", "w"], num_groups=1)],
+        {"w": FLOATS},
+    ),
     "Where": ([node("Where", ["c", "was", "w"])], {"c": TRUTH, "w": FLOATS}),
-    "Where of truth values": ([node("Neg", ["was"], "n"), node("Where", ["c", "was", "n"])],
-                              {"c": TRUTH}),
-    "Where of a comparison": ([node("Greater", ["was", "w"], "c"),
-                               node("Where", ["c", "was", "w"])], {"w": FLOATS}),
-    "And": ([node("Cast", ["was"], "i", to=9), node("And", ["i", "w"], "j"),
-             node("Cast", ["j"], to=1)], {"w": TRUTH}),
-    "Xor": ([node("Cast", ["was"], "i", to=9), node("Xor", ["i", "w"], "j"),
-             node("Cast", ["j"], to=1)], {"w": TRUTH}),
+    "Where of truth values": (
+        [node("Neg", ["was"], "n"), node("Where", ["c", "was", "n"])],
+        {"c": TRUTH},
+    ),
+    "Where of a comparison": (
+        [node("Greater", ["was", "w"], "c"), node("Where", ["c", "was", "w"])],
+        {"w": FLOATS},
+    ),
+    "And": (
+        [node("Cast", ["was"], "i", to=9), node("And", ["i", "w"], "j"), node("Cast", ["j"], to=1)],
+        {"w": TRUTH},
+    ),
+    "Xor": (
+        [node("Cast", ["was"], "i", to=9), node("Xor", ["i", "w"], "j"), node("Cast", ["j"], to=1)],
+        {"w": TRUTH},
+    ),
     "Clip by many": ([node("Clip", ["was", "w", "w"])], {"w": FLOATS}),
     "Concat": ([node("Concat", ["was", "w"], axis=1)], {"w": SQUARE}),
     "Pad by many": ([node("Pad", ["was", "p", "w"])], {"p": np.zeros(4, np.int64), "w": FLOATS}),
-    "Resize": ([node("Resize", ["was", "w", "s"])],
-               {"w": np.ones(20, np.float32), "s": np.ones(20, np.float32)}),
-    "OneHot": ([node("ArgMax", ["was"], "i", axis=1), node("OneHot", ["i", "d", "w"])],
-               {"d": np.array([C]), "w": FLOATS}),
+    "Resize": (
+        [node("Resize", ["was", "w", "s"])],
+        {"w": np.ones(20, np.float32), "s": np.ones(20, np.float32)},
+    ),
+    "OneHot": (
+        [node("ArgMax", ["was"], "i", axis=1), node("OneHot", ["i", "d", "w"])],
+        {"d": np.array([C]), "w": FLOATS},
+    ),
     "ScatterND": ([node("ScatterND", ["was", "i", "w"])], {"i": WHOLE[:, None], "w": FLOATS}),
-    "ScatterElements": ([node("ScatterElements", ["was", "i", "w"])],
-                        {"i": WHOLE[None], "w": FLOATS[None]}),
-    "Gather of weights": ([node("ArgMax", ["was"], "i", axis=1), node("Gather", ["w", "i"])],
-                          {"w": SQUARE}),
-    "GatherND of weights": ([node("Cast", ["was"], "i", to=7), node("GatherND", ["w", "i"])],
-                            {"w": SQUARE}),
-    "GatherElements of weights": ([node("Cast", ["was"], "i", to=7),
-                                   node("GatherElements", ["w", "i"])], {"w": SQUARE}),
+    "ScatterElements": (
+        [node("ScatterElements", ["was", "i", "w"])],
+        {"i": WHOLE[None], "w": FLOATS[None]},
+    ),
+    "Gather of weights": (
+        [node("ArgMax", ["was"], "i", axis=1), node("Gather", ["w", "i"])],
+        {"w": SQUARE},
+    ),
+    "GatherND of weights": (
+        [node("Cast", ["was"], "i", to=7), node("GatherND", ["w", "i"])],
+        {"w": SQUARE},
+    ),
+    "GatherElements of weights": (
+        [node("Cast", ["was"], "i", to=7), node("GatherElements", ["w", "i"])],
+        {"w": SQUARE},
+    ),
     "Compress": ([node("Cast", ["was"], "c", to=9), node("Compress", ["w", "c"])], {"w": FLOATS}),
-    "Expand": ([node("Shape", ["was"], "s"), node("Expand", ["w", "s"], "e"),
-                node("Add", ["was", "e"])], {"w": FLOATS}),
-    "Tile": ([node("Shape", ["was"], "s"), node("Tile", ["w", "s"], "e"),
-              node("Add", ["was", "e"])], {"w": FLOATS}),
-    "Reshape": ([node("Shape", ["was"], "s"), node("Reshape", ["w", "s"], "e"),
-                 node("Add", ["was", "e"])], {"w": FLOATS}),
+    "Expand": (
+        [node("Shape", ["was"], "s"), node("Expand", ["w", "s"], "e"), node("Add", ["was", "e"])],
+        {"w": FLOATS},
+    ),
+    "Tile": (
+        [node("Shape", ["was"], "s"), node("Tile", ["w", "s"], "e"), node("Add", ["was", "e"])],
+        {"w": FLOATS},
+    ),
+    "Reshape": (
+        [node("Shape", ["was"], "s"), node("Reshape", ["w", "s"], "e"), node("Add", ["was", "e"])],
+        {"w": FLOATS},
+    ),
     "Identity": ([node("Identity", ["w"], "k"), node("Mul", ["was", "k"])], {"w": FLOATS}),
     "CastLike": ([node("CastLike", ["w", "was"], "k"), node("Mul", ["was", "k"])], {"w": WHOLE}),
-    "Range": ([node("Range", ["a", "b", "a"], "r"), node("Mul", ["was", "r"])],
-              {"a": np.float32(1), "b": np.float32(11)}),
-    "MelWeightMatrix": ([node("MelWeightMatrix", ["n", "n", "n", "f", "f"], "k"),
-                         node("Mul", ["was", "k"])], {"n": np.array(8), "f": np.float32(3)}),
-    "If": ([node("Cast", ["was"], "c", to=9),
-            node("If", ["c"], then_branch=_graph("a"), else_branch=_graph("b"))], {}),
+    "Range": (
+        [node("Range", ["a", "b", "a"], "r"), node("Mul", ["was", "r"])],
+        {"a": np.float32(1), "b": np.float32(11)},
+    ),
+    "MelWeightMatrix": (
+        [node("MelWeightMatrix", ["n", "n", "n", "f", "f"], "k"), node("Mul", ["was", "k"])],
+        {"n": np.array(8), "f": np.float32(3)},
+    ),
+    "If": (
+        [
+            node("Cast", ["was"], "c", to=9),
+            node("If", ["c"], then_branch=_graph("a"), else_branch=_graph("b")),
+        ],
+        {},
+    ),
     "Loop": ([node("Shape", ["was"], "s"), node("Loop", ["s", "", "was"], body=_graph("a"))], {}),
     "Scan": ([node("Scan", ["was"], body=_graph("a"), num_scan_inputs=1)], {}),
     # in nodes
@@ -134,69 +186,141 @@ HIDDEN: dict[str, Hidden] = {
     "Constant value_ints": (_constant(value_ints=WHOLE.tolist()), {}),
     "Constant sparse_value": (_constant(sparse_value=_sparse_constant()), {}),
     "Constant strings": (_constant(value_strings=["0.1", "0.2"]), {}),
-    "ConstantOfShape": ([node("Shape", ["was"], "s"),
-                         node("ConstantOfShape", ["s"], "k", value=_value(np.float32([0.7]))),
-                         node("Add", ["was", "k"])], {}),
-    "ConstantOfShape of many": ([node("Shape", ["was"], "s"),
-                                 node("ConstantOfShape", ["s"], "k", value=_value(FLOATS)),
-                                 node("Add", ["was", "k"])], {}),
+    "ConstantOfShape": (
+        [
+            node("Shape", ["was"], "s"),
+            node("ConstantOfShape", ["s"], "k", value=_value(np.float32([0.7]))),
+            node("Add", ["was", "k"]),
+        ],
+        {},
+    ),
+    "ConstantOfShape of many": (
+        [
+            node("Shape", ["was"], "s"),
+            node("ConstantOfShape", ["s"], "k", value=_value(FLOATS)),
+            node("Add", ["was", "k"]),
+        ],
+        {},
+    ),
     "ConstantOfShape of a whole number": (
-        [node("Shape", ["was"], "s"), node("ConstantOfShape", ["s"], "k", value=_value([7])),
-         node("Cast", ["k"], "f", to=1), node("Mul", ["was", "f"])], {}),
+        [
+            node("Shape", ["was"], "s"),
+            node("ConstantOfShape", ["s"], "k", value=_value([7])),
+            node("Cast", ["k"], "f", to=1),
+            node("Mul", ["was", "f"]),
+        ],
+        {},
+    ),
     "a tensor in an attribute": ([node("Relu", ["was"], value=_value(FLOATS))], {}),
     "floats in an attribute": ([node("Relu", ["was"], alpha=FLOATS.tolist())], {}),
     "many whole numbers in an attribute": (
-        [node("TfIdfVectorizer", ["was"], mode="TF", pool_int64s=list(range(2000)))], {}),
+        [node("TfIdfVectorizer", ["was"], mode="TF", pool_int64s=list(range(2000)))],
+        {},
+    ),
     "weights of a TfIdfVectorizer": (
-        [node("TfIdfVectorizer", ["was"], mode="TF", weights=FLOATS.tolist())], {}),
+        [node("TfIdfVectorizer", ["was"], mode="TF", weights=FLOATS.tolist())],
+        {},
+    ),
     "many scales": ([node("Upsample", ["was"], scales=[1.0] * 100)], {}),
-    "HannWindow": ([node("Shape", ["was"], "s"), node("HannWindow", ["z"], "k"),
-                    node("Mul", ["was", "k"])], {"z": np.array(C)}),
-    **{op: ([node(op, [], "k", shape=[C], seed=1.0), node("Add", ["was", "k"])], {})
-       for op in ("RandomNormal", "RandomUniform")},
-    **{op: ([node(op, ["was"], "k", seed=1.0), node("Add", ["was", "k"])], {})
-       for op in ("RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")},
+    "HannWindow": (
+        [node("Shape", ["was"], "s"), node("HannWindow", ["z"], "k"), node("Mul", ["was", "k"])],
+        {"z": np.array(C)},
+    ),
+    **{
+        op: ([node(op, [], "k", shape=[C], seed=1.0), node("Add", ["was", "k"])], {})
+        for op in ("RandomNormal", "RandomUniform")
+    },
+    **{
+        op: ([node(op, ["was"], "k", seed=1.0), node("Add", ["was", "k"])], {})
+        for op in ("RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
+    },
     "a foreign operator": ([node("Gelu", ["was"], domain="com.microsoft")], {}),
-    "a foreign MatMul": ([node("FusedMatMul", ["was", "w"], domain="com.microsoft")],
-                         {"w": SQUARE}),
+    "a foreign MatMul": (
+        [node("FusedMatMul", ["was", "w"], domain="com.microsoft")],
+        {"w": SQUARE},
+    ),
     "a foreign Relu with weights": ([node("Relu", ["was", "w"], domain="own")], {"w": FLOATS}),
     # whole numbers
     "Cast": ([node("Cast", ["w"], "k", to=1), node("Mul", ["was", "k"])], {"w": WHOLE}),
     "Cast of bytes": ([node("Cast", ["w"], "k", to=1), node("Mul", ["was", "k"])], {"w": BYTES}),
-    "Cast of 32 bits": ([node("Cast", ["w"], "k", to=1), node("Mul", ["was", "k"])],
-                        {"w": WHOLE.astype(np.int32)}),
+    "Cast of 32 bits": (
+        [node("Cast", ["w"], "k", to=1), node("Mul", ["was", "k"])],
+        {"w": WHOLE.astype(np.int32)},
+    ),
     "BitCast": ([node("BitCast", ["w"], "k", to=1), node("Mul", ["was", "k"])], {"w": WHOLE}),
-    "DequantizeLinear": ([node("DequantizeLinear", ["w", "s"], "k"), node("Mul", ["was", "k"])],
-                         {"w": BYTES, "s": np.float32(0.1)}),
-    "QuantizeLinear": ([node("QuantizeLinear", ["was", "s"], "i"),
-                        node("DequantizeLinear", ["i", "s"])], {"s": FLOATS}),
-    **{f"{op} of whole numbers": _by_integers(node(op, ["i", "w"], "j"))
-       for op in ("Add", "Sub", "Mul", "Div", "Mod", "Min", "Max", "Pow", "BitwiseXor", "Equal",
-                  "Less", "GreaterOrEqual")},
+    "DequantizeLinear": (
+        [node("DequantizeLinear", ["w", "s"], "k"), node("Mul", ["was", "k"])],
+        {"w": BYTES, "s": np.float32(0.1)},
+    ),
+    "QuantizeLinear": (
+        [node("QuantizeLinear", ["was", "s"], "i"), node("DequantizeLinear", ["i", "s"])],
+        {"s": FLOATS},
+    ),
+    **{
+        f"{op} of whole numbers": _by_integers(node(op, ["i", "w"], "j"))
+        for op in (
+            "Add",
+            "Sub",
+            "Mul",
+            "Div",
+            "Mod",
+            "Min",
+            "Max",
+            "Pow",
+            "BitwiseXor",
+            "Equal",
+            "Less",
+            "GreaterOrEqual",
+        )
+    },
     "Pow by many whole numbers": ([node("Pow", ["was", "w"])], {"w": WHOLE}),
     "Concat of whole numbers": _by_integers(node("Concat", ["i", "w"], "j", axis=0)),
     "Where of whole numbers": _by_integers(
-        node("Greater", ["i", "w"], "c"), node("Where", ["c", "i", "w"], "j")),
+        node("Greater", ["i", "w"], "c"), node("Where", ["c", "i", "w"], "j")
+    ),
     "Gather of whole numbers": _by_integers(node("Gather", ["w", "i"], "j")),
     "many whole numbers": _by_integers(node("Add", ["i", "v"], "j"), v=np.arange(1000)),
     "OneHot of whole numbers": _by_integers(node("OneHot", ["i", "d", "w"], "j"), d=np.array([C])),
     "ScatterND of whole numbers": _by_integers(
-        node("ScatterND", ["i", "p", "w"], "j"), p=WHOLE[:, None]),
+        node("ScatterND", ["i", "p", "w"], "j"), p=WHOLE[:, None]
+    ),
     "whole numbers among shapes": (
-        [node("Shape", ["was"], "s"), node("Sub", ["s", "s"], "z"), node("Add", ["z", "w"], "n"),
-         node("Cast", ["n"], "f", to=1), node("Mul", ["was", "f"])], {"w": WHOLE[:2]}),
+        [
+            node("Shape", ["was"], "s"),
+            node("Sub", ["s", "s"], "z"),
+            node("Add", ["z", "w"], "n"),
+            node("Cast", ["n"], "f", to=1),
+            node("Mul", ["was", "f"]),
+        ],
+        {"w": WHOLE[:2]},
+    ),
     # other kinds of numbers
-    **{f"{kind} added": ([node("Cast", ["w"], "k", to=1), node("Add", ["was", "k"])],
-                         {"w": FLOATS.astype(kind)})
-       for kind in ("float16", "float64", "int8", "int16", "uint16", "uint32", "uint64",
-                    "complex64")},
-    "text added": ([node("Cast", ["w"], "k", to=1), node("Add", ["was", "k"])],
-                   {"w": np.array([str(value) for value in FLOATS], object)}),
-}  # fmt: skip
+    **{
+        f"{kind} added": (
+            [node("Cast", ["w"], "k", to=1), node("Add", ["was", "k"])],
+            {"w": FLOATS.astype(kind)},
+        )
+        for kind in (
+            "float16",
+            "float64",
+            "int8",
+            "int16",
+            "uint16",
+            "uint32",
+            "uint64",
+            "complex64",
+        )
+    },
+    "text added": (
+        [node("Cast", ["w"], "k", to=1), node("Add", ["was", "k"])],
+        {"w": np.array([str(value) for value in FLOATS], object)},
+    ),
+}
 NAMED = [  # those that hold float32 tensors, hidden as parameters that the manifest names
-    name for name, (_, tensors) in HIDDEN.items()
+    name
+    for name, (_, tensors) in HIDDEN.items()
     if any(np.asarray(t).dtype == np.float32 and np.size(t) > 1 for t in tensors.values())
-]  # fmt: skip
+]
 
 
 def _hide(what: str, edge: str, *, named: bool = False, dense: bool = False) -> Change:
@@ -214,11 +338,18 @@ def _hide(what: str, edge: str, *, named: bool = False, dense: bool = False) -> 
             draft.manifest["parameters"] = sorted([*draft.manifest["parameters"], *floats])
         if dense:
             draft.manifest["dense"] += [
-                {"name": made.name, "op": made.op_type, "reason": "the op table has no rule for it",
-                 "parameters": sum(np.size(floats[name]) for name in made.input
-                                   if name in floats and np.size(floats[name]) > 1)}
+                {
+                    "name": made.name,
+                    "op": made.op_type,
+                    "reason": "the op table has no rule for it",
+                    "parameters": sum(
+                        np.size(floats[name])
+                        for name in made.input
+                        if name in floats and np.size(floats[name]) > 1
+                    ),
+                }
                 for made in copies
-            ]  # fmt: skip
+            ]
 
     return forge
 
@@ -232,8 +363,9 @@ def of_hidden(draft: Draft) -> Iterator[Forgery]:
             yield Forgery(f"{what} at {edge}, named", _hide(what, edge, named=True))
             yield Forgery(
                 f"{what} at {edge}, named and declared dense",
-                _hide(what, edge, named=True, dense=True), target=True,
-            )  # fmt: skip
+                _hide(what, edge, named=True, dense=True),
+                target=True,
+            )
 
 
 # layers ----------------------------------------------------------------------------------------
@@ -255,36 +387,40 @@ def of_wiring(draft: Draft) -> Iterator[Forgery]:
             yield Forgery(
                 f"layer of {weight}: a hidden bias{', named' * named}{', recorded' * declared}",
                 _bias(number, rows, named=named, declared=declared),
-            )  # fmt: skip
+            )
         for other in ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "Mul", "QLinearConv"):
             if other != op:
                 yield at_linear(f"as {other}", lambda n, to=other: setattr(n, "op_type", to))
         yield at_linear("of a foreign domain", lambda n: setattr(n, "domain", "own"))
-        yield at_linear("its inputs swapped", lambda n: n.input.__setitem__(
-            slice(0, 2), n.input[1::-1]
-        ))  # fmt: skip
+        yield at_linear(
+            "its inputs swapped", lambda n: n.input.__setitem__(slice(0, 2), n.input[1::-1])
+        )
         yield at_linear("a second output", lambda n: n.output.append("second"))
         for key, value in (("alpha", 2.0), ("transA", 1), ("fmf", [1, 2]), ("activation", "Relu")):
-            yield at_linear(f"its attribute {key}", lambda n, k=key, v=value: n.attribute.append(
-                helper.make_attribute(k, v)
-            ))  # fmt: skip
+            yield at_linear(
+                f"its attribute {key}",
+                lambda n, k=key, v=value: n.attribute.append(helper.make_attribute(k, v)),
+            )
         yield at_linear("its weight again", lambda n, w=weight: n.input.append(w))
         yield at_linear("an empty input", lambda n: n.input.extend(["", "", ""]))
         yield Forgery(f"layer of {weight}: reads no data", _constant_data(weight))
-        yield Forgery(f"layer of {weight}: its weight read twice", lambda d, w=weight: d.insert(
-            last, node("Mul", ["was", w])
-        ))  # fmt: skip
+        yield Forgery(
+            f"layer of {weight}: its weight read twice",
+            lambda d, w=weight: d.insert(last, node("Mul", ["was", w])),
+        )
         for what, name in (("weight", draft.numbers(layer)), ("unscaled sum", made)):
             yield Forgery(
                 f"layer of {weight}: its {what} as a graph output",
                 lambda d, at=name: d.model.graph.output.append(FOUND(at, TensorProto.FLOAT, None)),
             )
-        yield Forgery(f"layer of {weight}: Relu before its scale", lambda d, at=made: d.insert(
-            at, node("Relu", ["was"])
-        ))  # fmt: skip
-        yield Forgery(f"layer of {weight}: read before its scale", lambda d, at=made: d.insert(
-            last, node("Add", ["was", at])
-        ))  # fmt: skip
+        yield Forgery(
+            f"layer of {weight}: Relu before its scale",
+            lambda d, at=made: d.insert(at, node("Relu", ["was"])),
+        )
+        yield Forgery(
+            f"layer of {weight}: read before its scale",
+            lambda d, at=made: d.insert(last, node("Add", ["was", at])),
+        )
         yield Forgery(f"layer of {weight}: stands there twice", _again(weight))
         yield Forgery(f"layer of {weight}: taken out", lambda d, w=weight: d.bypass(d.reader(w)))
         yield Forgery(
@@ -293,8 +429,9 @@ def of_wiring(draft: Draft) -> Iterator[Forgery]:
     for trained in (False, True):
         yield Forgery(
             f"the last layer is declared dense{', and trained' * trained}",
-            both(_train if trained else _leave, _declare(-1, removed=True)), target=True,
-        )  # fmt: skip
+            both(_train if trained else _leave, _declare(-1, removed=True)),
+            target=True,
+        )
     yield Forgery("the first layer is declared dense", _declare(0, removed=True))
     yield Forgery("a branch around everything", _around)
 
@@ -354,17 +491,24 @@ def _declare(number: int, *, removed: bool) -> Change:
         linear = draft.reader(layer["weight"])
         names = {draft.numbers(layer), layer["scale"]} if removed else set()
         count = sum(draft.get(name).size for name in names if name in linear.input)
-        draft.manifest["dense"].append({
-            "name": linear.name, "op": linear.op_type, "parameters": count,
-            "reason": "the op table has no rule for it",
-        })  # fmt: skip
+        draft.manifest["dense"].append(
+            {
+                "name": linear.name,
+                "op": linear.op_type,
+                "parameters": count,
+                "reason": "the op table has no rule for it",
+            }
+        )
         if removed:
             scaled = draft.reader(layer["scale"])
-            draft.manifest["dense"].append({
-                "name": scaled.name, "op": scaled.op_type,
-                "parameters": draft.get(layer["scale"]).size,
-                "reason": "the op table has no rule for it",
-            })  # fmt: skip
+            draft.manifest["dense"].append(
+                {
+                    "name": scaled.name,
+                    "op": scaled.op_type,
+                    "parameters": draft.get(layer["scale"]).size,
+                    "reason": "the op table has no rule for it",
+                }
+            )
             draft.manifest["layers"].remove(layer)
             draft.manifest["parameters"] = sorted({*draft.manifest["parameters"], *names})
 
@@ -375,9 +519,11 @@ def _around(draft: Draft) -> None:
     entry = draft.model.graph.input[0].name
     branch = [node("Flatten", [entry], "f"), node("MatMul", ["f", "w"], "y")]
     draft.insert(
-        draft.model.graph.output[0].name, *branch, node("Add", ["was", "y"]),
+        draft.model.graph.output[0].name,
+        *branch,
+        node("Add", ["was", "y"]),
         w=np.ones((64, C), np.float32),
-    )  # fmt: skip
+    )
 
 
 # the file --------------------------------------------------------------------------------------
@@ -429,12 +575,14 @@ def _tensor(draft: Draft, name: str) -> Iterator[Forgery]:
         f"tensor {name}: twice", lambda d: d.model.graph.initializer.append(d.proto(name))
     )
     yield Forgery(f"tensor {name}: and a sparse one", lambda d: _and_sparse(d, name))
-    yield Forgery(f"tensor {name}: a graph input too", lambda d: d.model.graph.input.append(
-        FOUND(name, TensorProto.FLOAT, None)
-    ))  # fmt: skip
-    yield Forgery(f"tensor {name}: made by a node too", lambda d: d.model.graph.node.insert(
-        0, node("Relu", [d.model.graph.input[0].name], name)
-    ))  # fmt: skip
+    yield Forgery(
+        f"tensor {name}: a graph input too",
+        lambda d: d.model.graph.input.append(FOUND(name, TensorProto.FLOAT, None)),
+    )
+    yield Forgery(
+        f"tensor {name}: made by a node too",
+        lambda d: d.model.graph.node.insert(0, node("Relu", [d.model.graph.input[0].name], name)),
+    )
 
 
 def _and_sparse(draft: Draft, name: str) -> None:
@@ -453,42 +601,57 @@ def _node(number: int, name: str) -> Iterator[Forgery]:
     yield changed("an overload", lambda n: setattr(n, "overload", "own"))
     yield changed("metadata", lambda n: n.metadata_props.add(key="k", value="v"))
     yield changed("a graph", lambda n: n.attribute.append(helper.make_attribute("g", _graph("g"))))
-    yield changed("a tensor", lambda n: n.attribute.append(
-        helper.make_attribute("t", _value(FLOATS))
-    ))  # fmt: skip
-    yield changed("tensors", lambda n: n.attribute.add(
-        name="t", type=AttributeProto.TENSORS, tensors=[_value(FLOATS)]
-    ))  # fmt: skip
-    yield changed("a sparse tensor", lambda n: n.attribute.add(
-        name="t", type=AttributeProto.SPARSE_TENSOR, sparse_tensor=_sparse_constant()
-    ))  # fmt: skip
+    yield changed(
+        "a tensor", lambda n: n.attribute.append(helper.make_attribute("t", _value(FLOATS)))
+    )
+    yield changed(
+        "tensors",
+        lambda n: n.attribute.add(name="t", type=AttributeProto.TENSORS, tensors=[_value(FLOATS)]),
+    )
+    yield changed(
+        "a sparse tensor",
+        lambda n: n.attribute.add(
+            name="t", type=AttributeProto.SPARSE_TENSOR, sparse_tensor=_sparse_constant()
+        ),
+    )
     yield changed("a reference", lambda n: n.attribute.add(name="t", ref_attr_name="x"))
     yield changed("floats", lambda n: n.attribute.append(helper.make_attribute("f", [0.1, 0.2])))
-    yield changed("floats as integers", lambda n: n.attribute.add(
-        name="f", type=AttributeProto.INT, floats=[0.1]
-    ))  # fmt: skip
-    yield changed("integers without end", lambda n: n.attribute.append(
-        helper.make_attribute("i", list(range(5000)))
-    ))  # fmt: skip
+    yield changed(
+        "floats as integers",
+        lambda n: n.attribute.add(name="f", type=AttributeProto.INT, floats=[0.1]),
+    )
+    yield changed(
+        "integers without end",
+        lambda n: n.attribute.append(helper.make_attribute("i", list(range(5000)))),
+    )
     text = helper.make_attribute("s", "x" * 5000)
     yield changed("a long text", lambda n: n.attribute.append(text))
     yield changed("a type of no attribute", lambda n: n.attribute.add(name="u", type=0))
-    yield changed("an attribute twice", lambda n: n.attribute.extend(
-        [helper.make_attribute("a", 1), helper.make_attribute("a", 2)]
-    ))  # fmt: skip
+    yield changed(
+        "an attribute twice",
+        lambda n: n.attribute.extend(
+            [helper.make_attribute("a", 1), helper.make_attribute("a", 2)]
+        ),
+    )
     yield changed("reads what is not there", lambda n: n.input.__setitem__(0, "nowhere"))
     yield changed("makes what it reads", lambda n: n.output.__setitem__(0, n.input[0]))
     yield changed("its output twice", lambda n: n.output.append(n.output[0]))
     yield changed("an operator nobody knows", lambda n: setattr(n, "op_type", "Conv2"))
     yield changed("no operator", lambda n: setattr(n, "op_type", ""))
     yield changed("of a foreign domain", lambda n: setattr(n, "domain", "com.own"))
-    yield Forgery(f"node {name or number}: twice", lambda d: d.model.graph.node.append(
-        d.model.graph.node[number]
-    ))  # fmt: skip
+    yield Forgery(
+        f"node {name or number}: twice",
+        lambda d: d.model.graph.node.append(d.model.graph.node[number]),
+    )
     yield Forgery(f"node {name or number}: gone", lambda d: d.model.graph.node.pop(number))
-    yield Forgery(f"node {name or number}: at the end", lambda d: d.model.graph.node.append(
-        d.model.graph.node.pop(number)
-    ) if number + 1 < len(d.model.graph.node) else d.model.graph.node.pop(number))  # fmt: skip
+    yield Forgery(
+        f"node {name or number}: at the end",
+        lambda d: (
+            d.model.graph.node.append(d.model.graph.node.pop(number))
+            if number + 1 < len(d.model.graph.node)
+            else d.model.graph.node.pop(number)
+        ),
+    )
 
 
 def _first(model: onnx.ModelProto, change: Callable[[onnx.TypeProto], Any]) -> None:
@@ -501,12 +664,26 @@ PARTS: dict[str, Parts] = {
     "model_version": lambda m: setattr(m, "model_version", 7),
     "another entry": lambda m: m.metadata_props.add(key="lt_onnx", value="{}"),
     "training": lambda m: m.training_info.add(),
-    "a function": lambda m: m.functions.append(helper.make_function(
-        "own", "Relu", ["x"], ["y"], [helper.make_node("Neg", ["x"], ["y"])],
-        [helper.make_opsetid("", 17)])),
-    "a function in place of an operator": lambda m: m.functions.append(helper.make_function(
-        "", "Relu", ["x"], ["y"], [helper.make_node("Neg", ["x"], ["y"])],
-        [helper.make_opsetid("", 17)])),
+    "a function": lambda m: m.functions.append(
+        helper.make_function(
+            "own",
+            "Relu",
+            ["x"],
+            ["y"],
+            [helper.make_node("Neg", ["x"], ["y"])],
+            [helper.make_opsetid("", 17)],
+        )
+    ),
+    "a function in place of an operator": lambda m: m.functions.append(
+        helper.make_function(
+            "",
+            "Relu",
+            ["x"],
+            ["y"],
+            [helper.make_node("Neg", ["x"], ["y"])],
+            [helper.make_opsetid("", 17)],
+        )
+    ),
     "doc_string of the graph": lambda m: setattr(m.graph, "doc_string", "0.1"),
     "value_info": lambda m: m.graph.value_info.append(FOUND("x", 1, [1])),
     "quantisation": lambda m: m.graph.quantization_annotation.add(tensor_name="x"),
@@ -522,8 +699,10 @@ PARTS: dict[str, Parts] = {
     "no outputs": lambda m: m.graph.ClearField("output"),
     "no graph": lambda m: m.ClearField("graph"),
     "no nodes": lambda m: m.graph.ClearField("node"),
-    "no tensors": lambda m: (m.graph.ClearField("initializer"),
-                             m.graph.ClearField("sparse_initializer")),
+    "no tensors": lambda m: (
+        m.graph.ClearField("initializer"),
+        m.graph.ClearField("sparse_initializer"),
+    ),
     "nodes the other way": lambda m: _reverse(m.graph.node),
     "IR 3": lambda m: setattr(m, "ir_version", 3),
     "no IR": lambda m: m.ClearField("ir_version"),
@@ -534,15 +713,17 @@ PARTS: dict[str, Parts] = {
     "an unread tensor": lambda m: m.graph.initializer.append(_value(FLOATS, "w")),
     "unread whole numbers": lambda m: m.graph.initializer.append(_value(WHOLE, "w")),
     "an unread sparse tensor": lambda m: m.graph.sparse_initializer.append(
-        helper.make_sparse_tensor(_value(FLOATS, "w"), _value(np.arange(C), "p"), [C])),
+        helper.make_sparse_tensor(_value(FLOATS, "w"), _value(np.arange(C), "p"), [C])
+    ),
     "an empty sparse tensor": lambda m: m.graph.sparse_initializer.add(),
     "an unread node": lambda m: m.graph.node.append(node("Relu", [m.graph.input[0].name], "w")),
     "a node of nothing": lambda m: m.graph.node.add(),
     "a node without outputs": lambda m: m.graph.node.append(helper.make_node("Relu", ["x"], [])),
     "an unread dense layer": lambda m: (
         m.graph.node.append(node("Conv", [m.graph.input[0].name, "w"], "y")),
-        m.graph.initializer.append(_value(KERNEL, "w"))),
-}  # fmt: skip
+        m.graph.initializer.append(_value(KERNEL, "w")),
+    ),
+}
 
 
 def _reverse(nodes: Any) -> None:
@@ -559,8 +740,9 @@ ENDINGS: dict[str, Callable[[bytes], bytes]] = {
     "a second graph behind": lambda b: b + _bytes(graph=onnx.GraphProto(name="other")),
     "a second IR behind": lambda b: b + _bytes(ir_version=8),
     "a first IR before": lambda b: _bytes(ir_version=7) + b,
-    "a hidden tensor before": lambda b: _bytes(
-        graph=onnx.GraphProto(initializer=[_value(FLOATS, "w")])) + b,
+    "a hidden tensor before": lambda b: (
+        _bytes(graph=onnx.GraphProto(initializer=[_value(FLOATS, "w")])) + b
+    ),
     "an unknown field": lambda b: b + b"\xfa\x7f\x04data",
     "an unknown field in the graph": lambda b: b + b"\x3a\x07\xfa\x7f\x04data",
     "bytes behind": lambda b: b + b"\0" * 16,
@@ -570,17 +752,34 @@ ENDINGS: dict[str, Callable[[bytes], bytes]] = {
     "a bare text": lambda b: b"ONNX",
     "a name of no text": lambda b: b.replace(b"lt-onnx", b"lt\xff\xfe\xfdnx"),
     "a long number": lambda b: b.replace(b"\x08", b"\x88\x00", 1),
-}  # fmt: skip
+}
 
 
 # external data ---------------------------------------------------------------------------------
 
 OFFSETS = ["-1", "1", "4", "4096", "1e3", "0x0", " 0", "+0", "٣", "", "first", str(2**40), "9" * 40]
 LOCATIONS = [
-    "", ".", "..", "../t.onnx.data", "./t.onnx.data", "a/t.onnx.data", "a\\t.onnx.data",
-    "/etc/hostname", "C:t.onnx.data", "t.onnx", "link", "copy", "nowhere", "t.onnx.data\n",
-    "t.onnx.data ", "\0", "folder", "x" * 5000, "file:t.onnx.data", "*",
-]  # fmt: skip
+    "",
+    ".",
+    "..",
+    "../t.onnx.data",
+    "./t.onnx.data",
+    "a/t.onnx.data",
+    "a\\t.onnx.data",
+    "/etc/hostname",
+    "C:t.onnx.data",
+    "t.onnx",
+    "link",
+    "copy",
+    "nowhere",
+    "t.onnx.data\n",
+    "t.onnx.data ",
+    "\0",
+    "folder",
+    "x" * 5000,
+    "file:t.onnx.data",
+    "*",
+]
 
 
 def of_external(draft: Draft) -> Iterator[Forgery]:
@@ -593,23 +792,25 @@ def of_external(draft: Draft) -> Iterator[Forgery]:
             "offset": [w for w in OFFSETS if w != at["offset"]],
             "length": [*OFFSETS, str(int(at["length"]) - 4), str(int(at["length"]) + 4)],
             "location": LOCATIONS,
-        }  # fmt: skip
+        }
         for key, values in wrong.items():
             for value in values:
                 yield Forgery(f"{name}: {key} = {value[:20]!r}", _placed(name, **{key: value}))
         for key in at:
             if key != "offset" or int(at[key]):
                 yield Forgery(f"{name}: no {key}", _placed(name, **{key: None}))
-            yield Forgery(f"{name}: {key} twice", lambda d, k=key, n=name, v=at[key]: d.proto(
-                n
-            ).external_data.add(key=k, value=v))  # fmt: skip
+            yield Forgery(
+                f"{name}: {key} twice",
+                lambda d, k=key, n=name, v=at[key]: d.proto(n).external_data.add(key=k, value=v),
+            )
         yield Forgery(f"{name}: a checksum", _placed(name, checksum="0"))
-        yield Forgery(f"{name}: inline too", lambda d, n=name: setattr(
-            d.proto(n), "raw_data", d.get(n).tobytes()
-        ))  # fmt: skip
-        yield Forgery(f"{name}: said to be inline", lambda d, n=name: setattr(
-            d.proto(n), "data_location", 0
-        ))  # fmt: skip
+        yield Forgery(
+            f"{name}: inline too",
+            lambda d, n=name: setattr(d.proto(n), "raw_data", d.get(n).tobytes()),
+        )
+        yield Forgery(
+            f"{name}: said to be inline", lambda d, n=name: setattr(d.proto(n), "data_location", 0)
+        )
         for other in held:
             if other != name:
                 there = {e.key: e.value for e in draft.proto(other).external_data}
@@ -646,12 +847,16 @@ def _bait(path: Path) -> None:
 
 
 DATA: dict[str, Callable[[bytes], bytes]] = {
-    "a byte more": lambda b: b + b"\0", "a page more": lambda b: b + b"\0" * 4096,
-    "a byte less": lambda b: b[:-1], "half of it": lambda b: b[: len(b) // 2],
-    "nothing": lambda b: b"", "shifted": lambda b: b"\0\0\0\0" + b[:-4],
+    "a byte more": lambda b: b + b"\0",
+    "a page more": lambda b: b + b"\0" * 4096,
+    "a byte less": lambda b: b[:-1],
+    "half of it": lambda b: b[: len(b) // 2],
+    "nothing": lambda b: b"",
+    "shifted": lambda b: b"\0\0\0\0" + b[:-4],
     "the first byte": lambda b: bytes([b[0] ^ 1]) + b[1:],
-    "all zeros": lambda b: bytes(len(b)), "reversed": lambda b: b[::-1],
-}  # fmt: skip
+    "all zeros": lambda b: bytes(len(b)),
+    "reversed": lambda b: b[::-1],
+}
 
 
 def _linked(path: Path) -> None:
@@ -668,8 +873,9 @@ def _folder(path: Path) -> None:
 
 BESIDE: dict[str, Callable[[Path], None]] = {
     "missing": lambda path: path.with_name(f"{path.name}.data").unlink(),
-    "a link": _linked, "a folder": _folder,
-}  # fmt: skip
+    "a link": _linked,
+    "a folder": _folder,
+}
 
 
 def _elsewhere(draft: Draft, name: str) -> None:
@@ -685,10 +891,20 @@ def _elsewhere(draft: Draft, name: str) -> None:
 # what only the target shows --------------------------------------------------------------------
 
 ACTIVATIONS = {
-    "Relu": "Abs", "Sigmoid": "Tanh", "Clip": "Max", "MaxPool": "AveragePool", "Add": "Sub",
-    "GlobalAveragePool": "GlobalMaxPool", "ReduceMean": "ReduceSum", "Softmax": "LogSoftmax",
-    "Erf": "Tanh", "Div": "Mul", "Mul": "Div", "Identity": "Neg", "Gather": "GatherElements",
-}  # fmt: skip
+    "Relu": "Abs",
+    "Sigmoid": "Tanh",
+    "Clip": "Max",
+    "MaxPool": "AveragePool",
+    "Add": "Sub",
+    "GlobalAveragePool": "GlobalMaxPool",
+    "ReduceMean": "ReduceSum",
+    "Softmax": "LogSoftmax",
+    "Erf": "Tanh",
+    "Div": "Mul",
+    "Mul": "Div",
+    "Identity": "Neg",
+    "Gather": "GatherElements",
+}
 SLIPPED: dict[str, tuple[list[onnx.NodeProto], dict[str, Any]]] = {
     "Relu": ([node("Relu", ["was"])], {}),
     "Identity": ([node("Identity", ["was"])], {}),
@@ -703,16 +919,28 @@ SLIPPED: dict[str, tuple[list[onnx.NodeProto], dict[str, Any]]] = {
     "a trained shift": ([node("Add", ["was", "s"])], {"s": np.float32(0.37)}),
     "a trained bound": ([node("Clip", ["was", "s"])], {"s": np.float32(0.37)}),
     "a number made of ones": (
-        [node("Shape", ["was"], "n"), node("ConstantOfShape", ["n"], "one", value=_value(
-            np.float32([1]))), node("Add", ["one", "one"], "two"), node("Div", ["one", "two"], "h"),
-         node("Add", ["was", "h"])], {}),
+        [
+            node("Shape", ["was"], "n"),
+            node("ConstantOfShape", ["n"], "one", value=_value(np.float32([1]))),
+            node("Add", ["one", "one"], "two"),
+            node("Div", ["one", "two"], "h"),
+            node("Add", ["was", "h"]),
+        ],
+        {},
+    ),
     "a number made of a shape": (
-        [node("Shape", ["was"], "n"), node("Cast", ["n"], "f", to=1), node("Sin", ["f"], "g"),
-         node("Mul", ["was", "g"])], {}),
+        [
+            node("Shape", ["was"], "n"),
+            node("Cast", ["n"], "f", to=1),
+            node("Sin", ["f"], "g"),
+            node("Mul", ["was", "g"]),
+        ],
+        {},
+    ),
     "padding": ([node("Pad", ["was", "p"])], {"p": np.array([0, 0, 0, 3])}),
     "a sum along an axis": ([node("CumSum", ["was", "a"])], {"a": np.array(1)}),
     "many bounds": ([node("HardSigmoid", ["was"], alpha=0.21, beta=0.37)], {}),
-}  # fmt: skip
+}
 
 
 def of_target(draft: Draft) -> Iterator[Forgery]:
@@ -725,9 +953,11 @@ def of_target(draft: Draft) -> Iterator[Forgery]:
         )
         if held.op_type in ACTIVATIONS:
             to = ACTIVATIONS[held.op_type]
-            yield Forgery(f"{name}: as {to}", lambda d, n=number, to=to: setattr(
-                d.model.graph.node[n], "op_type", to
-            ), target=True)  # fmt: skip
+            yield Forgery(
+                f"{name}: as {to}",
+                lambda d, n=number, to=to: setattr(d.model.graph.node[n], "op_type", to),
+                target=True,
+            )
         for which, attribute in enumerate(held.attribute):
             yield Forgery(
                 f"{name}: another {attribute.name}",
@@ -735,9 +965,11 @@ def of_target(draft: Draft) -> Iterator[Forgery]:
                 target=True,
             )
         if len(held.input) > 1 and held.input[0] != held.input[1]:
-            yield Forgery(f"{name}: its inputs swapped", lambda d, n=number: _turn(
-                d.model.graph.node[n]
-            ), target=True)  # fmt: skip
+            yield Forgery(
+                f"{name}: its inputs swapped",
+                lambda d, n=number: _turn(d.model.graph.node[n]),
+                target=True,
+            )
     yield from _constants(draft)
     for edge in draft.edges():
         for what, (nodes, tensors) in SLIPPED.items():
@@ -749,14 +981,18 @@ def of_target(draft: Draft) -> Iterator[Forgery]:
     yield Forgery(
         f"{free.name} declared dense", lambda d: d.manifest["dense"].append(extra), target=True
     )
-    yield Forgery("a dense place of nothing", lambda d: d.manifest["dense"].append(
-        {**extra, "name": "nowhere"}
-    ))  # fmt: skip
+    yield Forgery(
+        "a dense place of nothing",
+        lambda d: d.manifest["dense"].append({**extra, "name": "nowhere"}),
+    )
     for number, dense in enumerate(known["dense"]):
         for key, value, shown in (
-            ("parameters", dense["parameters"] + 1, False), ("name", "nowhere", False),
-            ("parameters", 2**40, False), ("op", "Conv", False), ("reason", "it is nice", True),
-        ):  # fmt: skip
+            ("parameters", dense["parameters"] + 1, False),
+            ("name", "nowhere", False),
+            ("parameters", 2**40, False),
+            ("op", "Conv", False),
+            ("reason", "it is nice", True),
+        ):
             yield Forgery(
                 f"dense {dense['name']}: {key} = {value}",
                 lambda d, n=number, k=key, v=value: d.manifest["dense"][n].update({k: v}),
@@ -783,18 +1019,22 @@ def _constants(draft: Draft) -> Iterator[Forgery]:
             for value, shown in ((-1, False), (far, False), (2**40, False)):
                 yield Forgery(f"{name}: {value}", edit(name, place(0, value)), shown)
             for what, change in (
-                ("one less", lambda array: array[:-1]), ("one more", lambda array: array[[0, *range(
-                    len(array))]]), ("as a column", lambda array: array[:, None]),
-            ):  # fmt: skip
+                ("one less", lambda array: array[:-1]),
+                ("one more", lambda array: array[[0, *range(len(array))]]),
+                ("as a column", lambda array: array[:, None]),
+            ):
                 yield Forgery(f"{name}: {what}", edit(name, change), target=True)
         elif held.data_type == TensorProto.INT64 and size:
             yield Forgery(f"{name}: another first", edit(name, _more(0)), target=True)
             yield Forgery(f"{name}: another last", edit(name, _more(-1)), target=True)
         elif name in known["parameters"] and size:
             for what, value, shown in (
-                ("NaN", np.nan, False), ("infinity", np.inf, False), ("0.37", 0.37, True),
-                ("-0.0", -0.0, True), ("a denormal", 1e-45, True),
-            ):  # fmt: skip
+                ("NaN", np.nan, False),
+                ("infinity", np.inf, False),
+                ("0.37", 0.37, True),
+                ("-0.0", -0.0, True),
+                ("a denormal", 1e-45, True),
+            ):
                 yield Forgery(f"{name}: {what}", edit(name, place(0, value)), shown)
             yield Forgery(f"{name}: its last bit", edit(name, _last_bit), target=True)
             yield Forgery(f"{name}: as doubles", lambda d, n=name: _doubles(d, n))
@@ -876,13 +1116,14 @@ PORTS: dict[str, Parts] = {
     "an input without a shape": lambda m: m.graph.input[0].type.tensor_type.ClearField("shape"),
     "an input more": lambda m: m.graph.input.append(FOUND("more", 1, [1])),
     "an inner tensor as output": lambda m: m.graph.output.append(
-        FOUND(next(n.output[0] for n in m.graph.node if n.op_type == "Gather"), 1, None)),
+        FOUND(next(n.output[0] for n in m.graph.node if n.op_type == "Gather"), 1, None)
+    ),
     "the input as output": lambda m: m.graph.output.append(m.graph.input[0]),
     "an older operator set": lambda m: setattr(m.opset_import[0], "version", 9),
     "a newer operator set": lambda m: setattr(m.opset_import[0], "version", 99),
     "a foreign operator set": lambda m: m.opset_import.add(domain="com.own", version=1),
     "a newer IR": lambda m: setattr(m, "ir_version", m.ir_version + 1),
-}  # fmt: skip
+}
 
 
 def of_outputs(draft: Draft) -> Iterator[Forgery]:

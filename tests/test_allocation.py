@@ -51,9 +51,13 @@ def test_weak_inputs_get_fewer_weights_than_strong_ones(tmp_path: Path, mode: st
     np.savez(tmp_path / "x.npz", x=x)
 
     convert(
-        target, tmp_path / "t.onnx", mode=mode, price=5e-3, samples=tmp_path / "x.npz",
+        target,
+        tmp_path / "t.onnx",
+        mode=mode,
+        price=5e-3,
+        samples=tmp_path / "x.npz",
         calibration=tmp_path / "x.npz",
-    )  # fmt: skip
+    )
 
     kept = _kept_by_channel(tmp_path / "t.onnx", 3)
     assert kept[2] < 0.6 * min(kept[:2])

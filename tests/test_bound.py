@@ -48,8 +48,9 @@ def worst_found(target: Path, ticket: Path, rounds: int = 12) -> dict[str, float
             tried = {name: rng.integers(0, 2, shape[name]).astype(float) for name in floats}
         else:  # a step from the worst so far, towards its corners
             flip = {name: rng.random(shape[name]) < 0.2 for name in floats}
-            tried = {name: np.where(flip[name], 1 - np.round(best[name]), best[name])
-                     for name in floats}  # fmt: skip
+            tried = {
+                name: np.where(flip[name], 1 - np.round(best[name]), best[name]) for name in floats
+            }
         feeds = {name: samples.arrays[name][: size[name]] for name in shape}
         found = errors({**feeds, **{name: inside(tried[name], name) for name in floats}})
         for name, value in found.items():
@@ -86,9 +87,11 @@ def test_it_holds_and_is_finite_for_shipped_models(tmp_path: Path, name: str, mo
 
 @settings(max_examples=40, deadline=None)
 @given(
-    seed=st.integers(0, 10**6), mode=st.sampled_from(["l+1", "2l"]), exact=st.booleans(),
+    seed=st.integers(0, 10**6),
+    mode=st.sampled_from(["l+1", "2l"]),
+    exact=st.booleans(),
     opset=st.sampled_from([7, 13, 21]),
-)  # fmt: skip
+)
 def test_it_holds_on_random_graphs(
     tmp_path_factory: pytest.TempPathFactory, seed: int, mode: str, exact: bool, opset: int
 ) -> None:
@@ -110,7 +113,7 @@ def test_exact_weights_leave_little_but_rounding(tmp_path: Path, name: str, mode
             target, tmp_path / f"{select}.onnx", mode=mode, base_size=6, select=select, bound=True
         )
         for select in (Select.EXACT, Select.NOISE)
-    ]  # fmt: skip
+    ]
     exact, real = (t.report.bound.outputs["scores"] for t in made)
 
     assert exact < real / 1000
@@ -139,8 +142,15 @@ def test_it_tells_what_it_cannot_bound(tmp_path: Path) -> None:
     assert "no bound through" in ticket.report.bound.reason
 
 
-REAL = ["cifar-resnet20-relu", "paper-cifar-resnet20-sigmoid", "espcn-x2-tanh", "paper-mnist-relu",
-        "paper-mnist-leakyrelu", "superres-relu", "ultraface-slim-depthwise"]  # fmt: skip
+REAL = [
+    "cifar-resnet20-relu",
+    "paper-cifar-resnet20-sigmoid",
+    "espcn-x2-tanh",
+    "paper-mnist-relu",
+    "paper-mnist-leakyrelu",
+    "superres-relu",
+    "ultraface-slim-depthwise",
+]
 CASES = [  # in CI one mode of each, both of the ResNet, UltraFace in none
     *[pytest.param(name, "l+1", marks=[] if name == REAL[0] else long) for name in REAL],
     *[pytest.param(name, "2l", marks=long if name == REAL[-1] else []) for name in REAL],

@@ -23,9 +23,23 @@ CALIBRATION = str(MODELS / "digits.calibration.npz")
 def test_convert_verify_validate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, report = str(tmp_path / "t.onnx"), tmp_path / "r.json"
     code = _run(
-        ["convert", RESIDUAL, "-o", out, "--calibration", CALIBRATION, "--samples", SAMPLES,
-         "--min-agreement", "0.9", "--max-accuracy-drop", "0.05", "--report", str(report)]
-    )  # fmt: skip
+        [
+            "convert",
+            RESIDUAL,
+            "-o",
+            out,
+            "--calibration",
+            CALIBRATION,
+            "--samples",
+            SAMPLES,
+            "--min-agreement",
+            "0.9",
+            "--max-accuracy-drop",
+            "0.05",
+            "--report",
+            str(report),
+        ]
+    )
     shown = capsys.readouterr()
     document = json.loads(report.read_text())
 
@@ -76,8 +90,13 @@ def broken(folder: Path) -> dict[str, tuple[list[str], str]]:
     loop = b.model("y")
     save(loop, folder, "loop.onnx")
     external = onnx.load(RESIDUAL)
-    onnx.save(external, folder / "ext.onnx", save_as_external_data=True, size_threshold=0,
-              location="w.bin")  # fmt: skip
+    onnx.save(
+        external,
+        folder / "ext.onnx",
+        save_as_external_data=True,
+        size_threshold=0,
+        location="w.bin",
+    )
     external = onnx.load(folder / "ext.onnx", load_external_data=False)
     for tensor in external.graph.initializer:
         for entry in tensor.external_data:
@@ -126,11 +145,37 @@ def broken(folder: Path) -> dict[str, tuple[list[str], str]]:
 
 @pytest.mark.parametrize(
     "case",
-    ["truncated", "text", "empty", "missing", "folder", "nan", "loop", "outside", "no data",
-     "mode", "select", "base size", "tolerance", "seed", "no such option", "no number", "nothing",
-     "sample name", "sample shape", "pickle", "no npz", "infinite", "no samples", "out folder",
-     "itself", "no ticket", "memory words", "few"],
-)  # fmt: skip
+    [
+        "truncated",
+        "text",
+        "empty",
+        "missing",
+        "folder",
+        "nan",
+        "loop",
+        "outside",
+        "no data",
+        "mode",
+        "select",
+        "base size",
+        "tolerance",
+        "seed",
+        "no such option",
+        "no number",
+        "nothing",
+        "sample name",
+        "sample shape",
+        "pickle",
+        "no npz",
+        "infinite",
+        "no samples",
+        "out folder",
+        "itself",
+        "no ticket",
+        "memory words",
+        "few",
+    ],
+)
 def test_bad_input_is_one_line_exit_2_and_nothing_left_behind(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
 ) -> None:
@@ -172,8 +217,10 @@ def test_several_targets_and_the_source_beside_the_ticket(tmp_path: Path) -> Non
 
 
 def test_help_is_quick_and_loads_nothing_heavy() -> None:
-    code = "import sys, lt_onnx.cli; print([m for m in ('torch', 'onnxruntime', 'numba') " \
-           "if m in sys.modules])"  # fmt: skip
+    code = (
+        "import sys, lt_onnx.cli; print([m for m in ('torch', 'onnxruntime', 'numba') "
+        "if m in sys.modules])"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert shown.stdout.strip() == "[]"

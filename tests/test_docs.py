@@ -111,9 +111,10 @@ def test_the_tutorial_typed_line_by_line_works(tmp_path: Path) -> None:
     assert "True" in shown.splitlines()[-1]
     workflow = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])
     env = {
-        **os.environ, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+        **os.environ,
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }  # fmt: skip
+    }
     for step in workflow["jobs"]["ticket"]["steps"]:
         if step.get("name") in ("prove", "judge", "show"):
             script = ["sh", "-ec", step["run"]]
@@ -141,8 +142,11 @@ def test_the_pages_are_built_without_warnings(tmp_path: Path) -> None:
     pytest.importorskip("mkdocstrings", reason="mkdocs is not installed")
     made = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )
 
     assert made.returncode == 0, made.stderr
     assert "WARNING" not in made.stderr
@@ -159,15 +163,25 @@ def test_the_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "lt_onnx", source / "lt_onnx")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    assert subprocess.run(
-        [*words, "wheel", str(source), "--no-deps", "-w", str(tmp_path)]
-    ).returncode == 0  # fmt: skip
+    assert (
+        subprocess.run([*words, "wheel", str(source), "--no-deps", "-w", str(tmp_path)]).returncode
+        == 0
+    )
     made, there = next(tmp_path.glob("*.whl")), tmp_path / "there"
     install = [*words, "install", "--no-deps", "--target", str(there), str(made)]
     assert subprocess.run(install).returncode == 0
     report = [w for face in ("json", "md", "xml", "html") for w in ("--report", f"r.{face}")]
-    run = [sys.executable, "-m", "lt_onnx", "convert", str(MODELS.resolve() / "plain-relu.onnx"),
-           "-o", "t.onnx", "-q", *report]  # fmt: skip
+    run = [
+        sys.executable,
+        "-m",
+        "lt_onnx",
+        "convert",
+        str(MODELS.resolve() / "plain-relu.onnx"),
+        "-o",
+        "t.onnx",
+        "-q",
+        *report,
+    ]
     env = {**os.environ, "PYTHONPATH": str(there)}
 
     assert subprocess.run(run, cwd=tmp_path, env=env).returncode == 0

@@ -18,9 +18,13 @@ SAMPLES, CALIBRATION = MODELS / "digits.samples.npz", MODELS / "digits.calibrati
 @pytest.mark.parametrize("name", sorted(path.stem for path in MODELS.glob("*.onnx")))
 def test_shipped_targets_become_working_tickets(tmp_path: Path, name: str, mode: str) -> None:
     made = convert(
-        MODELS / f"{name}.onnx", tmp_path / "t.onnx", mode=mode, samples=SAMPLES,
-        calibration=CALIBRATION, limits=Limits(min_agreement=0.97, max_accuracy_drop=0.02),
-    )  # fmt: skip
+        MODELS / f"{name}.onnx",
+        tmp_path / "t.onnx",
+        mode=mode,
+        samples=SAMPLES,
+        calibration=CALIBRATION,
+        limits=Limits(min_agreement=0.97, max_accuracy_drop=0.02),
+    )
 
     assert made.report.proof.genuine
     assert made.passed, made.report.fidelity.failures
@@ -37,11 +41,14 @@ def test_without_calibration_data(tmp_path: Path) -> None:
 def test_the_three_rules_trade_size_for_error(tmp_path: Path) -> None:
     made = {
         rule: convert(
-            MODELS / "plain-relu.onnx", tmp_path / f"{rule}.onnx", select=rule, base_size=12,
+            MODELS / "plain-relu.onnx",
+            tmp_path / f"{rule}.onnx",
+            select=rule,
+            base_size=12,
             samples=SAMPLES,
         )
         for rule in ("smallest", "best", "noise")
-    }  # fmt: skip
+    }
     errors = {rule: t.report.layers[1].mean_error for rule, t in made.items()}
     outputs = {rule: t.report.fidelity.outputs[0].relative for rule, t in made.items()}
 
@@ -81,9 +88,15 @@ def test_the_papers_rule_on_the_papers_target(shared: Path, tmp_path: Path) -> N
     target = shared / "paper-mnist-relu.onnx"
     samples = load_samples(shared / "mnist.samples.npz", read_target(target).inputs).first(1000)
     made = convert(
-        target, tmp_path / "t.onnx", select="smallest", base_size=15, tolerance=0.01,
-        sigma="layer", samples=samples, limits=Limits(min_agreement=0.98),
-    )  # fmt: skip
+        target,
+        tmp_path / "t.onnx",
+        select="smallest",
+        base_size=15,
+        tolerance=0.01,
+        sigma="layer",
+        samples=samples,
+        limits=Limits(min_agreement=0.98),
+    )
     convolutions = made.report.layers[:3]
 
     assert made.passed
@@ -99,13 +112,20 @@ def test_a_deep_residual_ticket_works_where_the_papers_rule_collapses(
     samples = load_samples(shared / "cifar-resnet20-relu.samples.npz", ports).first(100)
     calibration = shared / "cifar-resnet20-relu.calibration.npz"
     good = convert(
-        target, tmp_path / "t.onnx", calibration=calibration, samples=samples,
+        target,
+        tmp_path / "t.onnx",
+        calibration=calibration,
+        samples=samples,
         limits=Limits(min_agreement=0.95),
-    )  # fmt: skip
+    )
     papers = convert(
-        target, tmp_path / "p.onnx", select="smallest", base_size=12, samples=samples,
+        target,
+        tmp_path / "p.onnx",
+        select="smallest",
+        base_size=12,
+        samples=samples,
         limits=Limits(min_agreement=0.9),
-    )  # fmt: skip
+    )
 
     assert good.passed
     assert good.report.per_target_weight < 20
@@ -116,12 +136,15 @@ def test_a_deep_residual_ticket_works_where_the_papers_rule_collapses(
 def test_more_calibration_inputs_make_truer_tickets(tmp_path: Path) -> None:
     made = [
         convert(
-            MODELS / "residual.onnx", tmp_path / f"{count}.onnx", base_size=6,
-            calibration=MODELS / "digits.calibration.npz", calibration_count=count,
+            MODELS / "residual.onnx",
+            tmp_path / f"{count}.onnx",
+            base_size=6,
+            calibration=MODELS / "digits.calibration.npz",
+            calibration_count=count,
             samples=MODELS / "digits.samples.npz",
         ).report
         for count in (4, 128)
-    ]  # fmt: skip
+    ]
     few, many = (report.fidelity.outputs[0].sqnr_db for report in made)
 
     assert many > few + 1

@@ -50,8 +50,9 @@ TRIALS: list[tuple[str, Catalogue]] = [
     *[(kind, of_manifest) for kind in ("folded", "sparse", "half", "dense")],
     *[(kind, of_hidden) for kind in ("folded", "sparse", "dense")],
     *[(kind, of_file) for kind in ("folded", "sparse")],
-    ("external", of_external), ("outputs", of_outputs),
-]  # fmt: skip
+    ("external", of_external),
+    ("outputs", of_outputs),
+]
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +100,13 @@ def legal(draft: Draft) -> Iterator[Forgery]:
         yield Forgery(f"{layer['scale']}: doubled", edit(layer["scale"], lambda a: a * 2))
         if layer["kept_bias"]:
             one = int(np.flatnonzero(draft.get(layer["bias"]))[0])
-            yield Forgery(f"{layer['bias']}: one less", both(
-                edit(layer["bias"], place(one, 0)),
-                record(number, kept_bias=layer["kept_bias"] - 1),
-            ))  # fmt: skip
+            yield Forgery(
+                f"{layer['bias']}: one less",
+                both(
+                    edit(layer["bias"], place(one, 0)),
+                    record(number, kept_bias=layer["kept_bias"] - 1),
+                ),
+            )
     for name in draft.manifest["order"]:
         yield Forgery(f"{name}: the other way", edit(name, lambda a: a[::-1]))
 

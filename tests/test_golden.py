@@ -20,11 +20,9 @@ from lt_onnx.packing import unpack
 from lt_onnx.source.philox import GENERATOR
 
 GOLDEN = Path(__file__).parent / "golden"
-TICKETS = {
-    "philox4x32-10/1": "f8ec6d2c718f346093a1f48a56be3c0419f756e59c43216a78c4577a14deb0e7",
-}
+TICKETS = {"philox4x32-10/1": "f8ec6d2c718f346093a1f48a56be3c0419f756e59c43216a78c4577a14deb0e7"}
 WEIGHTS = {  # of the ticket below, constructed by arithmetic that every machine does alike
-    "philox4x32-10/1": "4a4e1c818ba4530b78291799c53bc6ab427c7042c8a97fad8c7d5765fddfc3a9",
+    "philox4x32-10/1": "4a4e1c818ba4530b78291799c53bc6ab427c7042c8a97fad8c7d5765fddfc3a9"
 }
 
 

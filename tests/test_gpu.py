@@ -14,15 +14,7 @@ if not REAL:
     os.environ["TRITON_INTERPRET"] = "1"  # read when kernels are declared
 
 pytest.importorskip("triton", reason="triton is not installed")
-from lt_onnx.subset_sum import (  # noqa: E402
-    Device,
-    DeviceError,
-    Drawn,
-    Rows,
-    resolve,
-    size_limit,
-    solve,
-)  # fmt: skip
+from lt_onnx.subset_sum import Device, DeviceError, Drawn, Rows, resolve, size_limit, solve  # noqa: E402
 from lt_onnx.subset_sum.cpu import Cpu  # noqa: E402
 from lt_onnx.subset_sum.gpu import Gpu  # noqa: E402
 
@@ -62,10 +54,14 @@ def shared(n: int, m: int, fed: bool) -> Rows:
     index[rng.random((n, m)) < 0.1] = -1
     gain = np.where(index >= 0, rng.uniform(0.5, 1, (n, m)), 0).astype(np.float32)
     return Rows(
-        index, gain, rng.uniform(0.5, 2, n).astype(np.float32), (gain * 0.01).astype(np.float32),
-        np.full(n, 1e-4, np.float32), rng.permutation(n),
+        index,
+        gain,
+        rng.uniform(0.5, 2, n).astype(np.float32),
+        (gain * 0.01).astype(np.float32),
+        np.full(n, 1e-4, np.float32),
+        rng.permutation(n),
         np.ascontiguousarray(upper, np.float32) if fed else None,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("m", [1, 2, 3, 4, 7, 10, 12, 13, 21, 32])

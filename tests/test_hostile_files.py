@@ -149,8 +149,9 @@ def nested(depth: int) -> Files:
 def recursive(model: onnx.ModelProto) -> None:
     """A function that calls itself."""
     node = helper.make_node("Again", ["a"], ["b"], domain="own")
-    model.functions.append(helper.make_function("own", "Again", ["a"], ["b"], [node],
-                                                [helper.make_opsetid("own", 1)]))  # fmt: skip
+    model.functions.append(
+        helper.make_function("own", "Again", ["a"], ["b"], [node], [helper.make_opsetid("own", 1)])
+    )
     model.opset_import.append(helper.make_opsetid("own", 1))
     model.graph.node[1].op_type, model.graph.node[1].domain = "Again", "own"
 
@@ -218,67 +219,136 @@ REFUSED: dict[str, tuple[Callable[[], Files], str]] = {
     "an empty weight": (lambda: weight(np.zeros((0, 2, 3, 3), np.float32)), "t.onnx"),
     "a kernel of no size": (lambda: weight(np.zeros((3, 2, 0, 3), np.float32)), ""),
     "infinite weights": (lambda: weight(np.full((3, 2, 3, 3), np.inf, np.float32)), "'w'"),
-    "an input of no size": (lambda: text("(float[N,0,6,6] x) => (float y) { y = Conv(x, w) }"),
-                            "x"),
-    "an input of all sizes": (lambda: text(
-        "(float[4000000000,2,4000000000,9000000] x) => (float y) { y = Conv(x, w) }"), "'x'"),
-    "ConstantOfShape": (lambda: constant(f"s = Constant<value={FAR}>()\nc = ConstantOfShape(s)"),
-                        "'c'"),
-    "Expand": (lambda: constant(
-        f"s = Constant<value={FAR}>()\no = Constant<value_float=1.0>()\nc = Expand(o, s)"), "'c'"),
-    "Tile": (lambda: constant(
-        f"s = Constant<value={FAR}>()\no = Constant<value=float[1,1] {{1}}>()\nc = Tile(o, s)"),
-        "'c'"),
-    "Range": (lambda: constant(
-        "a = Constant<value_float=0.0>()\nb = Constant<value_float=1e9>()\n"
-        "s = Constant<value_float=0.01>()\nc = Range(a, b, s)"), "'c'"),
-    "Range without end": (lambda: constant(
-        "a = Constant<value_float=0.0>()\nb = Constant<value_float=3e38>()\n"
-        "s = Constant<value_float=1e-38>()\nc = Range(a, b, s)"), ""),
-    "Pad": (lambda: constant(
-        "s = Constant<value=int64[2] {100000000, 100000000}>()\n"
-        "o = Constant<value=float[1] {1}>()\nc = Pad(o, s)"), "c"),
-    "many large constants": (lambda: constant("s = Constant<value=int64[2] {4000, 4000}>()\n"
-        "o = Constant<value_float=1.0>()\na0 = Expand(o, s)\n" + "\n".join(
-        f"a{i + 1} = Sqrt(a{i})" for i in range(90)) + "\nc = Sqrt(a90)"), "constants"),
-    "multiplications without end": (lambda: constant("s = Constant<value=int64[2] {5700, 5700}>()\n"
-        "o = Constant<value_float=1.0>()\na = Expand(o, s)\nc = MatMul(a, a)"), "multiply-adds"),
-    "a constant that doubles": (lambda: constant(
-        doubling(50, "Constant<value=float[1] {1}>()") + "\nc = Identity(a50)"), ""),
-    "a shape that doubles": (lambda: constant(
-        doubling(50, "Shape(x)") + "\nc = Cast<to=1>(a50)"), ""),
-    "a division by zero": (lambda: constant(
-        "o = Constant<value=int64[1] {1}>()\nz = Constant<value=int64[1] {0}>()\n"
-        "d = Div(o, z)\nc = Cast<to=1>(d)"), "Div"),
-    "a network that divides by zero": (lambda: text(
-        "(float[N,2,6,6] x) => (float y) { z = Constant<value=int64[1] {0}>()\n s = Shape(x)\n"
-        "q = Div(s, z)\n f = Cast<to=1>(q)\n a = Conv(x, w)\n y = Add(a, f) }"), "Div"),
-    "constants without end": (lambda: constant(
-        "a0 = Constant<value=float[1] {1}>()\n" + "\n".join(
-        f"a{i + 1} = Sqrt(a{i})" for i in range(25_000)) + "\nc = Sqrt(a25000)"), "constants"),
+    "an input of no size": (
+        lambda: text("(float[N,0,6,6] x) => (float y) { y = Conv(x, w) }"),
+        "x",
+    ),
+    "an input of all sizes": (
+        lambda: text("(float[4000000000,2,4000000000,9000000] x) => (float y) { y = Conv(x, w) }"),
+        "'x'",
+    ),
+    "ConstantOfShape": (
+        lambda: constant(f"s = Constant<value={FAR}>()\nc = ConstantOfShape(s)"),
+        "'c'",
+    ),
+    "Expand": (
+        lambda: constant(
+            f"s = Constant<value={FAR}>()\no = Constant<value_float=1.0>()\nc = Expand(o, s)"
+        ),
+        "'c'",
+    ),
+    "Tile": (
+        lambda: constant(
+            f"s = Constant<value={FAR}>()\no = Constant<value=float[1,1] {{1}}>()\nc = Tile(o, s)"
+        ),
+        "'c'",
+    ),
+    "Range": (
+        lambda: constant(
+            "a = Constant<value_float=0.0>()\nb = Constant<value_float=1e9>()\n"
+            "s = Constant<value_float=0.01>()\nc = Range(a, b, s)"
+        ),
+        "'c'",
+    ),
+    "Range without end": (
+        lambda: constant(
+            "a = Constant<value_float=0.0>()\nb = Constant<value_float=3e38>()\n"
+            "s = Constant<value_float=1e-38>()\nc = Range(a, b, s)"
+        ),
+        "",
+    ),
+    "Pad": (
+        lambda: constant(
+            "s = Constant<value=int64[2] {100000000, 100000000}>()\n"
+            "o = Constant<value=float[1] {1}>()\nc = Pad(o, s)"
+        ),
+        "c",
+    ),
+    "many large constants": (
+        lambda: constant(
+            "s = Constant<value=int64[2] {4000, 4000}>()\n"
+            "o = Constant<value_float=1.0>()\na0 = Expand(o, s)\n"
+            + "\n".join(f"a{i + 1} = Sqrt(a{i})" for i in range(90))
+            + "\nc = Sqrt(a90)"
+        ),
+        "constants",
+    ),
+    "multiplications without end": (
+        lambda: constant(
+            "s = Constant<value=int64[2] {5700, 5700}>()\n"
+            "o = Constant<value_float=1.0>()\na = Expand(o, s)\nc = MatMul(a, a)"
+        ),
+        "multiply-adds",
+    ),
+    "a constant that doubles": (
+        lambda: constant(doubling(50, "Constant<value=float[1] {1}>()") + "\nc = Identity(a50)"),
+        "",
+    ),
+    "a shape that doubles": (
+        lambda: constant(doubling(50, "Shape(x)") + "\nc = Cast<to=1>(a50)"),
+        "",
+    ),
+    "a division by zero": (
+        lambda: constant(
+            "o = Constant<value=int64[1] {1}>()\nz = Constant<value=int64[1] {0}>()\n"
+            "d = Div(o, z)\nc = Cast<to=1>(d)"
+        ),
+        "Div",
+    ),
+    "a network that divides by zero": (
+        lambda: text(
+            "(float[N,2,6,6] x) => (float y) { z = Constant<value=int64[1] {0}>()\n s = Shape(x)\n"
+            "q = Div(s, z)\n f = Cast<to=1>(q)\n a = Conv(x, w)\n y = Add(a, f) }"
+        ),
+        "Div",
+    ),
+    "constants without end": (
+        lambda: constant(
+            "a0 = Constant<value=float[1] {1}>()\n"
+            + "\n".join(f"a{i + 1} = Sqrt(a{i})" for i in range(25_000))
+            + "\nc = Sqrt(a25000)"
+        ),
+        "constants",
+    ),
     "If in If": (lambda: nested(40), "control flow"),
     "a function that calls itself": (lambda: changed(recursive), "Again"),
     "a name that steers terminals": (lambda: renamed("\x1b[2J\x1b]0;owned\x07"), "\\x1b[2J"),
     "a name of a megabyte": (lambda: renamed("n" * (1 << 20)), "nnn"),
     "a name like a path": (lambda: renamed("../../etc/passwd"), "../../etc/passwd"),
-    "a name that is no text": (lambda: {"t.onnx": SEED.replace(b"\x0a\x01a", b"\x0a\x01\xff")},
-                               "UTF-8"),
+    "a name that is no text": (
+        lambda: {"t.onnx": SEED.replace(b"\x0a\x01a", b"\x0a\x01\xff")},
+        "UTF-8",
+    ),
     "no variance": (lambda: normed(v=0.0), "BatchNormalization"),
     "a negative variance": (lambda: normed(v=-1.0), "BatchNormalization"),
     "a scale past all numbers": (lambda: normed(v=1e-30, s=1e38), "float32"),
-    "an operator set to come": (lambda: changed(
-        lambda m: setattr(m.opset_import[0], "version", 9999)), "operator set 9999"),
+    "an operator set to come": (
+        lambda: changed(lambda m: setattr(m.opset_import[0], "version", 9999)),
+        "operator set 9999",
+    ),
     "a version of ONNX to come": (lambda: changed(lambda m: setattr(m, "ir_version", 9999)), ""),
     "no operator set": (lambda: changed(lambda m: m.ClearField("opset_import")), "ONNX model"),
-    "an attribute of another type": (lambda: changed(
-        lambda m: m.graph.node[0].attribute[0].CopyFrom(helper.make_attribute("strides", "far"))),
-        ""),
-    "a stride of zero": (lambda: changed(
-        lambda m: m.graph.node[0].attribute[0].ints.__setitem__(0, 0)), "Conv"),
-    "a sparse weight": (lambda: changed(lambda m: m.graph.sparse_initializer.add(
-        values=numpy_helper.from_array(np.ones(1, np.float32), "few"),
-        indices=numpy_helper.from_array(np.zeros(1, np.int64), "at"), dims=[1 << 40])), "'few'"),
-}  # fmt: skip
+    "an attribute of another type": (
+        lambda: changed(
+            lambda m: m.graph.node[0].attribute[0].CopyFrom(helper.make_attribute("strides", "far"))
+        ),
+        "",
+    ),
+    "a stride of zero": (
+        lambda: changed(lambda m: m.graph.node[0].attribute[0].ints.__setitem__(0, 0)),
+        "Conv",
+    ),
+    "a sparse weight": (
+        lambda: changed(
+            lambda m: m.graph.sparse_initializer.add(
+                values=numpy_helper.from_array(np.ones(1, np.float32), "few"),
+                indices=numpy_helper.from_array(np.zeros(1, np.int64), "at"),
+                dims=[1 << 40],
+            )
+        ),
+        "'few'",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -303,7 +373,7 @@ ODD: dict[str, Callable[[], Files]] = {
         + "\n".join(f"a{i + 1} = Sqrt(a{i})" for i in range(3000))
         + "\nc = Conv(x, w)\n y = Add(c, a3000) }"
     ),
-}  # fmt: skip
+}
 SIZES = {"denormal weights": 1e-42, "tiny weights": 1e-30, "huge weights": 1e30, "vast": 3e38}
 
 
@@ -389,10 +459,16 @@ def test_an_input_past_all_memory_needs_samples(tmp_path: Path) -> None:
 SAMPLES: dict[str, tuple[Callable[[], Files], str]] = {
     "pickled": (lambda: npz(x=np.array([{"a": 1}], object)), "plain arrays"),
     "a zip bomb": (zip_bomb, "unpacks to"),
-    "a shape past all memory": (lambda: claimed(
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000, 2, 6, 6), }"), "arrays"),
-    "a negative shape": (lambda: claimed(
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (-4, 2, 6, 6), }"), "arrays"),
+    "a shape past all memory": (
+        lambda: claimed(
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000, 2, 6, 6), }"
+        ),
+        "arrays",
+    ),
+    "a negative shape": (
+        lambda: claimed("{'descr': '<f4', 'fortran_order': False, 'shape': (-4, 2, 6, 6), }"),
+        "arrays",
+    ),
     "a header of parentheses": (lambda: claimed("(" * 110), "arrays"),
     "no header": (lambda: {"s.npz": zipped([("x.npy", b"")])}, "arrays"),
     "no array": (lambda: {"s.npz": zipped([("x", X.tobytes())])}, "'x'"),
@@ -410,7 +486,7 @@ SAMPLES: dict[str, tuple[Callable[[], Files], str]] = {
     "an empty file": (lambda: {"s.npz": b""}, "arrays"),
     "no zip file": (lambda: {"s.npz": b"PK\x03\x04" + bytes(100)}, "arrays"),
     "a pickle": (lambda: {"s.npy": b"\x80\x04\x95" + bytes(40)}, "arrays"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -438,9 +514,9 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", zlib.compress(bytes(9)))
 
 
-@pytest.mark.parametrize("picture", [
-    png(100_000, 100_000), png(12_000, 12_000), b"", b"GIF89a\xff\xff\xff\xff\0\0\0,"
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "picture", [png(100_000, 100_000), png(12_000, 12_000), b"", b"GIF89a\xff\xff\xff\xff\0\0\0,"]
+)
 def test_hostile_images_are_refused(tmp_path: Path, picture: bytes) -> None:
     model = parser.parse_model(
         f"{HEAD} g (float[N,1,8,8] x) => (float[N,1,8,8] y) {{ y = Relu(x) }}"
@@ -458,15 +534,19 @@ def test_hostile_images_are_refused(tmp_path: Path, picture: bytes) -> None:
 # what is no file ------------------------------------------------------------------------------
 
 COMMANDS = {
-    "inspect": ["inspect", "{}/it"], "plan": ["plan", "{}/it"], "source": ["source", "{}/it"],
+    "inspect": ["inspect", "{}/it"],
+    "plan": ["plan", "{}/it"],
+    "source": ["source", "{}/it"],
     "convert": ["convert", "{}/it", "-o", "{}/out.onnx", "-q"],
     "validate": ["validate", "{}/it", "{}/t.onnx"],
     "validate ticket": ["validate", "{}/t.onnx", "{}/it"],
     "validate samples": ["validate", "{}/t.onnx", "{}/t.onnx", "--samples", "{}/it"],
     "calibration": ["convert", "{}/t.onnx", "-o", "{}/out.onnx", "-q", "--calibration", "{}/it"],
-    "verify": ["verify", "{}/it"], "verify target": ["verify", "{}/t.onnx", "--target", "{}/it"],
-    "pack": ["pack", "{}/it", "-o", "{}/out.ltz"], "unpack": ["unpack", "{}/it"],
-}  # fmt: skip
+    "verify": ["verify", "{}/it"],
+    "verify target": ["verify", "{}/t.onnx", "--target", "{}/it"],
+    "pack": ["pack", "{}/it", "-o", "{}/out.ltz"],
+    "unpack": ["unpack", "{}/it"],
+}
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "device", "link to nothing", "empty"])

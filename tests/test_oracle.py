@@ -19,10 +19,15 @@ from lt_onnx.options import Select
 from lt_onnx.pipeline import Ticket
 
 SHARED_NAMES = [
-    "cifar-resnet20-relu", "cifar-resnet20-sigmoid-recalibrated", "espcn-x2-tanh",
-    "paper-cifar-resnet20-sigmoid", "paper-mnist-leakyrelu", "paper-mnist-relu", "superres-relu",
+    "cifar-resnet20-relu",
+    "cifar-resnet20-sigmoid-recalibrated",
+    "espcn-x2-tanh",
+    "paper-cifar-resnet20-sigmoid",
+    "paper-mnist-leakyrelu",
+    "paper-mnist-relu",
+    "superres-relu",
     "ultraface-slim-depthwise",
-]  # fmt: skip
+]
 
 
 def exact(path: Path, folder: Path, mode: str) -> Ticket:

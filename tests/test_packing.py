@@ -78,11 +78,15 @@ def test_a_damaged_pack_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFix
     forged = {**about, "files": [{**about["files"][0], "sha256": "0" * 64}]}
     more = {**about, "files": about["files"] * 3}
     cases = [
-        {"masks.bin": entries["masks.bin"][:-200]}, {"graph.onnx": entries["graph.onnx"][:-50]},
-        {"pack.json": json.dumps(elsewhere).encode()}, {"pack.json": json.dumps(forged).encode()},
-        {"pack.json": json.dumps(more).encode()}, {"pack.json": b"[]"}, {"masks.bin": b""},
+        {"masks.bin": entries["masks.bin"][:-200]},
+        {"graph.onnx": entries["graph.onnx"][:-50]},
+        {"pack.json": json.dumps(elsewhere).encode()},
+        {"pack.json": json.dumps(forged).encode()},
+        {"pack.json": json.dumps(more).encode()},
+        {"pack.json": b"[]"},
+        {"masks.bin": b""},
         {"pack.json": json.dumps({**about, "format": 9}).encode()},
-    ]  # fmt: skip
+    ]
     for changes in cases:
         rewritten(**changes)
         capsys.readouterr()

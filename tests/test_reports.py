@@ -47,9 +47,11 @@ def test_the_schema_is_one_and_holds_for_conversions(failing: Path) -> None:
     assert (found["kind"], found["verdict"]) == ("conversion", "failed")
     checks = {c["name"]: c["passed"] for c in found["checks"]}  # type: ignore[attr-defined]
     assert checks == {
-        "genuine": True, "finite: scores": True, "max-rel: scores": False,
+        "genuine": True,
+        "finite: scores": True,
+        "max-rel: scores": False,
         "min-agreement: scores": True,
-    }  # fmt: skip
+    }
     layers = [layer for layer in found["layers"] if layer["problems"]]  # type: ignore[attr-defined]
     for layer in layers:
         assert sum(layer["size_counts"]) == sum(layer["error_counts"]) == layer["problems"]
@@ -93,11 +95,14 @@ def test_the_page_is_small_and_needs_no_network(failing: Path) -> None:
 
 def test_names_from_files_are_escaped(tmp_path: Path) -> None:
     hostile = {
-        "schema": 2, "kind": "zoo", "version": "0", "command": "lt-onnx zoo '<b>'",
+        "schema": 2,
+        "kind": "zoo",
+        "version": "0",
+        "command": "lt-onnx zoo '<b>'",
         "verdict": "failed",
         "checks": [{"name": "<script>x|y</script>", "passed": False, "message": "a\nb & c"}],
         "models": [],
-    }  # fmt: skip
+    }
     write_reports([tmp_path / f"r.{face}" for face in FACES], hostile)
 
     assert "<script>" not in (tmp_path / "r.html").read_text()
@@ -126,9 +131,13 @@ def test_where_error_enters_adds_up(tmp_path: Path) -> None:
     """The exact layer on the ticket's input lies between target and ticket: triangle inequality."""
     samples = load_samples(Path(SAMPLES), read_graph(Path(RESIDUAL)).inputs).first(100)
     report = convert(
-        RESIDUAL, tmp_path / "t.onnx", mode="2l", per_layer=True, samples=samples,
+        RESIDUAL,
+        tmp_path / "t.onnx",
+        mode="2l",
+        per_layer=True,
+        samples=samples,
         calibration=CALIBRATION,
-    ).report  # fmt: skip
+    ).report
     assert report.trace is not None
     assert [t.name for t in report.trace] == [
         layer.name for layer in report.layers if layer.kind != "univariate"
@@ -236,8 +245,10 @@ def test_a_folder_of_images_is_read(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert found["validate"]["samples"] == 3
     assert found["validate"]["outputs"][0]["target_accuracy"] is not None
     for bad, said in (
-        (["--mean", "1,2"], "2 numbers"), (["--std", "0"], "divided"), (["--layout", "x"], "nchw"),
-    ):  # fmt: skip
+        (["--mean", "1,2"], "2 numbers"),
+        (["--std", "0"], "divided"),
+        (["--layout", "x"], "nchw"),
+    ):
         assert _run([*words, *bad]) == 2
         assert said in capsys.readouterr().err
     (tmp_path / "dog" / "2.png").write_text("no image")

@@ -17,14 +17,18 @@ def test_philox_known_answers() -> None:
     key = [np.uint64(v) for v in (0xA4093822, 0x299F31D0)]
 
     assert [int(v) for v in philox(*[np.uint64(0)] * 6)] == [
-        0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8,
-    ]  # fmt: skip
-    assert [int(v) for v in philox(*[ones] * 6)] == [
-        0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD,
-    ]  # fmt: skip
+        0x6627E8D5,
+        0xE169C58D,
+        0xBC57AC4C,
+        0x9B00DBD8,
+    ]
+    assert [int(v) for v in philox(*[ones] * 6)] == [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]
     assert [int(v) for v in philox(*words, *key)] == [
-        0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1,
-    ]  # fmt: skip
+        0xD16CFE09,
+        0x94FDCCEB,
+        0x5001E420,
+        0x24126EA1,
+    ]
 
 
 def test_any_rows_can_be_drawn_alone() -> None:

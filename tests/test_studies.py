@@ -85,8 +85,16 @@ def test_the_frontier_of_a_small_network(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report, picture = tmp_path / "f.json", tmp_path / "f.png"
-    words = ["frontier", str(MODELS / "plain-relu.onnx"), "--base-size", "4,8", "--price", "0,0.01",
-             "--samples", str(MODELS / "digits.samples.npz")]  # fmt: skip
+    words = [
+        "frontier",
+        str(MODELS / "plain-relu.onnx"),
+        "--base-size",
+        "4,8",
+        "--price",
+        "0,0.01",
+        "--samples",
+        str(MODELS / "digits.samples.npz"),
+    ]
 
     assert _run([*words, "--report", str(report), "--picture", str(picture)]) == 0
     assert "the target's own accuracy" in capsys.readouterr().out
@@ -105,11 +113,16 @@ def test_the_frontier_of_a_small_network(
 def test_a_target_finds_the_smallest_setting(tmp_path: Path, mode: str) -> None:
     made = {
         wish: convert(
-            MODELS / "residual.onnx", tmp_path / "t.onnx", mode=mode, target_sqnr=wish, force=True,
-            calibration=MODELS / "digits.calibration.npz", samples=MODELS / "digits.samples.npz",
+            MODELS / "residual.onnx",
+            tmp_path / "t.onnx",
+            mode=mode,
+            target_sqnr=wish,
+            force=True,
+            calibration=MODELS / "digits.calibration.npz",
+            samples=MODELS / "digits.samples.npz",
         ).report
         for wish in (18.0, 30.0)
-    }  # fmt: skip
+    }
 
     assert made[18.0].kept < made[30.0].kept
     for wish, report in made.items():

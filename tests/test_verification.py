@@ -181,37 +181,82 @@ FORGERIES: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "dense layer": (lambda m: hidden(m, node("MatMul", ["before", "w"]), w=TEN), "'w'"),
     "dense bias": (lambda m: hidden(m, node("Add", ["before", "w"]), w=TEN[0]), "'w'"),
     "whole numbers cast": (
-        lambda m: hidden(m, node("Cast", ["w"], "c", to=1), node("Mul", ["before", "c"]),
-                         w=WHOLE[0]), "forged_c"),
+        lambda m: hidden(
+            m, node("Cast", ["w"], "c", to=1), node("Mul", ["before", "c"]), w=WHOLE[0]
+        ),
+        "forged_c",
+    ),
     "whole numbers looked up": (
-        lambda m: hidden(m, node("Shape", ["before"], "s"), node("Gather", ["w", "s"], "g"),
-                         node("Cast", ["g"], "c", to=1), node("Mul", ["before", "c"]),
-                         w=WHOLE[0]), "'w'"),
+        lambda m: hidden(
+            m,
+            node("Shape", ["before"], "s"),
+            node("Gather", ["w", "s"], "g"),
+            node("Cast", ["g"], "c", to=1),
+            node("Mul", ["before", "c"]),
+            w=WHOLE[0],
+        ),
+        "'w'",
+    ),
     "whole numbers among shapes": (
-        lambda m: hidden(m, node("Shape", ["before"], "s"), node("Mul", ["s", "z"], "o"),
-                         node("Add", ["o", "w"], "g"), node("Cast", ["g"], "c", to=1),
-                         node("Mul", ["before", "c"]), z=np.zeros(2, np.int64),
-                         w=np.array([3, 5])), "shapes into data"),
-    "bytes": (lambda m: hidden(m, node("Cast", ["w"], "c", to=1), node("Mul", ["before", "c"]),
-                               w=np.ones(10, np.uint8)), "'w'"),
+        lambda m: hidden(
+            m,
+            node("Shape", ["before"], "s"),
+            node("Mul", ["s", "z"], "o"),
+            node("Add", ["o", "w"], "g"),
+            node("Cast", ["g"], "c", to=1),
+            node("Mul", ["before", "c"]),
+            z=np.zeros(2, np.int64),
+            w=np.array([3, 5]),
+        ),
+        "shapes into data",
+    ),
+    "bytes": (
+        lambda m: hidden(
+            m, node("Cast", ["w"], "c", to=1), node("Mul", ["before", "c"]), w=np.ones(10, np.uint8)
+        ),
+        "'w'",
+    ),
     "truth values": (
-        lambda m: hidden(m, node("Where", ["w", "before", "before"]), w=TEN[0] > 0), "'w'"),
-    "half precision": (lambda m: hidden(m, node("Cast", ["w"], "c", to=1),
-                                        node("Mul", ["before", "c"]),
-                                        w=TEN[0].astype(np.float16)), "'w'"),
-    "sum of products": (lambda m: hidden(m, node("Einsum", ["before", "before"],
-                                                 equation="ij,ij->ij")), "Einsum"),
+        lambda m: hidden(m, node("Where", ["w", "before", "before"]), w=TEN[0] > 0),
+        "'w'",
+    ),
+    "half precision": (
+        lambda m: hidden(
+            m,
+            node("Cast", ["w"], "c", to=1),
+            node("Mul", ["before", "c"]),
+            w=TEN[0].astype(np.float16),
+        ),
+        "'w'",
+    ),
+    "sum of products": (
+        lambda m: hidden(m, node("Einsum", ["before", "before"], equation="ij,ij->ij")),
+        "Einsum",
+    ),
     "constant node": (constant_node, "forged"),
-    "random numbers": (lambda m: hidden(m, node("RandomNormalLike", ["before"], "r", seed=3.0),
-                                        node("Add", ["before", "r"])), "RandomNormalLike"),
+    "random numbers": (
+        lambda m: hidden(
+            m, node("RandomNormalLike", ["before"], "r", seed=3.0), node("Add", ["before", "r"])
+        ),
+        "RandomNormalLike",
+    ),
     "filled tensor": (
-        lambda m: hidden(m, node("Shape", ["before"], "s"), node(
-            "ConstantOfShape", ["s"], "f", value=numpy_helper.from_array(np.float32([0.7]))),
-            node("Mul", ["before", "f"])), "ConstantOfShape"),
+        lambda m: hidden(
+            m,
+            node("Shape", ["before"], "s"),
+            node("ConstantOfShape", ["s"], "f", value=numpy_helper.from_array(np.float32([0.7]))),
+            node("Mul", ["before", "f"]),
+        ),
+        "ConstantOfShape",
+    ),
     "foreign operator": (
-        lambda m: hidden(m, node("Gelu", ["before"], domain="com.microsoft")), "com.microsoft"),
-    "float attribute": (lambda m: first(m, "Relu").attribute.append(
-        helper.make_attribute("alpha", 0.3)), "alpha"),
+        lambda m: hidden(m, node("Gelu", ["before"], domain="com.microsoft")),
+        "com.microsoft",
+    ),
+    "float attribute": (
+        lambda m: first(m, "Relu").attribute.append(helper.make_attribute("alpha", 0.3)),
+        "alpha",
+    ),
     "function": (add_function, "functions"),
     "training info": (add_training, "training_info"),
     "second data field": (second_field, "float_data"),
@@ -221,10 +266,14 @@ FORGERIES: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "minus zero": (minus_zero, "-0.0"),
     "denormal": (denormal, "1e-45"),
     "infinite scale": (infinite_scale, "not finite"),
-    "unread tensor": (lambda m: m.graph.initializer.append(
-        numpy_helper.from_array(WHOLE, "w")), "'w'"),
-    "unread node": (lambda m: m.graph.node.append(
-        node("Relu", [m.graph.input[0].name], "nowhere")), "forged_nowhere"),
+    "unread tensor": (
+        lambda m: m.graph.initializer.append(numpy_helper.from_array(WHOLE, "w")),
+        "'w'",
+    ),
+    "unread node": (
+        lambda m: m.graph.node.append(node("Relu", [m.graph.input[0].name], "nowhere")),
+        "forged_nowhere",
+    ),
     "more kept": (record("kept", lambda kept: kept + 1), "keeps"),
     "another source layer": (record("index", lambda index: index + 1), "drawn from"),
     "another sigma": (record("sigma", lambda sigma: sigma * 2), "σ"),
@@ -234,17 +283,21 @@ FORGERIES: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "another form": (record("stored", lambda _: "sparse"), "sparse"),
     "another seed": (entry("seed", 1), "the source has"),
     "another scheme": (entry("options", None), ""),
-    "dense nowhere": (entry("dense", [{"name": "n", "op": "Conv", "reason": "", "parameters": 0}]),
-                      "'n'"),
+    "dense nowhere": (
+        entry("dense", [{"name": "n", "op": "Conv", "reason": "", "parameters": 0}]),
+        "'n'",
+    ),
     "parameter nowhere": (entry("parameters", ["n"]), "'n'"),
     "order nowhere": (entry("order", ["n"]), "'n'"),
     "layers swapped": (swapped_layers, "drawn from"),
     "scale read twice": (scale_read_twice, "sigma"),
     "weight read twice": (weight_read_twice, "weight"),
-    "stride of a layer": (lambda m: first(m, "Conv").attribute.append(
-        helper.make_attribute("alpha", 2)), "attributes"),
+    "stride of a layer": (
+        lambda m: first(m, "Conv").attribute.append(helper.make_attribute("alpha", 2)),
+        "attributes",
+    ),
     "old IR": (lambda m: setattr(m, "ir_version", 3), "IR 3"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FORGERIES)
@@ -318,19 +371,44 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "price of words": lambda m: {**m, "options": {**m["options"], "price": "dear"}},
     **{
         f"{key} = {value!r:.20}": lambda m, key=key, value=value: {
-            **m, "layers": [{**m["layers"][0], key: value}, *m["layers"][1:]]
+            **m,
+            "layers": [{**m["layers"][0], key: value}, *m["layers"][1:]],
         }
         for key, value in [
-            ("shape", [2**25, 2**25]), ("shape", [2**50, 1]), ("shape", [0, 3]), ("shape", [-4, 3]),
-            ("shape", [4.0, 3]), ("shape", [True, 3]), ("shape", "43"), ("shape", [3]),
-            ("shape", [2] * 9), ("shape", []), ("index", -1), ("index", 2**32), ("index", 0.0),
-            ("kept", -1), ("kept", 2**40), ("kept", None), ("sigma", 0.0), ("sigma", float("inf")),
-            ("sigma", 1), ("sigma", "1.0"), ("mirror_rows", 2**20), ("mirror_rows", True),
-            ("mirror_columns", -1), ("half", 0), ("transposed", None), ("stored", "somehow"),
-            ("stored", ["folded"]), ("weight", 3), ("bias", 3), ("scale", None), ("more", 1),
+            ("shape", [2**25, 2**25]),
+            ("shape", [2**50, 1]),
+            ("shape", [0, 3]),
+            ("shape", [-4, 3]),
+            ("shape", [4.0, 3]),
+            ("shape", [True, 3]),
+            ("shape", "43"),
+            ("shape", [3]),
+            ("shape", [2] * 9),
+            ("shape", []),
+            ("index", -1),
+            ("index", 2**32),
+            ("index", 0.0),
+            ("kept", -1),
+            ("kept", 2**40),
+            ("kept", None),
+            ("sigma", 0.0),
+            ("sigma", float("inf")),
+            ("sigma", 1),
+            ("sigma", "1.0"),
+            ("mirror_rows", 2**20),
+            ("mirror_rows", True),
+            ("mirror_columns", -1),
+            ("half", 0),
+            ("transposed", None),
+            ("stored", "somehow"),
+            ("stored", ["folded"]),
+            ("weight", 3),
+            ("bias", 3),
+            ("scale", None),
+            ("more", 1),
         ]
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
@@ -385,15 +463,26 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 LOCATIONS = {
-    "absolute": ("location", "/etc/hostname"), "parent": ("location", "../t.onnx.data"),
-    "folder": ("location", "a/t.onnx.data"), "backslash": ("location", "a\\t.onnx.data"),
-    "none": ("location", ""), "itself": ("location", "t.onnx"), "dot": ("location", "."),
-    "link": ("location", "link"), "copy": ("location", "copy"), "absent": ("location", "absent"),
-    "control sign": ("location", "t\n"), "drive": ("location", "c:t.onnx.data"),
-    "negative": ("offset", "-4096"), "far": ("offset", str(2**40)), "huge": ("offset", "9" * 30),
-    "words": ("offset", "first"), "overlap": ("offset", "4"), "short": ("length", "4"),
+    "absolute": ("location", "/etc/hostname"),
+    "parent": ("location", "../t.onnx.data"),
+    "folder": ("location", "a/t.onnx.data"),
+    "backslash": ("location", "a\\t.onnx.data"),
+    "none": ("location", ""),
+    "itself": ("location", "t.onnx"),
+    "dot": ("location", "."),
+    "link": ("location", "link"),
+    "copy": ("location", "copy"),
+    "absent": ("location", "absent"),
+    "control sign": ("location", "t\n"),
+    "drive": ("location", "c:t.onnx.data"),
+    "negative": ("offset", "-4096"),
+    "far": ("offset", str(2**40)),
+    "huge": ("offset", "9" * 30),
+    "words": ("offset", "first"),
+    "overlap": ("offset", "4"),
+    "short": ("length", "4"),
     "checksum": ("checksum", "0"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LOCATIONS)
@@ -509,12 +598,26 @@ OTHERS: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "operator set": (lambda m: setattr(m.opset_import[0], "version", 16), "operator sets"),
     "input": (other_shape, "inputs"),
     "renamed node": (lambda m: setattr(first(m, "MaxPool"), "name", "other"), "other"),
-    "another mode": (entry("options", {
-        "mode": "l+1", "base_size": 4, "tolerance": 0.01, "select": "noise", "sigma": "channel",
-        "init": "unit", "price": None, "dearness": 0.7, "prices": [], "base_sizes": [],
-    }), "planned"),
+    "another mode": (
+        entry(
+            "options",
+            {
+                "mode": "l+1",
+                "base_size": 4,
+                "tolerance": 0.01,
+                "select": "noise",
+                "sigma": "channel",
+                "init": "unit",
+                "price": None,
+                "dearness": 0.7,
+                "prices": [],
+                "base_sizes": [],
+            },
+        ),
+        "planned",
+    ),
     "another target": (entry("target_sha256", "0" * 64), "SHA-256"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -540,10 +643,14 @@ def test_another_target_is_not_the_tickets(planned: tuple[Path, Path]) -> None:
 # genuine tickets -------------------------------------------------------------------------------
 
 FORMS: list[dict[str, Any]] = [
-    {"weights": "folded"}, {"weights": "masked"}, {"weights": "sparse"},
-    {"weights": "folded", "fp16": True}, {"weights": "masked", "fp16": True},
-    {"weights": "sparse", "fp16": True, "init": "kaiming"}, {"init": "lecun", "sigma": "layer"},
-]  # fmt: skip
+    {"weights": "folded"},
+    {"weights": "masked"},
+    {"weights": "sparse"},
+    {"weights": "folded", "fp16": True},
+    {"weights": "masked", "fp16": True},
+    {"weights": "sparse", "fp16": True, "init": "kaiming"},
+    {"init": "lecun", "sigma": "layer"},
+]
 
 
 @pytest.mark.parametrize("mode", ["l+1", "2l"])
@@ -588,9 +695,15 @@ def small(name: str) -> onnx.ModelProto:
 
 @pytest.mark.parametrize(
     "name",
-    ["spatial constant", "whole exponent", "products of data", "truth values", "thresholds",
-     "mean by hand"],
-)  # fmt: skip
+    [
+        "spatial constant",
+        "whole exponent",
+        "products of data",
+        "truth values",
+        "thresholds",
+        "mean by hand",
+    ],
+)
 def test_no_false_alarm(tmp_path: Path, name: str) -> None:
     target = save(small(name), tmp_path, "target.onnx")
     for mode in ("l+1", "2l"):

@@ -55,11 +55,21 @@ def commands(known: Path, out: Path) -> dict[str, list[str]]:
         "source": ["source", str(RESIDUAL), "-o", str(out / "o.onnx")],
         "pack": ["pack", str(known / "t.onnx"), "-o", str(out / "o.ltz")],
         "unpack": ["unpack", str(known / "t.ltz"), "-o", str(out / "o.onnx")],
-        "inputs": ["validate", str(known / "t.onnx"), str(RESIDUAL), "--save-inputs",
-                   str(out / "o.npz")],
-        "report": ["validate", str(known / "t.onnx"), str(RESIDUAL), "--report",
-                   str(out / "o.html")],
-    }  # fmt: skip
+        "inputs": [
+            "validate",
+            str(known / "t.onnx"),
+            str(RESIDUAL),
+            "--save-inputs",
+            str(out / "o.npz"),
+        ],
+        "report": [
+            "validate",
+            str(known / "t.onnx"),
+            str(RESIDUAL),
+            "--report",
+            str(out / "o.html"),
+        ],
+    }
 
 
 WRITERS = sorted(commands(Path(), Path()))
@@ -70,9 +80,15 @@ WRITERS = sorted(commands(Path(), Path()))
 @pytest.mark.parametrize("size", [0, 20_000])
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_full_disk_is_one_line_and_leaves_nothing(
-    known: Path, tmp_path: Path, full: Callable[[int], None], name: str, size: int, inline: bool,
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    known: Path,
+    tmp_path: Path,
+    full: Callable[[int], None],
+    name: str,
+    size: int,
+    inline: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     if not inline:
         if name in ("inputs", "report", "pack"):
             pytest.skip("writes one file whatever its size")
@@ -107,8 +123,9 @@ def test_a_small_disk_really_full(known: Path, tmp_path: Path, name: str) -> Non
     )
     made = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inside],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+    )
     if "unshare" in made.stderr or "mount:" in made.stderr:
         pytest.skip("this system lets nobody mount")
 
@@ -168,10 +185,11 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(
     words = ["convert", str(MODELS / "deep.onnx"), "-o", str(out), *QUIET]
     running = subprocess.Popen(
         [sys.executable, "-m", "lt_onnx", *words, *(["--resume"] if resume else [])],
-        stderr=subprocess.PIPE, text=True,
+        stderr=subprocess.PIPE,
+        text=True,
         # shells start what they run in the background deaf to SIGINT, and that is inherited
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    )
     while not list(tmp_path.glob(".*.part")):
         time.sleep(0.02)
         assert running.poll() is None
@@ -212,9 +230,10 @@ class Stop(Exception):  # noqa: N818
     """Ends a conversion from within."""
 
 
-@pytest.mark.parametrize("words", [
-    {}, {"mode": "2l"}, {"select": "smallest"}, {"weights": "masked"}, {"init": "kaiming"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [{}, {"mode": "2l"}, {"select": "smallest"}, {"weights": "masked"}, {"init": "kaiming"}],
+)
 @pytest.mark.parametrize("name", ["residual", "depthwise", "plain-sigmoid"])
 def test_what_was_finished_is_not_done_again(
     tmp_path: Path, name: str, words: dict[str, str]
@@ -262,9 +281,14 @@ def test_a_checkpoint_that_was_torn_or_changed_does_no_harm(tmp_path: Path) -> N
     flipped[size // 2] ^= 16
     found = {}
     for what, left in {
-        "whole": content, "torn": content[: size - 7], "torn early": content[: size // 3],
-        "flipped": bytes(flipped), "empty": b"", "foreign": b"\xff" * 300, "head": content[:11],
-    }.items():  # fmt: skip
+        "whole": content,
+        "torn": content[: size - 7],
+        "torn early": content[: size // 3],
+        "flipped": bytes(flipped),
+        "empty": b"",
+        "foreign": b"\xff" * 300,
+        "head": content[:11],
+    }.items():
         out.unlink(missing_ok=True)
         checkpoint_of(out).write_bytes(left)
         made = convert(RESIDUAL, out, base_size=4, validate=False, resume=True)
@@ -283,8 +307,9 @@ def test_a_checkpoint_that_was_torn_or_changed_does_no_harm(tmp_path: Path) -> N
 def test_killed_at_random_nothing_is_torn_lost_or_different() -> None:
     made = subprocess.run(
         [sys.executable, str(TOOLS / "kills.py"), "--kills", "5", "--seed", "1"],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+    )
 
     assert made.returncode == 0, made.stdout
     assert "nothing torn, lost or different" in made.stdout
@@ -296,7 +321,8 @@ def test_what_cannot_be_written_is_told_before_any_work(tmp_path: Path) -> None:
         with pytest.raises(InputError):
             convert(RESIDUAL, out, announce=lambda *_: started.append(1))
     with pytest.raises(ResourceError):
-        convert(RESIDUAL, tmp_path / "t.onnx", max_memory=1000,
-                announce=lambda *_: started.append(1))  # fmt: skip
+        convert(
+            RESIDUAL, tmp_path / "t.onnx", max_memory=1000, announce=lambda *_: started.append(1)
+        )
     assert not started
     assert not list(tmp_path.iterdir())

@@ -52,13 +52,17 @@ def test_a_corrupted_model_is_named_and_the_rest_is_done(
     assert "error   broken: " in shown
     assert "not an ONNX model" in shown
     assert {m["name"]: m["verdict"] for m in found["models"]} == {
-        "broken": "error", "deeper/residual": "passed", "plain-relu": "passed",
+        "broken": "error",
+        "deeper/residual": "passed",
+        "plain-relu": "passed",
         "plain-tanh": "passed",
-    }  # fmt: skip
+    }
     assert found["models"][2]["accuracy"] > 0.9
     assert set(tickets(out)) == {
-        "deeper/residual.ticket.onnx", "plain-relu.ticket.onnx", "plain-tanh.ticket.onnx",
-    }  # fmt: skip
+        "deeper/residual.ticket.onnx",
+        "plain-relu.ticket.onnx",
+        "plain-tanh.ticket.onnx",
+    }
     for face in ("md", "xml", "html"):
         assert "broken" in (out / f"zoo.{face}").read_text()
     for report in out.rglob("*.report.json"):

@@ -22,9 +22,11 @@ class Inverted(nn.Module):
     def __init__(self, i: int, o: int, s: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            cba(i, 3 * i, 1, act=nn.ReLU6), cba(3 * i, 3 * i, 3, s, 3 * i, act=nn.ReLU6),
-            nn.Conv2d(3 * i, o, 1), nn.BatchNorm2d(o),
-        )  # fmt: skip
+            cba(i, 3 * i, 1, act=nn.ReLU6),
+            cba(3 * i, 3 * i, 3, s, 3 * i, act=nn.ReLU6),
+            nn.Conv2d(3 * i, o, 1),
+            nn.BatchNorm2d(o),
+        )
         self.skip = s == 1 and i == o
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,10 +35,16 @@ class Inverted(nn.Module):
 
 def mobilenet() -> nn.Module:
     return nn.Sequential(
-        cba(3, 8, 3, 2, act=nn.ReLU6), Inverted(8, 8, 1), Inverted(8, 12, 2), Inverted(12, 12, 1),
-        cba(12, 24, 1, act=nn.ReLU6), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(),
+        cba(3, 8, 3, 2, act=nn.ReLU6),
+        Inverted(8, 8, 1),
+        Inverted(8, 12, 2),
+        Inverted(12, 12, 1),
+        cba(12, 24, 1, act=nn.ReLU6),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(),
         nn.Linear(24, 10),
-    )  # fmt: skip
+    )
 
 
 class SqueezeExcite(nn.Module):
@@ -52,16 +60,24 @@ class SqueezeExcite(nn.Module):
 
 
 def se_resnet() -> nn.Module:
-    return nn.Sequential(cba(3, 8), SqueezeExcite(8), nn.MaxPool2d(2), SqueezeExcite(8),
-                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))  # fmt: skip
+    return nn.Sequential(
+        cba(3, 8),
+        SqueezeExcite(8),
+        nn.MaxPool2d(2),
+        SqueezeExcite(8),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 10),
+    )
 
 
 class Shuffle(nn.Module):
     def __init__(self, c: int) -> None:
         super().__init__()
         h = c // 2
-        self.body = nn.Sequential(cba(h, h, 1), nn.Conv2d(h, h, 3, 1, 1, groups=h),
-                                  nn.BatchNorm2d(h), cba(h, h, 1))  # fmt: skip
+        self.body = nn.Sequential(
+            cba(h, h, 1), nn.Conv2d(h, h, 3, 1, 1, groups=h), nn.BatchNorm2d(h), cba(h, h, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         a, b = x.chunk(2, 1)
@@ -71,8 +87,15 @@ class Shuffle(nn.Module):
 
 
 def shufflenet() -> nn.Module:
-    return nn.Sequential(cba(3, 8, 3, 2), Shuffle(8), Shuffle(8), cba(8, 16, 1),
-                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))  # fmt: skip
+    return nn.Sequential(
+        cba(3, 8, 3, 2),
+        Shuffle(8),
+        Shuffle(8),
+        cba(8, 16, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 10),
+    )
 
 
 class Dense(nn.Module):
@@ -86,10 +109,20 @@ class Dense(nn.Module):
 
 def densenet() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), Dense(8, 4), Dense(12, 4), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.Conv2d(16, 8, 1), nn.AvgPool2d(2), Dense(8, 4), nn.BatchNorm2d(12), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 10),
-    )  # fmt: skip
+        nn.Conv2d(3, 8, 3, padding=1),
+        Dense(8, 4),
+        Dense(12, 4),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 8, 1),
+        nn.AvgPool2d(2),
+        Dense(8, 4),
+        nn.BatchNorm2d(12),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(12, 10),
+    )
 
 
 class UNet(nn.Module):
@@ -136,35 +169,60 @@ class Yolo(nn.Module):
 
 
 def espcn() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(1, 12, 5, padding=2), nn.Tanh(), nn.Conv2d(12, 8, 3, padding=1),
-                         nn.Tanh(), nn.Conv2d(8, 4, 3, padding=1), nn.PixelShuffle(2),
-                         nn.Sigmoid())  # fmt: skip
+    return nn.Sequential(
+        nn.Conv2d(1, 12, 5, padding=2),
+        nn.Tanh(),
+        nn.Conv2d(12, 8, 3, padding=1),
+        nn.Tanh(),
+        nn.Conv2d(8, 4, 3, padding=1),
+        nn.PixelShuffle(2),
+        nn.Sigmoid(),
+    )
 
 
 def shuffled_upscaler() -> nn.Module:
     """A pixel shuffle in the middle: copies must live through it."""
     return nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(),
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.PixelShuffle(2),
+        nn.ReLU(),
         nn.Conv2d(4, 6, 3, padding=1),
-        nn.ReLU(), nn.PixelUnshuffle(2), nn.Conv2d(24, 4, 1),
-    )  # fmt: skip
+        nn.ReLU(),
+        nn.PixelUnshuffle(2),
+        nn.Conv2d(24, 4, 1),
+    )
 
 
 def one_dimensional() -> nn.Module:
     return nn.Sequential(
-        nn.Conv1d(2, 8, 5, 2, 2), nn.BatchNorm1d(8), nn.ELU(), nn.Conv1d(8, 8, 3, dilation=2),
-        nn.ReLU(), nn.ConvTranspose1d(8, 6, 4, 2, 1), nn.ReLU(), nn.MaxPool1d(2), nn.Flatten(),
-        nn.Linear(72, 5), nn.LogSoftmax(1),
-    )  # fmt: skip
+        nn.Conv1d(2, 8, 5, 2, 2),
+        nn.BatchNorm1d(8),
+        nn.ELU(),
+        nn.Conv1d(8, 8, 3, dilation=2),
+        nn.ReLU(),
+        nn.ConvTranspose1d(8, 6, 4, 2, 1),
+        nn.ReLU(),
+        nn.MaxPool1d(2),
+        nn.Flatten(),
+        nn.Linear(72, 5),
+        nn.LogSoftmax(1),
+    )
 
 
 def three_dimensional() -> nn.Module:
     return nn.Sequential(
-        nn.Conv3d(1, 6, 3, padding=1), nn.BatchNorm3d(6), nn.ReLU(), nn.MaxPool3d(2),
-        nn.Conv3d(6, 8, 3, padding=1, groups=2), nn.LeakyReLU(0.1),
-        nn.ConvTranspose3d(8, 4, 2, 2), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(),
+        nn.Conv3d(1, 6, 3, padding=1),
+        nn.BatchNorm3d(6),
+        nn.ReLU(),
+        nn.MaxPool3d(2),
+        nn.Conv3d(6, 8, 3, padding=1, groups=2),
+        nn.LeakyReLU(0.1),
+        nn.ConvTranspose3d(8, 4, 2, 2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool3d(1),
+        nn.Flatten(),
         nn.Linear(4, 3),
-    )  # fmt: skip
+    )
 
 
 class Hybrid(nn.Module):
@@ -225,11 +283,14 @@ class Pyramid(nn.Module):
 def generator() -> nn.Module:
     """Transposed convolutions of every kind: output padding, groups, stride 3 with dilation."""
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.LeakyReLU(0.2),
-        nn.ConvTranspose2d(8, 6, 3, 2, 1, output_padding=1), nn.LeakyReLU(0.2),
-        nn.ConvTranspose2d(6, 6, 4, 2, 1, groups=2), nn.LeakyReLU(0.2),
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.ConvTranspose2d(8, 6, 3, 2, 1, output_padding=1),
+        nn.LeakyReLU(0.2),
+        nn.ConvTranspose2d(6, 6, 4, 2, 1, groups=2),
+        nn.LeakyReLU(0.2),
         nn.ConvTranspose2d(6, 2, 5, 3, 2, dilation=2),
-    )  # fmt: skip
+    )
 
 
 class ConvNeXt(nn.Module):
@@ -284,10 +345,14 @@ def export(name: str, folder: Path, *, dynamic: bool = True, opset: int = 17) ->
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            net.eval(), (torch.randn(2 if dynamic else 1, *shape),), stream, dynamo=False,
-            opset_version=opset, input_names=["x"],
+            net.eval(),
+            (torch.randn(2 if dynamic else 1, *shape),),
+            stream,
+            dynamo=False,
+            opset_version=opset,
+            input_names=["x"],
             dynamic_axes={"x": {0: "N"}} if dynamic else None,
-        )  # fmt: skip
+        )
     path = folder / f"{name}.onnx"
     path.write_bytes(stream.getvalue())
     return path

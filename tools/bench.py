@@ -107,9 +107,8 @@ def machine() -> Line:
         "cpu": name,
         "threads": numba.get_num_threads(),
         "copy_GB_per_s": 2 * source.nbytes / seconds(lambda: yardsticks.copy(source, out)) / 1e9,
-        "sums_G_per_s": 64 * 1024 * rounds
-        / seconds(lambda: yardsticks.peak_subsets(rounds)) / 1e9,
-    }  # fmt: skip
+        "sums_G_per_s": 64 * 1024 * rounds / seconds(lambda: yardsticks.peak_subsets(rounds)) / 1e9,
+    }
 
 
 def visited_by_full(x: Floats, z: Floats, a: Floats, p: Floats) -> float:
@@ -160,33 +159,43 @@ def _smallest(m: int, tolerance: float, normal: bool, device: str) -> Line:
         visited,
     )
     return {
-        "rule": "smallest", "m": m, "tolerance": tolerance,
+        "rule": "smallest",
+        "m": m,
+        "tolerance": tolerance,
         "z": "N(0,.2²)" if normal else "U[-1,1]",
-        "problems_per_s": ours, "python_per_s": plain, "scalar_per_s": scalar, "visited": visited,
-    }  # fmt: skip
+        "problems_per_s": ours,
+        "python_per_s": plain,
+        "scalar_per_s": scalar,
+        "visited": visited,
+    }
 
 
 def _full(m: int, problems: tuple[Floats, ...], device: str, rule: str) -> Line:
     x, z, a, p = problems
     lists = x[:64].tolist(), z[:64].tolist(), a[:64].tolist(), p[:64].tolist()
     ours = rate(
-        lambda n: solve(x[:n], z[:n], weight=a[:n], penalty=p[:n], device=device), 2e10 / 2**m,
+        lambda n: solve(x[:n], z[:n], weight=a[:n], penalty=p[:n], device=device),
+        2e10 / 2**m,
         len(z),
-    )  # fmt: skip
+    )
     scalar = None
     if 2**m * 4e-9 < PATIENCE:
         scalar = rate(
             lambda n: yardsticks.scalar_full(x[:n], z[:n], a[:n], p[:n]), 5e8 / 2**m, len(z)
         )
     plain = python_rate(
-        lambda b: yardsticks.plain_full(*(values[b % 64] for values in lists)),
-        2.0**m,
+        lambda b: yardsticks.plain_full(*(values[b % 64] for values in lists)), 2.0**m
     )
     return {
-        "rule": rule, "m": m, "tolerance": None, "z": None, "problems_per_s": ours,
-        "python_per_s": plain, "scalar_per_s": scalar,
+        "rule": rule,
+        "m": m,
+        "tolerance": None,
+        "z": None,
+        "problems_per_s": ours,
+        "python_per_s": plain,
+        "scalar_per_s": scalar,
         "visited": visited_by_full(x, z, a, p) if m <= EXACT else None,
-    }  # fmt: skip
+    }
 
 
 def recorded(target: Path, calibration: Path | None, m: int, most: int) -> tuple[Floats, ...]:
@@ -215,9 +224,12 @@ def recorded(target: Path, calibration: Path | None, m: int, most: int) -> tuple
     try:
         with tempfile.TemporaryDirectory() as folder:
             lt_onnx.convert(
-                target, Path(folder) / "ticket.onnx", base_size=m, calibration=calibration,
+                target,
+                Path(folder) / "ticket.onnx",
+                base_size=m,
+                calibration=calibration,
                 validate=False,
-            )  # fmt: skip
+            )
     finally:
         chosen.solve_rows = solve_rows  # type: ignore[attr-defined]
     mixed = rng.permutation(sum(len(v[1]) for v in met))[:most]
@@ -269,13 +281,28 @@ def rows(device: str) -> list[Line]:
         base = rng.uniform(-1, 1, (count, n * m)).astype(np.float32)
         z = rng.normal(0, 0.2, (count, n)).astype(np.float32)
         ours = seconds(lambda: solve_rows(base, z, problem, Rule.NOISE, 0.01, device))  # noqa: B023
-        values = (problem.index, problem.gain, problem.weight, problem.noise, problem.price,
-                  problem.order, problem.upper)  # fmt: skip
+        values = (
+            problem.index,
+            problem.gain,
+            problem.weight,
+            problem.noise,
+            problem.price,
+            problem.order,
+            problem.upper,
+        )
         scalar = seconds(lambda: yardsticks.scalar_rows(base, z, *values), 1)  # noqa: B023
         lines.append(
-            {"rule": "rows", "m": m, "row": n, "rows": count, "problems_per_s": z.size / ours,
-             "scalar_per_s": z.size / scalar, "python_per_s": None, "visited": None}
-        )  # fmt: skip
+            {
+                "rule": "rows",
+                "m": m,
+                "row": n,
+                "rows": count,
+                "problems_per_s": z.size / ours,
+                "scalar_per_s": z.size / scalar,
+                "python_per_s": None,
+                "visited": None,
+            }
+        )
     return lines
 
 
@@ -291,9 +318,16 @@ def drawn(device: str) -> list[Line]:
         for name, rule in (("drawn smallest", Rule.SMALLEST), ("drawn full", Rule.BEST)):
             took = seconds(lambda: solve_rows(base, z, plain, rule, 0.01, device))  # noqa: B023
             lines.append(
-                {"rule": name, "m": m, "tolerance": 0.01, "problems_per_s": z.size / took,
-                 "scalar_per_s": None, "python_per_s": None, "visited": None}
-            )  # fmt: skip
+                {
+                    "rule": name,
+                    "m": m,
+                    "tolerance": 0.01,
+                    "problems_per_s": z.size / took,
+                    "scalar_per_s": None,
+                    "python_per_s": None,
+                    "visited": None,
+                }
+            )
     return lines
 
 
@@ -307,9 +341,12 @@ def equality(device: str) -> list[Line]:
         x[: count // 4], z[: count // 4] = np.round(x[: count // 4] * 8) / 8, 0.375
         answers = (
             ("full", solve(x, z, weight=a, penalty=p, device=device), reference.full(x, z, a, p)),
-            ("smallest", solve(x, z, tolerance=0.01, device=device),
-             reference.smallest(x, z, np.float32(0.01))),
-        )  # fmt: skip
+            (
+                "smallest",
+                solve(x, z, tolerance=0.01, device=device),
+                reference.smallest(x, z, np.float32(0.01)),
+            ),
+        )
         for rule, ours, (masks, errors) in answers:
             wrong = int(((ours.mask != masks) | (ours.residual != errors)).sum())
             lines.append({"rule": rule, "m": m, "compared": count, "wrong": wrong})
@@ -329,9 +366,21 @@ def convert(device: str) -> list[Line]:
                 Path(folder) / n for n in ("target.onnx", "report.json", "peak")
             )
             weights = random_resnet(target, SIZES[size])
-            command = [sys.executable, "-c", CONVERT, str(peak), "convert", str(target),
-                       "--no-validate", "--quiet", "--device", device, "--report", str(report),
-                       *words]  # fmt: skip
+            command = [
+                sys.executable,
+                "-c",
+                CONVERT,
+                str(peak),
+                "convert",
+                str(target),
+                "--no-validate",
+                "--quiet",
+                "--device",
+                device,
+                "--report",
+                str(report),
+                *words,
+            ]
             start = time.perf_counter()
             process = subprocess.Popen(command)
             status = process.wait()
@@ -340,39 +389,54 @@ def convert(device: str) -> list[Line]:
                 raise SystemExit(f"convert of {size} failed")
             document = json.loads(report.read_text())
             lines.append(
-                {"target": size, "weights": weights, "words": " ".join(words) or "defaults",
-                 "source": document["ticket"]["source"], "seconds": took,
-                 "peak_RSS_GB": int(peak.read_text()) * 1024 / 1e9,
-                 "stages": document["seconds"]}
-            )  # fmt: skip
+                {
+                    "target": size,
+                    "weights": weights,
+                    "words": " ".join(words) or "defaults",
+                    "source": document["ticket"]["source"],
+                    "seconds": took,
+                    "peak_RSS_GB": int(peak.read_text()) * 1024 / 1e9,
+                    "stages": document["seconds"],
+                }
+            )
     return lines
 
 
 def show(document: Line) -> None:
     """The table."""
     limits = document["machine"]
-    print(f"{limits['cpu']}, {limits['threads']} threads: copies {limits['copy_GB_per_s']:.1f} "
-          f"GB/s, compares {limits['sums_G_per_s']:.1f} G sums/s in cache")  # fmt: skip
+    print(
+        f"{limits['cpu']}, {limits['threads']} threads: copies {limits['copy_GB_per_s']:.1f} "
+        f"GB/s, compares {limits['sums_G_per_s']:.1f} G sums/s in cache"
+    )
     solved = [line for part in PARTS[:4] for line in document.get(part, [])]
     if solved:
         print("\nrule            m  ε     z           M/s  ×Python ×scalar visited  GB/s  share")
     for line in solved:
         times = [
-            f"{line['problems_per_s'] / line[key]:,.0f}" if big and line[key] else
-            f"{line['problems_per_s'] / line[key]:.1f}" if line[key] else "–"
+            f"{line['problems_per_s'] / line[key]:,.0f}"
+            if big and line[key]
+            else f"{line['problems_per_s'] / line[key]:.1f}"
+            if line[key]
+            else "–"
             for key, big in (("python_per_s", True), ("scalar_per_s", False))
-        ]  # fmt: skip
+        ]
         visited = f"{line['visited']:,.0f}" if line["visited"] else "–"
-        tail = f"{line['GB_per_s']:5.2f} {line['share_of_limit']:5.0%} {line['limit']}" \
-            if "limit" in line else ""  # fmt: skip
+        tail = (
+            f"{line['GB_per_s']:5.2f} {line['share_of_limit']:5.0%} {line['limit']}"
+            if "limit" in line
+            else ""
+        )
         print(
             f"{line['rule']:14} {line['m']:2}  {line.get('tolerance') or '–':<5} "
             f"{line.get('z') or ('n = ' + str(line['row']) if 'row' in line else '–'):8} "
             f"{line['problems_per_s'] / 1e6:7.3f} {times[0]:>8} {times[1]:>7} {visited:>7} {tail}"
         )
         if "wrong" in line:
-            print(f"               {line['compared']:,} problems of {line['target']} compared with "
-                  f"brute force: {line['wrong']} differ")  # fmt: skip
+            print(
+                f"               {line['compared']:,} problems of {line['target']} compared with "
+                f"brute force: {line['wrong']} differ"
+            )
     if document.get("equality"):
         compared, wrong = (
             sum(v[key] for v in document["equality"]) for key in ("compared", "wrong")
@@ -390,8 +454,10 @@ def show(document: Line) -> None:
             f"{stages.get(key, 0):6.1f}"
             for key in ("random numbers", "solve", "write", "run", "moments", "verify")
         )
-        print(f"{line['target']:7} {line['words']:15} {line['source'] / 1e6:6.0f} M "
-              f"{line['seconds']:6.1f} {line['peak_RSS_GB']:4.2f} {parts}")  # fmt: skip
+        print(
+            f"{line['target']:7} {line['words']:15} {line['source'] / 1e6:6.0f} M "
+            f"{line['seconds']:6.1f} {line['peak_RSS_GB']:4.2f} {parts}"
+        )
 
 
 def main(

@@ -59,9 +59,14 @@ def hashes(models: list[Path], base_size: int | None, solver: str, threads: int)
         for model, mode, chunk in itertools.product(models, MODES, CHUNKS):
             layer.WEIGHTS_IN_FLIGHT[device.Device.CPU] = chunk
             convert(
-                model, out, mode=mode, base_size=base_size, validate=False, force=True,
+                model,
+                out,
+                mode=mode,
+                base_size=base_size,
+                validate=False,
+                force=True,
                 base_sizes=blocks(model, mode) if base_size is not None else {},
-            )  # fmt: skip
+            )
             made.append((model.stem, mode, hashlib.sha256(out.read_bytes()).hexdigest()))
     print(json.dumps(made))
 
@@ -94,9 +99,11 @@ def matrix(
     found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for threads, seed, solver in itertools.product(THREADS, HASH_SEEDS, solvers):
         environment = {
-            **os.environ, "PYTHONHASHSEED": str(seed), "OMP_NUM_THREADS": str(threads),
+            **os.environ,
+            "PYTHONHASHSEED": str(seed),
+            "OMP_NUM_THREADS": str(threads),
             "NUMBA_NUM_THREADS": str(threads),
-        }  # fmt: skip
+        }
         if solver == "triton":
             environment["TRITON_INTERPRET"] = "1"
         size = ["--base-size", str(base_size)] if base_size else []

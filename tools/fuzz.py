@@ -130,8 +130,17 @@ def _command(rng: Random, target: str, path: str) -> tuple[list[str], str]:
             return ["unpack", path, "-o", "{}/out.onnx"], "out.onnx"
     share = rng.random()
     if share < 0.02:
-        words = ["convert", path, "-o", "{}/out.onnx", "--base-size", "3", "-q",
-                 "--max-memory", MEMORY]  # fmt: skip
+        words = [
+            "convert",
+            path,
+            "-o",
+            "{}/out.onnx",
+            "--base-size",
+            "3",
+            "-q",
+            "--max-memory",
+            MEMORY,
+        ]
         return [*words, "--mode", rng.choice(["l+1", "2l"])], "out.onnx"
     return ["inspect" if share < 0.9 else "plan", path], ""
 
@@ -343,8 +352,11 @@ def campaign(
                 print(f"{target} {message.number}: {message.wrong}\n    {message.said.strip()}")
         if time.perf_counter() - told > 30:
             told = time.perf_counter()
-            print(f"{target}: {figures.cases:,} cases, {len(figures.findings)} findings, "
-                  f"{figures.cases / (told - start):.0f}/s", flush=True)  # fmt: skip
+            print(
+                f"{target}: {figures.cases:,} cases, {len(figures.findings)} findings, "
+                f"{figures.cases / (told - start):.0f}/s",
+                flush=True,
+            )
     figures.seconds = time.perf_counter() - start
     if save is not None:
         for number, (wrong, numbers_found) in enumerate(figures.findings.items()):
@@ -373,8 +385,10 @@ def again(corpus: Path) -> dict[str, str]:
 
 def _work_again(pipe: Connection, folder: Path) -> None:
     about = json.loads((folder / "about.json").read_text())
-    kept = sorted((p for p in folder.iterdir() if p.name != "about.json"),
-                  key=lambda path: path.suffix != ".onnx")  # fmt: skip
+    kept = sorted(
+        (p for p in folder.iterdir() if p.name != "about.json"),
+        key=lambda path: path.suffix != ".onnx",
+    )
     case = Case({path.name: path.read_bytes() for path in kept}, about["words"], about["made"])
     _confine()
     with workplace(about["target"]) as place:
@@ -394,9 +408,13 @@ def _save(
     case = case_of(target, stock, number, seed)
     _placed(case.files, folder)
     about = {
-        "target": target, "wrong": wrong, "words": case.words, "made": case.made,
-        "number": number, "seed": seed,
-    }  # fmt: skip
+        "target": target,
+        "wrong": wrong,
+        "words": case.words,
+        "made": case.made,
+        "number": number,
+        "seed": seed,
+    }
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n")
 
 

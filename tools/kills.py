@@ -66,9 +66,11 @@ def contents(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.startswith(".") and ".report." not in path.name
+        if path.is_file()
+        and not path.name.startswith(".")
+        and ".report." not in path.name
         and not path.name.startswith("zoo.")
-    }  # fmt: skip
+    }
 
 
 def hidden(folder: Path) -> list[str]:
@@ -85,8 +87,10 @@ def works(folder: Path) -> list[Work]:
     residual, ticket = MODELS / "residual.onnx", folder / "t.onnx"
     packed = folder / "t.ltz"
     quiet = ("--quiet", "--no-validate")
-    for words in (["convert", str(residual), "-o", str(ticket), *quiet],
-                  ["pack", str(ticket), "-o", str(packed), "-q"]):  # fmt: skip
+    for words in (
+        ["convert", str(residual), "-o", str(ticket), *quiet],
+        ["pack", str(ticket), "-o", str(packed), "-q"],
+    ):
         subprocess.run([sys.executable, "-m", "lt_onnx", *words], check=True)
     convert = ("convert", "residual.onnx", "-o", "out.onnx", "--resume", *quiet)
     return [

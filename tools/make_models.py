@@ -48,14 +48,23 @@ class Exporter:
             inputs.append(self.weight(f"{name}.bias", layer.bias))
         assert not isinstance(layer.padding, str)
         return self.node(
-            "Conv", name, inputs, kernel_shape=list(layer.kernel_size), strides=list(layer.stride),
-            pads=[*layer.padding, *layer.padding], group=layer.groups,
-        )  # fmt: skip
+            "Conv",
+            name,
+            inputs,
+            kernel_shape=list(layer.kernel_size),
+            strides=list(layer.stride),
+            pads=[*layer.padding, *layer.padding],
+            group=layer.groups,
+        )
 
     def norm(self, name: str, layer: nn.BatchNorm2d, x: str) -> str:
         """A BatchNormalization in inference form."""
-        values = {"weight": layer.weight, "bias": layer.bias, "mean": layer.running_mean,
-                  "var": layer.running_var}  # fmt: skip
+        values = {
+            "weight": layer.weight,
+            "bias": layer.bias,
+            "mean": layer.running_mean,
+            "var": layer.running_var,
+        }
         inputs = [self.weight(f"{name}.{k}", v) for k, v in values.items() if v is not None]
         return self.node("BatchNormalization", name, [x, *inputs], epsilon=layer.eps)
 
@@ -185,9 +194,12 @@ class Depthwise(nn.Module):
         self.convs = nn.ModuleDict()
         self.norms = nn.ModuleDict()
         for name, i, o, k, s, g in (
-            ("stem", 1, 16, 3, 1, 1), ("deep1", 16, 16, 3, 1, 16), ("point1", 16, 32, 1, 1, 1),
-            ("deep2", 32, 32, 3, 2, 32), ("point2", 32, 48, 1, 1, 1),
-        ):  # fmt: skip
+            ("stem", 1, 16, 3, 1, 1),
+            ("deep1", 16, 16, 3, 1, 16),
+            ("point1", 16, 32, 1, 1, 1),
+            ("deep2", 32, 32, 3, 2, 32),
+            ("point2", 32, 48, 1, 1, 1),
+        ):
             self.convs[name] = nn.Conv2d(i, o, k, stride=s, padding=k // 2, groups=g, bias=False)
             self.norms[name] = nn.BatchNorm2d(o)
         self.head = nn.Linear(48, 10)

@@ -42,9 +42,7 @@ def reference() -> str:
                 continue
             words = ", ".join(f"`{word}`" for word in (*option.opts, *option.secondary_opts))
             plain = option.default is None or option.default is False or callable(option.default)
-            default = "" if plain else (
-                f"`{option.default}`"
-            )  # fmt: skip
+            default = "" if plain else (f"`{option.default}`")
             if option.secondary_opts:
                 default = f"`{option.opts[0] if option.default else option.secondary_opts[0]}`"
             rows.append(f"| {words} | {_cell(option.help)} | {default} |")

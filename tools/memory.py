@@ -50,8 +50,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             out = str(Path(folder) / "t.onnx")
             code, used = peak([*tool, "convert", str(target), "-o", out, "--quiet", *words])
-        print(f"{target.stem[:31]:32}{mode:>5} {weights:8}{said / 1e6:10.0f}{used / 1e6:10.0f}"
-              f"{said / used:7.2f}" + (f"  exit {code}" if code else ""), flush=True)  # fmt: skip
+        print(
+            f"{target.stem[:31]:32}{mode:>5} {weights:8}{said / 1e6:10.0f}{used / 1e6:10.0f}"
+            f"{said / used:7.2f}" + (f"  exit {code}" if code else ""),
+            flush=True,
+        )
         ratios.append(said / used if code == 0 else 0.0)
     print(f"said over used: {min(ratios):.2f} to {max(ratios):.2f}")
     sys.exit(not least <= min(ratios) <= max(ratios) <= most)

@@ -23,18 +23,74 @@ from lt_onnx.writing.ticket import METADATA_KEY, SEAL_KEY
 Files: TypeAlias = dict[str, bytes]
 Random: TypeAlias = random.Random
 
-NUMBERS = (0, 1, -1, 2, 3, 7, 16, 255, 1 << 16, (1 << 31) - 1, 1 << 31, -(1 << 31), (1 << 62),
-           (1 << 63) - 1, -(1 << 63))  # fmt: skip
+NUMBERS = (
+    0,
+    1,
+    -1,
+    2,
+    3,
+    7,
+    16,
+    255,
+    1 << 16,
+    (1 << 31) - 1,
+    1 << 31,
+    -(1 << 31),
+    (1 << 62),
+    (1 << 63) - 1,
+    -(1 << 63),
+)
 REALS = (0.0, -0.0, 1.0, -1.0, 1e-45, 1e-38, 3e38, -3e38, float("inf"), float("nan"), 1e300)
 TEXTS = (
-    "", "x", "y", "w", "../up", "/etc/hostname", "a/b", "a\\b", ".", "..", "\x1b[2J\x07", "N",
+    "",
+    "x",
+    "y",
+    "w",
+    "../up",
+    "/etc/hostname",
+    "a/b",
+    "a\\b",
+    ".",
+    "..",
+    "\x1b[2J\x07",
+    "N",
     "new\nline",
-    "data.bin", "0", "-1", "4096", "99999999999999999999", "nan", "é" * 40, "long" * 5000, "\0",
-    "Conv", "Relu", "Gemm", "If", "Loop", "Reshape", "ConstantOfShape", "Tile", "Expand", "Range",
-    "Resize", "Pad", "Slice", "Concat", "Split", "Gather", "Softmax", "Einsum", "ConvTranspose",
-    "BatchNormalization", "MatMul", "AveragePool", "GlobalAveragePool", "PRelu", "LRN",
+    "data.bin",
+    "0",
+    "-1",
+    "4096",
+    "99999999999999999999",
+    "nan",
+    "é" * 40,
+    "long" * 5000,
+    "\0",
+    "Conv",
+    "Relu",
+    "Gemm",
+    "If",
+    "Loop",
+    "Reshape",
+    "ConstantOfShape",
+    "Tile",
+    "Expand",
+    "Range",
+    "Resize",
+    "Pad",
+    "Slice",
+    "Concat",
+    "Split",
+    "Gather",
+    "Softmax",
+    "Einsum",
+    "ConvTranspose",
+    "BatchNormalization",
+    "MatMul",
+    "AveragePool",
+    "GlobalAveragePool",
+    "PRelu",
+    "LRN",
     "com.microsoft",
-)  # fmt: skip
+)
 
 
 def mutate(rng: Random, seeds: list[Files], resealed: bool = False) -> Files:
@@ -268,9 +324,31 @@ def of_json(rng: Random, text: str) -> str:
 
 
 _VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2**64, 10**400, 0.5, 1e308, float("nan"), float("inf"), "", "x",
-    "../x", [], [0], [[]], {}, {"a": 1}, [2**40, 2**40], "folded", "masked", "sparse",
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    2**64,
+    10**400,
+    0.5,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "../x",
+    [],
+    [0],
+    [[]],
+    {},
+    {"a": 1},
+    [2**40, 2**40],
+    "folded",
+    "masked",
+    "sparse",
+)
 
 
 def of_pack(rng: Random, content: bytes, others: list[bytes]) -> bytes:
@@ -313,8 +391,11 @@ _HEADERS = (
     "{'descr': [('a', '<f4')], 'fortran_order': True, 'shape': (8, 2, 6, 6), }",
     "{'descr': '<c16', 'fortran_order': True, 'shape': (4, 2, 6, 6), }",
     "{'descr': '<M8[s]', 'fortran_order': True, 'shape': (4, 2, 6, 6), }",
-    "{'descr': '<f4', 'fortran_order': 3}", "(" * 200 + ")" * 200, "{", "",
-)  # fmt: skip
+    "{'descr': '<f4', 'fortran_order': 3}",
+    "(" * 200 + ")" * 200,
+    "{",
+    "",
+)
 
 
 def of_arrays(rng: Random, content: bytes, others: list[bytes]) -> bytes:
@@ -347,11 +428,20 @@ def _odd(rng: Random, value: Any) -> Any:
     """An array of another type, shape or with other numbers."""
     changes: tuple[Callable[[Any], Any], ...] = (
         lambda v: v.astype(rng.choice(["f8", "f2", "i8", "u1", "c8", "U3", "?"])),
-        lambda v: v[:0], lambda v: v[:1], lambda v: v.reshape(-1), lambda v: v[None],
-        lambda v: v[..., :0], lambda v: v.T, lambda v: v * np.nan, lambda v: v * 3e38,
+        lambda v: v[:0],
+        lambda v: v[:1],
+        lambda v: v.reshape(-1),
+        lambda v: v[None],
+        lambda v: v[..., :0],
+        lambda v: v.T,
+        lambda v: v * np.nan,
+        lambda v: v * 3e38,
         lambda v: v * 0,
-        lambda v: np.array(3.0), lambda v: -v, lambda v: v.swapaxes(0, -1), lambda v: v + 1000,
-    )  # fmt: skip
+        lambda v: np.array(3.0),
+        lambda v: -v,
+        lambda v: v.swapaxes(0, -1),
+        lambda v: v + 1000,
+    )
     with np.errstate(all="ignore"):
         return rng.choice(changes)(value)
 

@@ -59,14 +59,20 @@ def random_resnet(path: Path, width: int, seed: int = 0) -> int:
             channels = out
     x = node("Flatten", [node("GlobalAveragePool", [x], "pool")], "flat")
     dense = rng.normal(0, np.sqrt(1 / channels), (10, channels)).astype(np.float32)
-    weights.extend([numpy_helper.from_array(dense, "head.w"),
-                    numpy_helper.from_array(np.zeros(10, np.float32), "head.b")])  # fmt: skip
+    weights.extend(
+        [
+            numpy_helper.from_array(dense, "head.w"),
+            numpy_helper.from_array(np.zeros(10, np.float32), "head.b"),
+        ]
+    )
     nodes.append(helper.make_node("Gemm", [x, "head.w", "head.b"], ["scores"], "head", transB=1))
     graph = helper.make_graph(
-        nodes, "random_resnet",
+        nodes,
+        "random_resnet",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, 32, 32])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 10])], weights,
-    )  # fmt: skip
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 10])],
+        weights,
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
     onnx.save(model, str(path))

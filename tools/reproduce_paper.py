@@ -25,8 +25,12 @@ MODELS = Path(__file__).resolve().parent.parent / "models"
 
 # "smallest subset within 0.01 of m = 15 elements, one σ per layer": Algorithms 1 and 2
 PAPERS: dict[str, Any] = {
-    "select": "smallest", "base_size": 15, "tolerance": 0.01, "sigma": "layer", "mode": "l+1",
-}  # fmt: skip
+    "select": "smallest",
+    "base_size": 15,
+    "tolerance": 0.01,
+    "sigma": "layer",
+    "mode": "l+1",
+}
 
 
 @dataclass(frozen=True)
@@ -43,29 +47,80 @@ class Network:
 
 
 NETWORKS = (
-    Network("MNIST ReLU", "paper-mnist-relu", "mnist", "mnist",
-            ("98.8", "98.72 ± 0.04", "945", "4386 ± 34"),
-            {"mode": "2l", "base_size": 14, "base_sizes": {"/0/Conv": 20}, "price": 2.5e-4,
-             "dearness": 0.0, "prices": {"/0/Conv": 2e-4, "/5/Gemm": 1e-6}}),
-    Network("MNIST LeakyReLU", "paper-mnist-leakyrelu", "mnist", "mnist",
-            ("98.5", "98.5 ± 0.03", "940", "4545 ± 44"),
-            {"mode": "l+1", "base_size": 10, "base_sizes": {"/0/Conv": 32}, "price": 3.5e-4,
-             "dearness": 0.0, "prices": {"/0/Conv": 9e-3, "/5/Gemm": 1e-6}}),
-    Network("digits Tanh (ours)", "plain-tanh", "digits", "digits",
-            ("98.14", "98.09 ± 0.09", "950", "3269 ± 19"), {"mode": "l+1"}),
-    Network("digits Sigmoid (ours)", "plain-sigmoid", "digits", "digits",
-            ("98.52", "98.5 ± 0.004", "953", "4198 ± 59"), {"mode": "l+1"}),
-    Network("CIFAR Sigmoid ResNet", "paper-cifar-resnet20-sigmoid", "cifar-resnet20-sigmoid",
-            "cifar-resnet20-sigmoid", ("72.66", "69 ± 2", "116048", "3934621 ± 1248"),
-            {"mode": "l+1", "base_size": 14, "price": 2e-4}, deep=True),
-    Network("CIFAR Sigmoid ResNet, recalibrated", "cifar-resnet20-sigmoid-recalibrated",
-            "cifar-resnet20-sigmoid", "cifar-resnet20-sigmoid",
-            ("72.66", "69 ± 2", "116048", "3934621 ± 1248"),
-            {"mode": "l+1", "base_size": 14, "price": 2e-4}, deep=True),
-    Network("CIFAR ReLU ResNet-20", "cifar-resnet20-relu", "cifar-resnet20-relu",
-            "cifar-resnet20-relu", ("80.68", "80.32 ± 0.13", "31069", "1058140 ± 559"),
-            {"mode": "l+1", "base_size": 11, "price": 3.3e-3}, deep=True),
-)  # fmt: skip
+    Network(
+        "MNIST ReLU",
+        "paper-mnist-relu",
+        "mnist",
+        "mnist",
+        ("98.8", "98.72 ± 0.04", "945", "4386 ± 34"),
+        {
+            "mode": "2l",
+            "base_size": 14,
+            "base_sizes": {"/0/Conv": 20},
+            "price": 2.5e-4,
+            "dearness": 0.0,
+            "prices": {"/0/Conv": 2e-4, "/5/Gemm": 1e-6},
+        },
+    ),
+    Network(
+        "MNIST LeakyReLU",
+        "paper-mnist-leakyrelu",
+        "mnist",
+        "mnist",
+        ("98.5", "98.5 ± 0.03", "940", "4545 ± 44"),
+        {
+            "mode": "l+1",
+            "base_size": 10,
+            "base_sizes": {"/0/Conv": 32},
+            "price": 3.5e-4,
+            "dearness": 0.0,
+            "prices": {"/0/Conv": 9e-3, "/5/Gemm": 1e-6},
+        },
+    ),
+    Network(
+        "digits Tanh (ours)",
+        "plain-tanh",
+        "digits",
+        "digits",
+        ("98.14", "98.09 ± 0.09", "950", "3269 ± 19"),
+        {"mode": "l+1"},
+    ),
+    Network(
+        "digits Sigmoid (ours)",
+        "plain-sigmoid",
+        "digits",
+        "digits",
+        ("98.52", "98.5 ± 0.004", "953", "4198 ± 59"),
+        {"mode": "l+1"},
+    ),
+    Network(
+        "CIFAR Sigmoid ResNet",
+        "paper-cifar-resnet20-sigmoid",
+        "cifar-resnet20-sigmoid",
+        "cifar-resnet20-sigmoid",
+        ("72.66", "69 ± 2", "116048", "3934621 ± 1248"),
+        {"mode": "l+1", "base_size": 14, "price": 2e-4},
+        deep=True,
+    ),
+    Network(
+        "CIFAR Sigmoid ResNet, recalibrated",
+        "cifar-resnet20-sigmoid-recalibrated",
+        "cifar-resnet20-sigmoid",
+        "cifar-resnet20-sigmoid",
+        ("72.66", "69 ± 2", "116048", "3934621 ± 1248"),
+        {"mode": "l+1", "base_size": 14, "price": 2e-4},
+        deep=True,
+    ),
+    Network(
+        "CIFAR ReLU ResNet-20",
+        "cifar-resnet20-relu",
+        "cifar-resnet20-relu",
+        "cifar-resnet20-relu",
+        ("80.68", "80.32 ± 0.13", "31069", "1058140 ± 559"),
+        {"mode": "l+1", "base_size": 11, "price": 3.3e-3},
+        deep=True,
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -95,21 +150,29 @@ def measure(network: Network, rule: str, folder: Path, seeds: int, most: int | N
         for seed in range(seeds):
             made.append(
                 convert(
-                    target, Path(there) / "ticket.onnx", seed=seed, force=True,
+                    target,
+                    Path(there) / "ticket.onnx",
+                    seed=seed,
+                    force=True,
                     samples=samples if most is None else samples.first(most),
-                    calibration=folder / f"{network.calibration}.calibration.npz", **words,
+                    calibration=folder / f"{network.calibration}.calibration.npz",
+                    **words,
                 )
-            )  # fmt: skip
+            )
             assert made[-1].report.proof.genuine
     fidelities = [ticket.report.fidelity for ticket in made]
     outputs = [fidelity.outputs[0] for fidelity in fidelities if fidelity is not None]
     counted = [_counted(ticket, network.deep) for ticket in made]
     return Result(
-        network.title, rule, words, 100 * float(outputs[0].target_accuracy or 0),
+        network.title,
+        rule,
+        words,
+        100 * float(outputs[0].target_accuracy or 0),
         [100 * float(out.ticket_accuracy or 0) for out in outputs],
         [100 * float(out.agreement or 0) for out in outputs],
-        counted[0][0], [kept for _, kept in counted],
-    )  # fmt: skip
+        counted[0][0],
+        [kept for _, kept in counted],
+    )
 
 
 def _counted(ticket: Ticket, whole: bool) -> tuple[int, int]:
@@ -119,8 +182,9 @@ def _counted(ticket: Ticket, whole: bool) -> tuple[int, int]:
     """
     layers = ticket.report.layers
     if not whole:
-        last = max(i for i, layer in enumerate(layers) if layer.op == "Conv"
-                   and layer.kind != "univariate")  # fmt: skip
+        last = max(
+            i for i, layer in enumerate(layers) if layer.op == "Conv" and layer.kind != "univariate"
+        )
         layers = layers[: last + 1]
     return sum(layer.target_weights for layer in layers), sum(layer.kept for layer in layers)
 
@@ -156,8 +220,10 @@ def main() -> None:
     parser.add_argument("--rule", choices=["paper's", "ours"], help="one rule instead of both")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    print("| network | rule | target % | ticket % | agreement % | target weights | ticket weights "
-          "| paper: accuracy | paper: weights |")  # fmt: skip
+    print(
+        "| network | rule | target % | ticket % | agreement % | target weights | ticket weights "
+        "| paper: accuracy | paper: weights |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     results, absent = [], []
     for network in NETWORKS:

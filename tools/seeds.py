@@ -20,12 +20,17 @@ TINY = """
 """
 GRAPHS: dict[str, tuple[str, Sizes, str]] = {  # graph, its weights, its output
     "tiny": (TINY, {"w": (3, 2, 3, 3), "b": (3,), "g": (3, 12)}, "float[N,3] y"),
-    "bare": ("""
+    "bare": (
+        """
 { a = Conv(x, w)
   r = Relu(a)
   y = Conv(r, k) }
-""", {"w": (2, 2, 2, 2), "k": (2, 2, 1, 1)}, "float[N,2,5,5] y"),
-    "norm": ("""
+""",
+        {"w": (2, 2, 2, 2), "k": (2, 2, 1, 1)},
+        "float[N,2,5,5] y",
+    ),
+    "norm": (
+        """
 { a = Conv<pads=[1,1,1,1]>(x, w)
   n = BatchNormalization<epsilon=0.001>(a, s, s, b, v)
   r = Clip(n, zero, six)
@@ -36,9 +41,20 @@ GRAPHS: dict[str, tuple[str, Sizes, str]] = {  # graph, its weights, its output
   l = GlobalAveragePool(t)
   q = Squeeze(l, axes)
   y = MatMul(q, g) }
-""", {"w": (4, 2, 3, 3), "s": (4,), "b": (4,), "v": (4,), "k": (4, 1, 2, 2), "c": (4, 1, 1),
-      "g": (4, 3)}, "float[N,3] y"),
-    "skip": ("""
+""",
+        {
+            "w": (4, 2, 3, 3),
+            "s": (4,),
+            "b": (4,),
+            "v": (4,),
+            "k": (4, 1, 2, 2),
+            "c": (4, 1, 1),
+            "g": (4, 3),
+        },
+        "float[N,3] y",
+    ),
+    "skip": (
+        """
 { a = Conv<pads=[1,1,1,1]>(x, w, b)
   s = Sigmoid(a)
   m = Mul(a, s)
@@ -51,8 +67,12 @@ GRAPHS: dict[str, tuple[str, Sizes, str]] = {  # graph, its weights, its output
   e = Pad(i, pads)
   f = Slice(e, starts, ends, sliced, steps)
   y = Softmax<axis=1>(f) }
-""", {"w": (4, 2, 3, 3), "b": (4,), "k": (4, 4, 3, 3), "p": (4, 2, 1, 1)}, "float[N,4,6,6] y"),
-    "shapes": ("""
+""",
+        {"w": (4, 2, 3, 3), "b": (4,), "k": (4, 4, 3, 3), "p": (4, 2, 1, 1)},
+        "float[N,4,6,6] y",
+    ),
+    "shapes": (
+        """
 { k = Constant<value = int64[1] {-1}>()
   z = Shape(x)
   n = Gather(z, first)
@@ -69,8 +89,12 @@ GRAPHS: dict[str, tuple[str, Sizes, str]] = {  # graph, its weights, its output
   q = Add(m, d)
   e = ReduceSum(t)
   y = Mul(q, e) }
-""", {"w": (2, 2, 3, 3), "g": (128, 3)}, "float[N,3] y"),
-    "up": ("""
+""",
+        {"w": (2, 2, 3, 3), "g": (128, 3)},
+        "float[N,3] y",
+    ),
+    "up": (
+        """
 { a = ConvTranspose<strides=[2,2], pads=[1,1,1,1], output_padding=[1,1]>(x, w, b)
   r = LeakyRelu<alpha=0.1>(a)
   c = DepthToSpace<blocksize=2, mode="CRD">(r)
@@ -78,16 +102,30 @@ GRAPHS: dict[str, tuple[str, Sizes, str]] = {  # graph, its weights, its output
   e = Transpose<perm=[0,2,3,1]>(d)
   l = LayerNormalization(e, s)
   y = MatMul(l, g) }
-""", {"w": (2, 4, 3, 3), "b": (4,), "s": (1,), "g": (1, 2)}, "float y"),
-}  # fmt: skip
+""",
+        {"w": (2, 4, 3, 3), "b": (4,), "s": (1,), "g": (1, 2)},
+        "float y",
+    ),
+}
 GIVEN = {
-    "zero": np.float32(0), "six": np.float32(6), "axes": np.array([2, 3]),
-    "halves": np.array([2, 2]), "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
-    "starts": np.array([1, 1]), "ends": np.array([-1, -1]), "sliced": np.array([2, 3]),
-    "steps": np.array([1, 1]), "first": np.array([0]), "four": np.array([4]),
-    "many": np.array([3, 4]), "thrice": np.array([1, 3]), "one": np.float32(1),
-    "seven": np.float32(7), "two": np.float32(2), "scales": np.array([1, 1, 2, 2], np.float32),
-}  # fmt: skip
+    "zero": np.float32(0),
+    "six": np.float32(6),
+    "axes": np.array([2, 3]),
+    "halves": np.array([2, 2]),
+    "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+    "starts": np.array([1, 1]),
+    "ends": np.array([-1, -1]),
+    "sliced": np.array([2, 3]),
+    "steps": np.array([1, 1]),
+    "first": np.array([0]),
+    "four": np.array([4]),
+    "many": np.array([3, 4]),
+    "thrice": np.array([1, 3]),
+    "one": np.float32(1),
+    "seven": np.float32(7),
+    "two": np.float32(2),
+    "scales": np.array([1, 1, 2, 2], np.float32),
+}
 
 
 def network(name: str) -> onnx.ModelProto:
@@ -131,10 +169,14 @@ def _branching() -> onnx.ModelProto:
     """A graph with an If and a function of its own."""
     model = network("tiny")
     branches = [
-        helper.make_graph([helper.make_node(op, ["y"], ["z"])], op, [],
-                          [helper.make_tensor_value_info("z", 1, None)])
+        helper.make_graph(
+            [helper.make_node(op, ["y"], ["z"])],
+            op,
+            [],
+            [helper.make_tensor_value_info("z", 1, None)],
+        )
         for op in ("Relu", "Neg")
-    ]  # fmt: skip
+    ]
     choice = numpy_helper.from_array(np.array(True), "choice")
     model.graph.initializer.append(choice)
     model.graph.node.append(
@@ -144,9 +186,13 @@ def _branching() -> onnx.ModelProto:
     )
     model.graph.output[0].name = "out"
     own = helper.make_function(
-        "own", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])],
+        "own",
+        "Twice",
+        ["a"],
+        ["b"],
+        [helper.make_node("Add", ["a", "a"], ["b"])],
         [helper.make_opsetid("", 17)],
-    )  # fmt: skip
+    )
     model.functions.append(own)
     model.opset_import.append(helper.make_opsetid("own", 1))
     model.graph.node.append(helper.make_node("Twice", ["y"], ["unused"], domain="own"))
@@ -189,12 +235,17 @@ def tickets(folder: Path) -> list[Files]:
     for name in ("tiny", "norm"):
         target = folder / f"{name}.onnx"
         target.write_bytes(network(name).SerializeToString())
-        for number, (mode, weights, fp16, limit) in enumerate((
-            ("l+1", "folded", False, inline), ("2l", "folded", False, inline),
-            ("2l", "masked", False, inline), ("2l", "sparse", False, inline),
-            ("2l", "folded", True, inline), ("2l", "masked", True, inline),
-            ("l+1", "folded", False, 0),
-        )):  # fmt: skip
+        for number, (mode, weights, fp16, limit) in enumerate(
+            (
+                ("l+1", "folded", False, inline),
+                ("2l", "folded", False, inline),
+                ("2l", "masked", False, inline),
+                ("2l", "sparse", False, inline),
+                ("2l", "folded", True, inline),
+                ("2l", "masked", True, inline),
+                ("l+1", "folded", False, 0),
+            )
+        ):
             ticket.INLINE = limit
             out = folder / f"{name}{number}" / "t.onnx"
             out.parent.mkdir(exist_ok=True)

@@ -17,8 +17,19 @@ from lt_onnx.files import FULL
 
 __all__ = ["app", "judging", "looking", "main", "making", "packing", "studies", "zoo"]
 
-ORDER = ("inspect", "plan", "convert", "verify", "validate", "zoo", "pack", "unpack", "source",
-         "frontier", "stats")  # fmt: skip
+ORDER = (
+    "inspect",
+    "plan",
+    "convert",
+    "verify",
+    "validate",
+    "zoo",
+    "pack",
+    "unpack",
+    "source",
+    "frontier",
+    "stats",
+)
 INTERRUPTED = "interrupted; nothing was left behind"
 
 

@@ -78,18 +78,24 @@ def print_statistics(tested: "Statistics") -> None:
         [
             [
                 layer.weight if len(layer.weight) <= 24 else "…" + layer.weight[-23:],
-                f"{layer.tested:,}", f"{layer.deviation:.4f}", f"{layer.p_uniform:.3f}",
+                f"{layer.tested:,}",
+                f"{layer.deviation:.4f}",
+                f"{layer.p_uniform:.3f}",
                 *(
                     "-" if value is None else f"{value:.{digits}f}"
                     for value, digits in (
-                        (layer.rows, 3), (layer.p_rows, 3), (layer.before, 3), (layer.p_before, 3),
+                        (layer.rows, 3),
+                        (layer.p_rows, 3),
+                        (layer.before, 3),
+                        (layer.p_before, 3),
                     )
                 ),
             ]
             for layer in tested.layers
         ],
-        ["layer", "tested", "K-S", "p", "rows", "p", "before", "p"], (1, 2, 3, 4, 5, 6, 7),
-    )  # fmt: skip
+        ["layer", "tested", "K-S", "p", "rows", "p", "before", "p"],
+        (1, 2, 3, 4, 5, 6, 7),
+    )
     say(
         f"random: {'no' if tested.failures else 'yes'}; {tested.tests} tests, smallest "
         f"p = {min(layer.least for layer in tested.layers):.1e}, fails below {tested.threshold:.1e}"
@@ -115,8 +121,10 @@ def print_report(report: "Report") -> None:
         f"subsets   {problems:,} problems, {misses:,} further than ε = {options['tolerance']:g} off"
     )
     for place in report.dense[:5]:
-        say(f"dense     {place['op']} '{place['name']}': {place['reason']}; "
-                   f"{place['parameters']:,} parameters")  # fmt: skip
+        say(
+            f"dense     {place['op']} '{place['name']}': {place['reason']}; "
+            f"{place['parameters']:,} parameters"
+        )
     if len(report.dense) > 5:
         say(f"          and {len(report.dense) - 5} more dense places")
     proof = report.proof
@@ -154,8 +162,10 @@ def print_fidelity(fidelity: "Fidelity") -> None:
             f"  {out.name}: relative error {out.relative:.3g}, SQNR {out.sqnr_db:.1f} dB, "
             f"cosine {out.cosine:.5f}"
         )
-        say(f"    mean |error| {out.mean_abs:.3g}; passes from --max-abs {out.max_abs:.3g}, "
-                   f"--max-rel {out.smallest_tolerance:.3g}")  # fmt: skip
+        say(
+            f"    mean |error| {out.mean_abs:.3g}; passes from --max-abs {out.max_abs:.3g}, "
+            f"--max-rel {out.smallest_tolerance:.3g}"
+        )
         if out.agreement is not None:
             line = f"    top-1 agreement {100 * out.agreement:.2f} %"
             if out.target_accuracy is not None and out.ticket_accuracy is not None:
@@ -171,10 +181,17 @@ def print_fidelity(fidelity: "Fidelity") -> None:
 def print_trace(layers: "list[LayerError]") -> None:
     """Where error enters, and where it is amplified."""
     cells = [
-        [layer.name, _figure(layer.into), _figure(layer.passed_on), _figure(layer.amplification),
-         _figure(layer.own), _figure(layer.out), f"{layer.sqnr_db:.1f}"]
+        [
+            layer.name,
+            _figure(layer.into),
+            _figure(layer.passed_on),
+            _figure(layer.amplification),
+            _figure(layer.own),
+            _figure(layer.out),
+            f"{layer.sqnr_db:.1f}",
+        ]
         for layer in layers
-    ]  # fmt: skip
+    ]
     head = ["layer", "error in", "passed on", "×", "own", "out", "SQNR dB"]
     table(cells, head, right=(1, 2, 3, 4, 5, 6))
 

@@ -111,9 +111,12 @@ def validate(
     from lt_onnx.validation.per_layer import check_layers, trace
 
     held = limits(
-        max_abs=max_abs, max_rel=max_rel, min_sqnr=min_sqnr, min_agreement=min_agreement,
+        max_abs=max_abs,
+        max_rel=max_rel,
+        min_sqnr=min_sqnr,
+        min_agreement=min_agreement,
         max_accuracy_drop=max_accuracy_drop,
-    )  # fmt: skip
+    )
     if count < 1:
         raise InputError(f"--count is {count}; give 1 or more")
     check_reports(report or [])
@@ -134,12 +137,22 @@ def validate(
             traced = trace(target, ticket, inputs, progress=lambda x: tell("layers", x))
     if traced is not None and min_layer_sqnr is not None:
         fidelity.checks.append(check_layers(traced, min_layer_sqnr))
-    command = command_of("validate", [target, ticket], None, {
-        "samples": samples, "mean": mean, "std": std,
-        "layout": layout if layout != "nchw" else None,
-        "count": count if samples is None else None, "seed": seed if samples is None else None,
-        **limit_words(held), "per_layer": per_layer, "min_layer_sqnr": min_layer_sqnr,
-    })  # fmt: skip
+    command = command_of(
+        "validate",
+        [target, ticket],
+        None,
+        {
+            "samples": samples,
+            "mean": mean,
+            "std": std,
+            "layout": layout if layout != "nchw" else None,
+            "count": count if samples is None else None,
+            "seed": seed if samples is None else None,
+            **limit_words(held),
+            "per_layer": per_layer,
+            "min_layer_sqnr": min_layer_sqnr,
+        },
+    )
     document = validation(target, ticket, command, fidelity, traced)
     write_reports(report or [], document)
     if json:

@@ -40,12 +40,18 @@ def inspect(
     say(f"blocks    open with {document['activation']['op']}")
     table(
         [
-            [row["name"], row["op"], shape_text(row["shape"]),
-             "≥ 0" if row["never_negative"] else "", row["how"], row["note"]]
+            [
+                row["name"],
+                row["op"],
+                shape_text(row["shape"]),
+                "≥ 0" if row["never_negative"] else "",
+                row["how"],
+                row["note"],
+            ]
             for row in document["steps"]
         ],
         ["name", "op", "output", "sign", "how", ""],
-    )  # fmt: skip
+    )
     counts = ", ".join(f"{count} {kind}" for kind, count in document["counts"].items() if count)
     say(f"steps     {counts}")
     say(
@@ -102,14 +108,21 @@ def plan_command(
         say(f"mode {document['mode']}")
         table(
             [
-                [row["name"], row["kind"], f"{row['inputs']}→{row['outputs']}",
-                 f"{row['copies']}+{row['constants']}", f"{row['weights']:,}",
-                 size_text(row["bytes"]), size_text(row["memory_bytes"]), f"{row['seconds']:.1f}"]
+                [
+                    row["name"],
+                    row["kind"],
+                    f"{row['inputs']}→{row['outputs']}",
+                    f"{row['copies']}+{row['constants']}",
+                    f"{row['weights']:,}",
+                    size_text(row["bytes"]),
+                    size_text(row["memory_bytes"]),
+                    f"{row['seconds']:.1f}",
+                ]
                 for row in document["layers"]
             ],
             ["layer", "kind", "channels", "copies+const", "weights", "file", "memory", "s"],
             right=(2, 3, 4, 5, 6, 7),
-        )  # fmt: skip
+        )
         say(
             f"in all    {document['source_weights']:,} random weights, "
             f"{size_text(document['file_bytes'])} file; {document['dense_parameters']:,} stay dense"
@@ -123,11 +136,19 @@ def plan_command(
             say(f"Theorem {theorem} for ε = {epsilon:g}, δ = {delta:g}, beside what is used")
             table(
                 [
-                    [row["name"], f"{row['parameters']:,}", f"e{row['log_epsilon']:.0f}",
-                     str(row["base_size"]), str(row["used_base_size"]), f"{row['width']:,}",
-                     f"{row['used_width']:,}", f"×{row['stride_factor']}", f"{row['reach']:.3g}"]
+                    [
+                        row["name"],
+                        f"{row['parameters']:,}",
+                        f"e{row['log_epsilon']:.0f}",
+                        str(row["base_size"]),
+                        str(row["used_base_size"]),
+                        f"{row['width']:,}",
+                        f"{row['used_width']:,}",
+                        f"×{row['stride_factor']}",
+                        f"{row['reach']:.3g}",
+                    ]
                     for row in document["theory"]
                 ],
                 ["layer", "N", "ε_l", "m", "used", "width", "used", "stride", "reach"],
                 right=(1, 2, 3, 4, 5, 6, 7, 8),
-            )  # fmt: skip
+            )

@@ -100,9 +100,12 @@ def convert(
     from lt_onnx.report import check_reports, write_reports
 
     held = limits(
-        max_abs=max_abs, max_rel=max_rel, min_sqnr=min_sqnr, min_agreement=min_agreement,
+        max_abs=max_abs,
+        max_rel=max_rel,
+        min_sqnr=min_sqnr,
+        min_agreement=min_agreement,
         max_accuracy_drop=max_accuracy_drop,
-    )  # fmt: skip
+    )
     memory = None if max_memory is None else byte_count(max_memory)
     if len(targets) > 1 and output is not None and not output.is_dir():
         raise InputError(f"{output}: with several targets --output must be an existing folder")
@@ -117,17 +120,35 @@ def convert(
             out = output / f"{target.stem}.ticket.onnx"
         with progress(quiet) as tell:
             ticket = run(
-                target, out, mode=mode, tolerance=tolerance, select=select,
-                sigma=sigma, init=init, seed=seed, dearness=dearness,
+                target,
+                out,
+                mode=mode,
+                tolerance=tolerance,
+                select=select,
+                sigma=sigma,
+                init=init,
+                seed=seed,
+                dearness=dearness,
                 **allocation(base_size, price),
-                target_sqnr=target_sqnr, target_agreement=target_agreement,
-                calibration=calibration, calibration_count=calibration_count, samples=samples,
-                weights=weights, fp16=fp16,
-                emit_source=emit_source, max_memory=memory, force=force, resume=resume,
-                limits=held, device=device, validate=check, bound=bound, progress=tell,
+                target_sqnr=target_sqnr,
+                target_agreement=target_agreement,
+                calibration=calibration,
+                calibration_count=calibration_count,
+                samples=samples,
+                weights=weights,
+                fp16=fp16,
+                emit_source=emit_source,
+                max_memory=memory,
+                force=force,
+                resume=resume,
+                limits=held,
+                device=device,
+                validate=check,
+                bound=bound,
+                progress=tell,
                 per_layer=check and (per_layer or bool(report)),
                 announce=None if quiet else announce,
-            )  # fmt: skip
+            )
         document = ticket.report.to_dict()
         write_reports(report or [], document)
         if json:

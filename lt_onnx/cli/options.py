@@ -63,8 +63,7 @@ MaxAbs = Annotated[
     typer.Option("--max-abs", metavar="[OUT:]X", help="Largest error, at an output or all."),
 ]
 MaxRel = Annotated[
-    list[str] | None,
-    typer.Option("--max-rel", metavar="[OUT:]X", help="Largest relative error."),
+    list[str] | None, typer.Option("--max-rel", metavar="[OUT:]X", help="Largest relative error.")
 ]
 MinSqnr = Annotated[
     list[str] | None, typer.Option("--min-sqnr", metavar="[OUT:]DB", help="Least SQNR.")
@@ -102,9 +101,7 @@ def allocation(base_size: list[str] | None, price: list[str] | None) -> dict[str
     """m and μ, for all and by layer, as `convert` takes them. Raises InputError."""
     one_size, sizes = _by_layer("--base-size", base_size, int)
     one_price, prices = _by_layer("--price", price, float)
-    return {
-        "base_size": one_size, "base_sizes": sizes, "price": one_price, "prices": prices,
-    }  # fmt: skip
+    return {"base_size": one_size, "base_sizes": sizes, "price": one_price, "prices": prices}
 
 
 def _by_layer(
@@ -188,9 +185,13 @@ def progress(quiet: bool) -> "Iterator[Progress]":
 
     bars: dict[str, Any] = {}
     with Progress(
-        TextColumn("{task.description:9}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
-        TimeRemainingColumn(), console=Console(stderr=True), transient=True,
-    ) as shown:  # fmt: skip
+        TextColumn("{task.description:9}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as shown:
 
         def tell(stage: str, share: float) -> None:
             if stage not in bars:

@@ -123,15 +123,23 @@ def frontier_command(
         return
     table(
         [
-            ["*" if p.best else "", p.mode, str(p.base_size or "auto"), f"{p.price:g}",
-             f"{p.per_target_weight:.2f}", size_text(p.dense_bytes), f"{p.sqnr_db:.1f}",
-             "" if p.agreement is None else f"{100 * p.agreement:.2f}",
-             "" if p.accuracy is None else f"{100 * p.accuracy:.2f}", f"{p.seconds:.0f}"]
+            [
+                "*" if p.best else "",
+                p.mode,
+                str(p.base_size or "auto"),
+                f"{p.price:g}",
+                f"{p.per_target_weight:.2f}",
+                size_text(p.dense_bytes),
+                f"{p.sqnr_db:.1f}",
+                "" if p.agreement is None else f"{100 * p.agreement:.2f}",
+                "" if p.accuracy is None else f"{100 * p.accuracy:.2f}",
+                f"{p.seconds:.0f}",
+            ]
             for p in points
         ],
         ["best", "mode", "m", "μ", "per weight", "bytes", "SQNR", "agree", "accuracy", "s"],
         right=(2, 3, 4, 5, 6, 7, 8, 9),
-    )  # fmt: skip
+    )
     known = points[0].target_accuracy
     if known is not None:
         say(f"the target's own accuracy is {100 * known:.2f} %")

@@ -75,17 +75,28 @@ def zoo_command(
     from lt_onnx.zoo.folder import Zoo
 
     held = limits(
-        max_abs=max_abs, max_rel=max_rel, min_sqnr=min_sqnr, min_agreement=min_agreement,
+        max_abs=max_abs,
+        max_rel=max_rel,
+        min_sqnr=min_sqnr,
+        min_agreement=min_agreement,
         max_accuracy_drop=max_accuracy_drop,
-    )  # fmt: skip
+    )
     if jobs < 1:
         raise InputError(f"--jobs is {jobs}; give 1 or more")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     options = make_options(
-        mode=mode, tolerance=tolerance, select=select, sigma=sigma, init=init, seed=seed,
-        dearness=dearness, weights=weights, fp16=fp16, **allocation(base_size, price),
-    )  # fmt: skip
+        mode=mode,
+        tolerance=tolerance,
+        select=select,
+        sigma=sigma,
+        init=init,
+        seed=seed,
+        dearness=dearness,
+        weights=weights,
+        fp16=fp16,
+        **allocation(base_size, price),
+    )
     check_reports(report or [])
     said = threading.Lock()
 
@@ -112,8 +123,10 @@ def zoo_command(
     if json:
         print_json(document)
     elif not quiet:
-        counts = {word: sum(m["verdict"] == word for m in models)
-                  for word in ("passed", "failed", "error")}  # fmt: skip
+        counts = {
+            word: sum(m["verdict"] == word for m in models)
+            for word in ("passed", "failed", "error")
+        }
         say(
             f"{counts['passed']} passed, {counts['failed']} failed, {counts['error']} could not be "
             f"converted; summary in {', '.join(str(path) for path in paths)}"

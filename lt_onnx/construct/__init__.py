@@ -135,10 +135,18 @@ class _Construction:
         """Choose the masks of one layer, row by row, then its biases and constants."""
         y = self.truth(step.linear)
         layer = Layer(
-            step, self.blueprint.options, self.device, self.ticket.values[step.input], y,
-            self.gains, self.response(step.follows), self.prices[step.name],
-            self.blueprint.target.opsets, self.watch, self.finished.get(step.name),
-        )  # fmt: skip
+            step,
+            self.blueprint.options,
+            self.device,
+            self.ticket.values[step.input],
+            y,
+            self.gains,
+            self.response(step.follows),
+            self.prices[step.name],
+            self.blueprint.target.opsets,
+            self.watch,
+            self.finished.get(step.name),
+        )
         try:
             yield from layer.pieces()
         except RangeError:

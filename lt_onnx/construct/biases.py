@@ -92,9 +92,14 @@ class Biases:
         return offset
 
     def _solve(
-        self, mine: NDArray[np.int64], reserve: Reserve, goal: NDArray[np.float64], weight: Floats,
-        start: int, price: float,
-    ) -> None:  # fmt: skip
+        self,
+        mine: NDArray[np.int64],
+        reserve: Reserve,
+        goal: NDArray[np.float64],
+        weight: Floats,
+        start: int,
+        price: float,
+    ) -> None:
         """Biases as subset sums over the constants."""
         frame, options, column = self.frame, self.frame.options, reserve.column
         if not len(mine):

@@ -39,10 +39,19 @@ class Layer:
     """
 
     def __init__(
-        self, step: Build, options: Options, device: Device, x: list[Array], y: list[Array],
-        gains: Mapping[str, Floats], response: Response, price: float, opsets: Mapping[str, int],
-        watch: Stopwatch, finished: Finished | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        step: Build,
+        options: Options,
+        device: Device,
+        x: list[Array],
+        y: list[Array],
+        gains: Mapping[str, Floats],
+        response: Response,
+        price: float,
+        opsets: Mapping[str, int],
+        watch: Stopwatch,
+        finished: Finished | None = None,
+    ) -> None:
         self.step, self.device, self.x, self.y = step, device, x, y
         self.opsets, self.watch, self.finished = opsets, watch, finished
         self.frame = Frame.of(step, options, Features.of(step, gains), price)
@@ -139,9 +148,7 @@ class Layer:
             if node.op == "Conv":
                 node = replace(node, attributes={**node.attributes, "group": block.groups})
             output = node.outputs[0]
-            self._program = (
-                block.groups, Program([node], feeds[0], {}, [output], self.opsets),
-            )  # fmt: skip
+            self._program = (block.groups, Program([node], feeds[0], {}, [output], self.opsets))
         return [self._program[1](feed)[0] for feed in feeds]
 
     def _collect(self, block: Block, raw: list[Array], offset: NDArray[np.float64]) -> None:

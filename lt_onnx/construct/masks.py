@@ -34,9 +34,15 @@ class Masks:
     """Chooses subsets, some blocks of a layer at a time, and sets `lam` and `scale` of its rows."""
 
     def __init__(
-        self, frame: Frame, biases: Biases, x: list[Array], y: list[Array], device: Device,
-        watch: Stopwatch, tally: Tally,
-    ) -> None:  # fmt: skip
+        self,
+        frame: Frame,
+        biases: Biases,
+        x: list[Array],
+        y: list[Array],
+        device: Device,
+        watch: Stopwatch,
+        tally: Tally,
+    ) -> None:
         self.frame, self.features, self.x, self.y = frame, frame.features, x, y
         self.device, self.watch, self.tally = device, watch, tally
         shapes = [_channels_second(frame.linear, v.shape) for v in y]
@@ -76,10 +82,13 @@ class Masks:
                 self.tally.add(goals, masks, residuals, frame.options.tolerance)
             with self.watch("random numbers"):
                 write_masked(
-                    weight, mine - start, rows, masks,
+                    weight,
+                    mine - start,
+                    rows,
+                    masks,
                     features.problem_index(features.of_group(g)),
                     features.twin * features.taps,
-                )  # fmt: skip
+                )
             frame.scale[mine] = frame.lam[mine] / features.unit
         return weight
 
@@ -160,10 +169,16 @@ class Masks:
             z = (goals[some] / lam[:, None]).astype(np.float32)
             drawn = replace(rows, numbers=rows.numbers[some])
             answers = [
-                solve_rows(drawn, np.ascontiguousarray(z[:, part]), shared, RULES[options.select],
-                           options.tolerance, self.device)
+                solve_rows(
+                    drawn,
+                    np.ascontiguousarray(z[:, part]),
+                    shared,
+                    RULES[options.select],
+                    options.tolerance,
+                    self.device,
+                )
                 for part, shared in parts
-            ]  # fmt: skip
+            ]
             return (
                 np.concatenate([mask for mask, _ in answers], 1),
                 np.concatenate([residual for _, residual in answers], 1),

@@ -40,8 +40,7 @@ def patches(x: Floats, at: NDArray[np.int64], linear: Linear, pads: Sequence[int
         return np.ascontiguousarray(x[tuple(at.T)])[:, :, None]
     rank = len(linear.kernel)
     padded = np.pad(
-        x,
-        [(0, 0), (0, 0), *[(max(pads[i], 0), max(pads[i + rank], 0)) for i in range(rank)]],
+        x, [(0, 0), (0, 0), *[(max(pads[i], 0), max(pads[i + rank], 0)) for i in range(rank)]]
     )
     strides, dilations = linear.spatial("strides", 1), linear.spatial("dilations", 1)
     taps = list(np.ndindex(*linear.kernel))
@@ -93,9 +92,12 @@ def channel_mean(values: Sequence[Array], axis: int) -> NDArray[np.float64]:
 
 
 def slopes(
-    x: Sequence[Array], rows: NDArray[np.int64], y: Sequence[Array], channels: NDArray[np.int64],
+    x: Sequence[Array],
+    rows: NDArray[np.int64],
+    y: Sequence[Array],
+    channels: NDArray[np.int64],
     axis: int,
-) -> NDArray[np.float64]:  # fmt: skip
+) -> NDArray[np.float64]:
     """Per row r of `x`: the s with the least variance of y − s·x, y being its channel's values."""
     count, sums = 0, np.zeros((4, len(rows)))
     for made, true in zip(x, y, strict=True):

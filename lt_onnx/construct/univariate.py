@@ -85,9 +85,15 @@ def expand(
         step.order: order(step, rows, chosen, half),
     }
     stats = LayerStats(
-        name=step.name, kind="univariate", op=step.nodes[0].op, target_weights=0, kept=kept,
-        source_weights=stored.size, scales=int(np.count_nonzero(scale)), base_size=step.neurons,
-    )  # fmt: skip
+        name=step.name,
+        kind="univariate",
+        op=step.nodes[0].op,
+        target_weights=0,
+        kept=kept,
+        source_weights=stored.size,
+        scales=int(np.count_nonzero(scale)),
+        base_size=step.neurons,
+    )
     return Masked(step, 0, stored), Built(step, bias, tensors, stats), gains.astype(np.float32)
 
 

@@ -19,20 +19,64 @@ from lt_onnx.ops.rule import Emitter, RefusalError, Rule, UndecidedError
 from lt_onnx.ops.signs import never_negative
 
 __all__ = [
-    "ACTIVATIONS", "ELEMENTWISE", "RULES", "Emitter", "RefusalError", "UndecidedError", "composed",
+    "ACTIVATIONS",
+    "ELEMENTWISE",
+    "RULES",
+    "Emitter",
+    "RefusalError",
+    "UndecidedError",
+    "composed",
     "never_negative",
-]  # fmt: skip
+]
 
 ELEMENTWISE = (
-    "Relu", "LeakyRelu", "Tanh", "Sigmoid", "Clip", "Elu", "Selu", "Celu", "Gelu", "HardSigmoid",
-    "HardSwish", "Mish", "Softplus", "Softsign", "Swish", "ThresholdedRelu", "Identity", "Dropout",
-    "Abs", "Neg", "Sqrt", "Exp", "Log", "Erf", "Floor", "Ceil", "Round", "Sign", "Reciprocal",
-    "Sin", "Cos", "Atan", "Cast",
-)  # fmt: skip
+    "Relu",
+    "LeakyRelu",
+    "Tanh",
+    "Sigmoid",
+    "Clip",
+    "Elu",
+    "Selu",
+    "Celu",
+    "Gelu",
+    "HardSigmoid",
+    "HardSwish",
+    "Mish",
+    "Softplus",
+    "Softsign",
+    "Swish",
+    "ThresholdedRelu",
+    "Identity",
+    "Dropout",
+    "Abs",
+    "Neg",
+    "Sqrt",
+    "Exp",
+    "Log",
+    "Erf",
+    "Floor",
+    "Ceil",
+    "Round",
+    "Sign",
+    "Reciprocal",
+    "Sin",
+    "Cos",
+    "Atan",
+    "Cast",
+)
 MERGING = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Pow")
 POOLING = ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "GlobalLpPool")
-REDUCING = ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceL1", "ReduceL2",
-            "ReduceLogSumExp", "ReduceSumSquare", "ReduceProd")  # fmt: skip
+REDUCING = (
+    "ReduceMean",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceSum",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSumExp",
+    "ReduceSumSquare",
+    "ReduceProd",
+)
 
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, copywise.elementwise),

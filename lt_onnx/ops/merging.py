@@ -78,8 +78,9 @@ def _with_constants(node: Node, layout: Layout | None, data: int, to: Emitter) -
             raise RefusalError("a constant of it does not broadcast over the channels")
         names[i] = name if repeated is value else to.parameter(node, f"{node.name}/{i}", repeated)
         flat = repeated.ndim <= len(shape) and np.prod(repeated.shape, dtype=int) in (
-            1, repeated.shape[layout.axis - len(shape)] if repeated.ndim > 0 else 1,
-        )  # fmt: skip
+            1,
+            repeated.shape[layout.axis - len(shape)] if repeated.ndim > 0 else 1,
+        )
         if not flat or repeated is value:  # varies over positions: constants do not stay constant
             layout = replace(layout, channel=np.where(layout.channel >= 0, layout.channel, UNUSED))
     to.emit(rewired(node, to, names))
@@ -214,6 +215,9 @@ def concat(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
 def plain(size: int, axis: int) -> Layout:
     """The layout that says what a plain tensor is: one copy, in order."""
     return Layout(
-        axis, size, np.arange(size, dtype=np.int32), np.zeros(size, np.int32),
+        axis,
+        size,
+        np.arange(size, dtype=np.int32),
         np.zeros(size, np.int32),
-    )  # fmt: skip
+        np.zeros(size, np.int32),
+    )

@@ -119,8 +119,12 @@ def _blocks(chain: Sequence[Node], start: NDArray[np.int64], layout: Layout, to:
     ends = np.flatnonzero(layout.channel == CONSTANT)
     out = [(c, q) for q in range(copies) for c in range(size)]
     width = len(out) + len(ends)
-    wider = [[width if d == size and i == goal.index(size) else d for i, d in enumerate(goal)]
-             if size in goal else goal for goal in goals]  # fmt: skip
+    wider = [
+        [width if d == size and i == goal.index(size) else d for i, d in enumerate(goal)]
+        if size in goal
+        else goal
+        for goal in goals
+    ]
     shape = list(start.shape)
     shape[axis] = width * many
     laid = channels(_moved(chain, np.arange(math.prod(shape)).reshape(shape), wider), width * many)
@@ -341,9 +345,7 @@ def _channels(
     to.emit(Node("Identity", name + "/out", (gathered,), (to.place(output),)))
     taken = layout.take(index)
     return replace(
-        taken,
-        size=len(kept),
-        channel=np.array(channel + [CONSTANT] * len(ends), np.int32),
+        taken, size=len(kept), channel=np.array(channel + [CONSTANT] * len(ends), np.int32)
     )
 
 

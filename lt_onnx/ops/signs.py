@@ -6,11 +6,38 @@ from lt_onnx.target import Array, Node
 
 _ALWAYS = {"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Abs", "Exp", "Sqrt"}
 _IF_ALL = {
-    "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Flatten", "Reshape",
-    "Transpose", "Slice", "Pad", "Concat", "Add", "Sum", "Mul", "Max", "Min", "Identity",
-    "Dropout", "Squeeze", "Unsqueeze", "Gather", "Split", "DepthToSpace", "SpaceToDepth",
-    "ReduceMean", "ReduceSum", "ReduceMax", "Expand", "Tile", "LeakyRelu", "PRelu", "Elu",
-}  # fmt: skip
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Flatten",
+    "Reshape",
+    "Transpose",
+    "Slice",
+    "Pad",
+    "Concat",
+    "Add",
+    "Sum",
+    "Mul",
+    "Max",
+    "Min",
+    "Identity",
+    "Dropout",
+    "Squeeze",
+    "Unsqueeze",
+    "Gather",
+    "Split",
+    "DepthToSpace",
+    "SpaceToDepth",
+    "ReduceMean",
+    "ReduceSum",
+    "ReduceMax",
+    "Expand",
+    "Tile",
+    "LeakyRelu",
+    "PRelu",
+    "Elu",
+}
 
 
 def never_negative(node: Node, known: Mapping[str, bool], constants: Mapping[str, Array]) -> bool:
@@ -25,9 +52,21 @@ def never_negative(node: Node, known: Mapping[str, bool], constants: Mapping[str
             return True
     if node.op in _IF_ALL or node.op == "Clip":
         data = [name for name in node.inputs if name]
-        if node.op in ("Reshape", "Slice", "Squeeze", "Unsqueeze", "Gather", "Split", "Expand",
-                       "Tile", "ReduceMean", "ReduceSum", "ReduceMax", "Clip",
-                       "PRelu"):  # fmt: skip
+        if node.op in (
+            "Reshape",
+            "Slice",
+            "Squeeze",
+            "Unsqueeze",
+            "Gather",
+            "Split",
+            "Expand",
+            "Tile",
+            "ReduceMean",
+            "ReduceSum",
+            "ReduceMax",
+            "Clip",
+            "PRelu",
+        ):
             data = data[:1]
         if node.op == "Pad" and node.attributes.get("mode", "constant") == "constant":
             fill = node.attributes.get("value", 0.0)

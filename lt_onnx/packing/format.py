@@ -30,14 +30,20 @@ class PackedLayer:
         """Those of a ticket, in order."""
         return [
             PackedLayer(
-                r, Form(r.weight, Weights(r.stored), r.half),
+                r,
+                Form(r.weight, Weights(r.stored), r.half),
                 SourceLayer(
-                    r.weight, r.index, tuple(r.shape), r.bias is not None, r.mirror_rows,
-                    r.mirror_columns, r.transposed,
+                    r.weight,
+                    r.index,
+                    tuple(r.shape),
+                    r.bias is not None,
+                    r.mirror_rows,
+                    r.mirror_columns,
+                    r.transposed,
                 ),
             )
             for r in manifest.layers
-        ]  # fmt: skip
+        ]
 
     @property
     def names(self) -> list[str]:

@@ -34,10 +34,20 @@ PLACED = 12  # bytes of a kept weight in a sparse ticket, at most
 RAREST = 1024  # weights of a sparse ticket for a byte of its file: no ticket keeps as few
 # what zipfile, zlib, lzma, json and protobuf raise for what is none of theirs
 DAMAGED = (
-    zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError,
-    lzma.LZMAError, ValueError, KeyError, TypeError, DecodeError, RecursionError, OverflowError,
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    lzma.LZMAError,
+    ValueError,
+    KeyError,
+    TypeError,
+    DecodeError,
+    RecursionError,
+    OverflowError,
     zlib.error,
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -118,8 +128,9 @@ def _check_sizes(pack: _Pack, output: Path) -> None:
     for layer in layers:
         sparse = layer.form.stored is Weights.SPARSE
         for name in layer.names:
-            if name not in (tensors.sparse if sparse and name == layer.form.numbers
-                            else tensors.dense):  # fmt: skip
+            if name not in (
+                tensors.sparse if sparse and name == layer.form.numbers else tensors.dense
+            ):
                 raise pack.damaged(f"it has no tensor '{name[:80]}'")
         size = layer.spec.size * layer.form.dtype.itemsize
         if sparse:

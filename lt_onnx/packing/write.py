@@ -45,9 +45,10 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
         for name in layer.names:
             _empty(tensors, name)
     about = {
-        "format": FORMAT, "name": ticket.name,
+        "format": FORMAT,
+        "name": ticket.name,
         "files": [{"name": f.name, "bytes": f.stat().st_size, "sha256": _hash(f)} for f in files],
-    }  # fmt: skip
+    }
     graph = model.SerializeToString(deterministic=True)
     if len(graph) > LARGEST_GRAPH:
         raise InputError(

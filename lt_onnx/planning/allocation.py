@@ -63,9 +63,12 @@ def check_names(blueprint: Blueprint) -> None:
     builds = [step for step in blueprint.steps if isinstance(step, Build)]
     for option, given, known in (
         ("price", blueprint.options.prices, [step.name for step in builds]),
-        ("base-size", blueprint.options.base_sizes,
-         [step.name for step in builds if not step.one_for_one]),
-    ):  # fmt: skip
+        (
+            "base-size",
+            blueprint.options.base_sizes,
+            [step.name for step in builds if not step.one_for_one],
+        ),
+    ):
         for name, _ in given:
             if name not in known:
                 some = ", ".join(f"'{layer}'" for layer in known[:3])

@@ -71,9 +71,17 @@ def _open_before(draft: Draft, node: Node, constants: bool) -> tuple[str, Expand
 
 
 def _univariate(
-    draft: Draft, name: str, tensor: str, source: str, layout: Layout | None, size: int, axis: int,
-    rank: int, group: int, constants: bool,
-) -> Expand:  # fmt: skip
+    draft: Draft,
+    name: str,
+    tensor: str,
+    source: str,
+    layout: Layout | None,
+    size: int,
+    axis: int,
+    rank: int,
+    group: int,
+    constants: bool,
+) -> Expand:
     """The layer: how many neurons it has and for what, its random weights and its nodes."""
     use = draft.model.use
     nonnegative = draft.sign.get(tensor, False)
@@ -82,11 +90,7 @@ def _univariate(
         parts = (0,)
     m = neurons(draft.target, draft.options, draft.views_of(tensor), size * len(parts))
     slots = np.stack(
-        [
-            np.repeat(np.arange(size), len(parts) * m),
-            np.tile(np.repeat(parts, m), size),
-        ],
-        axis=1,
+        [np.repeat(np.arange(size), len(parts) * m), np.tile(np.repeat(parts, m), size)], axis=1
     )
     reserve = RESERVE if constants else 0
     opens = reserve > 0 and (layout is None or not layout.constants)
@@ -135,7 +139,20 @@ def _univariate(
         Node("Gather", order, (tensors["neurons"], order), (output,), {"axis": axis}),
     ]
     return Expand(
-        name=name, tensor=tensor, source=spec, input=source, in_layout=layout, output=output,
-        out_layout=out, channels=size, neurons=m, slots=slots, constants=reserve,
-        model=draft.model, nonnegative=nonnegative, nodes=tuple(nodes), scale=scale, order=order,
-    )  # fmt: skip
+        name=name,
+        tensor=tensor,
+        source=spec,
+        input=source,
+        in_layout=layout,
+        output=output,
+        out_layout=out,
+        channels=size,
+        neurons=m,
+        slots=slots,
+        constants=reserve,
+        model=draft.model,
+        nonnegative=nonnegative,
+        nodes=tuple(nodes),
+        scale=scale,
+        order=order,
+    )

@@ -16,13 +16,35 @@ from lt_onnx.planning.requirements import CARRIED, RESERVE, Demand
 from lt_onnx.target import Array, Linear, Node, Shape, Target
 
 MULTIPLYING = {
-    "Conv", "ConvTranspose", "DeformConv", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN",
+    "Conv",
+    "ConvTranspose",
+    "DeformConv",
+    "Gemm",
+    "MatMul",
+    "Einsum",
+    "LSTM",
+    "GRU",
+    "RNN",
     "Attention",
-}  # fmt: skip
+}
 ARITHMETIC = {  # what shapes are computed with, and data may be
-    "Add", "Sub", "Mul", "Div", "Mod", "Min", "Max", "Pow", "Sum", "Concat", "Where", "Equal",
-    "Less", "Greater", "LessOrEqual", "GreaterOrEqual",
-}  # fmt: skip
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Mod",
+    "Min",
+    "Max",
+    "Pow",
+    "Sum",
+    "Concat",
+    "Where",
+    "Equal",
+    "Less",
+    "Greater",
+    "LessOrEqual",
+    "GreaterOrEqual",
+}
 
 
 @dataclass

@@ -182,17 +182,22 @@ def found(blueprint: Blueprint) -> dict[str, Any]:
         )
     kinds = [row["how"] for row in rows]
     return {
-        "target": {"file": str(target.path), "sha256": target.sha256, "opset": target.opset,
-                   "ir_version": target.ir_version},
+        "target": {
+            "file": str(target.path),
+            "sha256": target.sha256,
+            "opset": target.opset,
+            "ir_version": target.ir_version,
+        },
         "inputs": [{"name": p.name, "shape": list(p.shape)} for p in target.inputs],
         "outputs": [{"name": p.name, "shape": list(p.shape)} for p in target.outputs],
         "activation": {"op": blueprint.activation.title, **_model(blueprint)},
-        "counts": {kind: kinds.count(kind) for kind in ("constructed", "copy-wise", "as it is",
-                                                        "dense")},
+        "counts": {
+            kind: kinds.count(kind) for kind in ("constructed", "copy-wise", "as it is", "dense")
+        },
         "constructed_weights": sum(row["weights"] for row in rows),
         "dense_parameters": sum(row["parameters"] for row in rows),
         "steps": rows,
-    }  # fmt: skip
+    }
 
 
 def _model(blueprint: Blueprint) -> dict[str, Any]:
@@ -212,9 +217,11 @@ def planned(blueprint: Blueprint) -> dict[str, Any]:
             continue
         out = step.out_layout
         into = step.in_layout.width if step.in_layout is not None else step.source.shape[1]
-        kind = "univariate" if isinstance(step, Expand) else (
-            "one-for-one" if step.one_for_one else "two-for-one"
-        )  # fmt: skip
+        kind = (
+            "univariate"
+            if isinstance(step, Expand)
+            else ("one-for-one" if step.one_for_one else "two-for-one")
+        )
         copies = out.copies if isinstance(step, Build) else step.neurons
         rows.append(
             {

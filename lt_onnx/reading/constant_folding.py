@@ -27,8 +27,14 @@ GROWTH = 4  # … so many times what the file holds
 MOST_WORK = 1 << 37  # multiply-adds of one constant
 LARGEST = 1 << 31  # numbers of a tensor for one sample; runtimes count them in 32 bits
 PROPAGATED = 1 << 12  # numbers of a shape tensor; inference carries each of them on its own
-RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial",
-          "Bernoulli"}  # fmt: skip
+RANDOM = {
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+}
 BOUNDED = {"NonZero", "Unique", "Compress", "NonMaxSuppression"}  # sizes follow their input's
 FLOATS = (onnx.TensorProto.UNDEFINED, onnx.TensorProto.FLOAT)
 
@@ -58,10 +64,11 @@ def fold(
 def shape_of(value: onnx.ValueInfoProto) -> Shape:
     """Sizes of a tensor: an int, a symbol or None per axis."""
     return tuple(
-        dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0
+        dim.dim_value
+        if dim.HasField("dim_value") and dim.dim_value >= 0
         else (dim.dim_param or None)
         for dim in value.type.tensor_type.shape.dim
-    )  # fmt: skip
+    )
 
 
 class _Folding:
@@ -128,11 +135,12 @@ class _Folding:
             if self._is_shape(node, shapes, shaped):
                 known.update(node.output)
             elif (
-                node.op_type not in RANDOM and _plain(node)
+                node.op_type not in RANDOM
+                and _plain(node)
                 and all(name in known for name in node.input)
                 and not any(a.HasField("g") or a.graphs for a in node.attribute)
                 and all(self._fits(node, name, values, shapes) for name in node.output if name)
-            ):  # fmt: skip
+            ):
                 self._check_work(node, shapes)
                 ready.append(node)
                 known.update(node.output)
@@ -150,9 +158,12 @@ class _Folding:
         return True
 
     def _fits(
-        self, node: onnx.NodeProto, name: str, values: Mapping[str, onnx.ValueInfoProto],
+        self,
+        node: onnx.NodeProto,
+        name: str,
+        values: Mapping[str, onnx.ValueInfoProto],
         shapes: Mapping[str, Shape],
-    ) -> bool:  # fmt: skip
+    ) -> bool:
         """Whether the size of an output is known; taken from what constants may take."""
         shape = shapes.get(name)
         if shape is None or not all(isinstance(d, int) for d in shape):

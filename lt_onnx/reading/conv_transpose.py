@@ -145,9 +145,14 @@ def _phases(weight: Floats, group: int, axes: list[_Axis], attributes: Any) -> F
 
 
 def _shuffle(
-    name: str, source: str, output: str, out: int, strides: list[int],
-    positions: list[int | None], opset: int,
-) -> tuple[list[Step], dict[str, Array]] | None:  # fmt: skip
+    name: str,
+    source: str,
+    output: str,
+    out: int,
+    strides: list[int],
+    positions: list[int | None],
+    opset: int,
+) -> tuple[list[Step], dict[str, Array]] | None:
     """Interleave the phases: DepthToSpace, or reshapes where it does not reach."""
     if len(strides) == 2 and strides[0] == strides[1] and opset >= 11:
         attributes = {"blocksize": strides[0], "mode": "CRD"}

@@ -29,9 +29,16 @@ from lt_onnx.target import Array, Node, Port, Shape
 OLDEST_OPSET = 7
 CONTROL_FLOW = {"If", "Loop", "Scan", "SequenceMap"}
 QUANTISED = {
-    "QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger",
-    "MatMulInteger", "DynamicQuantizeLinear", "QLinearAdd", "QGemm",
-}  # fmt: skip
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+    "DynamicQuantizeLinear",
+    "QLinearAdd",
+    "QGemm",
+}
 PROTO_LIMIT = 2**31 - 1
 MOST_NODES = 50_000
 LARGE = 1 << 18  # bytes from which a weight is not carried through every step
@@ -188,8 +195,9 @@ def _refuse(path: Path, model: onnx.ModelProto, weights: Mapping[str, Array]) ->
         elif node.op_type in QUANTISED:
             reasons.append(f"{where(node)} is quantised: bring the float model")
     if model.functions:
-        reasons.append(f"function '{model.functions[0].name}' is the model's own: inline it with "
-                       "onnx.inliner")  # fmt: skip
+        reasons.append(
+            f"function '{model.functions[0].name}' is the model's own: inline it with onnx.inliner"
+        )
     for sparse in model.graph.sparse_initializer[:1]:
         reasons.append(f"tensor '{sparse.values.name}' is sparse: store it dense")
     if reasons:

@@ -240,12 +240,16 @@ class _Lowering:
             )
         kernel = node.attributes.get("kernel_shape")
         if kernel and list(kernel) != list(weight.shape[2:]):
-            raise self._odd(node, f"kernel_shape is {list(kernel)}, its weight's "
-                            f"{list(weight.shape[2:])}")  # fmt: skip
+            raise self._odd(
+                node, f"kernel_shape is {list(kernel)}, its weight's {list(weight.shape[2:])}"
+            )
         for key, counts, least in (
-            ("pads", (2 * rank,), 0), ("strides", (rank,), 1), ("dilations", (rank,), 1),
-            ("output_padding", (rank,), 0), ("output_shape", (rank, rank + 2), 1),
-        ):  # fmt: skip
+            ("pads", (2 * rank,), 0),
+            ("strides", (rank,), 1),
+            ("dilations", (rank,), 1),
+            ("output_padding", (rank,), 0),
+            ("output_shape", (rank, rank + 2), 1),
+        ):
             given = node.attributes.get(key)
             if given and len(given) not in counts:
                 raise self._odd(

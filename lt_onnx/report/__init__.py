@@ -8,5 +8,11 @@ from lt_onnx.report.document import SCHEMA, Report, conversion, validation
 from lt_onnx.report.faces import check_reports, write_json, write_reports
 
 __all__ = [
-    "SCHEMA", "Report", "check_reports", "conversion", "validation", "write_json", "write_reports",
-]  # fmt: skip
+    "SCHEMA",
+    "Report",
+    "check_reports",
+    "conversion",
+    "validation",
+    "write_json",
+    "write_reports",
+]

@@ -72,12 +72,19 @@ class Report:
         """The document."""
         return {
             **_head("conversion", self.command, self.checks),
-            "target": {"file": self.target, "sha256": self.target_sha256,
-                       "weights": self.target_weights},
-            "ticket": {"file": self.ticket, "kept": self.kept, "source": self.source_weights,
-                       "density": self.kept / max(self.source_weights, 1),
-                       "per_target_weight": self.per_target_weight,
-                       "weight_bytes": self.weight_bytes},
+            "target": {
+                "file": self.target,
+                "sha256": self.target_sha256,
+                "weights": self.target_weights,
+            },
+            "ticket": {
+                "file": self.ticket,
+                "kept": self.kept,
+                "source": self.source_weights,
+                "density": self.kept / max(self.source_weights, 1),
+                "per_target_weight": self.per_target_weight,
+                "weight_bytes": self.weight_bytes,
+            },
             "options": self.options,
             "calibration": self.calibration,
             "layers": [asdict(layer) for layer in self.layers],
@@ -87,14 +94,21 @@ class Report:
             "trace": _trace(self.trace),
             "bound": asdict(self.bound) if self.bound else None,
             "seconds": self.seconds,
-        }  # fmt: skip
+        }
 
 
 def conversion(
-    blueprint: Blueprint, ticket: Path, command: str, layers: list[LayerStats], proof: Proof,
-    fidelity: Fidelity | None, trace: list[LayerError] | None, bound: Bound | None,
-    calibration: str, seconds: dict[str, float],
-) -> Report:  # fmt: skip
+    blueprint: Blueprint,
+    ticket: Path,
+    command: str,
+    layers: list[LayerStats],
+    proof: Proof,
+    fidelity: Fidelity | None,
+    trace: list[LayerError] | None,
+    bound: Bound | None,
+    calibration: str,
+    seconds: dict[str, float],
+) -> Report:
     """Gather what the steps of a conversion produced."""
     target = blueprint.target
     return Report(
@@ -170,10 +184,12 @@ def limit_words(limits: Limits | None) -> dict[str, object]:
     if limits is None:
         return {}
     return {
-        name: [f"{output}:{value:g}" if output else f"{value:g}"
-               for output, value in limits.of(name).items()]
+        name: [
+            f"{output}:{value:g}" if output else f"{value:g}"
+            for output, value in limits.of(name).items()
+        ]
         for name in vars(limits)
-    }  # fmt: skip
+    }
 
 
 def _head(kind: str, command: str, checks: Sequence[Check]) -> dict[str, Any]:
@@ -206,10 +222,14 @@ def _trace(layers: list[LayerError] | None) -> list[dict[str, Any]] | None:
     if layers is None:
         return None
     return [
-        {**asdict(layer), "sqnr_db": layer.sqnr_db, "own_sqnr_db": layer.own_sqnr_db,
-         "amplification": layer.amplification}
+        {
+            **asdict(layer),
+            "sqnr_db": layer.sqnr_db,
+            "own_sqnr_db": layer.own_sqnr_db,
+            "amplification": layer.amplification,
+        }
         for layer in layers
-    ]  # fmt: skip
+    ]
 
 
 def plain(value: Any) -> Any:

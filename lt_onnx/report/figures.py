@@ -36,18 +36,25 @@ def summary(document: dict[str, Any]) -> list[tuple[str, str, str]]:
     target, ticket = document["target"], document["ticket"]
     if document["kind"] == "conversion":
         rows += [
-            ("weights", f"{target['weights']:,}",
-             f"{ticket['kept']:,} ({ticket['per_target_weight']:.2f} per target weight)"),
-            ("random source", "",
-             f"{ticket['source']:,} weights, density {ticket['density']:.4f}"),
+            (
+                "weights",
+                f"{target['weights']:,}",
+                f"{ticket['kept']:,} ({ticket['per_target_weight']:.2f} per target weight)",
+            ),
+            ("random source", "", f"{ticket['source']:,} weights, density {ticket['density']:.4f}"),
             ("weight bytes", size_text(4 * target["weights"]), size_text(ticket["weight_bytes"])),
-        ]  # fmt: skip
+        ]
     known = document["validate"]
     for out in known["outputs"] if known else []:
         name = out["name"]
         if out["target_accuracy"] is not None:
-            rows.append((f"accuracy of {name}", percent(out["target_accuracy"]),
-                         percent(out["ticket_accuracy"])))  # fmt: skip
+            rows.append(
+                (
+                    f"accuracy of {name}",
+                    percent(out["target_accuracy"]),
+                    percent(out["ticket_accuracy"]),
+                )
+            )
         if out["agreement"] is not None:
             rows.append((f"top-1 agreement of {name}", "", percent(out["agreement"])))
         rows.append((f"SQNR of {name}", "", f"{decibels(out['sqnr_db'])} dB"))
@@ -61,9 +68,17 @@ def summary(document: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 LAYER_HEAD = (
-    "layer", "kind", "m", "λ", "target weights", "ticket weights", "misses", "|S|",
-    "own dB", "out dB",
-)  # fmt: skip
+    "layer",
+    "kind",
+    "m",
+    "λ",
+    "target weights",
+    "ticket weights",
+    "misses",
+    "|S|",
+    "own dB",
+    "out dB",
+)
 
 
 def layer_rows(document: dict[str, Any]) -> list[list[str]]:
@@ -76,14 +91,18 @@ def layer_rows(document: dict[str, Any]) -> list[list[str]]:
         out = traced["sqnr_db"] if traced else layer["sqnr_db"]
         rows.append(
             [
-                layer["name"], layer["kind"], str(layer["base_size"]), number(layer["lam"]),
-                f"{layer['target_weights']:,}" if built else "", f"{layer['kept']:,}",
+                layer["name"],
+                layer["kind"],
+                str(layer["base_size"]),
+                number(layer["lam"]),
+                f"{layer['target_weights']:,}" if built else "",
+                f"{layer['kept']:,}",
                 f"{layer['misses']:,}" if built else "",
                 f"{layer['mean_size']:.2f}" if built else "",
                 decibels(traced["own_sqnr_db"]) if traced else "",
                 decibels(out) if built else "",
             ]
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -93,16 +112,30 @@ TRACE_HEAD = ("layer", "error in", "passed on", "×", "own", "out", "SQNR dB")
 def trace_rows(document: dict[str, Any]) -> list[list[str]]:
     """Where error enters and where it is amplified, as `TRACE_HEAD`."""
     return [
-        [layer["name"], number(layer["into"]), number(layer["passed_on"]),
-         number(layer["amplification"]), number(layer["own"]), number(layer["out"]),
-         decibels(layer["sqnr_db"])]
+        [
+            layer["name"],
+            number(layer["into"]),
+            number(layer["passed_on"]),
+            number(layer["amplification"]),
+            number(layer["own"]),
+            number(layer["out"]),
+            decibels(layer["sqnr_db"]),
+        ]
         for layer in document.get("trace") or []
-    ]  # fmt: skip
+    ]
 
 
 ZOO_HEAD = (
-    "model", "verdict", "agreement", "accuracy", "SQNR dB", "per weight", "density", "size", "s",
-)  # fmt: skip
+    "model",
+    "verdict",
+    "agreement",
+    "accuracy",
+    "SQNR dB",
+    "per weight",
+    "density",
+    "size",
+    "s",
+)
 
 
 def zoo_rows(document: dict[str, Any]) -> list[list[str]]:
@@ -112,14 +145,17 @@ def zoo_rows(document: dict[str, Any]) -> list[list[str]]:
         done = model["density"] is not None
         rows.append(
             [
-                model["name"], model["verdict"], percent(model["agreement"]),
-                percent(model["accuracy"]), decibels(model["sqnr_db"]) if done else "–",
+                model["name"],
+                model["verdict"],
+                percent(model["agreement"]),
+                percent(model["accuracy"]),
+                decibels(model["sqnr_db"]) if done else "–",
                 f"{model['per_target_weight']:.2f}" if done else "–",
                 f"{model['density']:.4f}" if done else "–",
                 size_text(model["bytes"]) if done else "–",
                 f"{model['seconds']:.0f}",
             ]
-        )  # fmt: skip
+        )
     return rows
 
 

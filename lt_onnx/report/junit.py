@@ -20,9 +20,8 @@ def render(document: dict[str, Any]) -> str:
         ElementTree.SubElement(properties, "property", name=name, value=document[name])
     for check in checks:
         case = ElementTree.SubElement(
-            suite, "testcase", classname=f"lt-onnx.{document['kind']}", name=check["name"],
-            time="0",
-        )  # fmt: skip
+            suite, "testcase", classname=f"lt-onnx.{document['kind']}", name=check["name"], time="0"
+        )
         if not check["passed"]:
             failure = ElementTree.SubElement(case, "failure", message=check["message"])
             failure.text = f"{check['message']}\n{document['command']}"

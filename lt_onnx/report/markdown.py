@@ -9,11 +9,15 @@ from lt_onnx.report import figures
 def render(document: dict[str, Any]) -> str:
     """A document as Markdown."""
     parts = [f"# lt-onnx: {document['verdict']} – {figures.title(document)}"]
-    parts.append(_table(
-        ("check", "", "found"),
-        [[check["name"], "passed" if check["passed"] else "**FAILED**", check["message"]]
-         for check in document["checks"]],
-    ))  # fmt: skip
+    parts.append(
+        _table(
+            ("check", "", "found"),
+            [
+                [check["name"], "passed" if check["passed"] else "**FAILED**", check["message"]]
+                for check in document["checks"]
+            ],
+        )
+    )
     if document["kind"] == "zoo":
         parts.append(_table(figures.ZOO_HEAD, figures.zoo_rows(document)))
     else:
@@ -34,12 +38,17 @@ def _single(document: dict[str, Any]) -> list[str]:
         parts += ["## Layers", _cut(figures.LAYER_HEAD, layers)]
     traced = figures.trace_rows(document)
     if traced:
-        parts += ["## Where error enters", figures.weakest(document),
-                  _cut(figures.TRACE_HEAD, traced)]  # fmt: skip
+        parts += [
+            "## Where error enters",
+            figures.weakest(document),
+            _cut(figures.TRACE_HEAD, traced),
+        ]
     dense = document.get("dense") or []
     if dense:
-        rows = [[place["name"], place["op"], f"{place['parameters']:,}", place["reason"]]
-                for place in dense]  # fmt: skip
+        rows = [
+            [place["name"], place["op"], f"{place['parameters']:,}", place["reason"]]
+            for place in dense
+        ]
         parts += ["## What stays dense", _cut(("node", "op", "parameters", "why"), rows)]
     return [part for part in parts if part]
 

@@ -21,19 +21,30 @@ def plots(document: dict[str, Any]) -> list[tuple[str, str]]:
     """(caption, SVG) of everything that the document has figures for."""
     drawn: list[tuple[str, str]] = []
     if document.get("trace"):
-        drawn.append((
-            "SQNR of every layer in dB: of its own subsets, and of all up to it; more is better.",
-            _svg(_layers, document, 9.6),
-        ))  # fmt: skip
+        drawn.append(
+            (
+                "SQNR of every layer in dB: its own, and of all up to it; more is better.",
+                _svg(_layers, document, 9.6),
+            )
+        )
     if any(layer["error_counts"] for layer in document.get("layers") or []):
-        drawn.append(("Error of the subset sums, |z − Σ|; the line is ε.",
-                      _svg(_errors, document, 4.7)))  # fmt: skip
+        drawn.append(
+            ("Error of the subset sums, |z − Σ|; the line is ε.", _svg(_errors, document, 4.7))
+        )
         drawn.append(("Elements of the subsets, |S|.", _svg(_sizes, document, 4.7)))
-        drawn.append(("Density: kept weights over the random ones of each layer.",
-                      _svg(_densities, document, 9.6)))  # fmt: skip
+        drawn.append(
+            (
+                "Density: kept weights over the random ones of each layer.",
+                _svg(_densities, document, 9.6),
+            )
+        )
     if document.get("validate") and any(o["points"] for o in document["validate"]["outputs"]):
-        drawn.append(("Output values of the ticket over those of the target; the line is equality.",
-                      _svg(_scatter, document, 4.7)))  # fmt: skip
+        drawn.append(
+            (
+                "Output values of the ticket over those of the target; the line is equality.",
+                _svg(_scatter, document, 4.7),
+            )
+        )
     return drawn
 
 
@@ -66,8 +77,9 @@ def _layers(axes: "Axes", document: dict[str, Any]) -> None:
 
 
 def _errors(axes: "Axes", document: dict[str, Any]) -> None:
-    counts = sum(np.array(layer["error_counts"]) for layer in document["layers"]
-                 if layer["error_counts"])  # fmt: skip
+    counts = sum(
+        np.array(layer["error_counts"]) for layer in document["layers"] if layer["error_counts"]
+    )
     axes.stairs(counts, EDGES, fill=True, color=BLUE)
     axes.set_xscale("log")
     axes.axvline(document["options"]["tolerance"], color=ORANGE, linewidth=1.2)

@@ -23,9 +23,21 @@ from lt_onnx.target import Array, Floats, Port
 
 # what zipfile, zlib and numpy raise for what is none of theirs
 UNREADABLE = (
-    ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, SyntaxError, RuntimeError,
-    MemoryError, OverflowError, struct.error, zipfile.BadZipFile, zlib.error, tokenize.TokenError,
-)  # fmt: skip
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    SyntaxError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+)
 UNPACKED = 1 << 28  # bytes that an npz file may unpack to, and …
 DENSEST = 64  # … so many for each of its own
 MOST_DRAWN = 1 << 30  # bytes of random inputs

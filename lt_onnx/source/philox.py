@@ -41,9 +41,13 @@ def fill(out, start, seed, layer, stream):  # type: ignore[no-untyped-def]
     for block in range(first, last + 1):
         counter = np.uint64(block)
         words = philox(
-            counter & np.uint64(0xFFFFFFFF), counter >> np.uint64(32),
-            np.uint64(layer), np.uint64(stream), k0, k1,
-        )  # fmt: skip
+            counter & np.uint64(0xFFFFFFFF),
+            counter >> np.uint64(32),
+            np.uint64(layer),
+            np.uint64(stream),
+            k0,
+            k1,
+        )
         for lane in range(4):
             place = np.int64(block) * 4 + lane - start
             if 0 <= place < out.size:
@@ -67,8 +71,12 @@ def gather(out, places, seed, layer, stream):  # type: ignore[no-untyped-def]
     for i in range(places.size):
         counter = np.uint64(places[i] // 4)
         words = philox(
-            counter & np.uint64(0xFFFFFFFF), counter >> np.uint64(32),
-            np.uint64(layer), np.uint64(stream), k0, k1,
-        )  # fmt: skip
+            counter & np.uint64(0xFFFFFFFF),
+            counter >> np.uint64(32),
+            np.uint64(layer),
+            np.uint64(stream),
+            k0,
+            k1,
+        )
         word = np.int32(np.uint32(words[places[i] % 4]))
         out[i] = np.float32(word >> np.int32(8)) * np.float32(2.0**-23)

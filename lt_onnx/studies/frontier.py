@@ -45,9 +45,14 @@ def sweep(
         for seed in range(seeds):
             with tempfile.TemporaryDirectory() as folder:
                 made = convert(
-                    target, Path(folder) / "ticket.onnx", mode=mode, base_size=rung.base_size,
-                    price=rung.price, seed=seed, **words,
-                )  # fmt: skip
+                    target,
+                    Path(folder) / "ticket.onnx",
+                    mode=mode,
+                    base_size=rung.base_size,
+                    price=rung.price,
+                    seed=seed,
+                    **words,
+                )
             reports.append(made.report)
         outputs = [report.fidelity.outputs for report in reports if report.fidelity is not None]
 

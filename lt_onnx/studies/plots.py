@@ -80,14 +80,24 @@ def draw_frontier(points: Sequence[Point], title: str, path: Path) -> None:
             some = [point for point in points if point.mode == mode]
             if not some:
                 continue
-            axis.plot([size(p) for p in some], [p.sqnr_db for p in some], "o",
-                      color=colour, label=f"mode {mode}", markersize=5)  # fmt: skip
+            axis.plot(
+                [size(p) for p in some],
+                [p.sqnr_db for p in some],
+                "o",
+                color=colour,
+                label=f"mode {mode}",
+                markersize=5,
+            )
             best = leading(some, size)
-            axis.plot([size(p) for p in best], [p.sqnr_db for p in best],
-                      color=colour, linewidth=1)  # fmt: skip
+            axis.plot([size(p) for p in best], [p.sqnr_db for p in best], color=colour, linewidth=1)
             for p in best:
-                axis.annotate(_setting(p), (size(p), p.sqnr_db), xytext=(4, -9),
-                              textcoords="offset points", fontsize=7)  # fmt: skip
+                axis.annotate(
+                    _setting(p),
+                    (size(p), p.sqnr_db),
+                    xytext=(4, -9),
+                    textcoords="offset points",
+                    fontsize=7,
+                )
         axis.set_xscale("log")
         axis.set_xlabel(label, fontsize=9)
         axis.spines[["top", "right"]].set_visible(False)

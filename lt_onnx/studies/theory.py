@@ -38,9 +38,13 @@ class Demanded:
 
 
 def demanded(
-    blueprint: Blueprint, epsilon: float, delta: float, constant: float | None = None,
-    gamma: float = 0.1, lipschitz: float = 1.0,
-) -> list[Demanded]:  # fmt: skip
+    blueprint: Blueprint,
+    epsilon: float,
+    delta: float,
+    constant: float | None = None,
+    gamma: float = 0.1,
+    lipschitz: float = 1.0,
+) -> list[Demanded]:
     """Widths for an error of at most `epsilon` with probability 1 − `delta` at least.
 
     Args:

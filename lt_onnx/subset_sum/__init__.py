@@ -36,12 +36,25 @@ from lt_onnx.subset_sum.problem import (
     Rule,
     Solution,
     size_limit,
-)  # fmt: skip
+)
 
 __all__ = [
-    "EXACT", "LARGEST", "Device", "DeviceError", "Drawn", "RangeError", "Result", "Rows", "Rule",
-    "Solution", "resolve", "size_limit", "solve", "solve_rows", "write_masked",
-]  # fmt: skip
+    "EXACT",
+    "LARGEST",
+    "Device",
+    "DeviceError",
+    "Drawn",
+    "RangeError",
+    "Result",
+    "Rows",
+    "Rule",
+    "Solution",
+    "resolve",
+    "size_limit",
+    "solve",
+    "solve_rows",
+    "write_masked",
+]
 
 
 def solve(
@@ -145,9 +158,13 @@ def solve_rows(
 
 
 def _smallest_with_feedback(
-    base: NDArray[np.float32] | Drawn, z: NDArray[np.float32], rows: Rows, tolerance: np.float32,
-    limit: int, on: Kernels,
-) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:  # fmt: skip
+    base: NDArray[np.float32] | Drawn,
+    z: NDArray[np.float32],
+    rows: Rows,
+    tolerance: np.float32,
+    limit: int,
+    on: Kernels,
+) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
     """One problem of all rows at a time: the search fills its tiles with rows."""
     masks, residuals = np.zeros(z.shape, np.uint32), np.zeros(z.shape, np.float32)
     assert rows.upper is not None

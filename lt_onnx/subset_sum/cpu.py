@@ -50,10 +50,22 @@ class Cpu:
         upper = np.empty((0, 0), np.float32) if rows.upper is None else rows.upper
         height = min(ROWS, -(-len(z) // (2 * numba.get_num_threads())))
         return _solve_rows(  # type: ignore[no-any-return]
-            given, np.uint64(drawn.seed), drawn.layer, drawn.numbers, drawn.width, z, rows.index,
-            rows.gain, rows.weight, rows.noise, rows.price, rows.order, upper,
-            limit, max(height, 1),
-        )  # fmt: skip
+            given,
+            np.uint64(drawn.seed),
+            drawn.layer,
+            drawn.numbers,
+            drawn.width,
+            z,
+            rows.index,
+            rows.gain,
+            rows.weight,
+            rows.noise,
+            rows.price,
+            rows.order,
+            upper,
+            limit,
+            max(height, 1),
+        )
 
 
 @numba.njit(cache=True, parallel=True)
@@ -70,9 +82,13 @@ def largest(values):  # type: ignore[no-untyped-def]
 
 
 def write_masked(
-    out: Floats, at: NDArray[np.int64], rows: Drawn, masks: Masks, index: NDArray[np.int32],
+    out: Floats,
+    at: NDArray[np.int64],
+    rows: Drawn,
+    masks: Masks,
+    index: NDArray[np.int32],
     twin: int = 0,
-) -> None:  # fmt: skip
+) -> None:
     """Write the chosen weights of `rows` into the rows `at` of `out`, 0 elsewhere.
 
     masks is [R, N], index [N, M]. With `twin` the weights twin…2·twin-1 of a row are the negatives
@@ -154,9 +170,22 @@ def _within(rest, share, error, upper, t, start, stop):  # type: ignore[no-untyp
 
 @numba.njit(cache=True, parallel=True)
 def _solve_rows(  # type: ignore[no-untyped-def]
-    base, seed, layer, numbers, width, z, index, gain, weight, noise, price, order, upper,
-    limit, rows,
-):  # fmt: skip
+    base,
+    seed,
+    layer,
+    numbers,
+    width,
+    z,
+    index,
+    gain,
+    weight,
+    noise,
+    price,
+    order,
+    upper,
+    limit,
+    rows,
+):
     """Rows of problems with error feedback, `rows` of them in one thread's hands.
 
     With an empty `base` the rows `numbers` of `width` weights are drawn here; for the rest see

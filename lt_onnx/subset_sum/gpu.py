@@ -60,9 +60,13 @@ class Gpu:
         def some(start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
             mask, residual = self._answers(stop - start)
             programs.flat[(stop - start,)](
-                *(self._put(v[start:stop]) for v in (x, z, a, p)), self._table(m, limit), mask,
-                residual, **_tile(m), **EXACTLY,
-            )  # fmt: skip
+                *(self._put(v[start:stop]) for v in (x, z, a, p)),
+                self._table(m, limit),
+                mask,
+                residual,
+                **_tile(m),
+                **EXACTLY,
+            )
             return mask, residual
 
         return self._in_chunks(len(z), AT_ONCE, some)
@@ -84,18 +88,42 @@ class Gpu:
             scratch = torch.empty(tiles * LANES * m, dtype=torch.float32, device=self.device)
             found = torch.empty(count, dtype=torch.int8, device=self.device)
             programs.few[(tiles,)](
-                *given.arguments(start), *shared, goal, scratch, mask, residual, found, count, n,
-                float(tolerance), M=m, LIMIT=min(limit, 3), LANES=LANES, DRAWN=given.drawn,
+                *given.arguments(start),
+                *shared,
+                goal,
+                scratch,
+                mask,
+                residual,
+                found,
+                count,
+                n,
+                float(tolerance),
+                M=m,
+                LIMIT=min(limit, 3),
+                LANES=LANES,
+                DRAWN=given.drawn,
                 **EXACTLY,
-            )  # fmt: skip
+            )
             left = torch.nonzero(found == 0).reshape(-1)
             if len(left):
                 scratch = torch.empty(len(left) * LARGEST, dtype=torch.float32, device=self.device)
                 programs.many[(len(left),)](
-                    *given.arguments(start), *shared, goal, scratch, left, table, mask, residual,
-                    n, float(tolerance), M=m, PADDED=LARGEST, TABLE=TABLE,
-                    DRAWN=given.drawn, **EXACTLY,
-                )  # fmt: skip
+                    *given.arguments(start),
+                    *shared,
+                    goal,
+                    scratch,
+                    left,
+                    table,
+                    mask,
+                    residual,
+                    n,
+                    float(tolerance),
+                    M=m,
+                    PADDED=LARGEST,
+                    TABLE=TABLE,
+                    DRAWN=given.drawn,
+                    **EXACTLY,
+                )
             return mask, residual
 
         mask, residual = self._in_chunks(len(z), max(1, AT_ONCE // max(n, 1)), some)
@@ -121,10 +149,22 @@ class Gpu:
             rest = goal[:, shared[5]].contiguous()
             scratch = torch.empty(count * 2 * LARGEST, dtype=torch.float32, device=self.device)
             programs.fed_rows[(count,)](
-                *given.arguments(start), *shared, goal, rest, scratch, self._table(m, limit), mask,
-                residual, n, PADDED=LARGEST, SPREAD=TABLE, FED=fed, DRAWN=given.drawn,
-                **_tile(m), **EXACTLY,
-            )  # fmt: skip
+                *given.arguments(start),
+                *shared,
+                goal,
+                rest,
+                scratch,
+                self._table(m, limit),
+                mask,
+                residual,
+                n,
+                PADDED=LARGEST,
+                SPREAD=TABLE,
+                FED=fed,
+                DRAWN=given.drawn,
+                **_tile(m),
+                **EXACTLY,
+            )
             return mask, residual
 
         mask, residual = self._in_chunks(len(z), max(1, AT_ONCE // max(n, 1)), some)

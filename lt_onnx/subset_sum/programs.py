@@ -60,9 +60,17 @@ def _sums(values, subsets, M: tl.constexpr):
 
 @triton.jit
 def _best(
-    x, p, z, a, table,
-    M: tl.constexpr, HALF: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr, STEPS: tl.constexpr,
-):  # fmt: skip
+    x,
+    p,
+    z,
+    a,
+    table,
+    M: tl.constexpr,
+    HALF: tl.constexpr,
+    LOW: tl.constexpr,
+    HIGH: tl.constexpr,
+    STEPS: tl.constexpr,
+):
     """Mask and error of the lowest objective, of x and p [M] in memory."""
     if STEPS == 0:
         return _best_in_table(x, p, z, a, table, M, HIGH)
@@ -118,9 +126,19 @@ def _best_in_table(x, p, z, a, table, M: tl.constexpr, TABLE: tl.constexpr):
 
 @triton.jit
 def flat(
-    x, z, a, p, table, out_mask, out_residual,
-    M: tl.constexpr, HALF: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr, STEPS: tl.constexpr,
-):  # fmt: skip
+    x,
+    z,
+    a,
+    p,
+    table,
+    out_mask,
+    out_residual,
+    M: tl.constexpr,
+    HALF: tl.constexpr,
+    LOW: tl.constexpr,
+    HIGH: tl.constexpr,
+    STEPS: tl.constexpr,
+):
     """One program per problem under the full objective."""
     b = tl.program_id(0).to(tl.int64)
     mask, error = _best(
@@ -132,12 +150,36 @@ def flat(
 
 @triton.jit(do_not_specialize=WORDS)
 def fed_rows(
-    base, numbers, width, seed_low, seed_high, layer,
-    index, gain, weight, noise, price, order, upper,
-    z, rest, scratch, table, out_mask, out_residual, n,
-    PADDED: tl.constexpr, SPREAD: tl.constexpr, FED: tl.constexpr, DRAWN: tl.constexpr,
-    M: tl.constexpr, HALF: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr, STEPS: tl.constexpr,
-):  # fmt: skip
+    base,
+    numbers,
+    width,
+    seed_low,
+    seed_high,
+    layer,
+    index,
+    gain,
+    weight,
+    noise,
+    price,
+    order,
+    upper,
+    z,
+    rest,
+    scratch,
+    table,
+    out_mask,
+    out_residual,
+    n,
+    PADDED: tl.constexpr,
+    SPREAD: tl.constexpr,
+    FED: tl.constexpr,
+    DRAWN: tl.constexpr,
+    M: tl.constexpr,
+    HALF: tl.constexpr,
+    LOW: tl.constexpr,
+    HIGH: tl.constexpr,
+    STEPS: tl.constexpr,
+):
     """One program per row: its problems in order, each error passed on at once.
 
     `rest` [R, n] holds the targets in the order of solving, `scratch` [R, 2, PADDED] x and p.
@@ -165,9 +207,17 @@ def fed_rows(
             tl.store(scratch + PADDED + s, p)
             tl.debug_barrier()
             mask, left = _best(
-                scratch, scratch + PADDED, left, tl.load(weight + k), table,
-                M, HALF, LOW, HIGH, STEPS,
-            )  # fmt: skip
+                scratch,
+                scratch + PADDED,
+                left,
+                tl.load(weight + k),
+                table,
+                M,
+                HALF,
+                LOW,
+                HIGH,
+                STEPS,
+            )
         tl.store(out_mask + k, mask)
         tl.store(out_residual + k, left)
         if FED:
@@ -184,10 +234,27 @@ def fed_rows(
 
 @triton.jit(do_not_specialize=WORDS)
 def few(
-    base, numbers, width, seed_low, seed_high, layer, index, gain,
-    z, scratch, out_mask, out_residual, out_found, count, n, tolerance,
-    M: tl.constexpr, LIMIT: tl.constexpr, LANES: tl.constexpr, DRAWN: tl.constexpr,
-):  # fmt: skip
+    base,
+    numbers,
+    width,
+    seed_low,
+    seed_high,
+    layer,
+    index,
+    gain,
+    z,
+    scratch,
+    out_mask,
+    out_residual,
+    out_found,
+    count,
+    n,
+    tolerance,
+    M: tl.constexpr,
+    LIMIT: tl.constexpr,
+    LANES: tl.constexpr,
+    DRAWN: tl.constexpr,
+):
     """The smallest rule up to LIMIT ≤ 3 elements, one problem per lane, all lanes in step."""
     lane = tl.arange(0, LANES)
     problem = tl.program_id(0).to(tl.int64) * LANES + lane
@@ -240,10 +307,27 @@ def few(
 
 @triton.jit(do_not_specialize=WORDS)
 def many(
-    base, numbers, width, seed_low, seed_high, layer, index, gain,
-    z, scratch, problems, table, out_mask, out_residual, n, tolerance,
-    M: tl.constexpr, PADDED: tl.constexpr, TABLE: tl.constexpr, DRAWN: tl.constexpr,
-):  # fmt: skip
+    base,
+    numbers,
+    width,
+    seed_low,
+    seed_high,
+    layer,
+    index,
+    gain,
+    z,
+    scratch,
+    problems,
+    table,
+    out_mask,
+    out_residual,
+    n,
+    tolerance,
+    M: tl.constexpr,
+    PADDED: tl.constexpr,
+    TABLE: tl.constexpr,
+    DRAWN: tl.constexpr,
+):
     """The smallest rule for one problem per program: all subsets of a table in order.
 
     The closest one, the first if several, where none is within the tolerance.

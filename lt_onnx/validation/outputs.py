@@ -243,10 +243,11 @@ def _judge(fidelity: Fidelity, limits: Limits) -> None:
             good = value >= limit if least else value <= limit
             fidelity.checks.append(
                 Check(
-                    f"{name.replace('_', '-')}: {out.name}", good,
+                    f"{name.replace('_', '-')}: {out.name}",
+                    good,
                     f"output '{out.name}': {LABELS[name]} {value:.4g}, limit {limit:g}",
                 )
-            )  # fmt: skip
+            )
         if asked and not found:
             raise InputError(f"{option} needs {needs}")
 
@@ -266,6 +267,9 @@ FIGURES: dict[str, tuple[Callable[[OutputFidelity], float | None], bool, str]] =
     "max_accuracy_drop": (_drop, False, "--samples with 'labels'"),
 }
 LABELS = {
-    "max_abs": "largest error", "max_rel": "relative error", "min_sqnr": "SQNR in dB",
-    "min_agreement": "agreement", "max_accuracy_drop": "accuracy drops by",
-}  # fmt: skip
+    "max_abs": "largest error",
+    "max_rel": "relative error",
+    "min_sqnr": "SQNR in dB",
+    "min_agreement": "agreement",
+    "max_accuracy_drop": "accuracy drops by",
+}

@@ -133,10 +133,12 @@ def trace(
     seen = [v.tensor for pair in views.values() for v in pair if v is not None]
     made = Session(ticket, tensors=seen)
     layers = [
-        linear for linear in network.linears
-        if linear.name in views and linear.output in true.tensors
+        linear
+        for linear in network.linears
+        if linear.name in views
+        and linear.output in true.tensors
         and views[linear.name][1].tensor in made.tensors
-    ]  # fmt: skip
+    ]
     sums = {linear.name: _Sums() for linear in layers}
     programs: dict[str, Program] = {}
     groups = list(_groups(layers, blueprint, network))
@@ -145,24 +147,37 @@ def trace(
         for group in groups:
             names = [n for linear in group for n in _ends(linear) if n in true.tensors]
             wanted = [
-                v.tensor for linear in group for v in views[linear.name]
+                v.tensor
+                for linear in group
+                for v in views[linear.name]
                 if v is not None and v.tensor in made.tensors
-            ]  # fmt: skip
+            ]
             expected, got = true.run(feeds, names), made.run(feeds, wanted)
             for linear in group:
-                _compare(linear, expected, got, views[linear.name], sums[linear.name], programs,
-                         network.opsets)  # fmt: skip
+                _compare(
+                    linear,
+                    expected,
+                    got,
+                    views[linear.name],
+                    sums[linear.name],
+                    programs,
+                    network.opsets,
+                )
         if progress is not None:
             progress((number + 1) / len(batches))
     return [
         LayerError(
-            linear.name, linear.output, total.ratio("out") or 0.0, total.ratio("into"),
-            total.ratio("passed on"), total.ratio("own"),
+            linear.name,
+            linear.output,
+            total.ratio("out") or 0.0,
+            total.ratio("into"),
+            total.ratio("passed on"),
+            total.ratio("own"),
         )
         for linear in layers
         for total in [sums[linear.name]]
         if total.values
-    ]  # fmt: skip
+    ]
 
 
 def check_layers(layers: list[LayerError], least: float) -> Check:
@@ -171,16 +186,21 @@ def check_layers(layers: list[LayerError], least: float) -> Check:
     if first is None:
         return Check("min-layer-sqnr", True, f"every layer has {least:g} dB or more")
     return Check(
-        "min-layer-sqnr", False,
+        "min-layer-sqnr",
+        False,
         f"layer '{first.name}' is the first below {least:g} dB: {first.sqnr_db:.1f}",
-    )  # fmt: skip
+    )
 
 
 def _compare(
-    linear: Linear, expected: Mapping[str, Array], got: Mapping[str, Array],
-    views: tuple[_View | None, _View], sums: _Sums, programs: dict[str, Program],
+    linear: Linear,
+    expected: Mapping[str, Array],
+    got: Mapping[str, Array],
+    views: tuple[_View | None, _View],
+    sums: _Sums,
+    programs: dict[str, Program],
     opsets: Mapping[str, int],
-) -> None:  # fmt: skip
+) -> None:
     before, behind = views
     y = expected[linear.output]
     made = behind.read(got[behind.tensor], len(linear.bias))

@@ -63,13 +63,25 @@ def _layers(blueprint: Blueprint, manifest: Manifest) -> Iterator[str]:
     for step, layer in zip(steps, manifest.layers, strict=False):
         spec = step.source
         planned = (
-            spec.name, spec.index, list(spec.shape), spec.transposed, spec.mirror_rows,
-            spec.mirror_columns, f"{spec.name}/bias" if spec.bias else None, step.scale,
-        )  # fmt: skip
+            spec.name,
+            spec.index,
+            list(spec.shape),
+            spec.transposed,
+            spec.mirror_rows,
+            spec.mirror_columns,
+            f"{spec.name}/bias" if spec.bias else None,
+            step.scale,
+        )
         if planned != (
-            layer.weight, layer.index, layer.shape, layer.transposed, layer.mirror_rows,
-            layer.mirror_columns, layer.bias, layer.scale,
-        ):  # fmt: skip
+            layer.weight,
+            layer.index,
+            layer.shape,
+            layer.transposed,
+            layer.mirror_rows,
+            layer.mirror_columns,
+            layer.bias,
+            layer.scale,
+        ):
             yield f"layer '{layer.weight}' is not the '{spec.name}' that the target is planned to"
     if len({(layer.stored, layer.half) for layer in manifest.layers}) > 1:
         yield "its layers are stored in different forms"
@@ -158,9 +170,11 @@ def _constants(blueprint: Blueprint, manifest: Manifest, tensors: Tensors) -> It
     for name in sorted(tensors.keys() & blueprint.constants.keys()):
         tensor, wanted = tensors[name], np.asarray(blueprint.constants[name])
         same = (
-            isinstance(tensor, Tensor) and tensor.dtype == wanted.dtype
-            and tensor.shape == wanted.shape and tensor.array().tobytes() == wanted.tobytes()
-        )  # fmt: skip
+            isinstance(tensor, Tensor)
+            and tensor.dtype == wanted.dtype
+            and tensor.shape == wanted.shape
+            and tensor.array().tobytes() == wanted.tobytes()
+        )
         if not same:
             yield f"tensor '{name}' holds other numbers than the target's"
     for step in blueprint.steps:

@@ -16,10 +16,14 @@ from onnx import AttributeProto
 MOST_PARTS = 500_000  # a ticket of 10,000 nodes has a tenth of it
 MOST_INTEGERS = 1024  # of one attribute
 KINDS = {  # where an attribute of each type has its value
-    AttributeProto.FLOAT: "f", AttributeProto.INT: "i", AttributeProto.STRING: "s",
-    AttributeProto.FLOATS: "floats", AttributeProto.INTS: "ints", AttributeProto.STRINGS: "strings",
+    AttributeProto.FLOAT: "f",
+    AttributeProto.INT: "i",
+    AttributeProto.STRING: "s",
+    AttributeProto.FLOATS: "floats",
+    AttributeProto.INTS: "ints",
+    AttributeProto.STRINGS: "strings",
     AttributeProto.TENSOR: "t",  # of a ConstantOfShape; `structure` judges it
-}  # fmt: skip
+}
 FIELDS = {
     "ModelProto": "ir_version producer_name producer_version graph opset_import metadata_props",
     "GraphProto": "node name initializer sparse_initializer input output",
@@ -103,12 +107,16 @@ def _names(model: onnx.ModelProto) -> Iterator[str]:
         ("metadata entry", [entry.key for entry in model.metadata_props]),
         ("operator set", [_domain(opset.domain) for opset in model.opset_import]),
         ("graph output", [value.name for value in graph.output]),
-        ("tensor", [
-            *[value.name for value in graph.input], *[t.name for t in graph.initializer],
-            *[t.values.name for t in graph.sparse_initializer],
-            *[name for node in graph.node for name in node.output if name],
-        ]),
-    ):  # fmt: skip
+        (
+            "tensor",
+            [
+                *[value.name for value in graph.input],
+                *[t.name for t in graph.initializer],
+                *[t.values.name for t in graph.sparse_initializer],
+                *[name for node in graph.node for name in node.output if name],
+            ],
+        ),
+    ):
         for name, count in Counter(names).items():
             if count > 1:
                 yield f"{what} '{name}' is defined {count} times"

@@ -18,44 +18,114 @@ from lt_onnx.verification.tensors import Sparse, Tensor, Tensors
 
 # inputs that are shapes, axes, indices, pads or sizes
 PLACES: dict[str, set[int]] = {
-    "Gather": {1}, "GatherElements": {1}, "GatherND": {1}, "Slice": {1, 2, 3, 4}, "Pad": {1, 3},
-    "Reshape": {1}, "Squeeze": {1}, "Unsqueeze": {1}, "Expand": {1}, "Tile": {1}, "Split": {1},
-    "TopK": {1}, "Resize": {1, 2, 3}, "Upsample": {1}, "ConstantOfShape": {0}, "CumSum": {1},
-    "OneHot": {1}, "ScatterND": {1}, "ScatterElements": {1}, "Scatter": {1}, "Compress": {1},
-    "Trilu": {1}, "CenterCropPad": {1}, "AffineGrid": {1}, "NonMaxSuppression": {2, 3, 4},
-    "MaxUnpool": {1, 2}, "Col2Im": {1, 2}, "DFT": {1, 2}, "ReverseSequence": {1}, "Dropout": {1, 2},
+    "Gather": {1},
+    "GatherElements": {1},
+    "GatherND": {1},
+    "Slice": {1, 2, 3, 4},
+    "Pad": {1, 3},
+    "Reshape": {1},
+    "Squeeze": {1},
+    "Unsqueeze": {1},
+    "Expand": {1},
+    "Tile": {1},
+    "Split": {1},
+    "TopK": {1},
+    "Resize": {1, 2, 3},
+    "Upsample": {1},
+    "ConstantOfShape": {0},
+    "CumSum": {1},
+    "OneHot": {1},
+    "ScatterND": {1},
+    "ScatterElements": {1},
+    "Scatter": {1},
+    "Compress": {1},
+    "Trilu": {1},
+    "CenterCropPad": {1},
+    "AffineGrid": {1},
+    "NonMaxSuppression": {2, 3, 4},
+    "MaxUnpool": {1, 2},
+    "Col2Im": {1, 2},
+    "DFT": {1, 2},
+    "ReverseSequence": {1},
+    "Dropout": {1, 2},
     "Pow": {1},
-    **{f"Reduce{kind}": {1} for kind in (
-        "Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare",
-    )},
-}  # fmt: skip
+    **{
+        f"Reduce{kind}": {1}
+        for kind in (
+            "Mean",
+            "Sum",
+            "Max",
+            "Min",
+            "Prod",
+            "L1",
+            "L2",
+            "LogSum",
+            "LogSumExp",
+            "SumSquare",
+        )
+    },
+}
 SHAPES = {"Shape", "Size"}
 ARITHMETIC = {
-    "Add", "Sub", "Mul", "Div", "Mod", "Concat", "Min", "Max", "Range", "Where", "Pow", "Sum",
-}  # fmt: skip
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Mod",
+    "Concat",
+    "Min",
+    "Max",
+    "Range",
+    "Where",
+    "Pow",
+    "Sum",
+}
 COMPARISONS = {"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And", "Or", "Not"}
 STANDARD = ("", "ai.onnx")
 MOST_COUNTED = 32  # integers that take part in shape arithmetic at once
 # operators that may read a scalar of the target without being declared dense
 SCALARS = (ARITHMETIC | COMPARISONS) - {"Not", "Concat"} | {
-    "Clip", "PRelu", "Pad", "Dropout", "Resize", "Upsample", "Mean", "NonMaxSuppression",
-}  # fmt: skip
+    "Clip",
+    "PRelu",
+    "Pad",
+    "Dropout",
+    "Resize",
+    "Upsample",
+    "Mean",
+    "NonMaxSuppression",
+}
 MOST_SCALES = 16  # scales and regions of a Resize
 RANDOM = {
-    "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Bernoulli",
     "Multinomial",
-}  # fmt: skip
+}
 FLOAT_ATTRIBUTES = {
-    "BatchNormalization": "epsilon momentum", "Celu": "alpha", "Clip": "min max",
-    "Dropout": "ratio", "Elu": "alpha", "GroupNormalization": "epsilon",
-    "HardSigmoid": "alpha beta", "InstanceNormalization": "epsilon", "LRN": "alpha beta bias",
+    "BatchNormalization": "epsilon momentum",
+    "Celu": "alpha",
+    "Clip": "min max",
+    "Dropout": "ratio",
+    "Elu": "alpha",
+    "GroupNormalization": "epsilon",
+    "HardSigmoid": "alpha beta",
+    "InstanceNormalization": "epsilon",
+    "LRN": "alpha beta bias",
     "LayerNormalization": "epsilon",
-    "LeakyRelu": "alpha", "LpNormalization": "epsilon", "Pad": "value",
+    "LeakyRelu": "alpha",
+    "LpNormalization": "epsilon",
+    "Pad": "value",
     "RMSNormalization": "epsilon",
-    "Resize": "cubic_coeff_a extrapolation_value", "RoiAlign": "spatial_scale",
-    "Selu": "alpha gamma", "Shrink": "bias lambd", "Swish": "alpha", "ThresholdedRelu": "alpha",
+    "Resize": "cubic_coeff_a extrapolation_value",
+    "RoiAlign": "spatial_scale",
+    "Selu": "alpha gamma",
+    "Shrink": "bias lambd",
+    "Swish": "alpha",
+    "ThresholdedRelu": "alpha",
     "Upsample": "scales",
-}  # fmt: skip
+}
 CONSTANTS = {"Constant", *RANDOM}
 
 
@@ -165,8 +235,9 @@ def _fills_plainly(tensor: onnx.TensorProto) -> bool:
     except (ValueError, TypeError, KeyError):
         return False
     return value.dtype in (np.int64, np.int32, np.bool_) or value.tobytes() in (
-        np.float32(0).tobytes(), np.float32(1).tobytes(),
-    )  # fmt: skip
+        np.float32(0).tobytes(),
+        np.float32(1).tobytes(),
+    )
 
 
 def _mixes(
@@ -181,9 +252,10 @@ def _mixes(
         return
     whole = {} if dense else {name: _Marks(counted=True) for name in whole_data(node, tensors)}
     values = [
-        whole.get(name, marks.get(name, _Marks())) for i, name in enumerate(node.input)
+        whole.get(name, marks.get(name, _Marks()))
+        for i, name in enumerate(node.input)
         if name and not _is_place(node, i, tensors.get(name))
-    ]  # fmt: skip
+    ]
     pure = any(value.data and not value.counted for value in values)
     if node.op_type not in SHAPES and pure and any(value.counted for value in values):
         yield "brings the integers of shapes into data"

@@ -9,9 +9,21 @@ from lt_onnx.manifest import LayerRecord, Manifest
 from lt_onnx.verification.masked_weights import Flaw, numbers_of
 
 LINEAR = {
-    "Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "DeformConv", "ConvInteger",
-    "MatMulInteger", "QLinearConv", "QLinearMatMul", "LSTM", "GRU", "RNN", "Attention",
-}  # fmt: skip
+    "Conv",
+    "ConvTranspose",
+    "Gemm",
+    "MatMul",
+    "Einsum",
+    "DeformConv",
+    "ConvInteger",
+    "MatMulInteger",
+    "QLinearConv",
+    "QLinearMatMul",
+    "LSTM",
+    "GRU",
+    "RNN",
+    "Attention",
+}
 CONV_ATTRIBUTES = {"strides", "dilations", "pads", "group", "kernel_shape", "auto_pad"}
 
 
@@ -145,9 +157,13 @@ def _form(layer: LayerRecord, wiring: Wiring) -> list[int]:
         node = wiring.nodes[number]
         casts = [a.i for a in node.attribute if a.name == "to"]
         if (
-            node.op_type != op or node.domain or len(node.input) != count or len(node.output) != 1
-            or len(node.attribute) != len(casts) or casts != ([] if to is None else [to])
-        ):  # fmt: skip
+            node.op_type != op
+            or node.domain
+            or len(node.input) != count
+            or len(node.output) != 1
+            or len(node.attribute) != len(casts)
+            or casts != ([] if to is None else [to])
+        ):
             raise wrong
         nodes.append(number)
         return list(node.input)

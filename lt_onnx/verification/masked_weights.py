@@ -15,14 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.manifest import LayerRecord, Manifest
-from lt_onnx.verification.generator import (
-    CHUNK,
-    biases,
-    deviation,
-    pieces,
-    weights,
-    weights_at,
-)
+from lt_onnx.verification.generator import CHUNK, biases, deviation, pieces, weights, weights_at
 from lt_onnx.verification.tensors import Sparse, Tensor
 
 
@@ -72,9 +65,11 @@ def check_layers(
 
 
 def _check_layer(
-    layer: LayerRecord, manifest: Manifest, tensors: Mapping[str, Tensor | Sparse],
+    layer: LayerRecord,
+    manifest: Manifest,
+    tensors: Mapping[str, Tensor | Sparse],
     pool: ThreadPoolExecutor,
-) -> Counts:  # fmt: skip
+) -> Counts:
     """One layer's weights and biases. Raises Flaw."""
     for name in [*tensors_of(layer), layer.scale]:
         if name not in tensors:

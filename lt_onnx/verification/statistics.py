@@ -71,9 +71,11 @@ class Statistics:
     def document(self) -> dict[str, Any]:
         """All of it, for JSON."""
         return {
-            "passed": not self.failures, "tests": self.tests, "threshold": self.threshold,
+            "passed": not self.failures,
+            "tests": self.tests,
+            "threshold": self.threshold,
             "layers": [asdict(layer) for layer in self.layers],
-        }  # fmt: skip
+        }
 
 
 def statistics(path: Path) -> Statistics:
@@ -119,9 +121,13 @@ def _test(
         common = min(len(last), len(sample))
         before = _correlation(last[:common], sample[:common])
     return LayerStatistics(
-        layer.weight, len(sample), float(found.statistic), float(found.pvalue),
-        *(rows or (None, None)), *(before or (None, None)),
-    )  # fmt: skip
+        layer.weight,
+        len(sample),
+        float(found.statistic),
+        float(found.pvalue),
+        *(rows or (None, None)),
+        *(before or (None, None)),
+    )
 
 
 def _correlation(

@@ -117,8 +117,9 @@ def _check_dense(manifest: Manifest, wiring: Wiring, tensors: Tensors, failures:
                 f"node '{name}' ({op}) is declared dense {count} times and stands there "
                 f"{there[name, op]} times"
             )
-    by_name = {(wiring.nodes[i].name, wiring.nodes[i].op_type): wiring.nodes[i]
-               for i in wiring.dense}  # fmt: skip
+    by_name = {
+        (wiring.nodes[i].name, wiring.nodes[i].op_type): wiring.nodes[i] for i in wiring.dense
+    }
     for place in manifest.dense:
         node = by_name.get((place["name"], place["op"]))
         if node is None or declared[place["name"], place["op"]] > 1:

@@ -219,9 +219,13 @@ def _sparse(path: Path, proto: onnx.SparseTensorProto) -> Sparse:
         raise InputError(f"{where}: lies in external data, where no ticket has it")
     values, places = (_located(path, part).array() for part in (proto.values, proto.indices))
     fits = (
-        places.dtype == np.int64 and places.shape == values.shape and places.ndim == 1
-        and len(shape) > 0 and min(shape) > 0 and math.prod(shape) <= LARGEST_LAYER
-    )  # fmt: skip
+        places.dtype == np.int64
+        and places.shape == values.shape
+        and places.ndim == 1
+        and len(shape) > 0
+        and min(shape) > 0
+        and math.prod(shape) <= LARGEST_LAYER
+    )
     if not fits or (len(places) and (places[0] < 0 or places[-1] >= math.prod(shape))):
         raise InputError(f"{where}: its indices do not fit its shape {list(shape)[:8]}")
     if (np.diff(places) <= 0).any():

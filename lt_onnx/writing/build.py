@@ -29,21 +29,30 @@ def fingerprint(blueprint: Blueprint, inputs: Samples) -> str:
     digest = hashlib.sha256(
         json.dumps(
             [
-                __version__, GENERATOR, blueprint.target.sha256, blueprint.options.seed,
-                options_entry(blueprint.options), BLOCK,
+                __version__,
+                GENERATOR,
+                blueprint.target.sha256,
+                blueprint.options.seed,
+                options_entry(blueprint.options),
+                BLOCK,
             ],
             sort_keys=True,
         ).encode()
-    )  # fmt: skip
+    )
     for name in sorted(inputs.arrays):
         digest.update(name.encode() + inputs.arrays[name].tobytes())
     return digest.hexdigest()
 
 
 def write_ticket(
-    blueprint: Blueprint, out: Path, inputs: Samples, device: Device, watch: Stopwatch,
-    tell: Progress, checkpoint: Checkpoint | None = None,
-) -> tuple[Blueprint, list[LayerStats]]:  # fmt: skip
+    blueprint: Blueprint,
+    out: Path,
+    inputs: Samples,
+    device: Device,
+    watch: Stopwatch,
+    tell: Progress,
+    checkpoint: Checkpoint | None = None,
+) -> tuple[Blueprint, list[LayerStats]]:
     """Construct the ticket and write it, row by row; the plan that was followed at last.
 
     Where the constants of a tensor turn out lost, a new plan opens a block there.
@@ -64,9 +73,14 @@ def write_ticket(
 
 
 def _write(
-    blueprint: Blueprint, out: Path, inputs: Samples, device: Device, watch: Stopwatch,
-    tell: Progress, checkpoint: Checkpoint | None,
-) -> list[LayerStats]:  # fmt: skip
+    blueprint: Blueprint,
+    out: Path,
+    inputs: Samples,
+    device: Device,
+    watch: Stopwatch,
+    tell: Progress,
+    checkpoint: Checkpoint | None,
+) -> list[LayerStats]:
     """One attempt at a ticket."""
     stats = []
     total, done = max(blueprint.source_weights, 1), 0

@@ -71,9 +71,13 @@ class RowTensor:
     """
 
     def __init__(
-        self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], transposed: bool,
+        self,
+        name: str,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
+        transposed: bool,
         stream: BinaryIO | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.name, self.dtype, self.transposed = name, dtype, transposed
         self.shape = shape[::-1] if transposed else shape
         self.bytes = math.prod(shape) * dtype.itemsize
@@ -110,9 +114,7 @@ class RowTensor:
         tensor = onnx.TensorProto(name=self.name, dims=self.shape)
         tensor.data_type = helper.np_dtype_to_tensor_dtype(self.dtype)
         tensor.data_location = onnx.TensorProto.EXTERNAL
-        for key, entry in (
-            ("location", location), ("offset", self.offset), ("length", self.bytes),
-        ):  # fmt: skip
+        for key, entry in (("location", location), ("offset", self.offset), ("length", self.bytes)):
             tensor.external_data.add(key=key, value=str(entry))
         return tensor
 

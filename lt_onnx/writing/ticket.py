@@ -25,14 +25,7 @@ from onnx import helper, numpy_helper
 from lt_onnx.blueprint import Blueprint, Expand, Run
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import Part, cannot_write, sweep, together
-from lt_onnx.manifest import (
-    FORMAT,
-    METADATA_KEY,
-    SEAL_KEY,
-    LayerRecord,
-    Manifest,
-    parse_manifest,
-)
+from lt_onnx.manifest import FORMAT, METADATA_KEY, SEAL_KEY, LayerRecord, Manifest, parse_manifest
 from lt_onnx.options import Options, Weights
 from lt_onnx.runtime import to_proto, value_info
 from lt_onnx.source.layer import SourceLayer, draw_rows
@@ -42,10 +35,21 @@ from lt_onnx.version import __version__
 from lt_onnx.writing.storage import Form, RowTensor, SparseTensor
 
 __all__ = [
-    "INLINE", "LARGEST_FILE", "METADATA_KEY", "SEAL_KEY", "LayerRecord", "Manifest", "TicketWriter",
-    "data_of", "files_of", "is_inline", "is_of", "options_entry", "parse_manifest",
+    "INLINE",
+    "LARGEST_FILE",
+    "METADATA_KEY",
+    "SEAL_KEY",
+    "LayerRecord",
+    "Manifest",
+    "TicketWriter",
+    "data_of",
+    "files_of",
+    "is_inline",
+    "is_of",
+    "options_entry",
+    "parse_manifest",
     "read_manifest",
-]  # fmt: skip
+]
 
 INLINE = 128 << 20  # bytes of weights up to which a ticket is one file
 LARGEST_FILE = (1 << 31) - (1 << 24)  # bytes of a protobuf
@@ -83,9 +87,7 @@ def is_of(path: Path, target: Target, options: Options) -> bool:
     if known is None:
         return False
     wanted = json.loads(json.dumps(options_entry(options)))
-    return (known.target_sha256, known.seed, known.options) == (
-        target.sha256, options.seed, wanted,
-    )  # fmt: skip
+    return (known.target_sha256, known.seed, known.options) == (target.sha256, options.seed, wanted)
 
 
 def read_manifest(path: Path) -> Manifest | None:

@@ -47,9 +47,10 @@ class Zoo:
         """The networks under the folder, tickets and what lies in the output folder apart."""
         output = self.output.resolve()
         found = [
-            path for path in sorted(self.folder.rglob("*.onnx"))
+            path
+            for path in sorted(self.folder.rglob("*.onnx"))
             if path.is_file() and output not in path.resolve().parents and not _is_ticket(path)
-        ]  # fmt: skip
+        ]
         if not found:
             raise InputError(f"{self.folder}: there is no ONNX file under it")
         return found
@@ -99,9 +100,13 @@ class Zoo:
             return path if path.is_file() else None
 
         return Job(
-            target, ticket, beside("calibration"), beside("samples"), limits=self.limits,
+            target,
+            ticket,
+            beside("calibration"),
+            beside("samples"),
+            limits=self.limits,
             per_layer=True,
-        )  # fmt: skip
+        )
 
     def _convert(self, line: str, report: Path) -> str:
         """Run one conversion; the line that says why there is no ticket, or nothing."""
@@ -110,9 +115,12 @@ class Zoo:
         words = [*shlex.split(line)[1:], "--report", str(report), "--quiet", "--resume"]
         process = subprocess.Popen(
             [sys.executable, "-m", "lt_onnx", *words, *(["--force"] if self.force else [])],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
             env={**os.environ, **settings},
-        )  # fmt: skip
+        )
         self._running.add(process)
         assert process.stderr is not None  # stdin stays open: its end tells that we are gone
         with process:
@@ -156,16 +164,31 @@ def _finished(target: Path, ticket: Path, report: Path, line: str) -> dict[str, 
 
 
 def _summary(
-    name: str, target: Path, ticket: Path, document: dict[str, Any] | None, failure: str,
+    name: str,
+    target: Path,
+    ticket: Path,
+    document: dict[str, Any] | None,
+    failure: str,
     reused: bool,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """An entry of the report: of several outputs the worst."""
     entry: dict[str, Any] = {
-        "name": name, "target": str(target), "ticket": None, "verdict": "error",
-        "message": failure, "agreement": None, "accuracy": None, "target_accuracy": None,
-        "sqnr_db": None, "kept": None, "density": None, "per_target_weight": None, "bytes": None,
-        "seconds": 0.0, "reused": reused,
-    }  # fmt: skip
+        "name": name,
+        "target": str(target),
+        "ticket": None,
+        "verdict": "error",
+        "message": failure,
+        "agreement": None,
+        "accuracy": None,
+        "target_accuracy": None,
+        "sqnr_db": None,
+        "kept": None,
+        "density": None,
+        "per_target_weight": None,
+        "bytes": None,
+        "seconds": 0.0,
+        "reused": reused,
+    }
     if document is None:
         return entry
     outputs = document["validate"]["outputs"]

@@ -38,8 +38,10 @@ def open_block(
     if step.input not in ranges:
         raise UnboundedError(f"the inputs of '{step.name}' are not bounded")
     if len(blueprint.activation.nodes) > 1:
-        raise UnboundedError(f"no bound through the neurons of '{step.name}': "
-                             f"{blueprint.activation.title} is several operators")  # fmt: skip
+        raise UnboundedError(
+            f"no bound through the neurons of '{step.name}': "
+            f"{blueprint.activation.title} is several operators"
+        )
     phi = function_of(blueprint.activation.nodes[0], blueprint.target.constants)
     x, model, axis = ranges[step.input], step.model, step.out_layout.axis
     weight = weights.layer(step.source)
@@ -225,9 +227,8 @@ class _Applied:
         return self.step.out_layout.axis
 
     def __call__(
-        self, weight: Doubles, x: Doubles, bias: Doubles | None = None,
-        groups: slice | None = None,
-    ) -> Doubles:  # fmt: skip
+        self, weight: Doubles, x: Doubles, bias: Doubles | None = None, groups: slice | None = None
+    ) -> Doubles:
         """`weight` [R, I, *K] on `x`; `groups` tells which ones the rows belong to."""
         linear = self.step.linear
         count = linear.group if groups is None else groups.stop - groups.start

@@ -16,10 +16,26 @@ from lt_onnx.validation.bound.functions import function_of
 from lt_onnx.validation.bound.ranges import OUTWARD, Doubles, Range, Slopes, UnboundedError
 
 MOVING = {
-    "Gather", "Reshape", "Flatten", "Transpose", "Slice", "Split", "Squeeze", "Unsqueeze",
-    "Concat", "DepthToSpace", "SpaceToDepth", "Expand", "Tile", "Identity", "Dropout", "Pad",
-    "MaxPool", "GlobalMaxPool", "ReduceMax",
-}  # fmt: skip
+    "Gather",
+    "Reshape",
+    "Flatten",
+    "Transpose",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Unsqueeze",
+    "Concat",
+    "DepthToSpace",
+    "SpaceToDepth",
+    "Expand",
+    "Tile",
+    "Identity",
+    "Dropout",
+    "Pad",
+    "MaxPool",
+    "GlobalMaxPool",
+    "ReduceMax",
+}
 AVERAGING = {"AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum", "Upsample", "Resize"}
 PICKING = {"MaxPool", "GlobalMaxPool", "ReduceMax"}  # of several entries: slopes do not survive
 SUMMED = 3e-5  # relative rounding of a float32 sum of up to 500 terms, generously
@@ -55,9 +71,12 @@ def apply(node: Node, ranges: Ranges, blueprint: Blueprint) -> None:
 
 
 def _linear(
-    node: Node, data: list[str], ranges: Ranges, constants: Mapping[str, Array],
+    node: Node,
+    data: list[str],
+    ranges: Ranges,
+    constants: Mapping[str, Array],
     blueprint: Blueprint,
-) -> None:  # fmt: skip
+) -> None:
     """Run the node on lows, highs and errors, each scaled into float32's range."""
     if node.op == "Resize" and node.attributes.get("mode", b"nearest") in (b"cubic", "cubic"):
         raise UnboundedError(f"no bound through Resize '{node.name}': cubic weights are negative")
