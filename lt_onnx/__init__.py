@@ -12,13 +12,15 @@ from lt_onnx.version import __version__ as __version__
 if TYPE_CHECKING:
     from lt_onnx.errors import InputError, LtOnnxError, ResourceError, UnsupportedError
     from lt_onnx.pipeline import Ticket, convert
-    from lt_onnx.validation.outputs import Fidelity, Limits, validate
+    from lt_onnx.validation.fidelity import Fidelity
+    from lt_onnx.validation.limits import Limits
+    from lt_onnx.validation.outputs import validate
     from lt_onnx.verification import Proof, verify
 
 _HOMES = {
-    "Fidelity": "validation.outputs",
+    "Fidelity": "validation.fidelity",
     "InputError": "errors",
-    "Limits": "validation.outputs",
+    "Limits": "validation.limits",
     "LtOnnxError": "errors",
     "Proof": "verification",
     "ResourceError": "errors",

@@ -30,7 +30,8 @@ from lt_onnx.target import Target
 from lt_onnx.units import size_text
 from lt_onnx.validation.bound import Bound
 from lt_onnx.validation.bound import bound as certify
-from lt_onnx.validation.outputs import Fidelity, Limits
+from lt_onnx.validation.fidelity import Fidelity
+from lt_onnx.validation.limits import Limits
 from lt_onnx.validation.outputs import validate as compare
 from lt_onnx.validation.per_layer import LayerError, trace
 from lt_onnx.verification import verify

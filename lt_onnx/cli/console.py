@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lt_onnx.planning.prediction import Prediction
     from lt_onnx.report import Report
     from lt_onnx.validation.bound import Bound
-    from lt_onnx.validation.outputs import Fidelity
+    from lt_onnx.validation.fidelity import Fidelity
     from lt_onnx.validation.per_layer import LayerError
     from lt_onnx.verification.statistics import Statistics
 

@@ -12,7 +12,7 @@ from lt_onnx.errors import InputError
 
 if TYPE_CHECKING:
     from lt_onnx.samples.images import Pictures
-    from lt_onnx.validation.outputs import Limits
+    from lt_onnx.validation.limits import Limits
     from lt_onnx.writing.build import Progress
 
 ModeWord = Annotated[str, typer.Option("--mode", help="l+1: copies, depth L+1; 2l: depth 2L.")]
@@ -132,7 +132,7 @@ def numbers(option: str, text: str) -> list[float]:
 
 def limits(**words: list[str] | None) -> "Limits":
     """What validation must hold: `[OUTPUT:]number`, any number of times. Raises InputError."""
-    from lt_onnx.validation.outputs import Limits
+    from lt_onnx.validation.limits import Limits
 
     return Limits(**{name: _by_output(name, given) for name, given in words.items() if given})
 

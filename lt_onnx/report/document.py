@@ -15,7 +15,8 @@ from lt_onnx.blueprint import Blueprint
 from lt_onnx.construct import LayerStats
 from lt_onnx.options import Options
 from lt_onnx.validation.bound import Bound
-from lt_onnx.validation.outputs import Check, Fidelity, Limits
+from lt_onnx.validation.fidelity import Check, Fidelity
+from lt_onnx.validation.limits import Limits
 from lt_onnx.validation.per_layer import LayerError
 from lt_onnx.verification import Proof
 from lt_onnx.version import __version__

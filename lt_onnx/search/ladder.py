@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lt_onnx.errors import InputError
 from lt_onnx.options import Mode
-from lt_onnx.validation.outputs import Fidelity
+from lt_onnx.validation.fidelity import Fidelity
 
 
 @dataclass(frozen=True)

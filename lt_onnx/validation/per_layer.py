@@ -26,7 +26,7 @@ from lt_onnx.reading.lowering import read_target
 from lt_onnx.runtime import Program, Session
 from lt_onnx.samples.samples import Samples
 from lt_onnx.target import Array, Linear, Target, linear_nodes
-from lt_onnx.validation.outputs import Check
+from lt_onnx.validation.fidelity import Check
 from lt_onnx.writing.ticket import read_manifest
 
 BATCH = 16
