@@ -9,10 +9,10 @@ from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.construct import LayerStats, Masked, construct
 from lt_onnx.construct.layer_state import BLOCK
 from lt_onnx.errors import LostConstantsError
+from lt_onnx.manifest import GENERATOR
 from lt_onnx.planning import plan
 from lt_onnx.samples.samples import Samples
 from lt_onnx.source.layer import draw_bias, draw_rows
-from lt_onnx.source.philox import GENERATOR
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Device
 from lt_onnx.version import __version__

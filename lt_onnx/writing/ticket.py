@@ -25,11 +25,18 @@ from onnx import helper, numpy_helper
 from lt_onnx.blueprint import Blueprint, Expand, Run
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import Part, cannot_write, sweep, together
-from lt_onnx.manifest import FORMAT, METADATA_KEY, SEAL_KEY, LayerRecord, Manifest, parse_manifest
+from lt_onnx.manifest import (
+    FORMAT,
+    GENERATOR,
+    METADATA_KEY,
+    SEAL_KEY,
+    LayerRecord,
+    Manifest,
+    parse_manifest,
+)
 from lt_onnx.options import Options, Weights
 from lt_onnx.runtime import to_proto, value_info
 from lt_onnx.source.layer import SourceLayer, draw_rows
-from lt_onnx.source.philox import GENERATOR
 from lt_onnx.target import Array, Floats, Node, Target
 from lt_onnx.version import __version__
 from lt_onnx.writing.storage import Form, RowTensor, SparseTensor
