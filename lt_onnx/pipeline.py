@@ -12,7 +12,7 @@ from typing import Any, TypedDict, Unpack
 import onnx
 
 from lt_onnx.blueprint import Blueprint
-from lt_onnx.construct import LayerStats
+from lt_onnx.construct.results import LayerStats
 from lt_onnx.errors import InputError, LtOnnxError, ResourceError, UnsupportedError
 from lt_onnx.files import check_place
 from lt_onnx.options import KINDS, Init, Mode, Options, Select, Sigma, Weights

@@ -16,7 +16,7 @@ from lt_onnx.construct.constants import Response
 from lt_onnx.construct.features import Features
 from lt_onnx.construct.layer_state import Block, Frame
 from lt_onnx.construct.masks import Masks
-from lt_onnx.construct.results import Built, Finished, LayerStats, Masked
+from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows, SavedLayer
 from lt_onnx.construct.tally import Tally, sqnr
 from lt_onnx.layout import CONSTANT
 from lt_onnx.options import Options
@@ -50,7 +50,7 @@ class Layer:
         price: float,
         opsets: Mapping[str, int],
         watch: Stopwatch,
-        finished: Finished | None = None,
+        finished: SavedLayer | None = None,
     ) -> None:
         self.step, self.device, self.x, self.y = step, device, x, y
         self.opsets, self.watch, self.finished = opsets, watch, finished
@@ -61,11 +61,11 @@ class Layer:
         self.sums: list[Floats] = []  # the layer's own output before its scale, as rows come
         self._program: tuple[int, Program] | None = None
 
-    def pieces(self) -> Iterator[Masked]:
+    def pieces(self) -> Iterator[MaskedRows]:
         """The masked rows, in order. `sums` and `scales` are complete when they are all out."""
         yield from self._construct() if self.finished is None else self._repeat(self.finished)
 
-    def _construct(self) -> Iterator[Masked]:
+    def _construct(self) -> Iterator[MaskedRows]:
         biases = Biases(self.frame, self.x, self.y, self.response, self.tally)
         masks = Masks(self.frame, biases, self.x, self.y, self.device, self.watch, self.tally)
         for blocks in self.frame.chunks(WEIGHTS_IN_FLIGHT[self.device]):
@@ -80,9 +80,9 @@ class Layer:
                     offset = biases.add(block, weight, raw, masks.price)
                     self._collect(block, raw, offset)
                 self.tally.kept += int(np.count_nonzero(weight))
-                yield Masked(self.step, block.start, weight)
+                yield MaskedRows(self.step, block.start, weight)
 
-    def _repeat(self, finished: Finished) -> Iterator[Masked]:
+    def _repeat(self, finished: SavedLayer) -> Iterator[MaskedRows]:
         """The rows of a finished layer: drawn, masked and run, as they were when it was made."""
         frame, source = self.frame, self.step.source
         frame.scale[:] = finished.scale
@@ -97,12 +97,12 @@ class Layer:
             with self.watch("run"):  # biases come after, as a number that is added
                 raw = self._run(block, np.where(constant[group], np.float32(0), weight))
             self._collect(block, raw, finished.offset[block.start : block.stop])
-            yield Masked(self.step, block.start, weight)
+            yield MaskedRows(self.step, block.start, weight)
 
-    def built(self, out: list[Array]) -> Built:
+    def built(self, out: list[Array]) -> BuiltLayer:
         """What is left to say once the ticket has run the layer to its output `out`."""
         stats = self._stats(out) if self.finished is None else self.finished.stats
-        return Built(self.step, None, self.scales(), stats, self.frame.scale, self.offset)
+        return BuiltLayer(self.step, None, self.scales(), stats, self.frame.scale, self.offset)
 
     def _stats(self, out: list[Array]) -> LayerStats:
         step, tally, linear = self.step, self.tally, self.step.linear

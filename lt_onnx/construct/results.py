@@ -11,14 +11,14 @@ from lt_onnx.target import Array, Floats
 
 
 @dataclass(frozen=True)
-class Masked:
+class MaskedRows:
     """Some rows of a layer's weight, masked."""
 
     step: Expand | Build
     start: int  # first of the rows
     weight: Floats  # [R, I·K]
 
-    def scaled(self, sigma: np.float32) -> "Masked":
+    def scaled(self, sigma: np.float32) -> "MaskedRows":
         """The same in a source of another σ."""
         return replace(self, weight=self.weight * sigma)
 
@@ -46,7 +46,7 @@ class LayerStats:
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltLayer:
     """A layer whose rows have all been put out."""
 
     step: Expand | Build
@@ -56,7 +56,7 @@ class Built:
     scale: NDArray[np.float64] | None = None  # [R], of a constructed layer before rounding
     offset: NDArray[np.float64] | None = None  # [R]  what its biases add to every sum
 
-    def scaled(self, sigma: np.float32) -> "Built":
+    def scaled(self, sigma: np.float32) -> "BuiltLayer":
         """The same in a source of another σ, which the scales take back."""
         scale = (self.tensors[self.step.scale] / np.float64(sigma)).astype(np.float32)
         return replace(
@@ -67,7 +67,7 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Finished:
+class SavedLayer:
     """What of a constructed layer cannot be had again without constructing it."""
 
     pieces: Mapping[int, tuple[tuple[int, ...], bytes]]  # by first row: shape, packed masks

@@ -9,7 +9,7 @@ from lt_onnx.target import Array, Node
 
 
 @dataclass
-class Lane:
+class StepwiseRun:
     """One network under way: the batches of every tensor that is still to be read."""
 
     values: dict[str, list[Array]]

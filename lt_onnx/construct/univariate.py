@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lt_onnx.blueprint import Expand
 from lt_onnx.construct.constants import SIZES, Response, constant_values
 from lt_onnx.construct.neurons import assign, first_places, order, peaks
-from lt_onnx.construct.results import Built, LayerStats, Masked
+from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.ops.activation_fit import Use
 from lt_onnx.options import Options, Sigma
@@ -25,7 +25,7 @@ SPLIT_MARGIN = 16.0  # the same where φ is linear all the way, and smaller inpu
 
 def expand(
     step: Expand, options: Options, x: list[Array], response: Response
-) -> tuple[Masked, Built, Floats]:
+) -> tuple[MaskedRows, BuiltLayer, Floats]:
     """The layer's rows, what is left of it, and the gain of every slot.
 
     `x` are its inputs over the calibration, `response` that of its activation.
@@ -94,7 +94,11 @@ def expand(
         scales=int(np.count_nonzero(scale)),
         base_size=step.neurons,
     )
-    return Masked(step, 0, stored), Built(step, bias, tensors, stats), gains.astype(np.float32)
+    return (
+        MaskedRows(step, 0, stored),
+        BuiltLayer(step, bias, tensors, stats),
+        gains.astype(np.float32),
+    )
 
 
 def _constants(

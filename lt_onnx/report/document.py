@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_onnx.blueprint import Blueprint
-from lt_onnx.construct import LayerStats
+from lt_onnx.construct.results import LayerStats
 from lt_onnx.options import Options
 from lt_onnx.validation.bound import Bound
 from lt_onnx.validation.fidelity import Check, Fidelity

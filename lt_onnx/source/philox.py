@@ -1,6 +1,7 @@
 """The counter-based generator behind every random weight, for any position, in any order.
 
-Philox4x32-10 (Salmon et al., SC 2011), `manifest.GENERATOR` in a ticket's file. For the flat position `p` of a weight in its layer:
+Philox4x32-10 (Salmon et al., SC 2011); `manifest.GENERATOR` names it in a ticket. For the flat
+position `p` of a weight in its layer:
 
     key      = (seed mod 2^32, seed div 2^32)
     counter  = ((p div 4) mod 2^32, (p div 4) div 2^32, layer, stream)

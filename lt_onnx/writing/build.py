@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
-from lt_onnx.construct import LayerStats, Masked, construct
+from lt_onnx.construct.construction import construct
 from lt_onnx.construct.layer_state import BLOCK
+from lt_onnx.construct.results import LayerStats, MaskedRows
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.manifest import GENERATOR
 from lt_onnx.planning import plan
@@ -84,12 +85,12 @@ def _write(
     """One attempt at a ticket."""
     stats = []
     total, done = max(blueprint.source_weights, 1), 0
-    finished = dict(checkpoint.found) if checkpoint is not None else {}
+    saved = dict(checkpoint.found) if checkpoint is not None else {}
     with TicketWriter(blueprint, out, source=False) as writer:
-        for piece in construct(blueprint, inputs, device, watch, finished):
+        for piece in construct(blueprint, inputs, device=device, watch=watch, saved=saved):
             spec = piece.step.source
             with watch("write"):
-                if isinstance(piece, Masked):
+                if isinstance(piece, MaskedRows):
                     writer.rows(spec, piece.start, piece.weight)
                     done += piece.weight.size
                     if checkpoint is not None:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from lt_onnx.blueprint import Expand
-from lt_onnx.construct.results import Built, Finished, LayerStats, Masked
+from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows, SavedLayer
 from lt_onnx.errors import InputError, Interrupted
 from lt_onnx.files import cannot_write, locked
 
@@ -49,7 +49,7 @@ class Checkpoint:
 
     def __init__(self, ticket: Path, key: str) -> None:
         self.path = checkpoint_of(ticket)
-        self.found: dict[str, Finished] = {}
+        self.found: dict[str, SavedLayer] = {}
         self.fresh: frozenset[str] = frozenset()
         self._key = key
         try:
@@ -71,14 +71,14 @@ class Checkpoint:
         self._write({"key": self._key, "fresh": sorted(fresh)})
         self._flush()
 
-    def rows(self, piece: Masked) -> None:
+    def rows(self, piece: MaskedRows) -> None:
         """Note the masks of some rows of a constructed layer."""
         if isinstance(piece.step, Expand) or piece.step.name in self.found:
             return
         about = {"layer": piece.step.name, "start": piece.start, "shape": piece.weight.shape}
         self._write(about, np.packbits(piece.weight != 0).tobytes())
 
-    def layer(self, piece: Built) -> None:
+    def layer(self, piece: BuiltLayer) -> None:
         """Note that a layer is finished; from here on it need not be constructed again."""
         if piece.scale is None or piece.offset is None or piece.step.name in self.found:
             return  # univariate layers cost nothing
@@ -115,7 +115,7 @@ class Checkpoint:
                     k: tuple(v) if isinstance(v, list) else v for k, v in about["stats"].items()
                 }
                 stats = LayerStats(**known)
-                self.found[name] = Finished(pieces.pop(name, {}), scale, offset, stats)
+                self.found[name] = SavedLayer(pieces.pop(name, {}), scale, offset, stats)
             else:
                 rows = tuple(about["shape"]), content
                 pieces.setdefault(about["layer"], {})[about["start"]] = rows
