@@ -17,7 +17,6 @@ from onnxruntime.capi import onnxruntime_pybind11_state as status
 
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import check_file
-from lt_onnx.reading.float32 import in_float32
 from lt_onnx.target import Array, Node, Shape
 
 RUN_ERRORS = (
@@ -77,28 +76,35 @@ def _open(
     return onnxruntime.InferenceSession(model, options, providers=providers(device))
 
 
+class NoKernelError(InputError):
+    """A model with an operator for whose types onnxruntime has no kernel."""
+
+
 class Session:
-    """A model file opened by onnxruntime.
+    """A model file opened by onnxruntime; `content`, if given, is run in the file's place.
 
     `tensors` are names of inner tensors to have in view; those that the graph has can be asked for
-    in `run`. Raises InputError if the runtime refuses the file.
+    in `run`. Raises NoKernelError or another InputError if the runtime refuses the model.
     """
 
-    def __init__(self, path: Path, device: str = "cpu", tensors: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        device: str = "cpu",
+        *,
+        tensors: Sequence[str] = (),
+        content: bytes | None = None,
+    ) -> None:
         check_file(path)
+        model = str(path) if content is None else content
         folder = path.parent if tensors else None
         try:
-            model = _with_outputs(path, tensors) if tensors else str(path)
+            model = _with_outputs(model, tensors) if tensors else model
             self._session = _open(model, device, optimise=True, folder=folder)
         except RUN_ERRORS as error:
-            # few kernels know double precision; what was converted is the network in float32
-            single = _in_single(path) if isinstance(error, status.NotImplemented) else None
-            if single is None:
-                line = first_line(error)
-                raise InputError(f"{path}: onnxruntime cannot load it: {line}") from None
-            if tensors:
-                single = _with_outputs(single, tensors)
-            self._session = _open(single, device, optimise=True, folder=folder)
+            kind = NoKernelError if isinstance(error, status.NotImplemented) else InputError
+            line = first_line(error)
+            raise kind(f"{path}: onnxruntime cannot load it: {line}") from None
         self.path = path
         self.shapes = {i.name: tuple(i.shape) for i in self._session.get_inputs()}
         outputs = [o.name for o in self._session.get_outputs()]
@@ -140,24 +146,18 @@ _PARTLY = onnxruntime.RunOptions()
 _PARTLY.only_execute_path_to_fetches = True  # a few tensors need not all of the graph
 
 
-def _with_outputs(model: Path | bytes, tensors: Sequence[str]) -> bytes:
+def _with_outputs(model: str | bytes, tensors: Sequence[str]) -> bytes:
     """The model, its weights left where they are, with inner tensors among its outputs."""
     if isinstance(model, bytes):
         proto = onnx.load_from_string(model)
     else:
-        proto = onnx.load(str(model), load_external_data=False)
+        proto = onnx.load(model, load_external_data=False)
     known = {value.name for value in proto.graph.output}
     made = {name for node in proto.graph.node for name in node.output} - known
     for name in dict.fromkeys(tensors):
         if name in made:
             proto.graph.output.append(onnx.ValueInfoProto(name=name))
     return bytes(proto.SerializeToString())
-
-
-def _in_single(path: Path) -> bytes | None:
-    """The model as float32, if it is of another precision."""
-    model = onnx.load(str(path))
-    return model.SerializeToString() if in_float32(model) else None
 
 
 class Program:

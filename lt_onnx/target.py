@@ -19,6 +19,11 @@ Floats: TypeAlias = NDArray[np.float32]
 Shape: TypeAlias = tuple[int | str | None, ...]
 
 
+def is_standard_domain(domain: str) -> bool:
+    """Whether `domain` is that of ONNX's own operators, which has two names."""
+    return domain in ("", "ai.onnx")
+
+
 @dataclass(frozen=True)
 class Node:
     """One ONNX operator. An empty name among `inputs` is an omitted optional input."""

@@ -18,7 +18,7 @@ from lt_onnx.reading.protobuf import array_of, plain_node
 from lt_onnx.reading.sandbox import guarded
 from lt_onnx.reading.topology import where
 from lt_onnx.runtime import evaluate
-from lt_onnx.target import Array, Node, Shape
+from lt_onnx.target import Array, Node, Shape, is_standard_domain
 
 ROUNDS = 16  # of inference and evaluation; each makes known what the next one needs
 MOST_NODES = 20_000  # constant ones
@@ -83,7 +83,11 @@ class _Folding:
         """Constant nodes become initializers."""
         kept = []
         for node in self.graph.node:
-            tensor = _tensor_of(node) if _plain(node) and node.op_type == "Constant" else None
+            tensor = (
+                _tensor_of(node)
+                if is_standard_domain(node.domain) and node.op_type == "Constant"
+                else None
+            )
             if tensor is None or not node.output:
                 kept.append(node)
             else:
@@ -136,7 +140,7 @@ class _Folding:
                 known.update(node.output)
             elif (
                 node.op_type not in RANDOM
-                and _plain(node)
+                and is_standard_domain(node.domain)
                 and all(name in known for name in node.input)
                 and not any(a.HasField("g") or a.graphs for a in node.attribute)
                 and all(self._fits(node, name, values, shapes) for name in node.output if name)
@@ -210,7 +214,11 @@ class _Folding:
         self, node: onnx.NodeProto, shapes: Mapping[str, Shape], shaped: dict[str, Shape]
     ) -> bool:
         """Shape, Size, and what Gather and Slice take of them, where that is static."""
-        if not _plain(node) or len(node.output) != 1 or node.output[0] in self.held:
+        if (
+            not is_standard_domain(node.domain)
+            or len(node.output) != 1
+            or node.output[0] in self.held
+        ):
             return False
         if node.op_type in ("Shape", "Size") and node.input and node.input[0] in shapes:
             shape = shapes[node.input[0]]
@@ -263,10 +271,6 @@ class _Folding:
         kept = list(nodes)
         del self.graph.node[:]
         self.graph.node.extend(kept)
-
-
-def _plain(node: onnx.NodeProto) -> bool:
-    return node.domain in ("", "ai.onnx")
 
 
 def _tensor_of(node: onnx.NodeProto) -> onnx.TensorProto | None:

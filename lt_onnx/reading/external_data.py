@@ -10,7 +10,7 @@ import onnx
 from onnx import helper
 
 from lt_onnx.errors import InputError
-from lt_onnx.reading.protobuf import tensors_of
+from lt_onnx.reading.protobuf import all_tensors
 
 SHARED = 8  # tensors that may lie in one place of a data file, on the average
 
@@ -25,11 +25,11 @@ class _Place:
     length: int
 
 
-def take_in(path: Path, model: onnx.ModelProto) -> list[Path]:
+def read_external(path: Path, model: onnx.ModelProto) -> list[Path]:
     """Read external data into the model's tensors; the data files. Raises InputError."""
     places = [
         _place(path, tensor)
-        for tensor in tensors_of(model)
+        for tensor in all_tensors(model)
         if tensor.data_location == onnx.TensorProto.EXTERNAL
     ]
     files = {place.file: place.file.stat().st_size for place in places}

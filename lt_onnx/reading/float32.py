@@ -1,13 +1,13 @@
 """Half and double precision networks as float32 ones: the ticket computes in float32."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-OTHERS = (TensorProto.FLOAT16, TensorProto.DOUBLE)
-TYPED = {"to", "dtype"}  # attributes that name a type
+from lt_onnx.reading.protobuf import all_tensors
+
+OTHER_FLOATS = (TensorProto.FLOAT16, TensorProto.DOUBLE)
+TYPE_ATTRIBUTES = {"to", "dtype"}
 
 
 def in_float32(model: onnx.ModelProto) -> bool:
@@ -16,29 +16,21 @@ def in_float32(model: onnx.ModelProto) -> bool:
     Returns whether anything was changed. Numbers beyond float32's range become infinite and are
     refused where weights are checked.
     """
-    tensors = list(_tensors(model))
-    if not any(t.data_type in OTHERS and len(t.dims) > 1 for t in tensors):
+    tensors = list(all_tensors(model))
+    if not any(t.data_type in OTHER_FLOATS and len(t.dims) > 1 for t in tensors):
         return False
     for tensor in tensors:
-        if tensor.data_type in OTHERS:
+        if tensor.data_type in OTHER_FLOATS:
             with np.errstate(over="ignore"):
                 value = numpy_helper.to_array(tensor).astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
     graph = model.graph
     for value_info in (*graph.input, *graph.output, *graph.value_info):
         kind = value_info.type.tensor_type
-        if kind.elem_type in OTHERS:
+        if kind.elem_type in OTHER_FLOATS:
             kind.elem_type = TensorProto.FLOAT
     for node in graph.node:
         for attribute in node.attribute:
-            if attribute.name in TYPED and attribute.i in OTHERS:
+            if attribute.name in TYPE_ATTRIBUTES and attribute.i in OTHER_FLOATS:
                 attribute.CopyFrom(helper.make_attribute(attribute.name, TensorProto.FLOAT))
     return True
-
-
-def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    yield from model.graph.initializer
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t

@@ -4,7 +4,6 @@ Comes in: a path. Goes out: the model's nodes in topological order with every co
 evaluated, ready for `lowering`. All refusals that can be seen at once are reported at once.
 """
 
-import hashlib
 import logging
 import math
 from collections.abc import Mapping
@@ -13,18 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import helper
 
 from lt_onnx.errors import InputError, UnsupportedError
-from lt_onnx.files import check_file
 from lt_onnx.reading.constant_folding import LARGEST, fold, shape_of
-from lt_onnx.reading.external_data import take_in
 from lt_onnx.reading.float32 import in_float32
-from lt_onnx.reading.protobuf import MOST_PARTS, array_of, plain_node, tensors_of, too_many_parts
+from lt_onnx.reading.model_file import load
+from lt_onnx.reading.protobuf import all_tensors, array_of, operator_sets, plain_node
 from lt_onnx.reading.topology import put_in_order, where
 from lt_onnx.runtime import first_line
-from lt_onnx.target import Array, Node, Port, Shape
+from lt_onnx.target import Array, Node, Port, Shape, is_standard_domain
 
 OLDEST_OPSET = 7
 CONTROL_FLOW = {"If", "Loop", "Scan", "SequenceMap"}
@@ -39,8 +36,6 @@ QUANTISED = {
     "QLinearAdd",
     "QGemm",
 }
-PROTO_LIMIT = 2**31 - 1
-MOST_NODES = 50_000
 LARGE = 1 << 18  # bytes from which a weight is not carried through every step
 
 
@@ -72,7 +67,7 @@ def read_graph(path: Path) -> Graph:
     # before IR 4 initializers had to be graph inputs too; onnxruntime does not mind, nor do we
     model.ir_version = max(4, model.ir_version)
     opsets = _opsets(path, model)
-    for tensor in tensors_of(model):
+    for tensor in all_tensors(model):
         array_of(path, tensor)
     in_float32(model)
     model = _without_initializer_inputs(model)
@@ -114,41 +109,6 @@ def read_graph(path: Path) -> Graph:
     )
 
 
-def load(path: Path) -> tuple[onnx.ModelProto, str]:
-    """The model with its external data, and the SHA-256 of the file followed by that data.
-
-    Raises InputError.
-    """
-    check_file(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > PROTO_LIMIT:
-        raise InputError(f"{path}: larger than protobuf's 2 GiB; save its weights as external data")
-    if too_many_parts(content):
-        raise InputError(f"{path}: made of more than {MOST_PARTS:,} parts; no network is")
-    digest = hashlib.sha256(content)
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(content)
-    except DecodeError:
-        raise InputError(
-            f"{path}: not an ONNX model (truncated, or another format); export it again"
-        ) from None
-    if not model.graph.node or not model.opset_import:
-        raise InputError(f"{path}: not an ONNX model, or one with an empty graph")
-    if len(model.graph.node) > MOST_NODES:
-        raise UnsupportedError(
-            f"{path}: {len(model.graph.node):,} nodes; lt-onnx reads {MOST_NODES:,} at most"
-        )
-    for file in take_in(path, model):
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 24):
-                digest.update(chunk)
-    return model, digest.hexdigest()
-
-
 def _refuse_names(path: Path, model: onnx.ModelProto) -> None:
     """Raise for names that are no text; protobuf hands them out as bytes."""
     graph = model.graph
@@ -170,7 +130,7 @@ def _refuse_names(path: Path, model: onnx.ModelProto) -> None:
 
 def _opsets(path: Path, model: onnx.ModelProto) -> dict[str, int]:
     """Operator sets by domain. Raises UnsupportedError for those of another age."""
-    versions = {o.domain if o.domain != "ai.onnx" else "": o.version for o in model.opset_import}
+    versions = operator_sets(model)
     opset = versions.get("", 0)
     if opset < OLDEST_OPSET:
         raise UnsupportedError(
@@ -209,7 +169,7 @@ def _refuse(path: Path, model: onnx.ModelProto, weights: Mapping[str, Array]) ->
         raise InputError(f"{path}: not a valid ONNX model: {first_line(error)}") from None
     except ValueError as error:  # too large for the checker's own serialisation
         logging.getLogger(__name__).debug("checker: %s", error)
-    kinds = [(t.name, t.data_type, len(t.dims)) for t in tensors_of(model)]
+    kinds = [(t.name, t.data_type, len(t.dims)) for t in all_tensors(model)]
     kinds += [(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.ndim) for k, v in weights.items()]
     for name, kind, rank in kinds:
         if kind == onnx.TensorProto.BFLOAT16 and rank > 0:
@@ -271,7 +231,7 @@ def _set_aside(path: Path, model: onnx.ModelProto) -> dict[str, Array]:
             found[name] = array_of(path, tensor)
     filled = []
     for node in model.graph.node:
-        if node.op_type != "ConstantOfShape" or node.domain not in ("", "ai.onnx"):
+        if node.op_type != "ConstantOfShape" or not is_standard_domain(node.domain):
             continue
         if len(node.input) != 1 or len(node.output) != 1 or node.output[0] in inner:
             continue

@@ -12,22 +12,22 @@ import onnx
 from onnx import helper, numpy_helper
 
 from lt_onnx.errors import InputError
-from lt_onnx.target import Array, Node
+from lt_onnx.target import Array, Node, is_standard_domain
 
-MOST_PARTS = 1_000_000  # messages and strings in a file; two bytes of it ask for 150 of memory
-HARMLESS = 1 << 24  # bytes of a file that cannot ask for too much
+MAX_PARTS = 1_000_000  # messages and strings in a file; two bytes of it ask for 150 of memory
+MAX_UNCHECKED_BYTES = 1 << 24  # a file so small cannot ask for too much memory
 
 
 def too_many_parts(content: bytes) -> bool:
     """Whether reading a serialised model would take memory out of proportion: a protobuf bomb."""
-    if len(content) <= HARMLESS:
+    if len(content) <= MAX_UNCHECKED_BYTES:
         return False
     waiting: list[tuple[int, int, Any]] = [(0, len(content), onnx.ModelProto.DESCRIPTOR)]
     count = 0
     try:
         while waiting:
             at, end, kind = waiting.pop()
-            while at < end and count <= MOST_PARTS:
+            while at < end and count <= MAX_PARTS:
                 tag = content[at]
                 tag, at = (tag, at + 1) if tag < 128 else _varint(content, at)
                 match tag & 7:
@@ -49,7 +49,7 @@ def too_many_parts(content: bytes) -> bool:
                         return False  # for the parser to refuse
     except IndexError:
         return False
-    return count > MOST_PARTS
+    return count > MAX_PARTS
 
 
 def _varint(content: bytes, at: int) -> tuple[int, int]:
@@ -61,7 +61,17 @@ def _varint(content: bytes, at: int) -> tuple[int, int]:
     return value | byte << shift, at + 1
 
 
-def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+def canonical_domain(domain: str) -> str:
+    """An operator's domain, that of ONNX's own operators as the empty string."""
+    return "" if is_standard_domain(domain) else domain
+
+
+def operator_sets(model: onnx.ModelProto) -> dict[str, int]:
+    """Versions of the operator sets that a model imports, by domain."""
+    return {canonical_domain(entry.domain): entry.version for entry in model.opset_import}
+
+
+def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Initializers, and tensors that nodes hold."""
     yield from model.graph.initializer
     for node in model.graph.node:
@@ -111,5 +121,5 @@ def plain_node(path: Path, proto: onnx.NodeProto, index: int) -> Node:
         inputs=tuple(proto.input),
         outputs=tuple(proto.output),
         attributes=attributes,
-        domain="" if proto.domain == "ai.onnx" else proto.domain,
+        domain=canonical_domain(proto.domain),
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 
 from lt_onnx.errors import InputError, UnsupportedError
+from lt_onnx.reading.protobuf import canonical_domain, operator_sets
 
 
 def where(node: onnx.NodeProto) -> str:
@@ -24,7 +25,7 @@ def put_in_order(path: Path, model: onnx.ModelProto, given: Container[str] = ())
     UnsupportedError for operators that no operator set of the model has.
     """
     graph = model.graph
-    versions = {o.domain if o.domain != "ai.onnx" else "": o.version for o in model.opset_import}
+    versions = operator_sets(model)
     for node in graph.node:
         _known(path, node, versions)
     makers: dict[str, onnx.NodeProto] = {}
@@ -55,7 +56,7 @@ def put_in_order(path: Path, model: onnx.ModelProto, given: Container[str] = ())
 
 
 def _known(path: Path, node: onnx.NodeProto, versions: dict[str, int]) -> None:
-    domain = "" if node.domain == "ai.onnx" else node.domain
+    domain = canonical_domain(node.domain)
     if domain not in versions:
         raise UnsupportedError(
             f"{path}: {where(node)} is of the domain '{domain}', which the model does not import"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.errors import InputError
-from lt_onnx.runtime import Session
+from lt_onnx.reading.model_file import open_session
 from lt_onnx.samples.samples import VALIDATION_BATCH, Samples
 from lt_onnx.target import Array, Port
 from lt_onnx.validation.fidelity import Fidelity, OutputFidelity
@@ -77,7 +77,7 @@ def validate(
 
     Raises InputError when either cannot be run, or when their outputs do not correspond.
     """
-    true, made = Session(target, device), Session(ticket, device)
+    true, made = open_session(target, device), open_session(ticket, device)
     if true.output_names != made.output_names:
         raise InputError(
             f"{ticket}: its outputs {made.output_names} are not the target's {true.output_names}"

@@ -23,7 +23,8 @@ from lt_onnx.layout import Layout
 from lt_onnx.planning import plan
 from lt_onnx.planning.prediction import activation_count
 from lt_onnx.reading.lowering import read_target
-from lt_onnx.runtime import Program, Session
+from lt_onnx.reading.model_file import open_session
+from lt_onnx.runtime import Program
 from lt_onnx.samples.samples import Samples
 from lt_onnx.target import Array, Linear, Target, linear_nodes
 from lt_onnx.validation.fidelity import Check
@@ -127,11 +128,11 @@ def trace(
     Raises InputError when they cannot be compared.
     """
     network = read_target(target)
-    true = Session(target, tensors=[name for step in network.linears for name in _ends(step)])
+    true = open_session(target, tensors=[name for step in network.linears for name in _ends(step)])
     blueprint = replan(network, ticket) if read_manifest(ticket) is not None else None
     views = _views(blueprint) if blueprint is not None else _equal_names(network, ticket)
     seen = [v.tensor for pair in views.values() for v in pair if v is not None]
-    made = Session(ticket, tensors=seen)
+    made = open_session(ticket, tensors=seen)
     layers = [
         linear
         for linear in network.linears
@@ -247,7 +248,7 @@ def _views(blueprint: Blueprint) -> dict[str, tuple[_View | None, _View]]:
 
 def _equal_names(target: Target, other: Path) -> dict[str, tuple[_View | None, _View]]:
     """The tensors of another network that are called as the target's."""
-    session = Session(other, tensors=[n for linear in target.linears for n in _ends(linear)])
+    session = open_session(other, tensors=[n for linear in target.linears for n in _ends(linear)])
     views: dict[str, tuple[_View | None, _View]] = {
         linear.name: (
             _View(linear.input, None) if linear.input in session.tensors else None,

@@ -13,6 +13,8 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from onnx import AttributeProto
 
+from lt_onnx.target import is_standard_domain
+
 MOST_PARTS = 500_000  # a ticket of 10,000 nodes has a tenth of it
 MOST_INTEGERS = 1024  # of one attribute
 KINDS = {  # where an attribute of each type has its value
@@ -125,7 +127,7 @@ def _names(model: onnx.ModelProto) -> Iterator[str]:
 
 
 def _domain(domain: str) -> str:
-    return "" if domain == "ai.onnx" else domain
+    return "" if is_standard_domain(domain) else domain
 
 
 def _parts(message: Message) -> Iterator[Message]:

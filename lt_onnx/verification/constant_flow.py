@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, numpy_helper
 
+from lt_onnx.target import is_standard_domain
 from lt_onnx.verification.graph_index import Wiring, called
 from lt_onnx.verification.tensors import Sparse, Tensor, Tensors
 
@@ -81,7 +82,6 @@ ARITHMETIC = {
     "Sum",
 }
 COMPARISONS = {"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And", "Or", "Not"}
-STANDARD = ("", "ai.onnx")
 MOST_COUNTED = 32  # integers that take part in shape arithmetic at once
 # operators that may read a scalar of the target without being declared dense
 SCALARS = (ARITHMETIC | COMPARISONS) - {"Not", "Concat"} | {
@@ -171,7 +171,9 @@ def _reads(number: int, wiring: Wiring, tensors: Tensors, of_layers: set[str]) -
             yield f"reads '{name}', which belongs to a layer"
         elif tensor.dtype == np.float32:
             sizes = node.op_type in ("Resize", "Upsample") and position in places
-            scalar = tensor.size == 1 and node.op_type in SCALARS and node.domain in STANDARD
+            scalar = (
+                tensor.size == 1 and node.op_type in SCALARS and is_standard_domain(node.domain)
+            )
             if not (dense or scalar or (sizes and tensor.size <= MOST_SCALES)):
                 yield (
                     f"reads the parameter '{name}' ({tensor.size} values) and is not declared dense"
@@ -189,10 +191,14 @@ def _holds(node: onnx.NodeProto, dense: bool) -> Iterator[str]:
     """Numbers in a node itself."""
     if node.op_type in CONSTANTS or not any(node.input):
         yield "makes numbers of its own"
-    known = FLOAT_ATTRIBUTES.get(node.op_type, "").split() if node.domain in STANDARD else []
+    known = (
+        FLOAT_ATTRIBUTES.get(node.op_type, "").split() if is_standard_domain(node.domain) else []
+    )
     for attribute in node.attribute:
         floats = attribute.type in (AttributeProto.FLOAT, AttributeProto.FLOATS)
-        declared = dense and (attribute.type == AttributeProto.FLOAT or node.domain in STANDARD)
+        declared = dense and (
+            attribute.type == AttributeProto.FLOAT or is_standard_domain(node.domain)
+        )
         if floats and attribute.name not in known and not declared:
             yield f"has a float attribute '{attribute.name}'"
         elif len(attribute.floats) > MOST_SCALES:
@@ -203,7 +209,7 @@ def _holds(node: onnx.NodeProto, dense: bool) -> Iterator[str]:
 
 def _places(node: onnx.NodeProto) -> set[int]:
     """The inputs of a node that are shapes, axes, indices, pads or sizes."""
-    return PLACES.get(node.op_type, set()) if node.domain in STANDARD else set()
+    return PLACES.get(node.op_type, set()) if is_standard_domain(node.domain) else set()
 
 
 def whole_data(node: onnx.NodeProto, tensors: Tensors) -> Iterator[str]:

@@ -9,7 +9,8 @@ import onnx
 from numpy.typing import NDArray
 
 from lt_onnx.manifest import LayerRecord, Manifest
-from lt_onnx.verification.constant_flow import STANDARD, check_flow, whole_data
+from lt_onnx.target import is_standard_domain
+from lt_onnx.verification.constant_flow import check_flow, whole_data
 from lt_onnx.verification.graph_index import LINEAR, Wiring, called, duplicates
 from lt_onnx.verification.masked_weights import tensors_of
 from lt_onnx.verification.tensors import Tensor, Tensors
@@ -141,7 +142,9 @@ def _check_nodes(model: onnx.ModelProto, wiring: Wiring, failures: list[str]) ->
     known = {value.name for value in model.graph.input}
     known |= {t.name for t in model.graph.initializer}
     known |= {t.values.name for t in model.graph.sparse_initializer}
-    if model.ir_version < OLDEST_IR or all(o.domain not in STANDARD for o in model.opset_import):
+    if model.ir_version < OLDEST_IR or all(
+        not is_standard_domain(o.domain) for o in model.opset_import
+    ):
         failures.append(f"the model is of IR {model.ir_version}, or names no operator set")
     for number, node in enumerate(wiring.nodes):
         unknown = next((name for name in node.input if name and name not in known), None)
@@ -149,9 +152,9 @@ def _check_nodes(model: onnx.ModelProto, wiring: Wiring, failures: list[str]) ->
             failures.append(f"{called(node)} reads '{unknown}', which nothing before it makes")
         known.update(node.output)
         free = number not in wiring.layers and number not in wiring.dense
-        if free and node.domain in STANDARD and not onnx.defs.has(node.op_type):
+        if free and is_standard_domain(node.domain) and not onnx.defs.has(node.op_type):
             failures.append(f"{called(node)} is of no operator that ONNX knows")
-        if free and node.domain not in STANDARD:
+        if free and not is_standard_domain(node.domain):
             failures.append(f"{called(node)} is of domain '{node.domain}' and not declared dense")
         elif free and node.op_type in LINEAR:
             failures.append(f"{called(node)} is neither a layer nor declared dense")

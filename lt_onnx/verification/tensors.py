@@ -21,7 +21,7 @@ from onnx import helper, numpy_helper
 from lt_onnx.errors import InputError
 from lt_onnx.files import check_file
 from lt_onnx.manifest import LARGEST_LAYER, MOST_AXES, SEAL_KEY
-from lt_onnx.reading.protobuf import MOST_PARTS, too_many_parts
+from lt_onnx.reading.protobuf import MAX_PARTS, too_many_parts
 
 PADDING = 4096  # bytes that may lie between two tensors of a data file, at most
 EXTERNAL = onnx.TensorProto.EXTERNAL
@@ -109,7 +109,7 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, bool]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     if too_many_parts(content):
-        raise InputError(f"{path}: made of more than {MOST_PARTS:,} parts; no ticket is")
+        raise InputError(f"{path}: made of more than {MAX_PARTS:,} parts; no ticket is")
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)

@@ -1,0 +1,99 @@
+"""ONNX files on the disk: loaded with their digest, asked for their metadata, opened to be run.
+
+Comes in: a path, or a model in memory. Goes out: a parsed model whose weights are all in it, the
+file's metadata, a session, or the path of a temporary file.
+"""
+
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from lt_onnx.errors import InputError, UnsupportedError
+from lt_onnx.files import check_file
+from lt_onnx.reading.external_data import read_external
+from lt_onnx.reading.float32 import in_float32
+from lt_onnx.reading.protobuf import MAX_PARTS, too_many_parts
+from lt_onnx.runtime import NoKernelError, Session
+
+MAX_PROTOBUF_BYTES = 2**31 - 1
+MAX_INLINE_BYTES = 1 << 30  # of a model in memory that is written as one file
+MAX_NODES = 50_000
+CHUNK = 1 << 24  # bytes that are hashed at a time
+
+
+def load(path: Path) -> tuple[onnx.ModelProto, str]:
+    """The model with its external data, and the SHA-256 of the file followed by that data.
+
+    Raises InputError for a file that is missing, truncated or no ONNX model, and UnsupportedError
+    for one of too many nodes.
+    """
+    check_file(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > MAX_PROTOBUF_BYTES:
+        raise InputError(f"{path}: larger than protobuf's 2 GiB; save its weights as external data")
+    if too_many_parts(content):
+        raise InputError(f"{path}: made of more than {MAX_PARTS:,} parts; no network is")
+    digest = hashlib.sha256(content)
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError:
+        raise InputError(
+            f"{path}: not an ONNX model (truncated, or another format); export it again"
+        ) from None
+    if not model.graph.node or not model.opset_import:
+        raise InputError(f"{path}: not an ONNX model, or one with an empty graph")
+    if len(model.graph.node) > MAX_NODES:
+        raise UnsupportedError(
+            f"{path}: {len(model.graph.node):,} nodes; lt-onnx reads {MAX_NODES:,} at most"
+        )
+    for file in read_external(path, model):
+        with file.open("rb") as stream:
+            while chunk := stream.read(CHUNK):
+                digest.update(chunk)
+    return model, digest.hexdigest()
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """The metadata entries of the model at `path`, unchecked. Raises InputError."""
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except (OSError, DecodeError) as error:
+        raise InputError(f"{path}: not an ONNX model: {error}") from None
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def open_session(path: Path, device: str = "cpu", *, tensors: Sequence[str] = ()) -> Session:
+    """A `Session` of the model at `path`, with the inner tensors `tensors` in view.
+
+    Where onnxruntime lacks kernels for the model's double precision, it runs in float32, which is
+    the network that is converted. Raises InputError.
+    """
+    try:
+        return Session(path, device, tensors=tensors)
+    except NoKernelError:
+        model = onnx.load(str(path))
+        if not in_float32(model):
+            raise
+        return Session(path, device, tensors=tensors, content=model.SerializeToString())
+
+
+@contextlib.contextmanager
+def on_disk(model: str | Path | onnx.ModelProto) -> Iterator[Path]:
+    """The path of a model; one in memory is written to a file that lives as long as the block."""
+    if not isinstance(model, onnx.ModelProto):
+        yield Path(model)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "target.onnx"
+        external = model.ByteSize() > MAX_INLINE_BYTES
+        onnx.save(model, str(path), save_as_external_data=external)
+        yield path
