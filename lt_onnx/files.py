@@ -38,7 +38,7 @@ def check_place(path: Path, *, force: bool) -> None:
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise InputError(f"{path}: cannot be written: its folder does not let you")
     if not force and os.path.lexists(path):
-        raise InputError(f"{path}: exists; give --force to overwrite it, or another --output")
+        raise InputError(f"{path}: exists; give `force=True` to overwrite it, or another `output`")
 
 
 def cannot_write(path: Path, error: OSError) -> InputError | ResourceError:

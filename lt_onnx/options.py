@@ -91,16 +91,16 @@ class Options:
     def __post_init__(self) -> None:
         for size in (self.base_size, *dict(self.base_sizes).values()):
             if size is not None and not 2 <= size <= LARGEST_BASE:
-                raise InputError(f"--base-size is {size}; give 2 to {LARGEST_BASE}")
+                raise InputError(f"`base_size` is {size}; give 2 to {LARGEST_BASE}")
         if not 0 < self.tolerance < 1:
-            raise InputError(f"--tolerance is {self.tolerance}; give a number between 0 and 1")
+            raise InputError(f"`tolerance` is {self.tolerance}; give a number between 0 and 1")
         if not 0 <= self.seed < 2**64:
-            raise InputError(f"--seed is {self.seed}; give 0 to 2^64 - 1")
+            raise InputError(f"`seed` is {self.seed}; give 0 to 2^64 - 1")
         for price in (*([] if self.price is None else [self.price]), *dict(self.prices).values()):
             if not 0 <= price < 1:
-                raise InputError(f"--price is {price}; give 0 or more, below 1")
+                raise InputError(f"`price` is {price}; give 0 or more, below 1")
         if not -4 <= self.dearness <= 4:
-            raise InputError(f"--dearness is {self.dearness}; give -4 to 4")
+            raise InputError(f"`dearness` is {self.dearness}; give -4 to 4")
 
     @staticmethod
     def remembered(entries: Mapping[str, Any], seed: int) -> "Options":

@@ -167,10 +167,10 @@ def convert(
     """
     options = make_options(**words)
     if calibration_count is not None and calibration_count < 1:
-        raise InputError(f"--calibration-count is {calibration_count}; give 1 or more")
+        raise InputError(f"`calibration_count` is {calibration_count}; give 1 or more")
     wish = Wish(target_sqnr, target_agreement)
     if limits is not None and limits != Limits() and not validate:
-        raise InputError("limits are judged by validation: drop them, or --no-validate")
+        raise InputError("limits are judged by validation: drop them, or `validate=False`")
     if isinstance(model, onnx.ModelProto) and output is None:
         raise InputError("a model in memory needs an output path")
     with _on_disk(model) as path:
@@ -214,7 +214,7 @@ def _search(job: Job, options: Options, wish: Wish) -> Options:
     if not job.output.parent.is_dir():
         raise InputError(f"{job.output}: its folder does not exist")
     if options.base_size is not None or options.price is not None:
-        raise InputError("a target finds --base-size and --price itself: drop them")
+        raise InputError("a target finds `base_size` and `price` itself: drop them")
     seen, judges = _split(job.calibration, read_target(job.target), options.seed)
 
     def attempt(rung: Rung) -> Fidelity:
@@ -372,7 +372,7 @@ def make_options(**words: Unpack[Words]) -> Options:
         choices = [c.value for c in kind if c is not Select.EXACT]
         word = given.get(name, choices[0])
         if str(word) not in choices and word is not Select.EXACT:
-            raise InputError(f"--{name} is '{word}'; choose one of {', '.join(choices)}")
+            raise InputError(f"`{name}` is '{word}'; choose one of {', '.join(choices)}")
         if name in given:
             given[name] = kind(word)
     for name in ("prices", "base_sizes"):
@@ -383,11 +383,11 @@ def make_options(**words: Unpack[Words]) -> Options:
 def usable(device: Device | str) -> Device:
     """The device that subset sums will be solved on. Raises InputError."""
     if str(device) not in list(Device):
-        raise InputError(f"--device is '{device}'; choose one of {', '.join(Device)}")
+        raise InputError(f"`device` is '{device}'; choose one of {', '.join(Device)}")
     try:
         return resolve(device)
     except DeviceError as error:
-        raise InputError(f"--device {device}: {error}") from None
+        raise InputError(f"`device={device}`: {error}") from None
 
 
 def check_room(
@@ -396,18 +396,18 @@ def check_room(
     """Refuse what cannot end well. Raises InputError, ResourceError."""
     for path in paths:
         if path.exists() and target.exists() and path.samefile(target):
-            raise InputError(f"{path}: would overwrite the target; give another --output")
+            raise InputError(f"{path}: would overwrite the target; give another `output`")
         check_place(path, force=force)
     if max_memory is not None and prediction.memory_bytes > max_memory:
         raise ResourceError(
             f"{target}: about {size_text(prediction.memory_bytes)} of memory are needed, "
-            f"--max-memory allows {size_text(max_memory)}: lower --base-size or use --mode 2l"
+            f"`max_memory` allows {size_text(max_memory)}: lower `base_size` or use `mode=2l`"
         )
     free = shutil.disk_usage(paths[0].parent).free
     if prediction.file_bytes * 1.02 > free:
         raise ResourceError(
             f"{paths[0]}: about {size_text(prediction.file_bytes)} are needed, {size_text(free)} "
-            "are free: lower --base-size, use --mode 2l or another disk"
+            "are free: lower `base_size`, use `mode=2l` or another disk"
         )
 
 

@@ -5,6 +5,7 @@ arguments; 3 out of memory or disk, or interrupted. Heavy modules are imported i
 that `--help` is quick. Progress and tables go to stderr and stdout respectively.
 """
 
+import re
 import signal
 import sys
 import warnings
@@ -85,6 +86,21 @@ def _interrupted(error: BaseException | None) -> bool:
     return error is not None
 
 
+def flagged(message: str) -> str:
+    """A library's message in the words of the command line: `name` is --name.
+
+    `name=value` is --name value; `name=True` and `name=False` are --name and --no-name.
+    """
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match[1].replace("_", "-"), match[2]
+        if value == "False":
+            return f"--no-{name}"
+        return f"--{name}" if value in (None, "True") else f"--{name} {value}"
+
+    return re.sub(r"`([a-z][a-z_]*)(?:=([^`\s]+))?`", flag, message)
+
+
 def _fail(message: str, code: int) -> int:
-    say(f"lt-onnx: error: {' '.join(message.split())}", err=True)
+    say(f"lt-onnx: error: {' '.join(flagged(message).split())}", err=True)
     return code

@@ -64,7 +64,7 @@ def check_names(blueprint: Blueprint) -> None:
     for option, given, known in (
         ("price", blueprint.options.prices, [step.name for step in builds]),
         (
-            "base-size",
+            "base_size",
             blueprint.options.base_sizes,
             [step.name for step in builds if not step.one_for_one],
         ),
@@ -73,7 +73,7 @@ def check_names(blueprint: Blueprint) -> None:
             if name not in known:
                 some = ", ".join(f"'{layer}'" for layer in known[:3])
                 raise InputError(
-                    f"{blueprint.target.path}: --{option} names '{name}', which has none of its "
+                    f"{blueprint.target.path}: `{option}` names '{name}', which has none of its "
                     f"own; layers that have are {some}{', …' if len(known) > 3 else ''}"
                 )
 

@@ -42,10 +42,10 @@ def check_reports(paths: Sequence[Path]) -> None:
     for path in paths:
         if path.suffix.lower() not in FACES:
             raise InputError(
-                f"--report is '{path}'; end it in .json, .md (Markdown), .xml (JUnit) or .html"
+                f"`report` is '{path}'; end it in .json, .md (Markdown), .xml (JUnit) or .html"
             )
         if not path.parent.is_dir():
-            raise InputError(f"--report {path}: its folder does not exist")
+            raise InputError(f"`report` {path}: its folder does not exist")
 
 
 def write_reports(paths: Sequence[Path], document: dict[str, Any]) -> None:

@@ -27,9 +27,9 @@ class Pictures:
 
     def __post_init__(self) -> None:
         if self.layout not in ("nchw", "nhwc"):
-            raise InputError(f"--layout is '{self.layout}'; choose nchw or nhwc")
+            raise InputError(f"`layout` is '{self.layout}'; choose nchw or nhwc")
         if not all(self.std):
-            raise InputError("--std holds 0; give numbers that can be divided by")
+            raise InputError("`std` holds 0; give numbers that can be divided by")
 
 
 def load_images(folder: Path, port: Port, how: Pictures) -> tuple[Array, Array | None]:
@@ -45,7 +45,7 @@ def load_images(folder: Path, port: Port, how: Pictures) -> tuple[Array, Array |
     for name, values in (("mean", how.mean), ("std", how.std)):
         if len(values) not in (1, channels):
             raise InputError(
-                f"--{name} has {len(values)} numbers; the model has {channels} channels"
+                f"`{name}` has {len(values)} numbers; the model has {channels} channels"
             )
     images = [_image(file, channels, size) for file in files]
     if len({image.shape for image in images}) > 1:
@@ -75,7 +75,7 @@ def _wanted(folder: Path, port: Port, how: Pictures) -> tuple[int, tuple[int, in
     if channels not in (1, 3, 4):
         raise InputError(
             f"{folder}: input '{port.name}' has {channels} channels; images have 1, 3 or 4: "
-            "is --layout right?"
+            "is `layout` right?"
         )
     if isinstance(height, int) and isinstance(width, int):
         return int(channels), (height, width)

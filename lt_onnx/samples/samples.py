@@ -235,7 +235,7 @@ def random_samples(ports: tuple[Port, ...], count: int, seed: int, smooth: bool)
         if 4 * math.prod(shape) > MOST_DRAWN:
             raise InputError(
                 f"'{port.name}' of shape {_text(port)}: {count} random inputs would be "
-                f"{4 * math.prod(shape) / 1e9:.1f} GB; give inputs with --calibration and --samples"
+                f"{4 * math.prod(shape) / 1e9:.1f} GB; give inputs with `calibration` and `samples`"
             )
         if not np.issubdtype(port.dtype, np.floating):
             arrays[port.name] = rng.integers(0, 2, shape).astype(port.dtype)

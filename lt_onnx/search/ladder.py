@@ -55,9 +55,9 @@ class Wish:
 
     def __post_init__(self) -> None:
         if self.sqnr_db is not None and not 0 < self.sqnr_db <= 120:
-            raise InputError(f"--target-sqnr is {self.sqnr_db:g}; give decibels, 0 to 120")
+            raise InputError(f"`target_sqnr` is {self.sqnr_db:g}; give decibels, 0 to 120")
         if self.agreement is not None and not 0 < self.agreement <= 1:
-            raise InputError(f"--target-agreement is {self.agreement:g}; give a share, 0 to 1")
+            raise InputError(f"`target_agreement` is {self.agreement:g}; give a share, 0 to 1")
 
     def __bool__(self) -> bool:
         return self.sqnr_db is not None or self.agreement is not None

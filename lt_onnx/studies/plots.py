@@ -21,9 +21,9 @@ BLUE, ORANGE = "#3b6ea8", "#d9822b"
 def check_picture(path: Path) -> None:
     """Raises InputError unless `path` can become a picture; to be asked before any work."""
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"--picture is '{path}'; end it in one of {', '.join(SUFFIXES)}")
+        raise InputError(f"`picture` is '{path}'; end it in one of {', '.join(SUFFIXES)}")
     if not path.parent.is_dir():
-        raise InputError(f"--picture {path}: its folder does not exist")
+        raise InputError(f"`picture` {path}: its folder does not exist")
 
 
 def draw_statistics(panels: Sequence[Panel], path: Path) -> None:

@@ -55,12 +55,12 @@ def demanded(
 
     Raises InputError for numbers out of range.
     """
-    for name, value in (("--epsilon", epsilon), ("--delta", delta)):
+    for name, value in (("epsilon", epsilon), ("delta", delta)):
         if not 0 < value < 1:
-            raise InputError(f"{name} is {value:g}; give a number between 0 and 1")
+            raise InputError(f"`{name}` is {value:g}; give a number between 0 and 1")
     c = MEASURED if constant is None else constant
     if not 0 < c < math.inf:
-        raise InputError(f"--constant is {c:g}; give a positive number")
+        raise InputError(f"`constant` is {c:g}; give a positive number")
     builds = [step for step in blueprint.steps if isinstance(step, Build)]
     blocks = {step.name: step for step in blueprint.steps if isinstance(step, Expand)}
     counts = [max(step.linear.count, 1) for step in builds]

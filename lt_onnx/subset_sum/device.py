@@ -51,7 +51,7 @@ def resolve(device: Device | str) -> Device:
     if not missing:
         return Device.CUDA
     if wanted is Device.CUDA:
-        raise DeviceError(f"no GPU can be used: {missing}; use --device cpu")
+        raise DeviceError(f"no GPU can be used: {missing}; use `device=cpu`")
     return Device.CPU
 
 

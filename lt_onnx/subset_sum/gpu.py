@@ -187,7 +187,7 @@ class Gpu:
             except torch.OutOfMemoryError:
                 if stop - start == 1:
                     raise DeviceError(
-                        "the GPU has no memory for a single row of problems; use --device cpu"
+                        "the GPU has no memory for a single row of problems; use `device=cpu`"
                     ) from None
                 step = (stop - start) // 2
                 torch.cuda.empty_cache()

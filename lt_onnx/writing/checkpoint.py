@@ -1,6 +1,6 @@
 """What an interrupted conversion had finished, so that the same command goes on from there.
 
-Kept beside the ticket as `.<name>.resume` while `--resume` is asked for: frames of a length, a
+Kept beside the ticket as `.<name>.resume` while `resume` is asked for: frames of a length, a
 CRC-32, a line of JSON and bytes, appended as layers come. The first says what is being made; then
 come a layer's masks, a frame for every piece of rows, and one that closes the layer. What was torn
 by a kill fails its CRC and is cut off.
@@ -97,7 +97,7 @@ class Checkpoint:
         if error is None:
             self.path.unlink(missing_ok=True)
         elif isinstance(error, KeyboardInterrupt):
-            raise Interrupted("interrupted; the same command with --resume goes on from there")
+            raise Interrupted("interrupted; the same command with `resume=True` goes on from there")
 
     def _read(self) -> None:
         """Find the finished layers of the same conversion; start anew when it is of another."""

@@ -209,7 +209,7 @@ class TicketWriter:
         if model.ByteSize() > LARGEST_FILE:
             raise ResourceError(
                 f"{self.path}: {model.ByteSize() / 1e9:.1f} GB are more than one file can hold: "
-                "use --weights folded"
+                "use `weights=folded`"
             )
         data = [] if self._data is None else [self._data]
         try:
