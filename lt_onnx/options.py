@@ -1,15 +1,21 @@
-"""Everything a user can choose about a construction, in the CLI's words."""
+"""Everything a user can choose, as frozen groups of words.
 
-from collections.abc import Mapping
+A field that is annotated with a `Word` is also an option of the command line (`cli.options`), so
+that a new one is declared here alone. Values are checked when a group is made.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 from lt_onnx.errors import InputError
+from lt_onnx.units import byte_count
 
-LARGEST_BASE = 32  # elements of a base set: their masks are 32-bit words
-COPIES = 11  # default m of one-for-one layers
-PRICES = {"l+1": 1.5e-3, "2l": 2e-5}  # default μ by mode
+MAX_BASE_SIZE = 32  # elements of a base set: their masks are 32-bit words
+DEFAULT_COPIES = 11  # m of one-for-one layers
+DEFAULT_PRICES = {"l+1": 1.5e-3, "2l": 2e-5}  # μ by mode
 
 
 class Mode(StrEnum):
@@ -52,18 +58,67 @@ class Weights(StrEnum):
     SPARSE = "sparse"
 
 
-KINDS: dict[str, type[StrEnum]] = {
-    "mode": Mode,
-    "select": Select,
-    "sigma": Sigma,
-    "init": Init,
-    "weights": Weights,
-}
+class Device(StrEnum):
+    """Where subset sums are solved; `auto` is a GPU where one can be used, else the CPU."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def choices(kind: type[StrEnum]) -> list[str]:
+    """The values of an enumeration that users are offered."""
+    return [member.value for member in kind if member is not Select.EXACT]
+
+
+def choose(kind: type[Choice], name: str, word: str) -> Choice:
+    """The member that `word` stands for. Raises InputError naming the argument and the choices."""
+    if word not in choices(kind) and word is not Select.EXACT:
+        raise InputError(f"`{name}` is '{word}'; choose one of {', '.join(choices(kind))}")
+    return kind(word)
+
+
+@dataclass(frozen=True)
+class Word:
+    """How the command line asks for a field.
+
+    Args:
+        help: what it is, in a line.
+        unit: what stands for its value in `--help`; None: its type, or its choices.
+        flags: its names; none: the field's own.
+        read: makes a value of text; raises ValueError. None: the type does.
+        expects: what `read` takes, for its error.
+        key: `LAYER=` or `OUTPUT:` where values may be given for one of them alone, any number of
+            times; they become a mapping, in which "" stands for every other one.
+        singles: the field that takes those of one alone, as pairs; the word's own field then has
+            the value of every other one, None for `auto`.
+    """
+
+    help: str
+    unit: str | None = None
+    flags: tuple[str, ...] = ()
+    read: Callable[[str], Any] | None = None
+    expects: str = "a number"
+    key: str = ""
+    singles: str | None = None
+
+
+def words_of(group: type) -> dict[str, tuple[Any, Word]]:
+    """Type and `Word` of every field of a group that has one."""
+    found = {}
+    for name, hint in get_type_hints(group, include_extras=True).items():
+        for word in getattr(hint, "__metadata__", ()):
+            if isinstance(word, Word):
+                found[name] = hint.__origin__, word
+    return found
 
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of one construction.
+    """Settings of one construction; with the target they decide the ticket.
 
     `base_size` is m; None chooses it, block by block (`allocation`). `price` is μ of the objective:
     what a kept weight costs in the layer where an average weight stands, in units of its inputs'
@@ -74,30 +129,50 @@ class Options:
     Raises InputError for values out of range.
     """
 
-    mode: Mode = Mode.L_PLUS_1
-    base_size: int | None = None
-    tolerance: float = 0.01
-    select: Select = Select.NOISE
-    sigma: Sigma = Sigma.CHANNEL
-    init: Init = Init.UNIT
-    seed: int = 0
-    price: float | None = None
-    dearness: float = 0.7
+    mode: Annotated[Mode, Word("l+1: copies, depth L+1; 2l: depth 2L.")] = Mode.L_PLUS_1
+    base_size: Annotated[
+        int | None,
+        Word(
+            "m, elements of a base set (2-32), auto without; again for single layers.",
+            unit="M",
+            read=int,
+            key="LAYER=",
+            singles="base_sizes",
+        ),
+    ] = None
+    tolerance: Annotated[float, Word("ε per normalised parameter.")] = 0.01
+    select: Annotated[Select, Word("noise, smallest (the paper's) or best.")] = Select.NOISE
+    sigma: Annotated[Sigma, Word("One scale per channel or per layer.")] = Sigma.CHANNEL
+    init: Annotated[Init, Word("unit, kaiming, xavier or lecun.")] = Init.UNIT
+    seed: Annotated[int, Word("Seed of the random source.")] = 0
+    price: Annotated[
+        float | None,
+        Word(
+            "Price of a kept weight; again for single layers.",
+            unit="μ",
+            read=float,
+            key="LAYER=",
+            singles="prices",
+        ),
+    ] = None
+    dearness: Annotated[float, Word("Power of a layer's size that its price follows.")] = 0.7
     prices: tuple[tuple[str, float], ...] = ()
     base_sizes: tuple[tuple[str, int], ...] = ()
-    weights: Weights = Weights.FOLDED
-    fp16: bool = False
+    weights: Annotated[Weights, Word("folded, masked (source and mask) or sparse.")] = (
+        Weights.FOLDED
+    )
+    fp16: Annotated[bool, Word("Store random weights in half precision.")] = False
 
     def __post_init__(self) -> None:
         for size in (self.base_size, *dict(self.base_sizes).values()):
-            if size is not None and not 2 <= size <= LARGEST_BASE:
-                raise InputError(f"`base_size` is {size}; give 2 to {LARGEST_BASE}")
+            if size is not None and not 2 <= size <= MAX_BASE_SIZE:
+                raise InputError(f"`base_size` is {size}; give 2 to {MAX_BASE_SIZE}")
         if not 0 < self.tolerance < 1:
             raise InputError(f"`tolerance` is {self.tolerance}; give a number between 0 and 1")
         if not 0 <= self.seed < 2**64:
             raise InputError(f"`seed` is {self.seed}; give 0 to 2^64 - 1")
-        for price in (*([] if self.price is None else [self.price]), *dict(self.prices).values()):
-            if not 0 <= price < 1:
+        for price in (self.price, *dict(self.prices).values()):
+            if price is not None and not 0 <= price < 1:
                 raise InputError(f"`price` is {price}; give 0 or more, below 1")
         if not -4 <= self.dearness <= 4:
             raise InputError(f"`dearness` is {self.dearness}; give -4 to 4")
@@ -105,10 +180,10 @@ class Options:
     @staticmethod
     def remembered(entries: Mapping[str, Any], seed: int) -> "Options":
         """Options as a ticket's manifest has them. Raises KeyError, TypeError and ValueError."""
-        given = dict(entries)
-        for key, kind in KINDS.items():
-            if key in given:
-                given[key] = kind(given[key])
+        given: dict[str, Any] = {
+            name: CHOICES[name](value) if name in CHOICES else value
+            for name, value in entries.items()
+        }
         given["prices"] = tuple((str(name), float(price)) for name, price in entries["prices"])
         given["base_sizes"] = tuple((str(name), int(size)) for name, size in entries["base_sizes"])
         return Options(seed=seed, **given)
@@ -116,9 +191,59 @@ class Options:
     @property
     def copies(self) -> int:
         """Copies of every channel that a later layer reads (1 in mode 2l)."""
-        return 1 if self.mode is Mode.TWO_L else self.base_size or COPIES
+        return 1 if self.mode is Mode.TWO_L else self.base_size or DEFAULT_COPIES
 
     @property
     def mu(self) -> float:
-        """Price of a kept weight."""
-        return PRICES[self.mode] if self.price is None else self.price
+        """μ, the price of a kept weight."""
+        return DEFAULT_PRICES[self.mode] if self.price is None else self.price
+
+
+CHOICES: dict[str, type[StrEnum]] = {
+    "mode": Mode,
+    "select": Select,
+    "sigma": Sigma,
+    "init": Init,
+    "weights": Weights,
+}
+
+
+def make_options(
+    *,
+    prices: Mapping[str, float] | None = None,
+    base_sizes: Mapping[str, int] | None = None,
+    **words: Any,
+) -> Options:
+    """Options from a caller's words: members of enumerations by value, single layers by name.
+
+    Raises InputError naming the argument, and its choices or range.
+    """
+    for name, kind in CHOICES.items():
+        if name in words:
+            words[name] = choose(kind, name, words[name])
+    return Options(prices=_pairs(prices), base_sizes=_pairs(base_sizes), **words)
+
+
+def _pairs(by_layer: Mapping[str, Any] | None) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted((by_layer or {}).items()))
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written, and under which conditions.
+
+    `path` is the ticket's; None: `<target>.ticket.onnx` beside the target. `max_memory` is in
+    bytes. With `resume`, what is finished is kept beside the ticket while that is made, and the
+    same call goes on from there.
+    """
+
+    path: Annotated[
+        Path | None, Word("Ticket file, or folder for several.", flags=("--output", "-o"))
+    ] = None
+    emit_source: Annotated[bool, Word("Also write the source network.")] = False
+    max_memory: Annotated[
+        int | None,
+        Word("Refuse to need more, e.g. 8G.", read=byte_count, expects="bytes, as in 800M or 8G"),
+    ] = None
+    force: Annotated[bool, Word("Overwrite what exists under the output's name.")] = False
+    resume: Annotated[bool, Word("Keep what is finished; go on from there if killed.")] = False

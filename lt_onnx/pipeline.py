@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 import onnx
 
@@ -15,17 +15,17 @@ from lt_onnx.blueprint import Blueprint
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.errors import InputError, LtOnnxError, ResourceError, UnsupportedError
 from lt_onnx.files import check_place
-from lt_onnx.options import KINDS, Init, Mode, Options, Select, Sigma, Weights
+from lt_onnx.options import Device, Init, Mode, Options, Select, Sigma, Weights, make_options
 from lt_onnx.planning import plan
 from lt_onnx.planning.allocation import check_names
 from lt_onnx.planning.prediction import Prediction, predict
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.report import Report, conversion
-from lt_onnx.report.document import command_of, limit_words
+from lt_onnx.report.document import command_of
 from lt_onnx.samples.samples import Samples, drawn_sizes, load_samples, random_samples
 from lt_onnx.search.ladder import Rung, Wish, lowest
 from lt_onnx.stopwatch import Stopwatch
-from lt_onnx.subset_sum import Device, DeviceError, resolve
+from lt_onnx.subset_sum import DeviceError, resolve
 from lt_onnx.target import Target
 from lt_onnx.units import size_text
 from lt_onnx.validation.bound import Bound
@@ -360,24 +360,9 @@ def command(job: Job, options: Options) -> str:
         "bound": job.bound,
         "max_memory": job.max_memory,
         "no_validate": not job.validate,
-        **limit_words(job.limits),
+        **(job.limits or Limits()).words(),
     }
     return command_of("convert", [job.target], options, words)
-
-
-def make_options(**words: Unpack[Words]) -> Options:
-    """Options from the user's words. Raises InputError naming the word and the choices."""
-    given: dict[str, Any] = dict(words)
-    for name, kind in KINDS.items():
-        choices = [c.value for c in kind if c is not Select.EXACT]
-        word = given.get(name, choices[0])
-        if str(word) not in choices and word is not Select.EXACT:
-            raise InputError(f"`{name}` is '{word}'; choose one of {', '.join(choices)}")
-        if name in given:
-            given[name] = kind(word)
-    for name in ("prices", "base_sizes"):
-        given[name] = tuple(sorted(given.get(name, {}).items()))
-    return Options(**given)
 
 
 def usable(device: Device | str) -> Device:

@@ -1,4 +1,6 @@
-"""Numbers as people read them."""
+"""Numbers as people read and write them."""
+
+FACTORS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def size_text(count: float) -> str:
@@ -13,3 +15,13 @@ def size_text(count: float) -> str:
 def duration_text(seconds: float) -> str:
     """Seconds, or minutes where they are many."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def byte_count(text: str) -> int:
+    """Bytes, 1 to 2^63 - 1, written as in 800M or 8G. Raises ValueError."""
+    number = text.strip().upper().removesuffix("B")
+    factor = FACTORS.get(number[-1:], 1)
+    value = float(number.rstrip("".join(FACTORS))) * factor
+    if not 0 < value < 2**63:
+        raise ValueError(text)
+    return int(value)

@@ -11,7 +11,7 @@ from graphs import Builder, save
 from lt_onnx import convert
 from lt_onnx.cli import _run
 from lt_onnx.errors import InputError
-from lt_onnx.pipeline import make_options
+from lt_onnx.options import make_options
 from lt_onnx.planning import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.studies.statistics import measure

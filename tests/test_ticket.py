@@ -11,7 +11,8 @@ from graphs import Builder, random_graph, save
 from onnx import numpy_helper
 
 from lt_onnx import convert, verify
-from lt_onnx.pipeline import make_options, predict, write_source
+from lt_onnx.options import make_options
+from lt_onnx.pipeline import predict, write_source
 from lt_onnx.planning import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.runtime import Session

@@ -36,7 +36,7 @@ def hashes(models: list[Path], base_size: int | None, solver: str, threads: int)
     from lt_onnx import convert
     from lt_onnx.blueprint import Build
     from lt_onnx.construct import layer, layer_state
-    from lt_onnx.pipeline import make_options
+    from lt_onnx.options import Device, make_options
     from lt_onnx.planning import plan
     from lt_onnx.reading.lowering import read_target
     from lt_onnx.subset_sum import device
@@ -57,7 +57,7 @@ def hashes(models: list[Path], base_size: int | None, solver: str, threads: int)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "ticket.onnx"
         for model, mode, chunk in itertools.product(models, MODES, CHUNKS):
-            layer.WEIGHTS_IN_FLIGHT[device.Device.CPU] = chunk
+            layer.WEIGHTS_IN_FLIGHT[Device.CPU] = chunk
             convert(
                 model,
                 out,

@@ -105,7 +105,7 @@ def validate(
     """Compare a ticket's outputs with its target's."""
     from lt_onnx.reading.graph import read_graph
     from lt_onnx.report import check_reports, validation, write_reports
-    from lt_onnx.report.document import command_of, limit_words
+    from lt_onnx.report.document import command_of
     from lt_onnx.samples.samples import load_samples, random_samples, save_samples
     from lt_onnx.validation.outputs import validate as compare
     from lt_onnx.validation.per_layer import check_layers, trace
@@ -148,7 +148,7 @@ def validate(
             "layout": layout if layout != "nchw" else None,
             "count": count if samples is None else None,
             "seed": seed if samples is None else None,
-            **limit_words(held),
+            **held.words(),
             "per_layer": per_layer,
             "min_layer_sqnr": min_layer_sqnr,
         },

@@ -85,8 +85,7 @@ def frontier_command(
     quiet: Quiet = False,
 ) -> None:
     """Show how faithful tickets of each size are."""
-    from lt_onnx.options import Mode
-    from lt_onnx.pipeline import make_options
+    from lt_onnx.options import Mode, make_options
     from lt_onnx.report import write_json
     from lt_onnx.search.ladder import LADDERS, Rung
     from lt_onnx.studies.frontier import frontier, sweep

@@ -67,9 +67,9 @@ def zoo_command(
     not stop the rest, and finished tickets are not made again. Without --report the summary goes to
     zoo.json, .md, .xml and .html in the output folder.
     """
-    from lt_onnx.pipeline import make_options
+    from lt_onnx.options import make_options
     from lt_onnx.report import check_reports, write_reports
-    from lt_onnx.report.document import collection, command_of, limit_words
+    from lt_onnx.report.document import collection, command_of
     from lt_onnx.report.faces import FACES
     from lt_onnx.report.figures import decibels, percent
     from lt_onnx.zoo.folder import Zoo
@@ -116,7 +116,7 @@ def zoo_command(
             say(line)
 
     models = Zoo(folder, output, options, held, jobs, force).run(tell)
-    words: dict[str, object] = {"output": output, **limit_words(held)}
+    words: dict[str, object] = {"output": output, **held.words()}
     document = collection(command_of("zoo", [folder], options, words), models)
     paths = report or [output / f"zoo{suffix}" for suffix in FACES]
     write_reports(paths, document)

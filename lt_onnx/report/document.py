@@ -16,7 +16,6 @@ from lt_onnx.construct.results import LayerStats
 from lt_onnx.options import Options
 from lt_onnx.validation.bound import Bound
 from lt_onnx.validation.fidelity import Check, Fidelity
-from lt_onnx.validation.limits import Limits
 from lt_onnx.validation.per_layer import LayerError
 from lt_onnx.verification import Proof
 from lt_onnx.version import __version__
@@ -178,19 +177,6 @@ def command_of(
     for layer, size in options.base_sizes if options is not None else ():
         said += ["--base-size", f"{layer}={size}"]
     return shlex.join(said)
-
-
-def limit_words(limits: Limits | None) -> dict[str, object]:
-    """Limits as the command line has them."""
-    if limits is None:
-        return {}
-    return {
-        name: [
-            f"{output}:{value:g}" if output else f"{value:g}"
-            for output, value in limits.of(name).items()
-        ]
-        for name in vars(limits)
-    }
 
 
 def _head(kind: str, command: str, checks: Sequence[Check]) -> dict[str, Any]:

@@ -22,8 +22,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lt_onnx.options import Device
 from lt_onnx.subset_sum.cpu import largest, write_masked
-from lt_onnx.subset_sum.device import Device, Kernels, kernels, resolve
+from lt_onnx.subset_sum.device import Kernels, kernels, resolve
 from lt_onnx.subset_sum.problem import (
     EXACT,
     HUGE,

@@ -2,25 +2,17 @@
 
 import ctypes
 import sys
-from enum import StrEnum
 from functools import cache
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_onnx.options import Device
 from lt_onnx.subset_sum.problem import DeviceError, Drawn, Rows
 
 Masks = NDArray[np.uint32]
 Floats = NDArray[np.float32]
-
-
-class Device(StrEnum):
-    """`auto` is a GPU where one can be used, else the CPU."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
 
 
 class Kernels(Protocol):

@@ -21,6 +21,13 @@ class OutputFidelity:
     smallest_tolerance: float = 0.0  # least --max-rel that would pass
     points: list[tuple[float, float]] = field(default_factory=list)  # (target, ticket) values
 
+    @property
+    def accuracy_drop(self) -> float | None:
+        """By how much the target's accuracy is above the ticket's."""
+        if self.target_accuracy is None or self.ticket_accuracy is None:
+            return None
+        return self.target_accuracy - self.ticket_accuracy
+
 
 @dataclass(frozen=True)
 class Check:

@@ -1,15 +1,45 @@
-"""What a comparison must hold: limits by output, and the checks that come of them."""
+"""What a comparison must hold: limits by output, and the checks that come of them.
+
+A limit is declared once, as a field of `Limits`: its word on the command line, the figure that it
+limits, and what an output must be to have one. Options, checks and reports follow.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, TypeAlias, get_type_hints
 
 from lt_onnx.errors import InputError
-from lt_onnx.target import Port
+from lt_onnx.options import Word
 from lt_onnx.validation.fidelity import Check, OutputFidelity
 
+if TYPE_CHECKING:
+    from lt_onnx.target import Port
+
 Limit: TypeAlias = float | Mapping[str, float] | None  # by output; "" stands for every other one
+
+
+class Needs(StrEnum):
+    """What an output must come with so that a figure exists."""
+
+    VALUES = "an output"
+    CLASSES = "an output of class scores [N, classes]"
+    LABELS = "`samples` with 'labels'"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a limit is of: a largest value, or with `least` a smallest one."""
+
+    label: str
+    of: Callable[[OutputFidelity], float | None]
+    least: bool = False
+    needs: Needs = Needs.VALUES
+
+
+def _word(help: str, unit: str = "X") -> Word:
+    return Word(help, unit=unit, read=float, key="OUTPUT:")
 
 
 @dataclass(frozen=True)
@@ -20,40 +50,63 @@ class Limits:
     ones.
     """
 
-    max_abs: Limit = None
-    max_rel: Limit = None
-    min_sqnr: Limit = None
-    min_agreement: Limit = None
-    max_accuracy_drop: Limit = None
+    max_abs: Annotated[
+        Limit,
+        _word("Largest error, at an output or all."),
+        Figure("largest error", lambda out: out.max_abs),
+    ] = None
+    max_rel: Annotated[
+        Limit, _word("Largest relative error."), Figure("relative error", lambda out: out.relative)
+    ] = None
+    min_sqnr: Annotated[
+        Limit,
+        _word("Least SQNR.", unit="DB"),
+        Figure("SQNR in dB", lambda out: out.sqnr_db, least=True),
+    ] = None
+    min_agreement: Annotated[
+        Limit,
+        _word("Least share of equal top-1."),
+        Figure("agreement", lambda out: out.agreement, least=True, needs=Needs.CLASSES),
+    ] = None
+    max_accuracy_drop: Annotated[
+        Limit,
+        _word("Largest loss of accuracy."),
+        Figure("accuracy drops by", lambda out: out.accuracy_drop, needs=Needs.LABELS),
+    ] = None
 
     def __post_init__(self) -> None:
-        for name in vars(self):
+        for name in FIGURES:
             for value in self.of(name).values():
                 if not (math.isfinite(value) and value >= 0):
-                    option = name.replace("_", "-")
-                    raise InputError(f"--{option} is {value}; give a number that is not negative")
+                    raise InputError(f"`{name}` is {value}; give a number that is not negative")
 
-    def refuse(self, outputs: Sequence[Port], labelled: bool) -> None:
+    def refuse(self, outputs: "Sequence[Port]", labelled: bool) -> None:
         """Raises InputError for limits that these outputs and samples can never be judged by."""
         names = [port.name for port in outputs]
-        for name, (_, _, needs) in FIGURES.items():
-            asked, option = self.of(name), f"--{name.replace('_', '-')}"
+        scored = any(len(port.shape) in (0, 2) for port in outputs)
+        there = {Needs.VALUES: True, Needs.CLASSES: scored, Needs.LABELS: scored and labelled}
+        for name, figure in FIGURES.items():
+            asked = self.of(name)
             unknown = [output for output in asked if output and output not in names]
             if unknown:
                 raise InputError(
-                    f"{option} names the output '{unknown[0]}'; there are {', '.join(names)}"
+                    f"`{name}` names the output '{unknown[0]}'; there are {', '.join(names)}"
                 )
-            scored = any(len(port.shape) in (0, 2) for port in outputs)
-            if asked and (
-                (name == "max_accuracy_drop" and not (labelled and scored))
-                or (name == "min_agreement" and not scored)
-            ):
-                raise InputError(f"{option} needs {needs}")
+            if asked and not there[figure.needs]:
+                raise InputError(f"`{name}` needs {figure.needs}")
 
     def of(self, name: str) -> Mapping[str, float]:
         """One limit by output."""
         limit: Limit = getattr(self, name)
         return {} if limit is None else limit if isinstance(limit, Mapping) else {"": limit}
+
+    def words(self) -> dict[str, object]:
+        """The limits as the command line has them: `[OUTPUT:]number`, by name."""
+        return {
+            name: [f"{out}:{value:g}" if out else f"{value:g}" for out, value in asked.items()]
+            for name in FIGURES
+            for asked in [self.of(name)]
+        }
 
 
 def judge(outputs: Sequence[OutputFidelity], limits: Limits) -> list[Check]:
@@ -67,45 +120,29 @@ def judge(outputs: Sequence[OutputFidelity], limits: Limits) -> list[Check]:
         checks.append(
             Check(f"finite: {out.name}", out.finite, f"output '{out.name}': its values {word}")
         )
-    for name, (figure, least, needs) in FIGURES.items():
-        option, asked = f"--{name.replace('_', '-')}", limits.of(name)
-        found = 0
+    for name, figure in FIGURES.items():
+        asked = limits.of(name)
+        judged = 0
         for out in outputs:
-            limit, value = asked.get(out.name, asked.get("")), figure(out)
+            limit, value = asked.get(out.name, asked.get("")), figure.of(out)
             if limit is None or value is None:
                 continue
-            found += 1
-            good = value >= limit if least else value <= limit
+            judged += 1
             checks.append(
                 Check(
                     f"{name.replace('_', '-')}: {out.name}",
-                    good,
-                    f"output '{out.name}': {LABELS[name]} {value:.4g}, limit {limit:g}",
+                    value >= limit if figure.least else value <= limit,
+                    f"output '{out.name}': {figure.label} {value:.4g}, limit {limit:g}",
                 )
             )
-        if asked and not found:
-            raise InputError(f"{option} needs {needs}")
+        if asked and not judged:
+            raise InputError(f"`{name}` needs {figure.needs}")
     return checks
 
 
-def _drop(out: OutputFidelity) -> float | None:
-    if out.target_accuracy is None or out.ticket_accuracy is None:
-        return None
-    return out.target_accuracy - out.ticket_accuracy
-
-
-# limit: its figure, whether that must be at least so much, and what it needs to exist
-FIGURES: dict[str, tuple[Callable[[OutputFidelity], float | None], bool, str]] = {
-    "max_abs": (lambda out: out.max_abs, False, "an output"),
-    "max_rel": (lambda out: out.relative, False, "an output"),
-    "min_sqnr": (lambda out: out.sqnr_db, True, "an output"),
-    "min_agreement": (lambda out: out.agreement, True, "an output of class scores [N, classes]"),
-    "max_accuracy_drop": (_drop, False, "--samples with 'labels'"),
-}
-LABELS = {
-    "max_abs": "largest error",
-    "max_rel": "relative error",
-    "min_sqnr": "SQNR in dB",
-    "min_agreement": "agreement",
-    "max_accuracy_drop": "accuracy drops by",
+FIGURES: dict[str, Figure] = {
+    name: part
+    for name, hint in get_type_hints(Limits, include_extras=True).items()
+    for part in hint.__metadata__
+    if isinstance(part, Figure)
 }
