@@ -1,6 +1,6 @@
 """Files made to do harm: one line, an exit code, bounded time and memory, nothing written.
 
-`fuzz.attempt` asks all of that of every case here, as it does of its own.
+`attempts.attempt` asks all of that of every case here, as it does of its own.
 """
 
 import io
@@ -15,11 +15,14 @@ import numpy as np
 import onnx
 import pytest
 import seeds
-from fuzz import Case, attempt
-from mutants import Files, zipped
+from attempts import Case, Outcome, attempt
+from mutants.archives import zipped
+from mutants.values import Files
 from onnx import TensorProto, helper, numpy_helper, parser
 
 from lt_onnx import convert
+
+CUT_OFF = 600  # seconds: ends what hangs, on a busy machine too; it decides nothing
 
 
 class NoAnswer(BaseException):
@@ -36,6 +39,10 @@ def _no_hang() -> Iterator[None]:
     known = signal.signal(signal.SIGALRM, stop)
     yield
     signal.signal(signal.SIGALRM, known)
+
+
+def tried(case: Case, folder: Path) -> Outcome:
+    return attempt(case, 0, folder, seconds=CUT_OFF)
 
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
@@ -354,7 +361,7 @@ REFUSED: dict[str, tuple[Callable[[], Files], str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_hostile_model_is_refused(tmp_path: Path, name: str) -> None:
     make, named = REFUSED[name]
-    outcome = attempt(Case(make(), ["inspect", "{}/t.onnx"]), 0, tmp_path)
+    outcome = tried(Case(make(), ["inspect", "{}/t.onnx"]), tmp_path)
 
     assert outcome.wrong == ""
     assert outcome.code == 2, outcome
@@ -390,7 +397,7 @@ def _compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.mark.parametrize("name", ODD)
 def test_what_is_odd_but_sound_converts(tmp_path: Path, name: str) -> None:
     words = ["convert", "{}/t.onnx", "-o", "{}/out.onnx", "--base-size", "3", "-q"]
-    outcome = attempt(Case(ODD[name](), words, "out.onnx"), 0, tmp_path)
+    outcome = tried(Case(ODD[name](), words, "out.onnx"), tmp_path)
 
     assert (outcome.wrong, outcome.code) == ("", 0), outcome
 
@@ -401,7 +408,9 @@ def test_what_is_odd_but_sound_converts(tmp_path: Path, name: str) -> None:
 def test_no_size_of_weights_is_a_crash(tmp_path: Path, name: str, mode: str) -> None:
     value = np.random.default_rng(0).normal(0, 1, (3, 2, 3, 3)).clip(-1, 1) * SIZES[name]
     words = ["convert", "{}/t.onnx", "-o", "{}/out.onnx", "--base-size", "3", "-q", "--mode", mode]
-    outcome = attempt(Case(weight(value.astype(np.float32)), words, "out.onnx"), 0, tmp_path)
+    outcome = attempt(
+        Case(weight(value.astype(np.float32)), words, "out.onnx"), 0, tmp_path, seconds=CUT_OFF
+    )
 
     assert outcome.wrong == "", outcome
 
@@ -410,7 +419,9 @@ def test_bits_flipped_anywhere_never_crash(tmp_path: Path) -> None:
     for at in range(0, 400):
         data = bytearray(SEED)
         data[at % len(data)] ^= 1 << at % 8
-        outcome = attempt(Case({"t.onnx": bytes(data)}, ["inspect", "{}/t.onnx"]), at, tmp_path)
+        outcome = attempt(
+            Case({"t.onnx": bytes(data)}, ["inspect", "{}/t.onnx"]), at, tmp_path, seconds=CUT_OFF
+        )
         assert outcome.wrong == "", (at, outcome)
 
 
@@ -450,7 +461,7 @@ def zip_bomb() -> Files:
 def test_an_input_past_all_memory_needs_samples(tmp_path: Path) -> None:
     files = text("(float[N,2,6,90000000] x) => (float y) { y = Conv(x, w) }")
     words = ["convert", "{}/t.onnx", "-o", "{}/out.onnx", "-q"]
-    outcome = attempt(Case(files, words), 0, tmp_path)
+    outcome = tried(Case(files, words), tmp_path)
 
     assert (outcome.wrong, outcome.code) == ("", 2), outcome
     assert "'x'" in outcome.said
@@ -495,7 +506,7 @@ def test_hostile_samples_are_refused(tmp_path: Path, name: str) -> None:
     files = make()
     (tmp_path / "t.onnx").write_bytes(SEED)
     words = ["validate", "{}/t.onnx", "{}/t.onnx", "--samples", f"{{}}/{next(iter(files))}"]
-    outcome = attempt(Case(files, words), 0, tmp_path)
+    outcome = tried(Case(files, words), tmp_path)
 
     assert (outcome.wrong, outcome.code) == ("", 2), outcome
     assert named in outcome.said
@@ -525,7 +536,7 @@ def test_hostile_images_are_refused(tmp_path: Path, picture: bytes) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "one.png").write_bytes(picture)
     words = ["validate", "{}/t.onnx", "{}/t.onnx", "--samples", "{}/images"]
-    outcome = attempt(Case({}, words), 0, tmp_path)
+    outcome = tried(Case({}, words), tmp_path)
 
     assert (outcome.wrong, outcome.code) == ("", 2), outcome
     assert "one.png" in outcome.said
@@ -565,7 +576,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path, command: str, kind: str) ->
             place.symlink_to(tmp_path / "nothing")
         case _:
             place.write_bytes(b"")
-    outcome = attempt(Case({}, COMMANDS[command]), 0, tmp_path)
+    outcome = tried(Case({}, COMMANDS[command]), tmp_path)
 
     assert (outcome.wrong, outcome.code) == ("", 2), outcome
     assert "it" in outcome.said
@@ -584,7 +595,7 @@ def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
         tensor.external_data[0].value = "sub/data.bin"
     (tmp_path / "here" / "u.onnx").write_bytes(model.SerializeToString())
     for name in ("t.onnx", "u.onnx"):
-        outcome = attempt(Case({}, ["inspect", f"{{}}/here/{name}"]), 0, tmp_path)
+        outcome = tried(Case({}, ["inspect", f"{{}}/here/{name}"]), tmp_path)
 
         assert (outcome.wrong, outcome.code) == ("", 2), outcome
         assert "'w': external data" in outcome.said

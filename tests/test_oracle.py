@@ -153,23 +153,20 @@ def test_the_model_zoos_classics(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
-@pytest.mark.parametrize("name", light.NAMES)
-def test_the_model_zoos_classics_are_planned_quickly(name: str) -> None:
-    # in a process of its own, which tells its peak memory
+def test_the_model_zoos_classics_are_planned_in_little_memory() -> None:
+    # in a process of its own, which tells its peak
     program = (
-        "import re, sys, time; from lt_onnx.cli import _run; start = time.perf_counter();"
-        "codes = [_run([word, sys.argv[1]]) for word in ('inspect', 'plan')];"
-        "print(codes, time.perf_counter() - start,"
-        " re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+        "import re, sys; from lt_onnx.cli import _run;"
+        "codes = {_run([word, path]) for word in ('inspect', 'plan') for path in sys.argv[1:]};"
+        "print(codes, re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     )
-    path = light.DATA / f"light_{name}.onnx"
+    paths = [str(light.DATA / f"light_{name}.onnx") for name in light.NAMES]
     made = subprocess.run(
-        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, *paths], capture_output=True, text=True, check=True
     )
-    codes, seconds, peak = made.stdout.splitlines()[-1].rsplit(" ", 2)
+    codes, peak = made.stdout.splitlines()[-1].rsplit(" ", 1)
 
-    assert codes == "[0, 0]"
-    assert float(seconds) < 20
+    assert codes == "{0}"
     assert int(peak) < 1_000_000
 
 

@@ -194,7 +194,7 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(
         time.sleep(0.02)
         assert running.poll() is None
     running.send_signal(sent)
-    _, told = running.communicate(timeout=30)
+    _, told = running.communicate(timeout=600)  # ends what hangs; it decides nothing
 
     assert running.returncode == 3
     assert told.startswith("lt-onnx: error: interrupted; ")

@@ -1,15 +1,16 @@
 """Feed hostile files to the command line and see that it says so in one line, every time.
 
     python tools/fuzz.py --target reader|samples|verify|unpack [--cases 1000] [--jobs 1] [--seed 0]
-                         [--save DIR]
+                         [--seconds 30] [--save DIR]
     python tools/fuzz.py --again DIR
 
 Every case is a mutant of a small seed (see `seeds`, `mutants`) and is made again from its number.
-It runs inside a forked worker, which a crash ends and another one replaces. What is asked of it:
+It runs (see `attempts`) inside a forked worker, which a crash ends and another one replaces. What
+is asked of it:
 
 - exit code 0, 1 or 2, no exception; of 2, one printable line that names the file; 3 only for
   conversions that are predicted to take more memory than they are allowed;
-- 30 seconds and 2 GB of memory at most; no file left but what was asked for;
+- `--seconds` and 2 GB of memory at most; no file left but what was asked for;
 - an accepted ticket, and an unpacked one, computes what its seed computes, bit for bit. A mutant
   whose seal was renewed (half of them) may be another genuine ticket: fewer weights kept and
   recorded so, another scale. Those are counted apart.
@@ -19,31 +20,26 @@ Exits with 1 when anything was found; `--save` keeps the mutants, `--again` trie
 
 import argparse
 import contextlib
-import io
 import json
 import multiprocessing
 import os
 import random
-import re
 import resource
-import shutil
 import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-import mutants
-import numpy as np
 import seeds
 import typer
-from mutants import Files, Random
+from attempts import SECONDS, Case, Functions, Outcome, attempt, memory, placed
+from mutants.mutate import mutate
+from mutants.values import Files, Random
 
 from lt_onnx import cli, packing, pipeline, verification
 from lt_onnx.planning import prediction
@@ -52,26 +48,11 @@ from lt_onnx.validation import per_layer
 # all that commands import when they need it: a campaign is of one state of the code
 LOADED = (pipeline, prediction, packing, per_layer, verification)
 
-SECONDS = 30
-BYTES = 2 << 30
 MEMORY = "1500M"  # that a conversion is allowed
 ROOM = 6 << 30  # address space that a worker may take: past that it would harm the machine
 BATCH = 1000  # cases of a worker
 TARGETS = ("reader", "samples", "verify", "unpack")
 FORK = multiprocessing.get_context("fork")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one case came to; `wrong` is empty when nothing was."""
-
-    number: int
-    code: int | None
-    wrong: str
-    said: str
-    seconds: float
-    peak: int
-    other: bool = False  # accepted, and computes something else
 
 
 @dataclass
@@ -101,23 +82,21 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Case:
-    """A mutant, and the command that is given it."""
+class Stock:
+    """The seeds that a target's mutants are made of, and tickets that are known to be genuine."""
 
-    files: Files
-    words: list[str]  # {} stands for the folder
-    made: str = ""  # the file that a success leaves
-    sealed: bool = False  # nothing but the seed's own function is to be accepted
-    seed: int = -1
+    target: str
+    seeds: list[Files]
+    tickets: list[Files] = field(default_factory=list)
 
 
-def case_of(target: str, stock: list[Files], number: int, seed: int) -> Case:
+def case_of(stock: Stock, number: int, seed: int) -> Case:
     """The case of a number."""
-    rng = random.Random(f"{target}/{seed}/{number}")
-    resealed = target == "verify" and number % 2 == 1
-    files = mutants.mutate(rng, stock, resealed)
+    rng = random.Random(f"{stock.target}/{seed}/{number}")
+    resealed = stock.target == "verify" and number % 2 == 1
+    files = mutate(rng, stock.seeds, resealed)
     first = next(iter(files))
-    return Case(files, *_command(rng, target, f"{{}}/{first}"), sealed=not resealed)
+    return Case(files, *_command(rng, stock.target, f"{{}}/{first}"), sealed=not resealed)
 
 
 def _command(rng: Random, target: str, path: str) -> tuple[list[str], str]:
@@ -130,141 +109,24 @@ def _command(rng: Random, target: str, path: str) -> tuple[list[str], str]:
             return ["unpack", path, "-o", "{}/out.onnx"], "out.onnx"
     share = rng.random()
     if share < 0.02:
-        words = [
-            "convert",
-            path,
-            "-o",
-            "{}/out.onnx",
-            "--base-size",
-            "3",
-            "-q",
-            "--max-memory",
-            MEMORY,
-        ]
-        return [*words, "--mode", rng.choice(["l+1", "2l"])], "out.onnx"
+        words = ["convert", path, "-o", "{}/out.onnx", "--base-size", "3", "-q"]
+        words += ["--max-memory", MEMORY, "--mode", rng.choice(["l+1", "2l"])]
+        return words, "out.onnx"
     return ["inspect" if share < 0.9 else "plan", path], ""
-
-
-def attempt(case: Case, number: int, folder: Path) -> Outcome:
-    """Run one case in this process."""
-    for name, content in case.files.items():
-        (folder / name).write_bytes(content)
-    words = [word.replace("{}", str(folder)) for word in case.words]
-    before = {file.name for file in folder.iterdir()}
-    _forget_peak()
-    resting = _memory("VmRSS")
-    out, err, code, wrong = io.StringIO(), io.StringIO(), None, ""
-    start = time.perf_counter()
-    signal.alarm(SECONDS)  # no handler: it ends the worker, whatever that is doing
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli._run(words)
-    except BaseException as error:
-        wrong = _signature(error)
-    signal.alarm(0)
-    seconds, peak = time.perf_counter() - start, _memory("VmHWM") - resting
-    said = err.getvalue()
-    left = {file.name for file in folder.iterdir()} - before
-    wrong = wrong or _judge(case, code, out.getvalue(), said, left, peak)
-    other = False
-    if not wrong and code == 0 and case.words[0] in ("verify", "unpack"):
-        other = not _same(folder / (case.made or next(iter(case.files))))
-        if other and case.sealed:
-            wrong = "accepted, but computes something else"
-    for file in folder.iterdir():
-        if file.name not in before or file.name in case.files:
-            shutil.rmtree(file) if file.is_dir() else file.unlink()
-    return Outcome(number, code, wrong, said[:500], seconds, peak, other and not wrong)
-
-
-def _judge(case: Case, code: int | None, out: str, said: str, left: set[str], peak: int) -> str:
-    """What is wrong with an answer; empty when nothing is."""
-    lines = said.splitlines()
-    if code == 3 and "--max-memory" in said:
-        return ""
-    if code not in (0, 1, 2):
-        return f"exit code {code}: {_plain(said)}"
-    if code == 2 and (len(lines) != 1 or not lines[0].startswith("lt-onnx: error: ")):
-        return f"not one line but {len(lines)}: {_plain(lines[0] if lines else '')}"
-    if not all(c.isprintable() or c == "\n" for c in out + said):
-        return f"prints what steers a terminal: {_plain(said or out)}"
-    if max(map(len, lines), default=0) > 5000:
-        return "prints an endless line"
-    if left - ({case.made, f"{case.made}.data"} if code != 2 else set()):
-        return f"leaves {sorted(left)}"
-    if peak > BYTES:
-        return f"takes {peak >> 30} GB"
-    return ""
-
-
-def _signature(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "lt_onnx" in f.filename] or frames
-    return (
-        f"{type(error).__name__} in {Path(own[-1].filename).name}:{own[-1].lineno} {own[-1].name}"
-    )
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"'[^']*'|[0-9]+|/[^ ]*", "…", text)[:100]
-
-
-def _memory(key: str) -> int:
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split(f"{key}:")[1].split()[0])
-
-
-def _forget_peak() -> None:
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _same(path: Path) -> bool:
-    """Whether a ticket computes what one of the seeds computes."""
-    return _function(path) in _known()
-
-
-@cache
-def _known() -> frozenset[bytes]:
-    with tempfile.TemporaryDirectory() as place:
-        return frozenset(_function(_placed(files, Path(place))) for files in _tickets)
-
-
-_tickets: list[Files] = []  # of which mutants are accepted when they compute the same
-
-
-def _placed(files: Files, folder: Path) -> Path:
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder / next(iter(files))
-
-
-def _function(path: Path) -> bytes:
-    """A network's outputs on a fixed input; the error where it cannot be run."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    x = np.random.default_rng(7).normal(size=(4, 2, 6, 6)).astype(np.float32)
-    try:
-        session = onnxruntime.InferenceSession(str(path), options)
-        values = session.run(None, {session.get_inputs()[0].name: x})
-    except Exception as error:  # the runtime's own kinds: all the same here
-        return str(error).encode()
-    return b"".join(np.asarray(value).tobytes() for value in values)
 
 
 # workers --------------------------------------------------------------------------------------
 
 
-def _work(pipe: Connection, target: str, stock: list[Files], numbers: range, seed: int) -> None:
+def _work(pipe: Connection, stock: Stock, numbers: range, seed: int, seconds: int) -> None:
     """A worker: runs cases and sends what they came to, before each one its number."""
     _confine()
-    with workplace(target) as folder:
+    genuine = Functions(stock.tickets) if stock.tickets else None
+    with workplace(stock.target) as folder:
         for number in numbers:
+            case = case_of(stock, number, seed)
             pipe.send(number)
-            pipe.send(attempt(case_of(target, stock, number, seed), number, folder))
+            pipe.send(attempt(case, number, folder, seconds=seconds, genuine=genuine))
 
 
 def _confine() -> None:
@@ -274,7 +136,7 @@ def _confine() -> None:
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    limit = _memory("VmSize") + ROOM
+    limit = memory("VmSize") + ROOM
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
@@ -289,21 +151,20 @@ def workplace(target: str) -> Iterator[Path]:
         yield Path(place)
 
 
-def stock_of(target: str) -> list[Files]:
+def stock_of(target: str) -> Stock:
     """The seeds of a target, those that lt-onnx makes in a process apart."""
     match target:
         case "reader":
-            return seeds.readers()
+            return Stock(target, seeds.readers())
         case "samples":
-            return seeds.samples()
+            return Stock(target, seeds.samples())
     here, there = FORK.Pipe(duplex=False)
     maker = FORK.Process(target=_make, args=(there,))
     maker.start()
     there.close()
     made: dict[str, list[Files]] = here.recv()
     maker.join()
-    _tickets[:] = made["verify"]
-    return made[target]
+    return Stock(target, made[target], made["verify"])
 
 
 def _make(pipe: Connection) -> None:
@@ -312,22 +173,17 @@ def _make(pipe: Connection) -> None:
         pipe.send({"verify": made, "unpack": seeds.packs(Path(place), made)})
 
 
-def campaign(
-    target: str, cases: int, jobs: int, seed: int, save: Path | None, first: int = 0
-) -> Figures:
-    """Run a campaign."""
-    figures, start = Figures(target), time.perf_counter()
-    stock = stock_of(target)
-    waiting = [
-        range(at, min(at + BATCH, first + cases)) for at in range(first, first + cases, BATCH)
-    ]
+def campaign(stock: Stock, cases: range, *, jobs: int, seed: int, seconds: int) -> Figures:
+    """Run the cases of these numbers, so many at once, each for so many seconds at most."""
+    figures, start = Figures(stock.target), time.perf_counter()
+    waiting = [cases[at : at + BATCH] for at in range(0, len(cases), BATCH)]
     running: dict[Connection, tuple[Any, range, int]] = {}
     told = start
     while waiting or running:
         while waiting and len(running) < jobs:
             numbers = waiting.pop(0)
             here, there = FORK.Pipe(duplex=False)
-            worker = FORK.Process(target=_work, args=(there, target, stock, numbers, seed))
+            worker = FORK.Process(target=_work, args=(there, stock, numbers, seed, seconds))
             worker.start()
             there.close()
             running[here] = worker, numbers, numbers.start - 1
@@ -340,7 +196,7 @@ def campaign(
                 del running[ready]
                 worker.join()
                 if worker.exitcode and at >= 0:
-                    figures.add(_crash(at, worker.exitcode))
+                    figures.add(_crash(at, worker.exitcode, seconds))
                     if at + 1 < numbers.stop:
                         waiting.insert(0, range(at + 1, numbers.stop))
                 continue
@@ -349,41 +205,40 @@ def campaign(
                 continue
             figures.add(message)
             if message.wrong and len(figures.findings[message.wrong]) == 1:
-                print(f"{target} {message.number}: {message.wrong}\n    {message.said.strip()}")
+                print(
+                    f"{stock.target} {message.number}: {message.wrong}\n    {message.said.strip()}"
+                )
         if time.perf_counter() - told > 30:
             told = time.perf_counter()
             print(
-                f"{target}: {figures.cases:,} cases, {len(figures.findings)} findings, "
+                f"{stock.target}: {figures.cases:,} cases, {len(figures.findings)} findings, "
                 f"{figures.cases / (told - start):.0f}/s",
                 flush=True,
             )
     figures.seconds = time.perf_counter() - start
-    if save is not None:
-        for number, (wrong, numbers_found) in enumerate(figures.findings.items()):
-            _save(save / f"{target}-{number}", wrong, target, stock, numbers_found[0], seed)
     return figures
 
 
-def again(corpus: Path) -> dict[str, str]:
+def again(corpus: Path, seconds: int) -> dict[str, str]:
     """What is still wrong with the mutants that `--save` kept in the folders of `corpus`."""
     found = {}
     for folder in sorted(path.parent for path in corpus.glob("*/about.json")):
         here, there = FORK.Pipe(duplex=False)
-        worker = FORK.Process(target=_work_again, args=(there, folder))
+        worker = FORK.Process(target=_work_again, args=(there, folder, seconds))
         worker.start()
         there.close()
         try:
             wrong = here.recv().wrong
         except EOFError:
             worker.join()
-            wrong = _crash(0, worker.exitcode or 0).wrong
+            wrong = _crash(0, worker.exitcode or 0, seconds).wrong
         worker.join()
         if wrong:
             found[folder.name] = wrong
     return found
 
 
-def _work_again(pipe: Connection, folder: Path) -> None:
+def _work_again(pipe: Connection, folder: Path, seconds: int) -> None:
     about = json.loads((folder / "about.json").read_text())
     kept = sorted(
         (p for p in folder.iterdir() if p.name != "about.json"),
@@ -392,30 +247,32 @@ def _work_again(pipe: Connection, folder: Path) -> None:
     case = Case({path.name: path.read_bytes() for path in kept}, about["words"], about["made"])
     _confine()
     with workplace(about["target"]) as place:
-        pipe.send(attempt(case, 0, place))
+        pipe.send(attempt(case, 0, place, seconds=seconds))
 
 
-def _crash(number: int, code: int) -> Outcome:
+def _crash(number: int, code: int, seconds: int) -> Outcome:
+    if code == -signal.SIGALRM:
+        return Outcome(number, None, f"no answer in {seconds} s", "", seconds, 0)
     name = signal.Signals(-code).name if code < 0 else str(code)
-    wrong = f"no answer in {SECONDS} s" if -code == signal.SIGALRM else f"worker died: {name}"
-    return Outcome(number, None, f"{wrong}", "", SECONDS if -code == signal.SIGALRM else 0.0, 0)
+    return Outcome(number, None, f"worker died: {name}", "", 0.0, 0)
 
 
-def _save(
-    folder: Path, wrong: str, target: str, stock: list[Files], number: int, seed: int
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    case = case_of(target, stock, number, seed)
-    _placed(case.files, folder)
-    about = {
-        "target": target,
-        "wrong": wrong,
-        "words": case.words,
-        "made": case.made,
-        "number": number,
-        "seed": seed,
-    }
-    (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n")
+def save_findings(figures: Figures, stock: Stock, seed: int, folder: Path) -> None:
+    """Keep the first mutant of every finding, in a folder of its own."""
+    for count, (wrong, numbers) in enumerate(figures.findings.items()):
+        place = folder / f"{stock.target}-{count}"
+        place.mkdir(parents=True, exist_ok=True)
+        case = case_of(stock, numbers[0], seed)
+        placed(case.files, place)
+        about = {
+            "target": stock.target,
+            "wrong": wrong,
+            "words": case.words,
+            "made": case.made,
+            "number": numbers[0],
+            "seed": seed,
+        }
+        (place / "about.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
 def main() -> None:
@@ -428,12 +285,16 @@ def main() -> None:
     parse.add_argument("--first", type=int, default=0, help="number of the first case")
     parse.add_argument("--jobs", type=int, default=1)
     parse.add_argument("--seed", type=int, default=0)
+    parse.add_argument("--seconds", type=int, default=SECONDS, help="that a case may take")
     parse.add_argument("--save", type=Path, default=None, help="folder for what is found")
     given = parse.parse_args()
     if given.again is not None:
-        print(json.dumps(found := again(given.again), indent=1))
+        print(json.dumps(found := again(given.again, given.seconds), indent=1))
         sys.exit(1 if found else 0)
-    figures = campaign(given.target, given.cases, given.jobs, given.seed, given.save, given.first)
+    stock, cases = stock_of(given.target), range(given.first, given.first + given.cases)
+    figures = campaign(stock, cases, jobs=given.jobs, seed=given.seed, seconds=given.seconds)
+    if given.save is not None:
+        save_findings(figures, stock, given.seed, given.save)
     shown = asdict(figures) | {
         "peak": f"{figures.peak / 1e6:.0f} MB",
         "findings": {wrong: len(at) for wrong, at in figures.findings.items()},

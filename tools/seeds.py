@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from mutants import Files
+from mutants.values import Files
 from onnx import helper, numpy_helper, parser
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
