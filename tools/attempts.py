@@ -64,7 +64,7 @@ def placed(files: Files, folder: Path) -> Path:
     """Write files into a folder; the first one's path."""
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    return folder / next(iter(files))
+    return folder / next(iter(files), "")
 
 
 def attempt(
