@@ -1,239 +1,159 @@
 """What a ticket says of itself: the metadata entry `lt_onnx`, its schema and its strict reading.
 
-The writer and `verification` share this file and the written specification of the generator, no
-more. A manifest may come from anybody: nothing in it is believed, and what is read here has the
-type, the range and the size that a ticket's would have.
+In: the entry's text, from a file that anybody may have made. Out: a `Manifest` whose every field
+has the type, range and length of a ticket's; text that the writer would not have written is
+refused. The writer and `verification` share this schema and the written specification of the
+generator, and nothing else.
 """
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, TypeAlias
 
-import onnx
+import msgspec
+from msgspec import Meta
 
 from lt_onnx.errors import InputError
-
-if TYPE_CHECKING:
-    from lt_onnx.options import Options
+from lt_onnx.options import MAX_BASE_SIZE, Init, Mode, Options, Select, Sigma, Weights
 
 METADATA_KEY = "lt_onnx"
 SEAL_KEY = "lt_onnx.sha256"
 FORMAT = 3
 GENERATOR = "philox4x32-10/1"
-LARGEST_LAYER = 1 << 36  # weights; a manifest that claims more is forged
-LARGEST_ROW = 1 << 28  # weights of an output channel
-MOST_AXES = 8
+MAX_LAYER_WEIGHTS = 1 << 36
+MAX_ROW_WEIGHTS = 1 << 28  # of one output channel
+MAX_AXES = 8
+MAX_ERROR_TEXT = 200  # characters of a message, which may quote the entry
+
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_LAYER_WEIGHTS)]
+Extent: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_LAYER_WEIGHTS)]
+BaseSize: TypeAlias = Annotated[int, Meta(ge=2, le=MAX_BASE_SIZE)]
+# a whole number that Python was given stays one
+Price: TypeAlias = Annotated[int, Meta(ge=0, lt=1)] | Annotated[float, Meta(ge=0, lt=1)]
+Dearness: TypeAlias = Annotated[int, Meta(ge=-4, le=4)] | Annotated[float, Meta(ge=-4, le=4)]
+Names: TypeAlias = tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class LayerRecord:
-    """One random layer as the manifest has it: what to draw, and what it is called."""
+class OptionsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The options that decide the masks; the fields are those of `Options`."""
+
+    mode: Mode
+    base_size: BaseSize | None
+    tolerance: Annotated[float, Meta(gt=0, lt=1)]
+    select: Select
+    sigma: Sigma
+    init: Init
+    price: Price | None
+    dearness: Dearness
+    prices: tuple[tuple[str, Price], ...]
+    base_sizes: tuple[tuple[str, BaseSize], ...]
+
+    @staticmethod
+    def of(options: Options) -> "OptionsRecord":
+        """The record of `options`."""
+        return OptionsRecord(*(getattr(options, name) for name in OptionsRecord.__struct_fields__))
+
+
+class LayerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One random layer: what to draw, and what its tensors are called.
+
+    Raises ValueError when its numbers contradict each other.
+    """
 
     weight: str
-    index: int
-    shape: list[int]
-    sigma: float
-    kept: int
+    index: Annotated[int, Meta(ge=0, lt=2**32)]
+    shape: Annotated[tuple[Extent, ...], Meta(min_length=2, max_length=MAX_AXES)]  # [O, I, *K]
+    sigma: Annotated[float, Meta(gt=0, lt=1e30)]
+    kept: Count
     transposed: bool
-    mirror_rows: int
-    mirror_columns: int
+    mirror_rows: Count
+    mirror_columns: Count
     bias: str | None
-    kept_bias: int
+    kept_bias: Count
     scale: str
-    stored: str  # folded, masked or sparse
-    half: bool  # as float16
+    stored: Weights
+    half: bool  # numbers stored as float16
+
+    def __post_init__(self) -> None:
+        size, rows = math.prod(self.shape), self.shape[0]
+        if size > MAX_LAYER_WEIGHTS or size // rows > MAX_ROW_WEIGHTS:
+            raise ValueError(f"layer '{self.weight[:80]}' claims {size:,} weights")
+        if 2 * self.mirror_rows > rows or 2 * self.mirror_columns > self.shape[1]:
+            raise ValueError(f"layer '{self.weight[:80]}' mirrors more than half of its channels")
+        if self.kept > size or self.kept_bias > (0 if self.bias is None else rows):
+            raise ValueError(f"layer '{self.weight[:80]}' keeps more than it has")
+        if self.transposed and len(self.shape) != 2:
+            raise ValueError(f"layer '{self.weight[:80]}': a kernel is not transposed")
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """What a ticket says of itself; everything in it is checked by `verify`."""
+class DensePlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A place where the target's own operator works on collapsed channels."""
+
+    name: str
+    op: str
+    reason: str
+    parameters: Annotated[int, Meta(ge=0, le=2**40)]
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a ticket says of itself; `verify` checks all of it.
+
+    Raises ValueError for another format or generator, a seed of more than 64 bits, or a name that
+    stands twice in a list.
+    """
 
     format: int
-    version: str
+    version: Annotated[str, Meta(max_length=99)]
     generator: str
-    seed: int
-    target_sha256: str
+    seed: Annotated[int, Meta(ge=0)]
+    target_sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
     target_name: str
-    options: dict[str, Any]
-    layers: list[LayerRecord]
-    order: list[str]  # integer tensors that reorder channels
-    dense: list[dict[str, Any]]  # target operators that run on collapsed channels, and why
-    parameters: list[str]  # float constants taken over from the target
-    fresh: list[str]  # tensors that constants were lost on, so that a block opens there
+    options: OptionsRecord
+    layers: Annotated[tuple[LayerRecord, ...], Meta(min_length=1)]
+    order: Names  # integer tensors that reorder channels
+    dense: tuple[DensePlace, ...]
+    parameters: Names  # float constants taken over from the target
+    fresh: Names  # target tensors that constants were lost on: a block opens there
 
-    def construction(self) -> "Options":
-        """The options that the ticket was constructed with. Raises InputError."""
-        from lt_onnx.options import Options
+    def __post_init__(self) -> None:
+        if (self.format, self.generator) != (FORMAT, GENERATOR):
+            raise ValueError("not the format and generator of this version")
+        if self.seed >= 2**64:  # more than msgspec's own bounds can say
+            raise ValueError(f"'seed' is {self.seed}, not below 2^64")
+        for field in ("order", "parameters", "fresh"):
+            names = getattr(self, field)
+            if len(set(names)) != len(names):
+                raise ValueError(f"'{field}' has a name twice")
 
-        try:
-            return Options.remembered(self.options, self.seed)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"'{METADATA_KEY}' metadata: options damaged ({error})") from None
+    def construction(self) -> Options:
+        """The options that the ticket was constructed with."""
+        return Options(seed=self.seed, **msgspec.structs.asdict(self.options))
 
     def to_json(self) -> str:
-        """One line of JSON with sorted keys."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """The entry in its canonical form: one line of ASCII, keys sorted."""
+        # NumPy's scalars may have come in as options
+        plain = msgspec.to_builtins(self, enc_hook=lambda number: number.item())
+        return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 
 
-def parse_manifest(path: Path, model: onnx.ModelProto) -> Manifest | None:
-    """The manifest in a model read from `path`; None when there is none. Raises InputError."""
-    entry = {p.key: p.value for p in model.metadata_props}.get(METADATA_KEY)
+def parse_manifest(path: Path, metadata: Mapping[str, str]) -> Manifest | None:
+    """The manifest among the metadata entries of the model at `path`; None when there is none.
+
+    Raises InputError when the entry breaks the schema or is not in canonical form, as with a key
+    that stands twice or a whole number where a float is written.
+    """
+    entry = metadata.get(METADATA_KEY)
     if entry is None:
         return None
     try:
-        known = json.loads(entry, object_pairs_hook=_once, parse_constant=_refuse)
-        return _manifest(known)
-    except (TypeError, ValueError, KeyError, RecursionError, OverflowError) as error:
+        manifest = msgspec.json.decode(entry, type=Manifest)
+        if manifest.to_json() != entry:
+            raise ValueError("it is not in canonical form")
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: its '{METADATA_KEY}' metadata is damaged, or of another version: "
-            f"{error}; convert again"
+            f"{' '.join(str(error).split())[:MAX_ERROR_TEXT]}; convert again"
         ) from None
-
-
-Test = Callable[[Any], bool]
-INIT = ("unit", "kaiming", "xavier", "lecun")
-
-
-def _whole(most: int, least: int = 0) -> Test:
-    return lambda value: type(value) is int and least <= value <= most
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e30  # neither NaN nor infinity
-
-
-def _one_of(*words: str) -> Test:
-    return lambda value: isinstance(value, str) and value in words
-
-
-def _or_none(test: Test) -> Test:
-    return lambda value: value is None or test(value)
-
-
-def _list_of(test: Test) -> Test:
-    return lambda value: isinstance(value, list) and all(test(part) for part in value)
-
-
-def _names(value: Any) -> bool:
-    return _list_of(_text)(value) and len(set(value)) == len(value)
-
-
-def _pairs(test: Test) -> Test:
-    return _list_of(
-        lambda pair: isinstance(pair, list) and len(pair) == 2 and _text(pair[0]) and test(pair[1])
-    )
-
-
-_TOP: dict[str, Test] = {
-    "format": _whole(FORMAT, FORMAT),
-    "version": lambda value: _text(value) and len(value) < 100,
-    "generator": _one_of(GENERATOR),
-    "seed": _whole(2**64 - 1),
-    "target_sha256": lambda value: (
-        _text(value) and len(value) == 64 and not set(value) - set("0123456789abcdef")
-    ),
-    "target_name": _text,
-    "options": lambda value: isinstance(value, dict),
-    "layers": lambda value: isinstance(value, list) and len(value) > 0,
-    "order": _names,
-    "dense": lambda value: isinstance(value, list),
-    "parameters": _names,
-    "fresh": _names,
-}
-_OPTIONS: dict[str, Test] = {
-    "mode": _one_of("l+1", "2l"),
-    "base_size": _or_none(_whole(32, 2)),
-    "tolerance": lambda value: _number(value) and 0 < value < 1,
-    "select": _one_of("noise", "smallest", "best", "exact"),
-    "sigma": _one_of("channel", "layer"),
-    "init": _one_of(*INIT),
-    "price": _or_none(lambda value: _number(value) and 0 <= value < 1),
-    "dearness": lambda value: _number(value) and -4 <= value <= 4,
-    "prices": _pairs(lambda value: _number(value) and 0 <= value < 1),
-    "base_sizes": _pairs(_whole(32, 2)),
-}
-_LAYER: dict[str, Test] = {
-    "weight": _text,
-    "index": _whole(2**32 - 1),
-    "shape": lambda value: (
-        _list_of(_whole(LARGEST_LAYER, 1))(value) and 2 <= len(value) <= MOST_AXES
-    ),
-    "sigma": lambda value: type(value) is float and 0 < value < 1e30,
-    "kept": _whole(LARGEST_LAYER),
-    "transposed": _flag,
-    "mirror_rows": _whole(LARGEST_LAYER),
-    "mirror_columns": _whole(LARGEST_LAYER),
-    "bias": _or_none(_text),
-    "kept_bias": _whole(LARGEST_LAYER),
-    "scale": _text,
-    "stored": _one_of("folded", "masked", "sparse"),
-    "half": _flag,
-}
-_DENSE: dict[str, Test] = {"name": _text, "op": _text, "reason": _text, "parameters": _whole(2**40)}
-
-
-def _manifest(known: Any) -> Manifest:
-    """The manifest in parsed JSON. Raises ValueError."""
-    if isinstance(known, Mapping) and (
-        known.get("format") != FORMAT or known.get("generator") != GENERATOR
-    ):
-        raise ValueError("not the format and generator of this version")
-    _check(known, _TOP, "manifest")
-    _check(known["options"], _OPTIONS, "options")
-    for number, place in enumerate(known["dense"]):
-        _check(place, _DENSE, f"dense place {number}")
-    for number, layer in enumerate(known["layers"]):
-        _check(layer, _LAYER, f"layer {number}")
-        _check_sizes(layer, f"layer {number} ('{layer['weight'][:80]}')")
-    layers = [LayerRecord(**layer) for layer in known["layers"]]
-    assert {f.name for f in fields(Manifest)} == set(_TOP)
-    return Manifest(**{**known, "layers": layers})
-
-
-def _check(value: Any, tests: Mapping[str, Test], where: str) -> None:
-    """Raise ValueError unless `value` has these fields, each as its test wants it."""
-    if not isinstance(value, dict):
-        raise ValueError(f"{where} is not an object")
-    for key in tests.keys() ^ value.keys():
-        raise ValueError(f"{where} {'lacks' if key in tests else 'has an unknown'} '{key[:80]}'")
-    for key, test in tests.items():
-        if not test(value[key]):
-            raise ValueError(f"{where}: '{key}' is {json.dumps(value[key])[:80]}")
-
-
-def _check_sizes(layer: Mapping[str, Any], where: str) -> None:
-    """Raise ValueError for a layer that contradicts itself, or is too large to be one."""
-    shape = layer["shape"]
-    size = math.prod(shape)
-    if size > LARGEST_LAYER or size // shape[0] > LARGEST_ROW:
-        raise ValueError(f"{where} claims {size:,} weights")
-    for half, whole in (("mirror_rows", shape[0]), ("mirror_columns", shape[1])):
-        if 2 * layer[half] > whole:
-            raise ValueError(f"{where}: '{half}' is {layer[half]} of {whole}")
-    if layer["kept"] > size or layer["kept_bias"] > (shape[0] if layer["bias"] is not None else 0):
-        raise ValueError(f"{where} keeps more than it has")
-    if layer["transposed"] and len(shape) != 2:
-        raise ValueError(f"{where}: a kernel is not transposed")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys stand there once. Raises ValueError."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands there twice")
-    return found
-
-
-def _refuse(word: str) -> Any:
-    raise ValueError(f"{word} is no number")
+    return manifest

@@ -177,17 +177,6 @@ class Options:
         if not -4 <= self.dearness <= 4:
             raise InputError(f"`dearness` is {self.dearness}; give -4 to 4")
 
-    @staticmethod
-    def remembered(entries: Mapping[str, Any], seed: int) -> "Options":
-        """Options as a ticket's manifest has them. Raises KeyError, TypeError and ValueError."""
-        given: dict[str, Any] = {
-            name: CHOICES[name](value) if name in CHOICES else value
-            for name, value in entries.items()
-        }
-        given["prices"] = tuple((str(name), float(price)) for name, price in entries["prices"])
-        given["base_sizes"] = tuple((str(name), int(size)) for name, size in entries["base_sizes"])
-        return Options(seed=seed, **given)
-
     @property
     def copies(self) -> int:
         """Copies of every channel that a later layer reads (1 in mode 2l)."""

@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from lt_onnx import verify
 from lt_onnx.cli import _run
 from lt_onnx.errors import InputError
-from lt_onnx.manifest import LayerRecord
+from lt_onnx.manifest import METADATA_KEY, SEAL_KEY, LayerRecord
 from lt_onnx.verification.generator import pieces, weights
-from lt_onnx.writing.ticket import METADATA_KEY, SEAL_KEY, data_of
+from lt_onnx.writing.ticket import data_of
 
 Record = dict[str, Any]  # a layer in the manifest
 Change = Callable[["Draft"], None]

@@ -16,9 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 from lt_onnx import convert, verify
 from lt_onnx.cli import _run
 from lt_onnx.errors import InputError
+from lt_onnx.manifest import METADATA_KEY, SEAL_KEY
+from lt_onnx.reading.model_file import read_manifest
 from lt_onnx.verification.statistics import statistics
 from lt_onnx.writing import ticket
-from lt_onnx.writing.ticket import METADATA_KEY, SEAL_KEY
 
 RESIDUAL, SIGMOID = MODELS / "residual.onnx", MODELS / "plain-sigmoid.onnx"
 
@@ -50,7 +51,12 @@ def manifest_of(model: onnx.ModelProto) -> dict[str, Any]:
     return known
 
 
-def write_manifest(model: onnx.ModelProto, text: str) -> None:
+def write_manifest(model: onnx.ModelProto, known: Any) -> None:
+    """Put a manifest into the metadata, in the form that the writer gives it."""
+    write_entry(model, json.dumps(known, sort_keys=True, separators=(",", ":")))
+
+
+def write_entry(model: onnx.ModelProto, text: str) -> None:
     for entry in model.metadata_props:
         if entry.key == METADATA_KEY:
             entry.value = text
@@ -143,14 +149,14 @@ def record(key: str, change: Callable[[Any], Any]) -> Callable[[onnx.ModelProto]
     def forge(model: onnx.ModelProto) -> None:
         known = manifest_of(model)
         known["layers"][1][key] = change(known["layers"][1][key])
-        write_manifest(model, json.dumps(known))
+        write_manifest(model, known)
 
     return forge
 
 
 def entry(key: str, value: Any) -> Callable[[onnx.ModelProto], None]:
     def forge(model: onnx.ModelProto) -> None:
-        write_manifest(model, json.dumps({**manifest_of(model), key: value}))
+        write_manifest(model, {**manifest_of(model), key: value})
 
     return forge
 
@@ -158,7 +164,7 @@ def entry(key: str, value: Any) -> Callable[[onnx.ModelProto], None]:
 def swapped_layers(model: onnx.ModelProto) -> None:
     known = manifest_of(model)
     known["layers"][1:3] = known["layers"][2:0:-1]
-    write_manifest(model, json.dumps(known))
+    write_manifest(model, known)
 
 
 def scale_read_twice(model: onnx.ModelProto) -> None:
@@ -416,7 +422,7 @@ def test_a_hostile_manifest_is_refused_at_once(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     model = onnx.load(made)
-    write_manifest(model, json.dumps(MANIFESTS[name](manifest_of(model))))
+    write_manifest(model, MANIFESTS[name](manifest_of(model)))
     path = seal(model, tmp_path / "t.onnx")
 
     assert _run(["verify", str(path)]) == 2
@@ -424,7 +430,7 @@ def test_a_hostile_manifest_is_refused_at_once(
     assert len(said.splitlines()) == 1
     assert "metadata is damaged" in said
     with pytest.raises(InputError):
-        ticket.read_manifest(path)
+        read_manifest(path)
 
 
 @pytest.mark.parametrize(
@@ -432,7 +438,7 @@ def test_a_hostile_manifest_is_refused_at_once(
 )
 def test_metadata_that_is_no_manifest_is_refused(made: Path, tmp_path: Path, text: str) -> None:
     model = onnx.load(made)
-    write_manifest(model, text)
+    write_entry(model, text)
 
     with pytest.raises(InputError, match="metadata is damaged"):
         verify(seal(model, tmp_path / "t.onnx"))
@@ -447,7 +453,7 @@ def test_a_sparse_layer_that_claims_to_be_huge_costs_nothing(tmp_path: Path) -> 
     (held,) = [t for t in model.graph.sparse_initializer if t.values.name == layer["weight"]]
     held.dims[:] = shape
     layer.update(shape=shape, mirror_rows=0, mirror_columns=0)
-    write_manifest(model, json.dumps(known))
+    write_manifest(model, known)
 
     assert layer["scale"] in " ".join(verify(seal(model, tmp_path / "t.onnx")).failures)
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from lt_onnx.manifest import LayerRecord, Manifest
 from lt_onnx.options import Weights
 from lt_onnx.source.layer import SourceLayer, draw_bias, draw_rows
 from lt_onnx.target import Array
 from lt_onnx.writing.storage import Form
-from lt_onnx.writing.ticket import LayerRecord, Manifest
 
 FORMAT = 1
 LARGEST_GRAPH = 256 << 20  # bytes of a graph without its random tensors
@@ -31,11 +31,11 @@ class PackedLayer:
         return [
             PackedLayer(
                 r,
-                Form(r.weight, Weights(r.stored), r.half),
+                Form(r.weight, r.stored, r.half),
                 SourceLayer(
                     r.weight,
                     r.index,
-                    tuple(r.shape),
+                    r.shape,
                     r.bias is not None,
                     r.mirror_rows,
                     r.mirror_columns,

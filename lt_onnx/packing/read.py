@@ -21,12 +21,14 @@ from google.protobuf.message import DecodeError
 
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import check_file, check_place, whole
+from lt_onnx.manifest import Manifest, parse_manifest
 from lt_onnx.options import Weights
 from lt_onnx.packing.format import FORMAT, LARGEST_GRAPH, PackedLayer, Tensors
+from lt_onnx.reading.model_file import metadata_of
 from lt_onnx.target import Array
 from lt_onnx.units import size_text
 from lt_onnx.writing.storage import ALIGNMENT, RowTensor, SparseTensor
-from lt_onnx.writing.ticket import INLINE, Manifest, data_of, parse_manifest
+from lt_onnx.writing.ticket import INLINE, data_of
 
 SUFFIX = ".ltz"
 LARGEST_MASKS = 1 << 30  # bytes of them, compressed
@@ -211,7 +213,7 @@ def _open(packed: Path) -> _Pack:
         model.ParseFromString(graph)
     except DAMAGED:
         raise InputError(f"{packed}: damaged: its graph is no ONNX model") from None
-    manifest = parse_manifest(packed, model)
+    manifest = parse_manifest(packed, metadata_of(model))
     if manifest is None:
         raise InputError(f"{packed}: its graph is no ticket")
     bits = lzma.open(io.BytesIO(masks))  # noqa: SIM115  (memory: nothing to close)

@@ -14,10 +14,11 @@ from onnx import numpy_helper
 
 from lt_onnx.errors import InputError
 from lt_onnx.files import check_file, check_place, whole
+from lt_onnx.manifest import Manifest, parse_manifest
 from lt_onnx.options import Weights
 from lt_onnx.packing.format import FORMAT, LARGEST_GRAPH, PackedLayer, Tensors
+from lt_onnx.reading.model_file import metadata_of
 from lt_onnx.target import Array
-from lt_onnx.writing.ticket import Manifest, parse_manifest
 
 PRESET = 6  # of LZMA; higher ones gain nothing on random masks
 
@@ -70,7 +71,7 @@ def _read(ticket: Path) -> tuple[onnx.ModelProto, Manifest]:
     if not proof.genuine:
         raise InputError(f"{ticket}: is not genuine: {proof.failures[0]}")
     model = onnx.load(str(ticket), load_external_data=False)
-    manifest = parse_manifest(ticket, model)
+    manifest = parse_manifest(ticket, metadata_of(model))
     assert manifest is not None
     return model, manifest
 

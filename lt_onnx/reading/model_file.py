@@ -1,7 +1,7 @@
 """ONNX files on the disk: loaded with their digest, asked for their metadata, opened to be run.
 
 Comes in: a path, or a model in memory. Goes out: a parsed model whose weights are all in it, the
-file's metadata, a session, or the path of a temporary file.
+manifest in its metadata, a session, or the path of a temporary file.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 
 from lt_onnx.errors import InputError, UnsupportedError
 from lt_onnx.files import check_file
+from lt_onnx.manifest import Manifest, parse_manifest
 from lt_onnx.reading.external_data import read_external
 from lt_onnx.reading.float32 import in_float32
 from lt_onnx.reading.protobuf import MAX_PARTS, too_many_parts
@@ -62,13 +63,22 @@ def load(path: Path) -> tuple[onnx.ModelProto, str]:
     return model, digest.hexdigest()
 
 
-def metadata_of(path: Path) -> dict[str, str]:
-    """The metadata entries of the model at `path`, unchecked. Raises InputError."""
+def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
+    """The metadata entries by key; of two with one key the last."""
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """What the file at `path` says of itself as a ticket; None when it is none.
+
+    Nothing is proved: that is `verification`'s. Raises InputError when the file is no ONNX model,
+    or its manifest is damaged.
+    """
     try:
         model = onnx.load(str(path), load_external_data=False)
     except (OSError, DecodeError) as error:
         raise InputError(f"{path}: not an ONNX model: {error}") from None
-    return {entry.key: entry.value for entry in model.metadata_props}
+    return parse_manifest(path, metadata_of(model))
 
 
 def open_session(path: Path, device: str = "cpu", *, tensors: Sequence[str] = ()) -> Session:

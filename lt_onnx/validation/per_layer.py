@@ -23,12 +23,11 @@ from lt_onnx.layout import Layout
 from lt_onnx.planning import plan
 from lt_onnx.planning.prediction import activation_count
 from lt_onnx.reading.lowering import read_target
-from lt_onnx.reading.model_file import open_session
+from lt_onnx.reading.model_file import open_session, read_manifest
 from lt_onnx.runtime import Program
 from lt_onnx.samples.samples import Samples
 from lt_onnx.target import Array, Linear, Target, linear_nodes
 from lt_onnx.validation.fidelity import Check
-from lt_onnx.writing.ticket import read_manifest
 
 BATCH = 16
 IN_VIEW = 1 << 26  # numbers of both networks that are held at a time
@@ -111,7 +110,7 @@ def replan(target: Target, ticket: Path) -> Blueprint:
     if manifest.target_sha256 != target.sha256:
         raise InputError(f"{ticket}: was made from another target than {target.path}")
     blueprint = plan(target, manifest.construction(), frozenset(manifest.fresh))
-    planned = [(layer.name, list(layer.shape)) for layer in blueprint.layers]
+    planned = [(layer.name, layer.shape) for layer in blueprint.layers]
     if planned != [(record.weight, record.shape) for record in manifest.layers]:
         raise InputError(
             f"{ticket}: was made by version {manifest.version}, which plans its layers otherwise: "

@@ -32,6 +32,7 @@ from pathlib import Path
 
 from lt_onnx.errors import InputError
 from lt_onnx.manifest import METADATA_KEY, parse_manifest
+from lt_onnx.reading.model_file import metadata_of
 from lt_onnx.verification.allowed_fields import check_form, is_readable
 from lt_onnx.verification.masked_weights import check_layers
 from lt_onnx.verification.structure import check_structure
@@ -73,7 +74,7 @@ def verify(path: Path, target_sha256: str | None = None, *, target: Path | None 
     model, plainly = read_model(path)
     if not is_readable(model):
         raise InputError(f"{path}: a name in it is not UTF-8, or it has more parts than any ticket")
-    manifest = parse_manifest(path, model)
+    manifest = parse_manifest(path, metadata_of(model))
     if manifest is None:
         raise InputError(
             f"{path}: not a ticket: it has no '{METADATA_KEY}' metadata; was it made by convert?"

@@ -16,8 +16,7 @@ from onnx import helper
 
 from lt_onnx.blueprint import Blueprint, Expand, Run
 from lt_onnx.errors import InputError, LtOnnxError
-from lt_onnx.manifest import LayerRecord, Manifest
-from lt_onnx.options import Weights
+from lt_onnx.manifest import DensePlace, LayerRecord, Manifest
 from lt_onnx.planning import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.runtime import to_proto, value_info
@@ -65,7 +64,7 @@ def _layers(blueprint: Blueprint, manifest: Manifest) -> Iterator[str]:
         planned = (
             spec.name,
             spec.index,
-            list(spec.shape),
+            spec.shape,
             spec.transposed,
             spec.mirror_rows,
             spec.mirror_columns,
@@ -85,9 +84,9 @@ def _layers(blueprint: Blueprint, manifest: Manifest) -> Iterator[str]:
             yield f"layer '{layer.weight}' is not the '{spec.name}' that the target is planned to"
     if len({(layer.stored, layer.half) for layer in manifest.layers}) > 1:
         yield "its layers are stored in different forms"
-    if [asdict(place) for place in blueprint.dense] != manifest.dense:
+    if [DensePlace(**asdict(place)) for place in blueprint.dense] != [*manifest.dense]:
         yield "its dense places are not those that the target is planned to have"
-    if [step.order for step in steps if isinstance(step, Expand)] != manifest.order:
+    if [step.order for step in steps if isinstance(step, Expand)] != [*manifest.order]:
         yield "its orders are not those that the target is planned to have"
 
 
@@ -120,7 +119,7 @@ def _nodes(blueprint: Blueprint, manifest: Manifest, model: onnx.ModelProto) -> 
 
 
 def _form(layer: LayerRecord) -> Form:
-    return Form(layer.weight, Weights(layer.stored), layer.half)
+    return Form(layer.weight, layer.stored, layer.half)
 
 
 def _plain(node: onnx.NodeProto) -> bytes:

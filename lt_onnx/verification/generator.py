@@ -5,7 +5,7 @@ values of positions 4b…4b+3. Mirror images are drawn from where their original
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -76,7 +76,7 @@ def uniform(seed: int, layer: int, stream: int, start: int, stop: int) -> NDArra
     return _unit(words.reshape(-1))[start - 4 * first : stop - 4 * first]
 
 
-def deviation(init: str, shape: list[int]) -> np.float32:
+def deviation(init: str, shape: Sequence[int]) -> np.float32:
     """σ of the scheme `init`: √3 times its standard deviation."""
     taps = math.prod(shape[2:])
     fan_in, fan_out = shape[1] * taps, shape[0] * taps

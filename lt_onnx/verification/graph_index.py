@@ -49,7 +49,7 @@ class Wiring:
             for position, name in enumerate(node.input):
                 if name:
                     readers.setdefault(name, []).append((number, position))
-        declared = {(place["name"], place["op"]) for place in manifest.dense}
+        declared = {(place.name, place.op) for place in manifest.dense}
         wiring = Wiring(
             nodes=nodes,
             maker={name: i for i, node in enumerate(nodes) for name in node.output if name},
@@ -136,7 +136,7 @@ def _check_attributes(layer: LayerRecord, node: onnx.NodeProto) -> None:
         kernel = held.get("kernel_shape")
         group = held["group"].i if "group" in held else 1
         fits = held.keys() <= CONV_ATTRIBUTES and group > 0 and layer.shape[0] % group == 0
-        fits &= kernel is None or list(kernel.ints) == layer.shape[2:]
+        fits &= kernel is None or tuple(kernel.ints) == layer.shape[2:]
     elif node.op_type == "Gemm":
         fits = held.keys() == {"transB"} and held["transB"].i == 1
     else:

@@ -74,11 +74,11 @@ def _check_layer(
     for name in [*tensors_of(layer), layer.scale]:
         if name not in tensors:
             raise Flaw(f"tensor '{name}' is missing")
-    sigma = deviation(manifest.options["init"], layer.shape)
+    sigma = deviation(manifest.options.init, layer.shape)
     if np.float32(layer.sigma) != sigma or float(np.float32(layer.sigma)) != layer.sigma:
         raise Flaw(
             f"layer '{layer.weight}' has σ = {layer.sigma!r}; "
-            f"'{manifest.options['init']}' gives it {float(sigma)!r}"
+            f"'{manifest.options.init}' gives it {float(sigma)!r}"
         )
     name, stored = numbers_of(layer), tensors[numbers_of(layer)]
     dtype = np.dtype(np.float16 if layer.half else np.float32)

@@ -23,6 +23,7 @@ from scipy import stats
 
 from lt_onnx.errors import InputError
 from lt_onnx.manifest import METADATA_KEY, LayerRecord, Manifest, parse_manifest
+from lt_onnx.reading.model_file import metadata_of
 from lt_onnx.verification.generator import weights_at
 from lt_onnx.verification.tensors import read_model
 
@@ -80,7 +81,7 @@ class Statistics:
 
 def statistics(path: Path) -> Statistics:
     """Test the source of the ticket at `path`. Raises InputError when it is none."""
-    manifest = parse_manifest(path, read_model(path)[0])
+    manifest = parse_manifest(path, metadata_of(read_model(path)[0]))
     if manifest is None:
         raise InputError(f"{path}: not a ticket: it has no '{METADATA_KEY}' metadata")
     layers: list[LayerStatistics] = []

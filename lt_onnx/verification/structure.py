@@ -111,7 +111,7 @@ def _orders(places: NDArray[np.int64], rows: int) -> bool:
 def _check_dense(manifest: Manifest, wiring: Wiring, tensors: Tensors, failures: list[str]) -> None:
     """Every place declared dense is there, once, with as many parameters as declared."""
     there = Counter((node.name, node.op_type) for node in wiring.nodes)
-    declared = Counter((place["name"], place["op"]) for place in manifest.dense)
+    declared = Counter((place.name, place.op) for place in manifest.dense)
     for (name, op), count in declared.items():
         if there[name, op] != count:
             failures.append(
@@ -122,16 +122,16 @@ def _check_dense(manifest: Manifest, wiring: Wiring, tensors: Tensors, failures:
         (wiring.nodes[i].name, wiring.nodes[i].op_type): wiring.nodes[i] for i in wiring.dense
     }
     for place in manifest.dense:
-        node = by_name.get((place["name"], place["op"]))
-        if node is None or declared[place["name"], place["op"]] > 1:
+        node = by_name.get((place.name, place.op))
+        if node is None or declared[place.name, place.op] > 1:
             continue
         values = [tensors[name] for name in node.input if name in tensors]
         floats = [v for v in values if isinstance(v, Tensor) and v.dtype == np.float32]
         floats = [v for v in floats if v.size > 1 or node.op_type == "Concat"]
         whole = sum(math.prod(tensors[name].shape) for name in whole_data(node, tensors))
-        count, claimed = sum(value.size for value in floats) + whole, place["parameters"]
+        count, claimed = sum(value.size for value in floats) + whole, place.parameters
         fits = count == claimed
-        if not fits and place["reason"] == REPEATED:  # constants among the channels have zeros
+        if not fits and place.reason == REPEATED:  # constants among the channels have zeros
             fits = sum(len(np.unique(v.array())) - 1 for v in floats) <= claimed <= count
         if not fits:
             failures.append(f"{called(node)} has {count} parameters, declared are {claimed}")

@@ -20,7 +20,7 @@ from onnx import helper, numpy_helper
 
 from lt_onnx.errors import InputError
 from lt_onnx.files import check_file
-from lt_onnx.manifest import LARGEST_LAYER, MOST_AXES, SEAL_KEY
+from lt_onnx.manifest import MAX_AXES, MAX_LAYER_WEIGHTS, SEAL_KEY
 from lt_onnx.reading.protobuf import MAX_PARTS, too_many_parts
 
 PADDING = 4096  # bytes that may lie between two tensors of a data file, at most
@@ -152,7 +152,7 @@ def _located(path: Path, proto: onnx.TensorProto) -> Tensor:
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(proto.data_type))
     except (KeyError, ValueError, TypeError):
         raise InputError(f"{where}: of unknown type {proto.data_type}") from None
-    if min(proto.dims, default=0) < 0 or len(proto.dims) > MOST_AXES or dtype.hasobject:
+    if min(proto.dims, default=0) < 0 or len(proto.dims) > MAX_AXES or dtype.hasobject:
         raise InputError(f"{where}: its type and shape are none of a tensor")
     size = math.prod(proto.dims) * dtype.itemsize
     if not _is_external(proto):
@@ -224,7 +224,7 @@ def _sparse(path: Path, proto: onnx.SparseTensorProto) -> Sparse:
         and places.ndim == 1
         and len(shape) > 0
         and min(shape) > 0
-        and math.prod(shape) <= LARGEST_LAYER
+        and math.prod(shape) <= MAX_LAYER_WEIGHTS
     )
     if not fits or (len(places) and (places[0] < 0 or places[-1] >= math.prod(shape))):
         raise InputError(f"{where}: its indices do not fit its shape {list(shape)[:8]}")

@@ -5,12 +5,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.construct.construction import construct
 from lt_onnx.construct.layer_state import BLOCK
 from lt_onnx.construct.results import LayerStats, MaskedRows
 from lt_onnx.errors import LostConstantsError
-from lt_onnx.manifest import GENERATOR
+from lt_onnx.manifest import GENERATOR, OptionsRecord
 from lt_onnx.planning import plan
 from lt_onnx.samples.samples import Samples
 from lt_onnx.source.layer import draw_bias, draw_rows
@@ -18,7 +20,7 @@ from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Device
 from lt_onnx.version import __version__
 from lt_onnx.writing.checkpoint import Checkpoint
-from lt_onnx.writing.ticket import TicketWriter, options_entry
+from lt_onnx.writing.ticket import TicketWriter
 
 WEIGHTS_IN_FLIGHT = 1 << 22  # of a source that is only written
 
@@ -34,7 +36,7 @@ def fingerprint(blueprint: Blueprint, inputs: Samples) -> str:
                 GENERATOR,
                 blueprint.target.sha256,
                 blueprint.options.seed,
-                options_entry(blueprint.options),
+                msgspec.structs.asdict(OptionsRecord.of(blueprint.options)),
                 BLOCK,
             ],
             sort_keys=True,

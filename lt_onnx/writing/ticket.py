@@ -10,7 +10,6 @@ deterministically, followed by the bytes of its data file.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import helper, numpy_helper
 
 from lt_onnx.blueprint import Blueprint, Expand, Run
@@ -30,33 +28,18 @@ from lt_onnx.manifest import (
     GENERATOR,
     METADATA_KEY,
     SEAL_KEY,
+    DensePlace,
     LayerRecord,
     Manifest,
-    parse_manifest,
+    OptionsRecord,
 )
 from lt_onnx.options import Options, Weights
+from lt_onnx.reading.model_file import read_manifest
 from lt_onnx.runtime import to_proto, value_info
 from lt_onnx.source.layer import SourceLayer, draw_rows
 from lt_onnx.target import Array, Floats, Node, Target
 from lt_onnx.version import __version__
 from lt_onnx.writing.storage import Form, RowTensor, SparseTensor
-
-__all__ = [
-    "INLINE",
-    "LARGEST_FILE",
-    "METADATA_KEY",
-    "SEAL_KEY",
-    "LayerRecord",
-    "Manifest",
-    "TicketWriter",
-    "data_of",
-    "files_of",
-    "is_inline",
-    "is_of",
-    "options_entry",
-    "parse_manifest",
-    "read_manifest",
-]
 
 INLINE = 128 << 20  # bytes of weights up to which a ticket is one file
 LARGEST_FILE = (1 << 31) - (1 << 24)  # bytes of a protobuf
@@ -79,34 +62,17 @@ def files_of(path: Path, blueprint: Blueprint, *, source: bool) -> list[Path]:
     return [path] if is_inline(blueprint, weights) else [path, data_of(path)]
 
 
-def options_entry(options: Options) -> dict[str, Any]:
-    """What decides the masks, as the manifest has it."""
-    apart = ("weights", "fp16", "seed")
-    return {key: value for key, value in asdict(options).items() if key not in apart}
-
-
 def is_of(path: Path, target: Target, options: Options) -> bool:
     """Whether the file at `path` is a ticket of this target with these options."""
     try:
         known = read_manifest(path) if path.is_file() else None
     except InputError:
         return False
-    if known is None:
-        return False
-    wanted = json.loads(json.dumps(options_entry(options)))
-    return (known.target_sha256, known.seed, known.options) == (target.sha256, options.seed, wanted)
-
-
-def read_manifest(path: Path) -> Manifest | None:
-    """What a file says of itself as a ticket; None when it is none.
-
-    Raises InputError when it cannot be read. Believes what it reads: proving is `verification`'s.
-    """
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except (OSError, DecodeError) as error:
-        raise InputError(f"{path}: not an ONNX model: {error}") from None
-    return parse_manifest(path, model)
+    return known is not None and (known.target_sha256, known.seed, known.options) == (
+        target.sha256,
+        options.seed,
+        OptionsRecord.of(options),
+    )
 
 
 class TicketWriter:
@@ -171,7 +137,7 @@ class TicketWriter:
             LayerRecord(
                 weight=spec.name,
                 index=spec.index,
-                shape=list(spec.shape),
+                shape=spec.shape,
                 sigma=float(spec.sigma(self.blueprint.options.init)),
                 kept=self._kept,
                 transposed=spec.transposed,
@@ -180,7 +146,7 @@ class TicketWriter:
                 bias=f"{spec.name}/bias" if bias is not None else None,
                 kept_bias=0 if bias is None else int(np.count_nonzero(bias)),
                 scale=scale,
-                stored=self.stored.value,
+                stored=self.stored,
                 half=self.half,
             )
         )
@@ -273,12 +239,12 @@ class TicketWriter:
             seed=blueprint.options.seed,
             target_sha256=target.sha256,
             target_name=target.path.name,
-            options=options_entry(blueprint.options),
-            layers=self.records,
-            order=[step.order for step in blueprint.steps if isinstance(step, Expand)],
-            dense=[asdict(place) for place in blueprint.dense],
-            parameters=sorted(
-                name for name, v in blueprint.constants.items() if v.dtype == np.float32
+            options=OptionsRecord.of(blueprint.options),
+            layers=tuple(self.records),
+            order=tuple(step.order for step in blueprint.steps if isinstance(step, Expand)),
+            dense=tuple(DensePlace(**asdict(place)) for place in blueprint.dense),
+            parameters=tuple(
+                sorted(n for n, v in blueprint.constants.items() if v.dtype == np.float32)
             ),
-            fresh=sorted(blueprint.fresh),
+            fresh=tuple(sorted(blueprint.fresh)),
         )

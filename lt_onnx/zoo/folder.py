@@ -20,9 +20,8 @@ from typing import Any
 from lt_onnx.errors import InputError, LtOnnxError
 from lt_onnx.options import Options
 from lt_onnx.pipeline import Job, command
-from lt_onnx.reading.model_file import load
+from lt_onnx.reading.model_file import load, read_manifest
 from lt_onnx.validation.limits import Limits
-from lt_onnx.writing.ticket import read_manifest
 from lt_onnx.zoo.parent_watch import LEASH
 
 Done = Callable[[dict[str, Any]], None]

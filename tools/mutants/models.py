@@ -8,7 +8,7 @@ import onnx
 from google.protobuf.descriptor import FieldDescriptor as Field
 from google.protobuf.message import DecodeError, Message
 
-from lt_onnx.writing.ticket import METADATA_KEY, SEAL_KEY
+from lt_onnx.manifest import METADATA_KEY, SEAL_KEY
 from mutants.values import NUMBERS, TEXTS, Random, of_bytes, other_value, raw
 
 
@@ -158,7 +158,7 @@ def of_json(rng: Random, text: str) -> str:
             at[key] = other_value(rng, here)
         case _:
             at[key] = rng.choice(_VALUES)
-    return json.dumps(document)
+    return json.dumps(document, sort_keys=True, separators=(",", ":"))  # as the writer writes
 
 
 _VALUES: tuple[Any, ...] = (
