@@ -20,6 +20,7 @@ try:
 except ImportError:  # Windows: parts of killed processes are left to the user
     fcntl = None  # type: ignore[assignment]
 
+INLINE_LIMIT = 128 << 20  # bytes of weights up to which a ticket is a single file
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

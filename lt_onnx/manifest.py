@@ -9,6 +9,7 @@ generator, and nothing else.
 import json
 import math
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -86,6 +87,12 @@ class LayerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"layer '{self.weight[:80]}' keeps more than it has")
         if self.transposed and len(self.shape) != 2:
             raise ValueError(f"layer '{self.weight[:80]}': a kernel is not transposed")
+
+
+class DenseReason(StrEnum):
+    """Why a place is dense, where code decides by it; other reasons are a rule's refusal."""
+
+    REPEATED = "its parameters are the target's own, repeated for the copies"
 
 
 class DensePlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,8 +16,8 @@ from lt_onnx.construct.results import LayerStats
 from lt_onnx.errors import InputError, LtOnnxError, ResourceError, UnsupportedError
 from lt_onnx.files import check_place
 from lt_onnx.options import Device, Init, Mode, Options, Select, Sigma, Weights, make_options
-from lt_onnx.planning import plan
 from lt_onnx.planning.allocation import check_names
+from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import Prediction, predict
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.report import Report, conversion

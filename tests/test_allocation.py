@@ -11,8 +11,8 @@ from onnx import numpy_helper
 from lt_onnx import convert
 from lt_onnx.blueprint import Blueprint, Expand
 from lt_onnx.options import Options
-from lt_onnx.planning import plan
 from lt_onnx.planning.allocation import FEWEST
+from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 
 

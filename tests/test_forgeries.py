@@ -16,7 +16,6 @@ from zoo import export
 
 from lt_onnx import convert, verify
 from lt_onnx.cli import _run
-from lt_onnx.writing import ticket
 
 EVERY = int(os.environ.get("LT_ONNX_EVERY", 4))  # one of so many is tried; `make forgeries`: all
 
@@ -64,7 +63,7 @@ def genuine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Genuine]:
         target = target if target.exists() else export(name, folder)
         with pytest.MonkeyPatch.context() as patch:
             if kind == "external":
-                patch.setattr(ticket, "INLINE", 0)
+                patch.setattr("lt_onnx.files.INLINE_LIMIT", 0)
             convert(target, folder / "t.onnx", base_size=3, validate=False, **words)
         made[kind] = Genuine(folder / "t.onnx", target, Draft.read(folder / "t.onnx"))
     return made

@@ -11,7 +11,6 @@ from conftest import MODELS
 from lt_onnx import convert, verify
 from lt_onnx.cli import _run
 from lt_onnx.runtime import Session
-from lt_onnx.writing import ticket
 
 RESIDUAL = MODELS / "residual.onnx"
 
@@ -45,7 +44,7 @@ def test_every_form_is_genuine_runs_and_packs(
 def test_external_data_packs_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str
 ) -> None:
-    monkeypatch.setattr(ticket, "INLINE", 0)
+    monkeypatch.setattr("lt_onnx.files.INLINE_LIMIT", 0)
     made = convert(MODELS / "plain-relu.onnx", tmp_path / "t.onnx", weights=weights)
     data = tmp_path / "t.onnx.data"
     before = made.path.read_bytes(), data.read_bytes()

@@ -12,7 +12,7 @@ from lt_onnx import convert
 from lt_onnx.cli import _run
 from lt_onnx.errors import InputError
 from lt_onnx.options import make_options
-from lt_onnx.planning import plan
+from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.studies.statistics import measure
 from lt_onnx.studies.theory import demanded

@@ -13,10 +13,9 @@ from onnx import numpy_helper
 from lt_onnx import convert, verify
 from lt_onnx.options import make_options
 from lt_onnx.pipeline import predict, write_source
-from lt_onnx.planning import plan
+from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.runtime import Session
-from lt_onnx.writing import ticket
 
 RESIDUAL = MODELS / "residual.onnx"
 
@@ -126,7 +125,7 @@ def test_masks_do_not_depend_on_the_initial_scale(tmp_path: Path) -> None:
 def test_external_data_lies_beside_the_ticket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ticket, "INLINE", 1000)
+    monkeypatch.setattr("lt_onnx.files.INLINE_LIMIT", 1000)
     made = convert(RESIDUAL, tmp_path / "t.onnx", base_size=5)
 
     assert made.passed

@@ -19,7 +19,6 @@ from lt_onnx.errors import InputError
 from lt_onnx.manifest import METADATA_KEY, SEAL_KEY
 from lt_onnx.reading.model_file import read_manifest
 from lt_onnx.verification.statistics import statistics
-from lt_onnx.writing import ticket
 
 RESIDUAL, SIGMOID = MODELS / "residual.onnx", MODELS / "plain-sigmoid.onnx"
 
@@ -463,7 +462,7 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ticket with external data."""
     path = tmp_path_factory.mktemp("outside") / "t.onnx"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ticket, "INLINE", 1000)
+        patch.setattr("lt_onnx.files.INLINE_LIMIT", 1000)
         convert(RESIDUAL, path, base_size=3, validate=False)
     return path
 

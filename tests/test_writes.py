@@ -18,7 +18,6 @@ from lt_onnx import convert
 from lt_onnx.cli import _run
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import Part, whole
-from lt_onnx.writing import ticket
 from lt_onnx.writing.checkpoint import checkpoint_of
 
 RESIDUAL = MODELS / "residual.onnx"
@@ -92,7 +91,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     if not inline:
         if name in ("inputs", "report", "pack"):
             pytest.skip("writes one file whatever its size")
-        monkeypatch.setattr(ticket, "INLINE", 0)
+        monkeypatch.setattr("lt_onnx.files.INLINE_LIMIT", 0)
     words = commands(known, tmp_path)[name]
     capsys.readouterr()
     full(size)

@@ -37,7 +37,7 @@ def hashes(models: list[Path], base_size: int | None, solver: str, threads: int)
     from lt_onnx.blueprint import Build
     from lt_onnx.construct import layer, layer_state
     from lt_onnx.options import Device, make_options
-    from lt_onnx.planning import plan
+    from lt_onnx.planning.plan import plan
     from lt_onnx.reading.lowering import read_target
     from lt_onnx.subset_sum import device
 

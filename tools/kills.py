@@ -43,7 +43,7 @@ def command(work: Work, again: bool) -> list[str]:
     if work.inline is None:
         return [sys.executable, "-m", "lt_onnx", *words]
     program = (
-        f"import sys, lt_onnx.writing.ticket as t; t.INLINE = {work.inline}; "
+        f"import sys, lt_onnx.files as f; f.INLINE_LIMIT = {work.inline}; "
         f"sys.argv[1:] = {words!r}; "
         "from lt_onnx.cli import main; main()"
     )

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from lt_onnx.options import make_options
-from lt_onnx.planning import plan
+from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import predict
 from lt_onnx.reading.lowering import read_target
 

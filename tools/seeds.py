@@ -227,11 +227,10 @@ def samples() -> list[Files]:
 
 def tickets(folder: Path) -> list[Files]:
     """Small tickets of every form. Runs the whole of lt-onnx: to be called in a process apart."""
-    from lt_onnx import convert
-    from lt_onnx.writing import ticket
+    from lt_onnx import convert, files
 
     made = []
-    inline = ticket.INLINE
+    inline = files.INLINE_LIMIT
     for name in ("tiny", "norm"):
         target = folder / f"{name}.onnx"
         target.write_bytes(network(name).SerializeToString())
@@ -246,13 +245,12 @@ def tickets(folder: Path) -> list[Files]:
                 ("l+1", "folded", False, 0),
             )
         ):
-            ticket.INLINE = limit
+            files.INLINE_LIMIT = limit
             out = folder / f"{name}{number}" / "t.onnx"
             out.parent.mkdir(exist_ok=True)
             convert(target, out, base_size=3, mode=mode, weights=weights, fp16=fp16)
-            files = sorted(out.parent.iterdir())
-            made.append({file.name: file.read_bytes() for file in files})
-    ticket.INLINE = inline
+            made.append({file.name: file.read_bytes() for file in sorted(out.parent.iterdir())})
+    files.INLINE_LIMIT = inline
     return made
 
 

@@ -23,7 +23,7 @@ def inspect(
     For every operator: shape, sign, and how a ticket will have it.
     """
     from lt_onnx.options import make_options
-    from lt_onnx.planning import plan
+    from lt_onnx.planning.plan import plan
     from lt_onnx.planning.prediction import found, shape_text
     from lt_onnx.reading.lowering import read_target
     from lt_onnx.report import write_json
@@ -83,7 +83,7 @@ def plan_command(
     For both modes; with --epsilon also what the theorems ask for.
     """
     from lt_onnx.options import Mode, make_options
-    from lt_onnx.planning import plan
+    from lt_onnx.planning.plan import plan
     from lt_onnx.planning.prediction import planned
     from lt_onnx.reading.lowering import read_target
     from lt_onnx.report import write_json

@@ -177,7 +177,7 @@ def source(
     """Write the random source network of a target."""
     from lt_onnx.options import make_options
     from lt_onnx.pipeline import check_room
-    from lt_onnx.planning import plan
+    from lt_onnx.planning.plan import plan
     from lt_onnx.planning.prediction import predict
     from lt_onnx.reading.lowering import read_target
     from lt_onnx.writing.build import write_source

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lt_onnx import ops
 from lt_onnx.ops.activation_fit import LocalModel, Use, fit
+from lt_onnx.ops.table import ACTIVATIONS, ELEMENTWISE, MERGING
 from lt_onnx.runtime import Program
 from lt_onnx.target import Floats, Node, Target
 
@@ -96,11 +96,11 @@ def after(tensor: str, target: Target) -> Activation | None:
         data = [n for n in node.inputs if n and n not in target.constants]
         if len(set(data)) > 1 and any(n in affine for n in data):  # x joins a function of x
             needed = _ancestors(node, nodes)
-            if any(n.op in ops.ACTIVATIONS or n.op == "Erf" for n in needed):
+            if any(n.op in ACTIVATIONS or n.op == "Erf" for n in needed):
                 return Activation(tuple(needed), tensor)
         if node.op in AFFINE and all(n in affine for n in data):
             affine.add(node.outputs[0])
-    first = next((n for n in nodes if n.op in ops.ACTIVATIONS and n.inputs[0] == tensor), None)
+    first = next((n for n in nodes if n.op in ACTIVATIONS and n.inputs[0] == tensor), None)
     return None if first is None else Activation((first,), tensor)
 
 
@@ -114,7 +114,7 @@ def _functions_of(tensor: str, target: Target) -> list[Node]:
         step = waiting.pop(0)
         if not isinstance(step, Node) or step.domain or step in nodes:
             continue
-        rule = step.op in ops.ELEMENTWISE or step.op in ops.MERGING
+        rule = step.op in ELEMENTWISE or step.op in MERGING
         others = [n for n in step.inputs if n and n not in reach]
         scalars = all(n in target.constants and target.constants[n].size == 1 for n in others)
         if rule and scalars:

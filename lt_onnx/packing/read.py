@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
+from lt_onnx import files
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import check_file, check_place, whole
 from lt_onnx.manifest import Manifest, parse_manifest
@@ -28,7 +29,7 @@ from lt_onnx.reading.model_file import metadata_of
 from lt_onnx.target import Array
 from lt_onnx.units import size_text
 from lt_onnx.writing.storage import ALIGNMENT, RowTensor, SparseTensor
-from lt_onnx.writing.ticket import INLINE, data_of
+from lt_onnx.writing.ticket import data_of
 
 SUFFIX = ".ltz"
 LARGEST_MASKS = 1 << 30  # bytes of them, compressed
@@ -144,7 +145,7 @@ def _check_sizes(pack: _Pack, output: Path) -> None:
             inside += size
         room += 2 * layer.spec.size  # a mask, and biases
     claimed = [file.size for file in pack.files]
-    fits = inside <= min(claimed[0], 2 * INLINE) and outside <= sum(claimed[1:])
+    fits = inside <= min(claimed[0], 2 * files.INLINE_LIMIT) and outside <= sum(claimed[1:])
     if not fits or rare > RAREST * claimed[0] or sum(claimed) > inside + outside + room:
         raise pack.damaged("the sizes of its layers and of its files disagree")
     free = shutil.disk_usage(output.parent).free

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from lt_onnx import ops
 from lt_onnx.blueprint import Expand
 from lt_onnx.layout import Layout, opened
 from lt_onnx.ops.activation_fit import Use
+from lt_onnx.ops.rule import RefusalError
+from lt_onnx.ops.table import rule_for
 from lt_onnx.planning.allocation import neurons
 from lt_onnx.planning.draft import Draft
 from lt_onnx.planning.requirements import RESERVE
@@ -60,9 +61,9 @@ def _open_before(draft: Draft, node: Node, constants: bool) -> tuple[str, Expand
     draft.shapes[output] = draft.shapes.get(node.outputs[0], ())
     draft.physical[output] = name
     try:
-        spread = ops.RULES[node.op](again, [draft.layouts[made]], draft)
+        spread = rule_for(node)(again, [draft.layouts[made]], draft)
         assert isinstance(spread, Layout)
-    except ops.RefusalError:
+    except RefusalError:
         del draft.steps[mark:]
         draft.expanded = opened_before
         return None

@@ -1,6 +1,6 @@
 """A blueprint in the making: the steps so far, and where they have each tensor of the target.
 
-`layers` and `nodes` add to it step by step. It answers the rules' questions (`ops.Emitter`).
+`layers` and `nodes` add to it step by step. It answers the rules' questions (`ops.rule.Emitter`).
 """
 
 from dataclasses import dataclass, field, replace
@@ -9,10 +9,11 @@ import numpy as np
 
 from lt_onnx.blueprint import Dense, Expand, Run, TicketStep
 from lt_onnx.layout import Layout
+from lt_onnx.manifest import DenseReason
 from lt_onnx.ops.activation_fit import LocalModel
 from lt_onnx.ops.activations import Activation
 from lt_onnx.options import Mode, Options
-from lt_onnx.planning.requirements import CARRIED, RESERVE, Demand
+from lt_onnx.planning.requirements import CARRIED, RESERVE, Requirement
 from lt_onnx.target import Array, Linear, Node, Shape, Target
 
 MULTIPLYING = {
@@ -55,7 +56,7 @@ class Draft:
     options: Options
     activation: Activation
     model: LocalModel
-    demands: dict[str, Demand] | None
+    demands: dict[str, Requirement] | None
     fresh: frozenset[str]
     layouts: dict[str, Layout] = field(default_factory=dict)
     physical: dict[str, str] = field(default_factory=dict)
@@ -115,7 +116,7 @@ class Draft:
     def parameter(self, node: Node, name: str, value: Array) -> str:
         """Add float parameters of the target that stay dense; returns the name they got."""
         if all(place.name != node.name for place in self.dense):
-            reason = "its parameters are the target's own, repeated for the copies"
+            reason = DenseReason.REPEATED
             self.dense.append(Dense(node.name, node.op, reason, self._parameters(node)))
         return self.add_constant(name, value)
 
@@ -205,12 +206,12 @@ class Draft:
         self.names.add(made)
         return made
 
-    def demand(self, tensor: str) -> Demand:
+    def demand(self, tensor: str) -> Requirement:
         """What is asked of a tensor; everything, as long as that is not known."""
         if self.demands is not None:
-            return self.demands.get(tensor, Demand())
+            return self.demands.get(tensor, Requirement())
         many = self.options.mode is Mode.L_PLUS_1
-        return Demand(True, many, RESERVE if many else CARRIED)
+        return Requirement(True, many, RESERVE if many else CARRIED)
 
     def _with_zeros(self, tensor: str, axis: int, name: str) -> str:
         """`tensor` with one more channel, of zeros, at the end."""

@@ -1,11 +1,11 @@
 """Take a node of the target over: copy-wise by the table in `ops`, else on single copies."""
 
-from lt_onnx import ops
 from lt_onnx.layout import Layout
+from lt_onnx.ops.rearranging import composed
+from lt_onnx.ops.rule import RefusalError, UndecidedError
+from lt_onnx.ops.table import UNKNOWN, has_rule, rule_for
 from lt_onnx.planning.draft import MULTIPLYING, Draft
 from lt_onnx.target import Node
-
-UNKNOWN = "the op table has no rule for it"
 
 
 def take_over(draft: Draft, node: Node) -> None:
@@ -14,15 +14,12 @@ def take_over(draft: Draft, node: Node) -> None:
         return
     layouts = [draft.layouts.get(name) for name in node.inputs]
     if any(layout is not None for layout in layouts):
-        rule = ops.RULES.get(node.op) if not node.domain else None
         mark = len(draft.steps), len(draft.dense)
         try:
-            if rule is None:
-                raise ops.RefusalError(UNKNOWN)
-            made = rule(node, layouts, draft)
-        except ops.UndecidedError:
+            made = rule_for(node)(node, layouts, draft)
+        except UndecidedError:
             draft.views[node.outputs[0]] = (node.inputs[0], (node,))
-        except ops.RefusalError as refusal:
+        except RefusalError as refusal:
             del draft.steps[mark[0] :], draft.dense[mark[1] :]
             draft.run_dense(node, str(refusal))
         else:
@@ -35,9 +32,8 @@ def take_over(draft: Draft, node: Node) -> None:
             _remember(draft, node)
         return
     between = node.outputs[0] in draft.feeding and node.inputs and node.inputs[0] in draft.fed
-    known = not node.domain and node.op in ops.RULES
     declared = between or node.op in MULTIPLYING or node.domain
-    draft.run_dense(node, None if known or not declared else UNKNOWN)
+    draft.run_dense(node, None if has_rule(node) or not declared else UNKNOWN)
     _remember(draft, node)
 
 
@@ -50,10 +46,10 @@ def _pass_on(draft: Draft, node: Node) -> bool:
     base, chain = draft.views[node.inputs[0]]
     chain = (*chain, node)
     try:
-        made = ops.composed(chain, draft.layouts[base], draft)
-    except ops.UndecidedError:
+        made = composed(chain, draft.layouts[base], draft)
+    except UndecidedError:
         draft.views[node.outputs[0]] = (base, chain)
-    except ops.RefusalError:
+    except RefusalError:
         return False
     else:
         draft.kept |= {link.name for link in chain}

@@ -8,12 +8,12 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lt_onnx import files
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.ops.activations import next_one
 from lt_onnx.options import Select, Weights
 from lt_onnx.samples.samples import OPEN_AXIS, VALIDATION_BATCH, batch_size, drawn_sizes
 from lt_onnx.target import Linear, Shape, Target
-from lt_onnx.writing.ticket import INLINE
 
 CALIBRATION_WORK = 2.5e11  # multiply-adds of the ticket that calibration may cost
 CALIBRATION_NUMBERS = 1e8 / 3  # that the widest tensor may have, all samples together
@@ -60,7 +60,7 @@ def predict(
     if options.fp16 and options.weights is not Weights.SPARSE:
         size -= 2 * blueprint.source_weights
     wide = max((_held(blueprint.target, step) for step in steps), default=0)
-    inline = size if size <= INLINE else 0  # what goes to a file of its own is not held
+    inline = size if size <= files.INLINE_LIMIT else 0  # what goes to a file of its own is not held
     peak = max(inline + count * wide, WRITING * inline)
     if validated:
         numbers = sum(math.prod(drawn_sizes(port)) for port in blueprint.target.inputs)

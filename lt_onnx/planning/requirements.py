@@ -1,6 +1,6 @@
 """What later layers need of every tensor: copies, constants, or zeros in their place."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lt_onnx.target import Linear, Node, Step, Target
@@ -9,68 +9,76 @@ RESERVE = 24  # constant channels that a bias is built from: of fewer, all may p
 CARRIED = 2  # constant channels on a single-copy tensor, enough to feed the next block's reserve
 
 
-@dataclass
-class Demand:
+@dataclass(frozen=True)
+class Requirement:
     """What later layers need of a tensor."""
 
-    reached: bool = False  # a layer reads it, through operators that keep layouts
-    copies: bool = False
-    constants: int = 0
+    read: bool = False  # a layer reads it, through operators that keep layouts
+    copies: bool = False  # of each channel, for a one-for-one layer
+    constants: int = 0  # constant channels
     zeros: int = 0  # constant channels that must be there but hold zero
 
     @property
     def rows(self) -> int:
-        """Constant rows of a layer that puts it out."""
+        """Constant rows of a layer that puts the tensor out."""
         return max(self.constants, self.zeros)
 
 
-def demands(
-    target: Target, many: bool, kept: Container[str], carried: Container[str]
-) -> dict[str, Demand]:
+def required(
+    target: Target, *, many: bool, copy_wise: Container[str], carrying: Container[str]
+) -> dict[str, Requirement]:
     """Walk back from the last step, over the reads that a first, optimistic plan accepted.
 
-    `kept` are the nodes that kept copies in it, `carried` the tensors that had any; with `many`
-    one-for-one layers want copies.
+    Args:
+        target: the network.
+        many: one-for-one layers want copies (mode `l+1`).
+        copy_wise: names of the nodes that kept copies in the first plan.
+        carrying: names of the tensors that had copies in it.
+
+    Returns:
+        Requirements by tensor; a tensor that is not among them has none.
     """
-    wants: dict[str, Demand] = {}
-
-    def of(tensor: str) -> Demand:
-        return wants.setdefault(tensor, Demand())
-
+    needs: dict[str, Requirement] = {}
     makers = {name: step for step in target.steps for name in step.outputs}
     for step in reversed(target.steps):
-        out = _joint([of(name) for name in step.outputs if name])
+        out = _joint(needs[name] for name in step.outputs if name in needs)
         if isinstance(step, Linear):
-            need = of(step.input)
-            copies = many and out.reached
-            need.reached = True
-            need.copies |= copies
-            if out.constants or step.bias.any():
-                need.constants = max(need.constants, RESERVE if copies else CARRIED)
-        elif step.name in kept and out.reached:
-            inputs = [n for n in step.inputs if n in carried]
-            carrier = _carrier(step, inputs, makers)
-            for name in inputs:
-                need = of(name)
-                need.reached = True
-                need.copies |= out.copies
-                if carrier in (None, name):
-                    need.constants = max(need.constants, out.constants)
-                    need.zeros = max(need.zeros, out.zeros)
-                elif step.op != "Concat":
-                    need.zeros = max(need.zeros, out.rows)
-    return wants
+            copies = many and out.read
+            biased = out.constants > 0 or bool(step.bias.any())
+            constants = (RESERVE if copies else CARRIED) if biased else 0
+            added = {step.input: Requirement(True, copies, constants)}
+        elif step.name in copy_wise and out.read:
+            inputs = [name for name in step.inputs if name in carrying]
+            added = _shared(step, inputs, out, makers)
+        else:
+            continue
+        for name, requirement in added.items():
+            needs[name] = _joint([needs.get(name, Requirement()), requirement])
+    return needs
 
 
-def _joint(demands: Sequence[Demand]) -> Demand:
-    """What is needed of a node with several outputs."""
-    if len(demands) == 1:
-        return demands[0]
-    return Demand(
-        reached=any(d.reached for d in demands),
-        copies=any(d.copies for d in demands),
-        constants=max((d.constants for d in demands), default=0),
-        zeros=max((d.zeros for d in demands), default=0),
+def _shared(
+    node: Node, inputs: Sequence[str], out: Requirement, makers: Mapping[str, Step]
+) -> dict[str, Requirement]:
+    """What `node` needs of its `inputs`, where `out` is needed of its outputs."""
+    carrier = _carrier(node, inputs, makers)
+    beside = 0 if node.op == "Concat" else out.rows  # zeros, where another input has constants
+    return {
+        name: out
+        if carrier in (None, name)
+        else Requirement(out.read, out.copies, constants=0, zeros=beside)
+        for name in inputs
+    }
+
+
+def _joint(requirements: Iterable[Requirement]) -> Requirement:
+    """What fulfils all of `requirements`."""
+    every = list(requirements)
+    return Requirement(
+        read=any(one.read for one in every),
+        copies=any(one.copies for one in every),
+        constants=max((one.constants for one in every), default=0),
+        zeros=max((one.zeros for one in every), default=0),
     )
 
 

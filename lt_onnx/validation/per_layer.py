@@ -20,7 +20,7 @@ import numpy as np
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.errors import InputError
 from lt_onnx.layout import Layout
-from lt_onnx.planning import plan
+from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import activation_count
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.model_file import open_session, read_manifest

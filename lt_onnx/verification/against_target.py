@@ -17,7 +17,7 @@ from onnx import helper
 from lt_onnx.blueprint import Blueprint, Expand, Run
 from lt_onnx.errors import InputError, LtOnnxError
 from lt_onnx.manifest import DensePlace, LayerRecord, Manifest
-from lt_onnx.planning import plan
+from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.runtime import to_proto, value_info
 from lt_onnx.verification.tensors import Tensor, Tensors

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from lt_onnx.manifest import LayerRecord, Manifest
+from lt_onnx.manifest import DenseReason, LayerRecord, Manifest
 from lt_onnx.target import is_standard_domain
 from lt_onnx.verification.constant_flow import check_flow, whole_data
 from lt_onnx.verification.graph_index import LINEAR, Wiring, called, duplicates
@@ -16,7 +16,6 @@ from lt_onnx.verification.masked_weights import tensors_of
 from lt_onnx.verification.tensors import Tensor, Tensors
 
 OLDEST_IR = 4  # from there on initializers are no inputs
-REPEATED = "its parameters are the target's own, repeated for the copies"  # a dense place's reason
 
 
 @dataclass
@@ -131,7 +130,7 @@ def _check_dense(manifest: Manifest, wiring: Wiring, tensors: Tensors, failures:
         whole = sum(math.prod(tensors[name].shape) for name in whole_data(node, tensors))
         count, claimed = sum(value.size for value in floats) + whole, place.parameters
         fits = count == claimed
-        if not fits and place.reason == REPEATED:  # constants among the channels have zeros
+        if not fits and place.reason == DenseReason.REPEATED:  # zeros stand for constants
             fits = sum(len(np.unique(v.array())) - 1 for v in floats) <= claimed <= count
         if not fits:
             failures.append(f"{called(node)} has {count} parameters, declared are {claimed}")

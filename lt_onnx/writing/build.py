@@ -13,7 +13,7 @@ from lt_onnx.construct.layer_state import BLOCK
 from lt_onnx.construct.results import LayerStats, MaskedRows
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.manifest import GENERATOR, OptionsRecord
-from lt_onnx.planning import plan
+from lt_onnx.planning.plan import plan
 from lt_onnx.samples.samples import Samples
 from lt_onnx.source.layer import draw_bias, draw_rows
 from lt_onnx.stopwatch import Stopwatch

@@ -1,8 +1,9 @@
 """Write a ticket (or a source network) as an ONNX file, whole or not at all.
 
 Comes in: a Blueprint and the tensors of its source layers, some rows at a time. Goes out: a
-`.onnx` file, and beside it `<name>.data` once the weights pass `INLINE`, written as they come so
-that no more than some rows are ever held. Both appear when they are complete (see `files`).
+`.onnx` file, and beside it `<name>.data` once the weights pass `files.INLINE_LIMIT`, written as
+they come so that no more than some rows are ever held. Both appear when they are complete (see
+`files`).
 
 The metadata entry `lt_onnx` holds all that `verify` needs; `manifest` has its schema. The entry
 `lt_onnx.sha256` seals the file: SHA-256 of the model without that entry, serialised
@@ -20,6 +21,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from lt_onnx import files
 from lt_onnx.blueprint import Blueprint, Expand, Run
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import Part, cannot_write, sweep, together
@@ -41,7 +43,6 @@ from lt_onnx.target import Array, Floats, Node, Target
 from lt_onnx.version import __version__
 from lt_onnx.writing.storage import Form, RowTensor, SparseTensor
 
-INLINE = 128 << 20  # bytes of weights up to which a ticket is one file
 LARGEST_FILE = (1 << 31) - (1 << 24)  # bytes of a protobuf
 
 
@@ -53,7 +54,7 @@ def data_of(path: Path) -> Path:
 def is_inline(blueprint: Blueprint, weights: Weights) -> bool:
     """Whether a ticket, or a source, is a single file."""
     twice = 2 if weights is Weights.MASKED else 1
-    return blueprint.weight_bytes * twice <= INLINE or weights is Weights.SPARSE
+    return blueprint.weight_bytes * twice <= files.INLINE_LIMIT or weights is Weights.SPARSE
 
 
 def files_of(path: Path, blueprint: Blueprint, *, source: bool) -> list[Path]:

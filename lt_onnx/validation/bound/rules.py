@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lt_onnx import ops
 from lt_onnx.blueprint import Blueprint
+from lt_onnx.ops.table import ELEMENTWISE
 from lt_onnx.runtime import evaluate
 from lt_onnx.target import Array, Node
 from lt_onnx.validation.bound.functions import function_of
@@ -63,7 +63,7 @@ def apply(node: Node, ranges: Ranges, blueprint: Blueprint) -> None:
         ranges[node.outputs[0]] = _prelu(node, ranges, constants)
     elif node.op == "Softmax":
         ranges[node.outputs[0]] = _softmax(node, ranges, blueprint.target.opset)
-    elif node.op in ops.ELEMENTWISE:
+    elif node.op in ELEMENTWISE:
         function = function_of(node, constants)
         ranges[node.outputs[0]] = function.image(ranges[node.inputs[0]])
     else:
