@@ -30,7 +30,7 @@ RUN_ERRORS = (
 )
 onnxruntime.set_default_logger_severity(4)  # what it warns of is not the user's business
 CASTS = {"tensor(float16)": np.float16, "tensor(double)": np.float64}
-MAX_IR = 10  # what `evaluate` writes; any onnxruntime that this package installs with reads it
+MAX_IR_VERSION = 10  # of a program: any onnxruntime that this package installs with reads it
 
 
 def to_proto(node: Node) -> onnx.NodeProto:
@@ -51,29 +51,23 @@ def value_info(name: str, dtype: np.dtype[Any], shape: Shape | None) -> onnx.Val
     )
 
 
-def providers(device: str) -> list[Any]:
-    """Execution providers for `cpu` or `cuda`; the CPU stays behind as the fallback."""
-    cpu = "CPUExecutionProvider"
-    return ["CUDAExecutionProvider", cpu] if device == "cuda" else [cpu]
-
-
 def _open(
-    model: str | bytes, device: str, optimise: bool, folder: Path | None = None, threads: int = 0
+    model: str | bytes, device: str, *, optimise: bool, folder: Path | None = None, threads: int = 0
 ) -> onnxruntime.InferenceSession:
-    """`folder` is where the external data of a model in memory lies.
-
-    0 threads: as many as OMP_NUM_THREADS says, or as there are cores.
-    """
+    """A session on `cpu` or `cuda`; a model in memory has its external data in `folder`."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    options.intra_op_num_threads = threads or (int(said) if said.isdigit() else 0)
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    options.intra_op_num_threads = threads or (int(setting) if setting.isdigit() else 0)
     if folder is not None:
         key = "session.model_external_initializers_file_folder_path"
         options.add_session_config_entry(key, str(folder.resolve()))
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model, options, providers=providers(device))
+    providers = ["CPUExecutionProvider"]
+    if device == "cuda":
+        providers.insert(0, "CUDAExecutionProvider")  # the CPU stays behind as the fallback
+    return onnxruntime.InferenceSession(model, options, providers=providers)
 
 
 class NoKernelError(InputError):
@@ -121,12 +115,12 @@ class Session:
 
         Raises InputError when the runtime cannot run it.
         """
-        wanted = self.output_names if names is None else [*dict.fromkeys(names)]
-        known = {name: feeds[name] for name in wanted if name in feeds}  # an input is in view too
-        wanted = [name for name in wanted if name not in known]
-        given = {k: v.astype(self._casts[k]) if k in self._casts else v for k, v in feeds.items()}
+        asked = self.output_names if names is None else [*dict.fromkeys(names)]
+        inputs = {name: feeds[name] for name in asked if name in feeds}  # they are in view too
+        wanted = [name for name in asked if name not in inputs]
+        typed = {k: v.astype(self._casts[k]) if k in self._casts else v for k, v in feeds.items()}
         try:
-            values = self._session.run(wanted, given, _PARTLY) if wanted else []
+            values = self._session.run(wanted, typed, _PARTLY) if wanted else []
         except RUN_ERRORS as error:
             line = first_line(error)
             if "allocate" in line or "bad_alloc" in line:
@@ -135,7 +129,7 @@ class Session:
         values = [
             v.astype(np.float32) if v.dtype in (np.float16, np.float64) else v for v in values
         ]
-        return {**dict(zip(wanted, values, strict=True)), **known}
+        return {**dict(zip(wanted, values, strict=True)), **inputs}
 
     def metadata(self) -> dict[str, str]:
         """The model's custom metadata."""
@@ -143,7 +137,7 @@ class Session:
 
 
 _PARTLY = onnxruntime.RunOptions()
-_PARTLY.only_execute_path_to_fetches = True  # a few tensors need not all of the graph
+_PARTLY.only_execute_path_to_fetches = True  # a few tensors do not need the whole graph
 
 
 def _with_outputs(model: str | bytes, tensors: Sequence[str]) -> bytes:
@@ -152,34 +146,35 @@ def _with_outputs(model: str | bytes, tensors: Sequence[str]) -> bytes:
         proto = onnx.load_from_string(model)
     else:
         proto = onnx.load(model, load_external_data=False)
-    known = {value.name for value in proto.graph.output}
-    made = {name for node in proto.graph.node for name in node.output} - known
-    for name in dict.fromkeys(tensors):
-        if name in made:
-            proto.graph.output.append(onnx.ValueInfoProto(name=name))
+    outputs = {value.name for value in proto.graph.output}
+    inner = {name for node in proto.graph.node for name in node.output} - outputs
+    wanted = [name for name in dict.fromkeys(tensors) if name in inner]
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
     return bytes(proto.SerializeToString())
 
 
 class Program:
-    """A handful of nodes compiled to be run on several batches.
+    """A few nodes compiled to be run on several batches, on the CPU and without optimisations.
 
-    `like` gives the inputs' types and ranks; `constants` may hold more than the nodes need.
-    Raises InputError naming the first node when onnxruntime refuses them.
+    `like` gives the inputs' types and ranks; `constants` may hold more than the nodes need. 0
+    threads are as many as OMP_NUM_THREADS says, or as there are cores. Raises InputError naming the
+    first node when onnxruntime refuses them.
     """
 
     def __init__(
         self,
         nodes: Sequence[Node],
         like: Mapping[str, Array],
+        *,
         constants: Mapping[str, Array],
         outputs: Sequence[str],
         opsets: Mapping[str, int],
         threads: int = 0,
     ) -> None:
-        self._where = f"node '{nodes[0].name}' ({nodes[0].op})"
+        self._title = nodes[0].title
         self._outputs = list(outputs)
-        wanted = {name for node in nodes for name in node.inputs if name}
-        self._inputs = [name for name in like if name in wanted]
+        read = {name for node in nodes for name in node.inputs if name}
+        self._inputs = [name for name in like if name in read]
         graph = helper.make_graph(
             [to_proto(node) for node in nodes],
             "program",
@@ -187,29 +182,27 @@ class Program:
             [onnx.ValueInfoProto(name=name) for name in outputs],
             [
                 numpy_helper.from_array(np.asarray(constants[name]), name)
-                for name in sorted(wanted - set(self._inputs))
+                for name in sorted(read - set(self._inputs))
                 if name in constants
             ],
         )
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid(d, v) for d, v in opsets.items()]
-        )
-        model.ir_version = MAX_IR
+        imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
+        model = helper.make_model(graph, opset_imports=imports)
+        model.ir_version = MAX_IR_VERSION
         try:
-            self._session = _open(model.SerializeToString(), "cpu", optimise=False, threads=threads)
+            content = model.SerializeToString()
+            self._session = _open(content, "cpu", optimise=False, threads=threads)
         except (*RUN_ERRORS, ValueError) as error:
-            raise InputError(
-                f"{self._where}: onnxruntime refuses it: {first_line(error)}"
-            ) from None
+            line = first_line(error)
+            raise InputError(f"{self._title}: onnxruntime refuses it: {line}") from None
 
     def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
         """The outputs for one batch; `feeds` may hold more than the nodes need."""
         try:
             values = self._session.run(self._outputs, {n: feeds[n] for n in self._inputs})
         except RUN_ERRORS as error:
-            raise InputError(
-                f"{self._where}: onnxruntime cannot run it: {first_line(error)}"
-            ) from None
+            line = first_line(error)
+            raise InputError(f"{self._title}: onnxruntime cannot run it: {line}") from None
         return list(values)
 
 
@@ -222,13 +215,15 @@ def _open_shape(value: Array) -> Shape:
 def evaluate(
     nodes: Sequence[Node],
     feeds: Mapping[str, Array],
+    *,
     constants: Mapping[str, Array],
     outputs: Sequence[str],
     opsets: Mapping[str, int],
 ) -> list[Array]:
     """Run `nodes` once on `feeds`; see `Program`."""
     # one thread: to start and end others takes longer than what they would do here
-    return Program(nodes, feeds, constants, outputs, opsets, threads=1)(feeds)
+    program = Program(nodes, feeds, constants=constants, outputs=outputs, opsets=opsets, threads=1)
+    return program(feeds)
 
 
 def first_line(error: BaseException) -> str:

@@ -35,6 +35,11 @@ class Node:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     domain: str = ""
 
+    @property
+    def title(self) -> str:
+        """The operator as messages name it."""
+        return f"node '{self.name}' ({self.op})"
+
 
 @dataclass(frozen=True)
 class Linear:

@@ -65,6 +65,7 @@ class _DoubleProgram:
         self,
         nodes: Sequence[Node],
         like: Mapping[str, Array],
+        *,
         constants: Mapping[str, Array],
         outputs: Sequence[str],
         opsets: Mapping[str, int],

@@ -148,7 +148,8 @@ class Layer:
             if node.op == "Conv":
                 node = replace(node, attributes={**node.attributes, "group": block.groups})
             output = node.outputs[0]
-            self._program = (block.groups, Program([node], feeds[0], {}, [output], self.opsets))
+            program = Program([node], feeds[0], constants={}, outputs=[output], opsets=self.opsets)
+            self._program = (block.groups, program)
         return [self._program[1](feed)[0] for feed in feeds]
 
     def _collect(self, block: Block, raw: list[Array], offset: NDArray[np.float64]) -> None:

@@ -27,7 +27,8 @@ class StepwiseRun:
         count = len(next(iter(self.values[name] for name in names)))
         feeds = [{name: self.values[name][b] for name in names} for b in range(count)]
         outputs = [name for name in nodes[-1].outputs if name]
-        program = Program(nodes, feeds[0], {**self.constants, **extra}, outputs, self.opsets)
+        constants = {**self.constants, **extra}
+        program = Program(nodes, feeds[0], constants=constants, outputs=outputs, opsets=self.opsets)
         results = [program(feed) for feed in feeds]
         for i, name in enumerate(outputs):
             self.values[name] = [result[i] for result in results]

@@ -76,7 +76,12 @@ class Activation:
         """Its values, as a function of flat arrays."""
         like = {self.input: np.zeros(1, np.float32)}
         program = Program(
-            self.nodes, like, target.constants, [self.output], target.opsets, threads=1
+            self.nodes,
+            like,
+            constants=target.constants,
+            outputs=[self.output],
+            opsets=target.opsets,
+            threads=1,
         )
         return lambda x: np.asarray(program({self.input: x})[0])
 

@@ -12,7 +12,7 @@ from onnx import helper
 from lt_onnx.errors import InputError
 from lt_onnx.reading.protobuf import all_tensors
 
-SHARED = 8  # tensors that may lie in one place of a data file, on the average
+MAX_SHARING = 8  # tensors that may lie in one place of a data file, on the average
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ def read_external(path: Path, model: onnx.ModelProto) -> list[Path]:
         if tensor.data_location == onnx.TensorProto.EXTERNAL
     ]
     files = {place.file: place.file.stat().st_size for place in places}
-    if sum(place.length for place in places) > SHARED * sum(files.values()):
+    if sum(place.length for place in places) > MAX_SHARING * sum(files.values()):
         raise InputError(
-            f"{path}: external data: its tensors are {SHARED} times larger than its files"
+            f"{path}: external data: its tensors are {MAX_SHARING} times larger than its files"
         )
     for place in places:
         tensor = place.tensor
@@ -51,32 +51,32 @@ def _place(path: Path, tensor: onnx.TensorProto) -> _Place:
     """The place of a tensor, proven to lie in the model's folder and to be as large as it."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
-    where = f"{path}: tensor '{tensor.name}': external data '{location}'"
+    title = f"{path}: tensor '{tensor.name}': external data '{location}'"
     if not isinstance(location, str) or not location.isprintable():
-        raise InputError(f"{where}: no name of a file")
+        raise InputError(f"{title}: not the name of a file")
     pure = PurePosixPath(location)
     drive = "\\" in location or ":" in location
     if not location or pure.is_absolute() or ".." in pure.parts or drive:
-        raise InputError(f"{where} lies outside the model's folder")
+        raise InputError(f"{title} lies outside the model's folder")
     file = path.parent / location
     if any((path.parent / part).is_symlink() for part in (pure, *pure.parents[:-1])):
-        raise InputError(f"{where} is a link; put the data file itself beside the model")
+        raise InputError(f"{title} is a link; put the data file itself beside the model")
     if not file.is_file():
-        raise InputError(f"{where} is missing; put the data file beside the model")
+        raise InputError(f"{title} is missing; put the data file beside the model")
     try:
         wanted = math.prod(tensor.dims) * _bits(tensor.data_type) // 8
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", wanted))
     except (KeyError, ValueError, TypeError):
-        raise InputError(f"{where}: its type, offset or length is no such thing") from None
+        raise InputError(f"{title}: its type, offset or length cannot be read") from None
     if min(tensor.dims, default=0) < 0 or offset < 0 or length != wanted:
-        raise InputError(f"{where}: its length and its shape {list(tensor.dims)[:8]} disagree")
+        raise InputError(f"{title}: its length and its shape {list(tensor.dims)[:8]} disagree")
     if offset + length > file.stat().st_size:
-        raise InputError(f"{where} is truncated: it ends before the tensor does")
+        raise InputError(f"{title} is truncated: it ends before the tensor does")
     return _Place(tensor, file, offset, length)
 
 
 def _bits(kind: int) -> int:
-    """Bits of a number in a file; of a string none are known."""
+    """Bits of a number in a file. Raises KeyError for unknown types, TypeError for strings."""
     dtype: np.dtype[Any] = np.dtype(helper.tensor_dtype_to_np_dtype(kind))
     if dtype.hasobject:
         raise TypeError

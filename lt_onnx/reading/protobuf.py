@@ -3,7 +3,7 @@
 Tensors become arrays whose shape, type and bytes agree, nodes become `Node`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,18 @@ def operator_sets(model: onnx.ModelProto) -> dict[str, int]:
     return {canonical_domain(entry.domain): entry.version for entry in model.opset_import}
 
 
+def node_title(node: onnx.NodeProto) -> str:
+    """A node as messages name it."""
+    return f"node '{node.name or (node.output[0] if node.output else '?')}' ({node.op_type})"
+
+
+def replace_items(field: Any, values: Iterable[Any]) -> None:
+    """Fill a repeated field of a message with other values, which may be its own."""
+    kept = list(values)
+    del field[:]
+    field.extend(kept)
+
+
 def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Initializers, and tensors that nodes hold."""
     yield from model.graph.initializer
@@ -83,19 +95,21 @@ def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 def array_of(path: Path, tensor: onnx.TensorProto) -> Array:
     """The numbers of a tensor. Raises InputError where type, shape and bytes disagree."""
     if min(tensor.dims, default=0) < 0:
-        raise _odd(path, tensor, "has a negative size")
+        raise _contradiction(path, tensor, "has a negative size")
     try:
         value = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError):
-        raise _odd(path, tensor, "its type, shape and bytes contradict each other") from None
+        raise _contradiction(
+            path, tensor, "its type, shape and bytes contradict each other"
+        ) from None
     if value.shape != tuple(tensor.dims):
-        raise _odd(path, tensor, "its shape and bytes contradict each other")
+        raise _contradiction(path, tensor, "its shape and bytes contradict each other")
     return np.asarray(value)
 
 
-def _odd(path: Path, tensor: onnx.TensorProto, what: str) -> InputError:
+def _contradiction(path: Path, tensor: onnx.TensorProto, problem: str) -> InputError:
     shape = list(tensor.dims)[:8]
-    return InputError(f"{path}: tensor '{tensor.name}' {shape}: {what}; export the model again")
+    return InputError(f"{path}: tensor '{tensor.name}' {shape}: {problem}; export the model again")
 
 
 def plain_node(path: Path, proto: onnx.NodeProto, index: int) -> Node:

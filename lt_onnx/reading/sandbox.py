@@ -1,7 +1,7 @@
 """Foreign compiled code on foreign data, in a process of its own where the system can fork.
 
 Shape inference aborts on some sizes, a runtime on a division by zero, both can ask for any amount
-of memory: a file must not end the process that reads it. The helper process is forked at the first
+of memory: a file must not end the process that reads it. The worker process is forked at the first
 call, serves all that follow, and is replaced when a file ends it.
 """
 
@@ -17,17 +17,18 @@ from typing import ParamSpec, TypeVar
 
 from lt_onnx.errors import InputError
 
-SECONDS = 20  # that a call may take
-BYTES = 1 << 30  # that it may take on top of what is there …
-TIMES = 12  # … and so many times what it is given
+MAX_SECONDS = 20  # of a call, and one more for every …
+BYTES_PER_SECOND = 1 << 26  # … of its request
+MAX_BYTES = 1 << 30  # that a call may allocate …
+MAX_GROWTH = 12  # … apart from so many times its request
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _lock = threading.Lock()
 
 
-class _Helper:
-    """The process, seen from this side."""
+class _Worker:
+    """The worker process, as its parent has it."""
 
     def __init__(self) -> None:
         context = get_context("fork")
@@ -43,40 +44,38 @@ class _Helper:
         self.process.join()
 
 
-_helper: _Helper | None = None
+_worker: _Worker | None = None
 
 
-def guarded(work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
-    """What `work` gives. It and what it is given are pickled: a function of a module, plain values.
+def guarded(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `work` returns. It and its arguments are pickled: a module's function, plain values.
 
     Raises the InputError that it raises, and InputError when it crashes or takes too much.
     """
-    global _helper
+    global _worker
     if "fork" not in get_all_start_methods():
-        return work(*given, **named)
+        return work(*args, **kwargs)
     with _lock:
-        if _helper is None or _helper.owner != os.getpid():
-            _helper = _Helper()
+        if _worker is None or _worker.owner != os.getpid():
+            _worker = _Worker()
         try:
-            _helper.pipe.send((work, given, named))
-            good, answer = _helper.pipe.recv()
-        except (EOFError, OSError):
-            _helper.end()
-            _helper = None
-            raise InputError("sizes in it overflow, or are beyond all measure") from None
-        except BaseException:  # interrupted: the answer to come would be taken for the next one
-            _helper.end()
-            _helper = None
+            _worker.pipe.send((work, args, kwargs))
+            succeeded, answer = _worker.pipe.recv()
+        except BaseException as error:
+            _worker.end()  # after an interrupt its answer would be taken for the next one
+            _worker = None
+            if isinstance(error, EOFError | OSError):
+                raise InputError("sizes in it overflow, or are beyond all measure") from None
             raise
-    if not good:
+    if not succeeded:
         raise InputError(answer)
-    made: T = answer
-    return made
+    result: T = answer
+    return result
 
 
-def _serve(pipe: Connection, theirs: Connection) -> None:
-    """The helper's life."""
-    theirs.close()
+def _serve(pipe: Connection, parents: Connection) -> None:
+    """Answer the parent's requests until it closes the pipe; runs in the worker."""
+    parents.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
     for number in (signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
@@ -88,23 +87,25 @@ def _serve(pipe: Connection, theirs: Connection) -> None:
             size = len(request := pipe.recv_bytes())
         except (EOFError, OSError):
             os._exit(0)
-        _limit(BYTES + TIMES * size)
-        signal.alarm(SECONDS + (size >> 26))
+        _limit_memory(MAX_BYTES + MAX_GROWTH * size)
+        signal.alarm(MAX_SECONDS + size // BYTES_PER_SECOND)
         pipe.send(_answer(request))
         signal.alarm(0)
 
 
 def _answer(request: bytes) -> tuple[bool, object]:
-    work, given, named = pickle.loads(request)
+    """Whether a call succeeded, and its result or the message of its InputError."""
+    work, args, kwargs = pickle.loads(request)
     try:
-        return True, work(*given, **named)
+        return True, work(*args, **kwargs)
     except InputError as error:
         return False, str(error)
     except MemoryError:
         os._exit(1)
 
 
-def _limit(more: int) -> None:
+def _limit_memory(more: int) -> None:
+    """Let this process allocate `more` bytes than it has, and dump no core."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 

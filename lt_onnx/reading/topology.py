@@ -1,95 +1,74 @@
 """Whether a graph hangs together: every tensor written once, before it is read, by what is known.
 
-Comes in: a parsed model. Its nodes are put in order; what is wrong is told by the node's name.
+Comes in: the graph of a parsed model. Its nodes are put in order; what is wrong is told by the
+node's name.
 """
 
 import heapq
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import onnx
 
-from lt_onnx.errors import InputError, UnsupportedError
-from lt_onnx.reading.protobuf import canonical_domain, operator_sets
+from lt_onnx.errors import InputError
+from lt_onnx.reading.protobuf import node_title, replace_items
 
 
-def where(node: onnx.NodeProto) -> str:
-    """A node as messages name it."""
-    return f"node '{node.name or (node.output[0] if node.output else '?')}' ({node.op_type})"
+def sort_nodes(path: Path, graph: onnx.GraphProto) -> None:
+    """Sort the nodes of `graph` so that each one's inputs are written before it.
 
-
-def put_in_order(path: Path, model: onnx.ModelProto, given: Container[str] = ()) -> None:
-    """Sort the nodes of `model`; `given` are tensors known apart from it.
-
-    Raises InputError for tensors that are missing, written twice or depend on themselves, and
-    UnsupportedError for operators that no operator set of the model has.
+    Raises InputError for tensors that are missing, written twice or depend on themselves.
     """
-    graph = model.graph
-    versions = operator_sets(model)
-    for node in graph.node:
-        _known(path, node, versions)
+    start = {"", *(value.name for value in graph.input), *(t.name for t in graph.initializer)}
     makers: dict[str, onnx.NodeProto] = {}
-    start = {value.name for value in graph.input} | {t.name for t in graph.initializer}
-    start |= {t.values.name for t in graph.sparse_initializer} | {""}
     for node in graph.node:
         for name in filter(None, node.output):
             if name in makers or name in start:
-                other = f"{where(makers[name])} writes" if name in makers else "the model gives"
+                other = (
+                    f"{node_title(makers[name])} writes" if name in makers else "the model gives"
+                )
                 raise InputError(
-                    f"{path}: {where(node)} writes '{name}', which {other} already; "
+                    f"{path}: {node_title(node)} writes '{name}', which {other} already; "
                     "give every tensor one name"
                 )
             makers[name] = node
     for node in graph.node:
         for name in node.input:
-            if name not in makers and name not in start and name not in given:
+            if name not in makers and name not in start:
                 raise InputError(
-                    f"{path}: {where(node)} reads '{name}', which nothing provides; "
+                    f"{path}: {node_title(node)} reads '{name}', which nothing provides; "
                     "export the model again with its weights"
                 )
     for value in graph.output:
-        if value.name not in makers and value.name not in start and value.name not in given:
+        if value.name not in makers and value.name not in start:
             raise InputError(f"{path}: no node makes the output '{value.name}'")
-    ordered = _sorted(path, list(graph.node), set(makers))
-    del graph.node[:]
-    graph.node.extend(ordered)
+    replace_items(graph.node, _sorted(path, list(graph.node), makers))
 
 
-def _known(path: Path, node: onnx.NodeProto, versions: dict[str, int]) -> None:
-    domain = canonical_domain(node.domain)
-    if domain not in versions:
-        raise UnsupportedError(
-            f"{path}: {where(node)} is of the domain '{domain}', which the model does not import"
-        )
-    if domain == "" and not onnx.defs.has(node.op_type, max_inclusive_version=versions[""]):
-        raise UnsupportedError(
-            f"{path}: {where(node)}: operator set {versions['']} has no such operator"
-        )
-
-
-def _sorted(path: Path, nodes: list[onnx.NodeProto], made: set[str]) -> list[onnx.NodeProto]:
-    """Nodes in an order in which each one's inputs are there, theirs where it will do."""
+def _sorted(
+    path: Path, nodes: Sequence[onnx.NodeProto], computed: Container[str]
+) -> list[onnx.NodeProto]:
+    """The nodes in order, in their own where that will do (Kahn's algorithm)."""
     readers: dict[str, list[int]] = {}
-    lacking = []
+    missing = []  # of each node's computed inputs
     for number, node in enumerate(nodes):
-        needed = {name for name in node.input if name in made}
-        lacking.append(len(needed))
+        needed = {name for name in node.input if name in computed}
+        missing.append(len(needed))
         for name in needed:
             readers.setdefault(name, []).append(number)
-    ready = [number for number, count in enumerate(lacking) if not count]
+    ready = [number for number, count in enumerate(missing) if not count]
     ordered = []
     while ready:
-        node = nodes[heapq.heappop(ready)]
-        ordered.append(node)
-        for name in node.output:
+        ordered.append(nodes[heapq.heappop(ready)])
+        for name in ordered[-1].output:
             for number in readers.get(name, ()):
-                lacking[number] -= 1
-                if not lacking[number]:
+                missing[number] -= 1
+                if not missing[number]:
                     heapq.heappush(ready, number)
     if len(ordered) < len(nodes):
-        node = next(node for node, count in zip(nodes, lacking, strict=True) if count)
+        node = next(node for node, count in zip(nodes, missing, strict=True) if count)
         raise InputError(
-            f"{path}: {where(node)} depends on its own output '{node.output[0]}'; "
+            f"{path}: {node_title(node)} depends on its own output '{node.output[0]}'; "
             "export the graph without cycles"
         )
     return ordered

@@ -219,7 +219,9 @@ def _compare(
     if linear.name not in programs:
         nodes, constants = linear_nodes(linear)
         like = {linear.input: x_made}
-        programs[linear.name] = Program(nodes, like, constants, [linear.output], opsets)
+        programs[linear.name] = Program(
+            nodes, like, constants=constants, outputs=[linear.output], opsets=opsets
+        )
     exact = programs[linear.name]({linear.input: np.ascontiguousarray(x_made, np.float32)})[0]
     sums.add("passed on", y, exact)
     sums.add("own", exact, made)

@@ -90,9 +90,8 @@ def _linear(
         if not np.isfinite(top):
             raise UnboundedError(f"no bound at {node.op} '{node.name}': it overflows")
         feeds = {name: (v / top).astype(np.float32) for name, v in values.items()}
-        made = evaluate(
-            [node], feeds, constants, [n for n in node.outputs if n], blueprint.target.opsets
-        )
+        outputs, opsets = [n for n in node.outputs if n], blueprint.target.opsets
+        made = evaluate([node], feeds, constants=constants, outputs=outputs, opsets=opsets)
         return [value.astype(np.float64) * top for value in made]
 
     kept = all(ranges[name].slopes is not None for name in data) and node.op not in PICKING

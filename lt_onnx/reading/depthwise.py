@@ -1,0 +1,78 @@
+"""Operators that are affine per channel and follow no linear layer: depthwise 1x1 layers.
+
+1. BatchNormalization, Add, Sub, Mul and Div by one number per channel become a convolution with
+   one weight and one bias per channel. What has no spatial axis gets one for it.
+2. Such a layer goes into the convolution that alone reads it, y = W (scale · x + shift) + b:
+
+       W ← W · scale,  b ← b + Σ W · shift
+
+   Where padding puts zeros beside the shifted x, only a shift of zero can.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from lt_onnx.reading.affine import affine_input, affine_of
+from lt_onnx.reading.rewriting import Network, Refusal, Result, Rewrite
+from lt_onnx.target import Array, Linear, Node
+
+
+def to_depthwise(node: Node, network: Network) -> Result:
+    """Case 1."""
+    source = affine_input(node, network.constants)
+    if source is None:
+        return None
+    shape = network.shapes.get(source, ())
+    rank = len(shape)
+    if rank < 2:
+        return Refusal("what it reads has no channels, or is of unknown shape")
+    channels = shape[1] if isinstance(shape[1], int) else None
+    affine = affine_of(node, network, channels=channels, axis=1 - rank, rank=rank)
+    if isinstance(affine, Refusal):
+        return affine
+    if affine.scale.size == 1 and node.op != "BatchNormalization":
+        return Refusal("it has one number for all channels, which every copy can take")
+    layer = Linear(
+        name=node.name,
+        op="Conv",
+        input=source,
+        output=node.outputs[0],
+        weight=affine.scale.astype(np.float32).reshape(-1, *[1] * max(rank - 1, 2)),
+        bias=affine.shift.astype(np.float32),
+        group=len(affine.scale),
+    )
+    if rank > 2:
+        return Rewrite((layer,))
+    given, made, axes = (f"{node.name}/{part}" for part in ("given", "made", "axes"))
+    attributes: dict[str, list[int]] = {"axes": [2]}
+    constants: dict[str, Array] = {}
+    if network.opset >= 13:  # axes became an input
+        attributes, constants = {}, {axes: np.array([2], np.int64)}
+    steps = (
+        Node("Unsqueeze", f"{node.name}/open", (source, *constants), (given,), attributes),
+        replace(layer, input=given, output=made),
+        Node("Squeeze", f"{node.name}/close", (made, *constants), node.outputs, attributes),
+    )
+    return Rewrite(steps, constants, {given: (*shape, 1), made: (*shape, 1)})
+
+
+def fuse_depthwise(layer: Linear, network: Network) -> Result:
+    """Case 2."""
+    before = network.sole_maker(layer.input)
+    if layer.op != "Conv" or before is None or before.op != "Conv" or before.attributes:
+        return None
+    if not before.group == before.weight.size == len(before.bias):
+        return None
+    padded = "SAME" in layer.attributes.get("auto_pad", "") or any(layer.attributes.get("pads", ()))
+    if padded and before.bias.any():
+        return Refusal("its padding is of zeros that the shift before it does not reach")
+    scale = before.weight.reshape(layer.group, -1).astype(np.float64)
+    shift = before.bias.reshape(layer.group, -1).astype(np.float64)
+    w = layer.weight.reshape(layer.group, -1, *layer.weight.shape[1:]).astype(np.float64)
+    columns = (layer.group, 1, -1, *[1] * len(layer.kernel))
+    added = (w * shift.reshape(columns)).sum(tuple(range(2, w.ndim))).reshape(-1)
+    weight = (w * scale.reshape(columns)).reshape(layer.weight.shape).astype(np.float32)
+    bias = (layer.bias + added).astype(np.float32)
+    fused = replace(layer, input=before.input, weight=weight, bias=bias)
+    return Rewrite((fused,), replaces=layer.input)

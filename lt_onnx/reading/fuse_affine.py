@@ -1,0 +1,38 @@
+"""An operator that is affine per channel goes into the linear layer before it.
+
+With y = scale · (W x + b) + shift, of a layer that nothing else reads:
+
+    W ← scale · W,  b ← scale · b + shift
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from lt_onnx.reading.affine import affine_input, affine_of
+from lt_onnx.reading.rewriting import Network, Refusal, Result, Rewrite
+from lt_onnx.target import Node
+
+
+def fuse_affine(node: Node, network: Network) -> Result:
+    """The layer before `node`, with it in its weights; a ConvTranspose is such a layer too."""
+    source = affine_input(node, network.constants)
+    if source is None:
+        return None
+    layer = network.sole_maker(source)
+    if layer is None:
+        return Refusal("what it reads is made by no linear layer that it alone reads")
+    last = layer.op == "MatMul"  # has its channels on the last of any number of axes
+    rank = len(network.shapes.get(source, ())) if last else layer.weight.ndim
+    axis = -1 if last else 1 - rank
+    affine = affine_of(node, network, channels=len(layer.bias), axis=axis, rank=rank)
+    if isinstance(affine, Refusal):
+        return affine
+    column = affine.scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
+    fused = replace(
+        layer,
+        output=node.outputs[0],
+        weight=(layer.weight * column).astype(np.float32),
+        bias=(layer.bias * affine.scale + affine.shift).astype(np.float32),
+    )
+    return Rewrite((fused,), replaces=source)
