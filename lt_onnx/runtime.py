@@ -4,8 +4,9 @@ Nodes are evaluated by the runtime that will run the ticket, so that a constant'
 an activation's range is what the ticket really sees, not what a second implementation thinks.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,10 @@ from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import check_file
 from lt_onnx.target import Array, Node, Shape
 
-RUN_ERRORS = (
-    status.Fail,
-    status.InvalidArgument,
-    status.InvalidGraph,
-    status.InvalidProtobuf,
-    status.NotImplemented,
-    status.RuntimeException,
-    status.EPFail,
+RUN_ERRORS = tuple(
+    getattr(status, kind)
+    for kind in "Fail InvalidArgument InvalidGraph InvalidProtobuf NotImplemented RuntimeException "
+    "EPFail".split()
 )
 onnxruntime.set_default_logger_severity(4)  # what it warns of is not the user's business
 CASTS = {"tensor(float16)": np.float16, "tensor(double)": np.float64}
@@ -74,6 +71,19 @@ class NoKernelError(InputError):
     """A model with an operator for whose types onnxruntime has no kernel."""
 
 
+@contextlib.contextmanager
+def _own_errors(title: str, problem: str) -> Iterator[None]:
+    """Raises what onnxruntime raises in the block as errors of this package, about `title`."""
+    try:
+        yield
+    except (*RUN_ERRORS, ValueError) as error:
+        line = first_line(error)
+        if "allocate" in line or "bad_alloc" in line:
+            raise ResourceError(f"{title}: out of memory: {line}") from None
+        kind = NoKernelError if isinstance(error, status.NotImplemented) else InputError
+        raise kind(f"{title}: onnxruntime {problem}: {line}") from None
+
+
 class Session:
     """A model file opened by onnxruntime; `content`, if given, is run in the file's place.
 
@@ -92,13 +102,9 @@ class Session:
         check_file(path)
         model = str(path) if content is None else content
         folder = path.parent if tensors else None
-        try:
+        with _own_errors(str(path), "cannot load it"):
             model = _with_outputs(model, tensors) if tensors else model
             self._session = _open(model, device, optimise=True, folder=folder)
-        except RUN_ERRORS as error:
-            kind = NoKernelError if isinstance(error, status.NotImplemented) else InputError
-            line = first_line(error)
-            raise kind(f"{path}: onnxruntime cannot load it: {line}") from None
         self.path = path
         self.shapes = {i.name: tuple(i.shape) for i in self._session.get_inputs()}
         outputs = [o.name for o in self._session.get_outputs()]
@@ -119,13 +125,8 @@ class Session:
         inputs = {name: feeds[name] for name in asked if name in feeds}  # they are in view too
         wanted = [name for name in asked if name not in inputs]
         typed = {k: v.astype(self._casts[k]) if k in self._casts else v for k, v in feeds.items()}
-        try:
+        with _own_errors(str(self.path), "cannot run it"):
             values = self._session.run(wanted, typed, _PARTLY) if wanted else []
-        except RUN_ERRORS as error:
-            line = first_line(error)
-            if "allocate" in line or "bad_alloc" in line:
-                raise ResourceError(f"{self.path}: out of memory: {line}") from None
-            raise InputError(f"{self.path}: onnxruntime cannot run it: {line}") from None
         values = [
             v.astype(np.float32) if v.dtype in (np.float16, np.float64) else v for v in values
         ]
@@ -189,20 +190,14 @@ class Program:
         imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
         model = helper.make_model(graph, opset_imports=imports)
         model.ir_version = MAX_IR_VERSION
-        try:
+        with _own_errors(self._title, "refuses it"):
             content = model.SerializeToString()
             self._session = _open(content, "cpu", optimise=False, threads=threads)
-        except (*RUN_ERRORS, ValueError) as error:
-            line = first_line(error)
-            raise InputError(f"{self._title}: onnxruntime refuses it: {line}") from None
 
     def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
         """The outputs for one batch; `feeds` may hold more than the nodes need."""
-        try:
+        with _own_errors(self._title, "cannot run it"):
             values = self._session.run(self._outputs, {n: feeds[n] for n in self._inputs})
-        except RUN_ERRORS as error:
-            line = first_line(error)
-            raise InputError(f"{self._title}: onnxruntime cannot run it: {line}") from None
         return list(values)
 
 

@@ -1,7 +1,6 @@
 """External data of a model: read from files that lie in its folder, and nowhere else."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,40 +14,26 @@ from lt_onnx.reading.protobuf import all_tensors
 MAX_SHARING = 8  # tensors that may lie in one place of a data file, on the average
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a tensor lies in a data file."""
-
-    tensor: onnx.TensorProto
-    file: Path
-    offset: int
-    length: int
-
-
 def read_external(path: Path, model: onnx.ModelProto) -> list[Path]:
     """Read external data into the model's tensors; the data files. Raises InputError."""
-    places = [
-        _place(path, tensor)
-        for tensor in all_tensors(model)
-        if tensor.data_location == onnx.TensorProto.EXTERNAL
-    ]
-    files = {place.file: place.file.stat().st_size for place in places}
-    if sum(place.length for place in places) > MAX_SHARING * sum(files.values()):
+    tensors = [t for t in all_tensors(model) if t.data_location == onnx.TensorProto.EXTERNAL]
+    places = [_place(path, tensor) for tensor in tensors]
+    files = {file: file.stat().st_size for file, _, _ in places}
+    if sum(length for _, _, length in places) > MAX_SHARING * sum(files.values()):
         raise InputError(
             f"{path}: external data: its tensors are {MAX_SHARING} times larger than its files"
         )
-    for place in places:
-        tensor = place.tensor
-        with place.file.open("rb") as stream:
-            stream.seek(place.offset)
-            tensor.raw_data = stream.read(place.length)
+    for tensor, (file, offset, length) in zip(tensors, places, strict=True):
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            tensor.raw_data = stream.read(length)
         del tensor.external_data[:]
         tensor.data_location = onnx.TensorProto.DEFAULT
     return list(files)
 
 
-def _place(path: Path, tensor: onnx.TensorProto) -> _Place:
-    """The place of a tensor, proven to lie in the model's folder and to be as large as it."""
+def _place(path: Path, tensor: onnx.TensorProto) -> tuple[Path, int, int]:
+    """The file, offset and length in bytes of a tensor, which is as large and in that folder."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     title = f"{path}: tensor '{tensor.name}': external data '{location}'"
@@ -72,7 +57,7 @@ def _place(path: Path, tensor: onnx.TensorProto) -> _Place:
         raise InputError(f"{title}: its length and its shape {list(tensor.dims)[:8]} disagree")
     if offset + length > file.stat().st_size:
         raise InputError(f"{title} is truncated: it ends before the tensor does")
-    return _Place(tensor, file, offset, length)
+    return file, offset, length
 
 
 def _bits(kind: int) -> int:

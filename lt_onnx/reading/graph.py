@@ -17,15 +17,7 @@ from lt_onnx.reading.constant_folding import MAX_TENSOR_SIZE, fold, shape_of
 from lt_onnx.reading.float32 import in_float32
 from lt_onnx.reading.model_file import load
 from lt_onnx.reading.protobuf import all_tensors, array_of, operator_sets, plain_node, replace_items
-from lt_onnx.reading.refusals import (
-    refuse_invalid,
-    refuse_names,
-    refuse_opsets,
-    refuse_unsupported,
-    refuse_values,
-    training_nodes,
-    unsupported_parts,
-)
+from lt_onnx.reading.refusals import refuse_invalid, refuse_parts, refuse_values
 from lt_onnx.reading.topology import sort_nodes
 from lt_onnx.runtime import value_info
 from lt_onnx.target import Array, Port, Target, is_standard_domain
@@ -41,36 +33,32 @@ def read_graph(path: Path) -> Target:
     """
     model, digest = load(path)
     graph = model.graph
-    refuse_names(path, model)
+    opsets = operator_sets(model)
+    refuse_parts(path, model, opsets)
     # before IR 4 initializers had to be graph inputs too; onnxruntime does not mind, nor do we
     model.ir_version = max(4, model.ir_version)
-    opsets = operator_sets(model)
-    refuse_opsets(path, opsets)
     for tensor in all_tensors(model):
         array_of(path, tensor)
     in_float32(model)
     initializers = {tensor.name for tensor in graph.initializer}
     replace_items(graph.input, [v for v in graph.input if v.name not in initializers])
-    refuse_unsupported(path, unsupported_parts(model, opsets))
     sort_nodes(path, graph)
     weights = _set_aside(path, model)
     refuse_invalid(path, model)
     shapes, integers = fold(path, model, opsets)
-    nodes = tuple(plain_node(path, proto, i) for i, proto in enumerate(graph.node))
     target = Target(
         path=path,
         sha256=digest,
         name=graph.name,
         inputs=tuple(_port(path, value) for value in graph.input if value.name not in weights),
         outputs=tuple(_port(path, value) for value in graph.output),
-        steps=nodes,
+        steps=tuple(plain_node(path, proto, i) for i, proto in enumerate(graph.node)),
         constants={t.name: array_of(path, t) for t in graph.initializer} | weights,
         shapes=shapes,
         integers=integers,
         opsets=opsets,
         ir_version=model.ir_version,
     )
-    refuse_unsupported(path, training_nodes(nodes, target.constants))
     refuse_values(target)
     return target
 

@@ -4,7 +4,7 @@ Unsupported parts are collected and told together; what is broken is told where 
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,54 +24,14 @@ QUANTISED = frozenset(
 )
 
 
-def refuse_unsupported(path: Path, reasons: Iterable[str]) -> None:
-    """Raises UnsupportedError that tells the reasons, if there are any, in one line."""
-    told = [*reasons]
-    more = f"; and {len(told) - MAX_TOLD:,} more" if len(told) > MAX_TOLD else ""
-    if told:
-        raise UnsupportedError(f"{path}: {'; '.join(told[:MAX_TOLD])}{more}")
+def refuse_parts(path: Path, model: onnx.ModelProto, opsets: Mapping[str, int]) -> None:
+    """Refuse a model for its names, operator sets, operators, functions and tensors' types.
 
-
-def unsupported_parts(model: onnx.ModelProto, opsets: Mapping[str, int]) -> Iterator[str]:
-    """Why operators, functions and tensors of `model` are not converted."""
-    for node in model.graph.node:
-        domain = canonical_domain(node.domain)
-        if node.op_type in CONTROL_FLOW:
-            yield f"{node_title(node)} is control flow"
-        elif node.op_type in QUANTISED:
-            yield f"{node_title(node)} is quantised: bring the float model"
-        elif domain not in opsets:
-            yield f"{node_title(node)} is of the domain '{domain}', which the model does not import"
-        elif not domain and not onnx.defs.has(node.op_type, max_inclusive_version=opsets[""]):
-            yield f"{node_title(node)}: operator set {opsets['']} has no such operator"
-    for function in model.functions:
-        yield f"function '{function.name}' is the model's own: inline it with onnx.inliner"
-    for sparse in model.graph.sparse_initializer:
-        yield f"tensor '{sparse.values.name}' is sparse: store it dense"
-    for tensor in all_tensors(model):
-        if tensor.data_type == onnx.TensorProto.BFLOAT16 and tensor.dims:
-            yield f"tensor '{tensor.name}' is bfloat16; export the network in float32"
-
-
-def training_nodes(nodes: Sequence[Node], constants: Mapping[str, Array]) -> Iterator[str]:
-    """Which nodes would run as in training."""
-    read = {name for node in nodes for name in node.inputs if name}
-    for node in nodes:
-        match node.op:
-            case "BatchNormalization":
-                flag = node.attributes.get("training_mode", 0)
-                training = bool(flag) or not read.isdisjoint(node.outputs[1:])
-            case "Dropout":
-                switch = "".join(node.inputs[2:3])
-                training = bool(switch) and bool(np.any(constants.get(switch, True)))
-            case _:
-                continue
-        if training and not node.domain:
-            yield f"{node.title} is in training mode; export the network for inference"
-
-
-def refuse_opsets(path: Path, opsets: Mapping[str, int]) -> None:
-    """Raises UnsupportedError for an operator set of another age."""
+    Raises InputError, and UnsupportedError that tells all that is not converted.
+    """
+    if any(not isinstance(name, str) for name in _names(model)):  # protobuf gives them as bytes
+        bad = next(name for name in _names(model) if not isinstance(name, str))
+        raise InputError(f"{path}: the name {bad!r} is not UTF-8; export the model again")
     opset, newest = opsets.get("", 0), onnx.defs.onnx_opset_version()
     if opset < MIN_OPSET:
         mend = f"lt-onnx reads {MIN_OPSET} and later: convert it with onnx.version_converter"
@@ -79,31 +39,13 @@ def refuse_opsets(path: Path, opsets: Mapping[str, int]) -> None:
     if opset > newest:
         mend = f"the newest known here is {newest}: export the model with that one"
         raise UnsupportedError(f"{path}: operator set {opset}; {mend}")
-
-
-def refuse_names(path: Path, model: onnx.ModelProto) -> None:
-    """Raises InputError for names that are no text; protobuf hands them out as bytes."""
-    graph = model.graph
-    for node in graph.node:
-        names = [node.name, node.op_type, node.domain, *node.input, *node.output]
-        names += [attribute.name for attribute in node.attribute]
-        if not all(isinstance(name, str) for name in names):
-            raise InputError(
-                f"{path}: node '{node.name!s}' ({node.op_type!s}) has a name that is not UTF-8; "
-                "export the model again"
-            )
-    values = [*graph.input, *graph.output, *graph.value_info]
-    names = [graph.name, *[v.name for v in values], *[t.name for t in graph.initializer]]
-    names += [dim.dim_param for v in values for dim in v.type.tensor_type.shape.dim]
-    names += [o.domain for o in model.opset_import]
-    if not all(isinstance(name, str) for name in names):
-        raise InputError(f"{path}: a tensor's name is not UTF-8; export the model again")
+    _refuse_all(path, _unsupported(model, opsets))
 
 
 def refuse_invalid(path: Path, model: onnx.ModelProto) -> None:
-    """Raises InputError for what onnx.checker refuses; of outputs without shapes it need not know.
+    """Raises InputError for what onnx.checker refuses, which wants outputs to have shapes.
 
-    Of a model that is too large for the checker's serialisation nothing is said.
+    A model that is too large for the checker's serialisation is not checked.
     """
     checked = model
     if not all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
@@ -124,9 +66,14 @@ def refuse_invalid(path: Path, model: onnx.ModelProto) -> None:
 
 
 def refuse_values(graph: Target) -> None:
-    """Raises InputError for constants and inputs that nothing can be computed with."""
-    for node in graph.steps:
-        if isinstance(node, Node) and node.op in ("Div", "Mod") and len(node.inputs) == 2:
+    """Refuse a graph of nodes for its training mode, constants and inputs.
+
+    Raises UnsupportedError and InputError.
+    """
+    nodes = [step for step in graph.steps if isinstance(step, Node)]
+    _refuse_all(graph.path, _in_training(nodes, graph.constants))
+    for node in nodes:
+        if node.op in ("Div", "Mod") and len(node.inputs) == 2:
             divisor = graph.constants.get(node.inputs[1])  # a zero would end the process
             if divisor is not None and divisor.dtype.kind in "iu" and not divisor.all():
                 raise InputError(f"{graph.path}: {node.title} divides whole numbers by zero")
@@ -149,3 +96,57 @@ def is_finite(value: Array) -> bool:
     """Whether a float array holds neither NaN nor infinity, cheap for one number everywhere."""
     repeated = value.size > 0 and not any(value.strides)
     return bool(np.isfinite(value[(0,) * value.ndim] if repeated else value).all())
+
+
+def _refuse_all(path: Path, reasons: Iterable[str]) -> None:
+    """Raises UnsupportedError if there are reasons to."""
+    told = [*reasons]
+    more = f"; and {len(told) - MAX_TOLD:,} more" if len(told) > MAX_TOLD else ""
+    if told:
+        raise UnsupportedError(f"{path}: {'; '.join(told[:MAX_TOLD])}{more}")
+
+
+def _names(model: onnx.ModelProto) -> Iterator[object]:
+    graph = model.graph
+    yield from [graph.name, *(entry.domain for entry in model.opset_import)]
+    yield from (tensor.name for tensor in graph.initializer)
+    for node in graph.node:
+        yield from [node.name, node.op_type, node.domain, *node.input, *node.output]
+        yield from (attribute.name for attribute in node.attribute)
+    for value in [*graph.input, *graph.output, *graph.value_info]:
+        yield from [value.name, *(dim.dim_param for dim in value.type.tensor_type.shape.dim)]
+
+
+def _unsupported(model: onnx.ModelProto, opsets: Mapping[str, int]) -> Iterator[str]:
+    """Each part of a model that is not converted, with the reason."""
+    for node in model.graph.node:
+        domain = canonical_domain(node.domain)
+        if node.op_type in CONTROL_FLOW:
+            yield f"{node_title(node)} is control flow"
+        elif node.op_type in QUANTISED:
+            yield f"{node_title(node)} is quantised: bring the float model"
+        elif domain not in opsets:
+            yield f"{node_title(node)} is of the domain '{domain}', which the model does not import"
+        elif not domain and not onnx.defs.has(node.op_type, max_inclusive_version=opsets[""]):
+            yield f"{node_title(node)}: operator set {opsets['']} has no such operator"
+    for function in model.functions:
+        yield f"function '{function.name}' is the model's own: inline it with onnx.inliner"
+    for sparse in model.graph.sparse_initializer:
+        yield f"tensor '{sparse.values.name}' is sparse: store it dense"
+    for tensor in all_tensors(model):
+        if tensor.data_type == onnx.TensorProto.BFLOAT16 and tensor.dims:
+            yield f"tensor '{tensor.name}' is bfloat16; export the network in float32"
+
+
+def _in_training(nodes: Iterable[Node], constants: Mapping[str, Array]) -> Iterator[str]:
+    """Each node that would run as in training: BatchNormalization on batches, Dropout at random."""
+    read = {name for node in nodes for name in node.inputs if name}
+    for node in nodes:
+        training = False
+        if node.op == "BatchNormalization":
+            statistics = read.intersection(node.outputs[1:])
+            training = bool(statistics) or node.attributes.get("training_mode", 0) != 0
+        elif node.op == "Dropout" and any(node.inputs[2:]):
+            training = bool(np.any(constants.get(node.inputs[2], True)))
+        if training and not node.domain:
+            yield f"{node.title} is in training mode; export the network for inference"

@@ -15,7 +15,7 @@ from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection
 from typing import ParamSpec, TypeVar
 
-from lt_onnx.errors import InputError
+from lt_onnx.errors import InputError, LtOnnxError
 
 MAX_SECONDS = 20  # of a call, and one more for every …
 BYTES_PER_SECOND = 1 << 26  # … of its request
@@ -50,7 +50,7 @@ _worker: _Worker | None = None
 def guarded(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What `work` returns. It and its arguments are pickled: a module's function, plain values.
 
-    Raises the InputError that it raises, and InputError when it crashes or takes too much.
+    Raises InputError for an error that it raises, and when it crashes or takes too much.
     """
     global _worker
     if "fork" not in get_all_start_methods():
@@ -94,11 +94,11 @@ def _serve(pipe: Connection, parents: Connection) -> None:
 
 
 def _answer(request: bytes) -> tuple[bool, object]:
-    """Whether a call succeeded, and its result or the message of its InputError."""
+    """Whether a call succeeded, and its result or the message of its error."""
     work, args, kwargs = pickle.loads(request)
     try:
         return True, work(*args, **kwargs)
-    except InputError as error:
+    except LtOnnxError as error:
         return False, str(error)
     except MemoryError:
         os._exit(1)

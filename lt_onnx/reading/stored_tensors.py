@@ -1,6 +1,5 @@
 """The constant tensors of an ONNX file, each read when it is asked for."""
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from onnx import external_data_helper, numpy_helper
 from lt_onnx.target import Array
 
 
-class StoredTensors(Mapping[str, Array]):
+class StoredTensors:
     """Initializers of the model at `path` by name, sparse ones made dense, in the file's types.
 
     For files that were verified: places of external data are not checked. Nothing is kept.
@@ -22,12 +21,8 @@ class StoredTensors(Mapping[str, Array]):
         self._sparse = {tensor.values.name: tensor for tensor in graph.sparse_initializer}
         self._dense = {tensor.name: tensor for tensor in graph.initializer}
 
-    def __len__(self) -> int:
-        return len(self._sparse) + len(self._dense)
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self._dense
-        yield from self._sparse
+    def __contains__(self, name: str) -> bool:
+        return name in self._sparse or name in self._dense
 
     def __getitem__(self, name: str) -> Array:
         if name in self._sparse:
