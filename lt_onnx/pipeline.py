@@ -20,16 +20,15 @@ from lt_onnx.planning.allocation import check_names
 from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import Prediction, predict
 from lt_onnx.reading.lowering import read_target
-from lt_onnx.report import Report, conversion
-from lt_onnx.report.document import command_of
+from lt_onnx.report.command import command_of
+from lt_onnx.report.document import Report, conversion
 from lt_onnx.samples.samples import Samples, drawn_sizes, load_samples, random_samples
 from lt_onnx.search.ladder import Rung, Wish, lowest
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import DeviceError, resolve
 from lt_onnx.target import Target
 from lt_onnx.units import size_text
-from lt_onnx.validation.bound import Bound
-from lt_onnx.validation.bound import bound as certify
+from lt_onnx.validation.bound.certify import Bound, certified_bound
 from lt_onnx.validation.fidelity import Fidelity
 from lt_onnx.validation.limits import Limits
 from lt_onnx.validation.outputs import validate as compare
@@ -329,18 +328,18 @@ def _judge(
     certified: Bound | None = None
     if job.bound:
         with watch("bound"):
-            certified = certify(blueprint, out, judged)
+            certified = certified_bound(blueprint, out, samples=judged)
     return conversion(
         blueprint,
         out,
-        command(job, options),
-        stats,
-        proof,
-        fidelity,
-        traced,
-        certified,
-        inputs.origin,
-        watch.seconds,
+        command=command(job, options),
+        layers=stats,
+        proof=proof,
+        fidelity=fidelity,
+        trace=traced,
+        bound=certified,
+        calibration=inputs.origin,
+        seconds=watch.seconds,
     )
 
 

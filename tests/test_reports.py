@@ -14,7 +14,7 @@ from lt_onnx import Limits, convert
 from lt_onnx.cli import _run
 from lt_onnx.options import Select
 from lt_onnx.reading.graph import read_graph
-from lt_onnx.report import write_reports
+from lt_onnx.report.formats import write_reports
 from lt_onnx.samples.samples import load_samples
 
 SCHEMA = json.loads((Path(lt_onnx.__file__).parent / "report" / "schema.json").read_text())

@@ -12,8 +12,8 @@ from lt_onnx.units import size_text
 if TYPE_CHECKING:
     from lt_onnx.blueprint import Blueprint
     from lt_onnx.planning.prediction import Prediction
-    from lt_onnx.report import Report
-    from lt_onnx.validation.bound import Bound
+    from lt_onnx.report.document import Report
+    from lt_onnx.validation.bound.certify import Bound
     from lt_onnx.validation.fidelity import Fidelity
     from lt_onnx.validation.per_layer import LayerError
     from lt_onnx.verification.statistics import Statistics

@@ -1,6 +1,6 @@
 """Commands that prove tickets and compare them."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -104,11 +104,12 @@ def validate(
 ) -> None:
     """Compare a ticket's outputs with its target's."""
     from lt_onnx.reading.graph import read_graph
-    from lt_onnx.report import check_reports, validation, write_reports
-    from lt_onnx.report.document import command_of
+    from lt_onnx.report.command import command_of
+    from lt_onnx.report.document import validation
+    from lt_onnx.report.formats import check_reports, write_reports
     from lt_onnx.samples.samples import load_samples, random_samples, save_samples
     from lt_onnx.validation.outputs import validate as compare
-    from lt_onnx.validation.per_layer import check_layers, trace
+    from lt_onnx.validation.per_layer import check_layer_errors, trace
 
     held = limits(
         max_abs=max_abs,
@@ -136,7 +137,8 @@ def validate(
         if per_layer or min_layer_sqnr is not None:
             traced = trace(target, ticket, inputs, progress=lambda x: tell("layers", x))
     if traced is not None and min_layer_sqnr is not None:
-        fidelity.checks.append(check_layers(traced, min_layer_sqnr))
+        check = check_layer_errors(traced, min_layer_sqnr)
+        fidelity = replace(fidelity, checks=[*fidelity.checks, check])
     command = command_of(
         "validate",
         [target, ticket],
@@ -153,7 +155,7 @@ def validate(
             "min_layer_sqnr": min_layer_sqnr,
         },
     )
-    document = validation(target, ticket, command, fidelity, traced)
+    document = validation(target, ticket, command=command, fidelity=fidelity, trace=traced)
     write_reports(report or [], document)
     if json:
         print_json(document)

@@ -26,7 +26,7 @@ def inspect(
     from lt_onnx.planning.plan import plan
     from lt_onnx.planning.prediction import found, shape_text
     from lt_onnx.reading.lowering import read_target
-    from lt_onnx.report import write_json
+    from lt_onnx.report.formats import write_json
 
     document = found(plan(read_target(target), make_options(mode=mode)))
     if report is not None:
@@ -86,7 +86,7 @@ def plan_command(
     from lt_onnx.planning.plan import plan
     from lt_onnx.planning.prediction import planned
     from lt_onnx.reading.lowering import read_target
-    from lt_onnx.report import write_json
+    from lt_onnx.report.formats import write_json
     from lt_onnx.studies.theory import demanded
 
     network = read_target(target)

@@ -97,7 +97,7 @@ def convert(
 ) -> None:
     """Convert networks to tickets, prove them and validate them."""
     from lt_onnx import convert as run
-    from lt_onnx.report import check_reports, write_reports
+    from lt_onnx.report.formats import check_reports, write_reports
 
     held = limits(
         max_abs=max_abs,

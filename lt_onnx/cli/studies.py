@@ -34,7 +34,7 @@ def stats(
 
     Figures 3 and 4 of the paper.
     """
-    from lt_onnx.report import write_json
+    from lt_onnx.report.formats import write_json
     from lt_onnx.studies.plots import check_picture, draw_statistics
     from lt_onnx.studies.statistics import measure
     from lt_onnx.subset_sum import EXACT
@@ -86,7 +86,7 @@ def frontier_command(
 ) -> None:
     """Show how faithful tickets of each size are."""
     from lt_onnx.options import Mode, make_options
-    from lt_onnx.report import write_json
+    from lt_onnx.report.formats import write_json
     from lt_onnx.search.ladder import LADDERS, Rung
     from lt_onnx.studies.frontier import frontier, sweep
     from lt_onnx.studies.plots import check_picture, draw_frontier

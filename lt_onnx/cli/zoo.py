@@ -68,10 +68,10 @@ def zoo_command(
     zoo.json, .md, .xml and .html in the output folder.
     """
     from lt_onnx.options import make_options
-    from lt_onnx.report import check_reports, write_reports
-    from lt_onnx.report.document import collection, command_of
-    from lt_onnx.report.faces import FACES
+    from lt_onnx.report.command import command_of
+    from lt_onnx.report.document import collection
     from lt_onnx.report.figures import decibels, percent
+    from lt_onnx.report.formats import FORMATS, check_reports, write_reports
     from lt_onnx.zoo.folder import Zoo
 
     held = limits(
@@ -118,7 +118,7 @@ def zoo_command(
     models = Zoo(folder, output, options, held, jobs, force).run(tell)
     words: dict[str, object] = {"output": output, **held.words()}
     document = collection(command_of("zoo", [folder], options, words), models)
-    paths = report or [output / f"zoo{suffix}" for suffix in FACES]
+    paths = report or [output / f"zoo{suffix}" for suffix in FORMATS]
     write_reports(paths, document)
     if json:
         print_json(document)

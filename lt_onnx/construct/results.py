@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from lt_onnx.blueprint import Build, Expand
@@ -28,21 +30,24 @@ class LayerStats:
     """What the construction of one layer came to."""
 
     name: str
-    kind: str  # one-for-one, two-for-one, univariate
+    kind: Literal["one-for-one", "two-for-one", "univariate"]
     op: str
     target_weights: int
-    kept: int
+    kept: Annotated[int, Meta(description="random weights kept, biases and constants included")]
     source_weights: int
     scales: int
-    problems: int = 0
-    misses: int = 0
-    mean_size: float = 0.0
-    mean_error: float = 0.0
-    sqnr_db: float | None = None
-    base_size: int = 0
-    lam: float | None = None  # median λ of the rows
-    size_counts: tuple[int, ...] = ()  # problems by |S| = 0, 1, …
-    error_counts: tuple[int, ...] = ()  # problems by |z - Σ|, between the edges of `tally.EDGES`
+    problems: Annotated[int, Meta(description="subset-sum problems")] = 0
+    misses: Annotated[int, Meta(description="problems further than the tolerance off")] = 0
+    mean_size: Annotated[float, Meta(description="mean |S|")] = 0.0
+    mean_error: Annotated[float, Meta(description="mean |z - sum|")] = 0.0
+    sqnr_db: Annotated[float | None, Meta(description="on the construction's inputs")] = None
+    base_size: Annotated[int, Meta(description="m")] = 0
+    lam: Annotated[float | None, Meta(description="median lambda of the rows")] = None
+    size_counts: Annotated[tuple[int, ...], Meta(description="problems by |S| = 0, 1, ...")] = ()
+    error_counts: Annotated[  # between the edges of `tally.EDGES`
+        tuple[int, ...],
+        Meta(description="problems by |z - sum|, in quarter decades from 1e-7 to 10"),
+    ] = ()
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,8 @@
-"""Reports: one document, four faces.
+"""From what was found about a ticket to files that tell it.
 
-`document` gathers what was found into plain data of one schema (`schema.json`); `markdown`, `junit`
-and `page` turn any such document into text; `faces` writes the one that a file's suffix asks for.
+Comes in: proof, comparison, per-layer errors, bound, counts. Goes out: a document of plain data, as
+JSON, Markdown, JUnit XML or HTML. In order: `schema` declares the document and generates its JSON
+Schema (`schema.json`), `command` is the command line that it quotes, `document` fills it in,
+`figures` puts it in words and tables, `markdown`, `junit` and `page` (with `plots`) lay these out,
+`formats` picks by suffix and writes.
 """
-
-from lt_onnx.report.document import SCHEMA, Report, conversion, validation
-from lt_onnx.report.faces import check_reports, write_json, write_reports
-
-__all__ = [
-    "SCHEMA",
-    "Report",
-    "check_reports",
-    "conversion",
-    "validation",
-    "write_json",
-    "write_reports",
-]

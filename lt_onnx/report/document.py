@@ -1,26 +1,26 @@
-"""What was found, as plain data: the document that every face of a report shows.
+"""What was found, as a document of plain data that every format shows.
 
-Measures nothing. Counts are kept, source and target weights; density = kept / source. Every kind of
-document begins alike: schema, kind, version, command, verdict, checks.
+Comes in: proof, comparison and counts, as the steps return them. Goes out: a dict as `schema`
+declares it. Measures nothing.
 """
 
 import math
-import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
-from lt_onnx.blueprint import Blueprint
+import msgspec
+
+from lt_onnx.blueprint import Blueprint, Dense
 from lt_onnx.construct.results import LayerStats
-from lt_onnx.options import Options
-from lt_onnx.validation.bound import Bound
+from lt_onnx.report import schema
+from lt_onnx.validation.bound.certify import Bound
 from lt_onnx.validation.fidelity import Check, Fidelity
 from lt_onnx.validation.per_layer import LayerError
 from lt_onnx.verification import Proof
 from lt_onnx.version import __version__
-
-SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Report:
     bound: Bound | None  # None: it was not asked for
     target_weights: int
     calibration: str
-    seconds: dict[str, float]
+    seconds: dict[str, float]  # by stage
     weight_bytes: int
 
     @property
@@ -69,37 +69,36 @@ class Report:
         return all(check.passed for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
-        """The document."""
-        return {
+        """The document of kind `conversion`, see `schema.Conversion`."""
+        ticket = schema.ConvertedTicket(
+            file=self.ticket,
+            kept=self.kept,
+            source=self.source_weights,
+            density=self.kept / max(self.source_weights, 1),
+            per_target_weight=self.per_target_weight,
+            weight_bytes=self.weight_bytes,
+        )
+        document = schema.Conversion(
             **_head("conversion", self.command, self.checks),
-            "target": {
-                "file": self.target,
-                "sha256": self.target_sha256,
-                "weights": self.target_weights,
-            },
-            "ticket": {
-                "file": self.ticket,
-                "kept": self.kept,
-                "source": self.source_weights,
-                "density": self.kept / max(self.source_weights, 1),
-                "per_target_weight": self.per_target_weight,
-                "weight_bytes": self.weight_bytes,
-            },
-            "options": self.options,
-            "calibration": self.calibration,
-            "layers": [asdict(layer) for layer in self.layers],
-            "dense": self.dense,
-            "verify": {**asdict(self.proof), "genuine": self.proof.genuine},
-            "validate": _fidelity(self.fidelity) if self.fidelity else None,
-            "trace": _trace(self.trace),
-            "bound": asdict(self.bound) if self.bound else None,
-            "seconds": self.seconds,
-        }
+            target=schema.ConvertedTarget(self.target, self.target_sha256, self.target_weights),
+            ticket=ticket,
+            options=self.options,
+            calibration=self.calibration,
+            layers=self.layers,
+            dense=msgspec.convert(self.dense, list[Dense]),
+            verify=schema.Verified(**asdict(self.proof), genuine=self.proof.genuine),
+            validate=_comparison(self.fidelity) if self.fidelity else None,
+            trace=self.trace,
+            bound=self.bound,
+            seconds=self.seconds,
+        )
+        return _builtins(document)
 
 
 def conversion(
     blueprint: Blueprint,
     ticket: Path,
+    *,
     command: str,
     layers: list[LayerStats],
     proof: Proof,
@@ -109,18 +108,15 @@ def conversion(
     calibration: str,
     seconds: dict[str, float],
 ) -> Report:
-    """Gather what the steps of a conversion produced."""
-    target = blueprint.target
+    """Gather what the steps of a conversion returned."""
+    target, options = blueprint.target, blueprint.options
+    lists = {"prices": dict(options.prices), "base_sizes": dict(options.base_sizes)}
     return Report(
         target=str(target.path),
         target_sha256=target.sha256,
         ticket=str(ticket),
         command=command,
-        options={
-            **asdict(blueprint.options),
-            "prices": dict(blueprint.options.prices),
-            "base_sizes": dict(blueprint.options.base_sizes),
-        },
+        options={**asdict(options), **lists},
         layers=layers,
         dense=[asdict(place) for place in blueprint.dense],
         proof=proof,
@@ -135,88 +131,27 @@ def conversion(
 
 
 def validation(
-    target: Path, ticket: Path, command: str, fidelity: Fidelity, trace: list[LayerError] | None
+    target: Path, ticket: Path, *, command: str, fidelity: Fidelity, trace: list[LayerError] | None
 ) -> dict[str, Any]:
     """The document of kind `validation`: a comparison of two files."""
-    return {
-        **_head("validation", command, fidelity.checks),
-        "target": {"file": str(target)},
-        "ticket": {"file": str(ticket)},
-        "validate": _fidelity(fidelity),
-        "trace": _trace(trace),
-    }
+    return _builtins(
+        schema.Validation(
+            **_head("validation", command, fidelity.checks),
+            target=schema.ComparedFile(str(target)),
+            ticket=schema.ComparedFile(str(ticket)),
+            validate=_comparison(fidelity),
+            trace=trace,
+        )
+    )
 
 
 def collection(command: str, models: list[dict[str, Any]]) -> dict[str, Any]:
-    """The document of kind `zoo`: one entry per target, one check per entry."""
+    """The document of kind `zoo`: an entry (`schema.Model`) and a check per network."""
     checks = [
         Check(model["name"], model["verdict"] == "passed", model["message"]) for model in models
     ]
-    return {**_head("zoo", command, checks), "models": models}
-
-
-def command_of(
-    verb: str, paths: Sequence[object], options: Options | None, words: dict[str, object]
-) -> str:
-    """The command that does it again: what differs from the defaults, quoted for a shell."""
-    said = ["lt-onnx", verb, *[str(path) for path in paths]]
-    given: dict[str, object] = {}
-    for field in fields(Options) if options is not None else ():
-        value = getattr(options, field.name)
-        if value != field.default and field.name not in ("prices", "base_sizes"):
-            given[field.name] = value
-    for name, value in (*given.items(), *words.items()):
-        if value in (None, False):
-            continue
-        option = f"--{name.replace('_', '-')}"
-        values = value if isinstance(value, list) else [value]
-        for one in values:
-            said += [option] if one is True else [option, str(one)]
-    for layer, price in options.prices if options is not None else ():
-        said += ["--price", f"{layer}={price:g}"]
-    for layer, size in options.base_sizes if options is not None else ():
-        said += ["--base-size", f"{layer}={size}"]
-    return shlex.join(said)
-
-
-def _head(kind: str, command: str, checks: Sequence[Check]) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "kind": kind,
-        "version": __version__,
-        "command": command,
-        "verdict": "passed" if all(check.passed for check in checks) else "failed",
-        "checks": [asdict(check) for check in checks],
-    }
-
-
-def _genuine(proof: Proof) -> Check:
-    if proof.genuine:
-        return Check("genuine", True, f"all {proof.layers} random layers match seed {proof.seed}")
-    more = len(proof.failures) - 1
-    return Check("genuine", False, proof.failures[0] + (f" (and {more} more)" if more else ""))
-
-
-def _fidelity(fidelity: Fidelity) -> dict[str, Any]:
-    return {
-        "samples": fidelity.samples,
-        "origin": fidelity.origin,
-        "outputs": [asdict(out) for out in fidelity.outputs],
-    }
-
-
-def _trace(layers: list[LayerError] | None) -> list[dict[str, Any]] | None:
-    if layers is None:
-        return None
-    return [
-        {
-            **asdict(layer),
-            "sqnr_db": layer.sqnr_db,
-            "own_sqnr_db": layer.own_sqnr_db,
-            "amplification": layer.amplification,
-        }
-        for layer in layers
-    ]
+    entries = [schema.Model(**model) for model in models]
+    return _builtins(schema.Zoo(**_head("zoo", command, checks), models=entries))
 
 
 def plain(value: Any) -> Any:
@@ -228,3 +163,29 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _head(kind: str, command: str, checks: Sequence[Check]) -> dict[str, Any]:
+    return {
+        "schema": schema.VERSION,
+        "kind": kind,
+        "version": __version__,
+        "command": command,
+        "verdict": "passed" if all(check.passed for check in checks) else "failed",
+        "checks": list(checks),
+    }
+
+
+def _genuine(proof: Proof) -> Check:
+    if proof.genuine:
+        return Check("genuine", True, f"all {proof.layers} random layers match seed {proof.seed}")
+    more = len(proof.failures) - 1
+    return Check("genuine", False, proof.failures[0] + (f" (and {more} more)" if more else ""))
+
+
+def _comparison(fidelity: Fidelity) -> schema.Comparison:
+    return schema.Comparison(fidelity.samples, fidelity.origin, fidelity.outputs)
+
+
+def _builtins(document: schema.Document) -> dict[str, Any]:
+    return dict(msgspec.to_builtins(document, enc_hook=methodcaller("item")))  # NumPy's numbers

@@ -1,11 +1,25 @@
-"""What the faces say of a document, in words and cells: computed once, laid out by each."""
+"""A document's figures as text: numbers, sentences and tables, which each format lays out."""
 
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from lt_onnx.units import size_text
 
-PLACES = 100  # layers that a table shows before it is cut
+Rows: TypeAlias = Sequence[Mapping[str, Any]]  # a document's entries
+
+TRACE_TITLE = "Where error enters"
+TRACE_HEAD = ("layer", "error in", "passed on", "×", "own", "out", "SQNR dB")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text by column; `words` are the columns that are not numbers."""
+
+    title: str
+    rows: list[dict[str, str]]
+    words: tuple[str, ...]
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -23,152 +37,147 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.2f} %"
 
 
-def title(document: dict[str, Any]) -> str:
+def title(document: Mapping[str, Any]) -> str:
     """What the document is about."""
     if document["kind"] == "zoo":
         return f"zoo of {len(document['models'])} models"
     return f"{document['target']['file']} → {document['ticket']['file']}"
 
 
-def summary(document: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Figures of target and ticket side by side: (what, target, ticket)."""
+def summary(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Figures of target and ticket side by side: (what, target, ticket). None of a zoo."""
+    if document["kind"] == "zoo":
+        return []
     rows: list[tuple[str, str, str]] = []
     target, ticket = document["target"], document["ticket"]
     if document["kind"] == "conversion":
+        weights, size = ticket["kept"], size_text(ticket["weight_bytes"])
+        share = f"{weights:,} ({ticket['per_target_weight']:.2f} per target weight)"
+        source = f"{ticket['source']:,} weights, density {ticket['density']:.4f}"
         rows += [
-            (
-                "weights",
-                f"{target['weights']:,}",
-                f"{ticket['kept']:,} ({ticket['per_target_weight']:.2f} per target weight)",
-            ),
-            ("random source", "", f"{ticket['source']:,} weights, density {ticket['density']:.4f}"),
-            ("weight bytes", size_text(4 * target["weights"]), size_text(ticket["weight_bytes"])),
+            ("weights", f"{target['weights']:,}", share),
+            ("random source", "", source),
+            ("weight bytes", size_text(4 * target["weights"]), size),
         ]
-    known = document["validate"]
-    for out in known["outputs"] if known else []:
+    for out in document["validate"]["outputs"] if document["validate"] else []:
         name = out["name"]
         if out["target_accuracy"] is not None:
-            rows.append(
-                (
-                    f"accuracy of {name}",
-                    percent(out["target_accuracy"]),
-                    percent(out["ticket_accuracy"]),
-                )
-            )
+            accuracy = percent(out["target_accuracy"]), percent(out["ticket_accuracy"])
+            rows.append((f"accuracy of {name}", *accuracy))
         if out["agreement"] is not None:
             rows.append((f"top-1 agreement of {name}", "", percent(out["agreement"])))
-        rows.append((f"SQNR of {name}", "", f"{decibels(out['sqnr_db'])} dB"))
         error = f"relative {number(out['relative'])}, largest {number(out['max_abs'])}"
+        rows.append((f"SQNR of {name}", "", f"{decibels(out['sqnr_db'])} dB"))
         rows.append((f"error of {name}", "", error))
         if document.get("bound"):
-            certified = document["bound"]["outputs"].get(name)
-            word = "none found" if certified is None else f"≤ {number(certified)}"
-            rows.append((f"certified error of {name}", "", word))
+            bound = document["bound"]["outputs"].get(name)
+            text = "none found" if bound is None else f"≤ {number(bound)}"
+            rows.append((f"certified error of {name}", "", text))
     return rows
 
 
-LAYER_HEAD = (
-    "layer",
-    "kind",
-    "m",
-    "λ",
-    "target weights",
-    "ticket weights",
-    "misses",
-    "|S|",
-    "own dB",
-    "out dB",
-)
-
-
-def layer_rows(document: dict[str, Any]) -> list[list[str]]:
-    """One row per random layer, as `LAYER_HEAD`; of a validation only what was traced."""
-    errors = {layer["name"]: layer for layer in document.get("trace") or []}
-    rows = []
-    for layer in document.get("layers") or []:
-        traced = errors.get(layer["name"])
-        built = layer["problems"] > 0
-        out = traced["sqnr_db"] if traced else layer["sqnr_db"]
-        rows.append(
-            [
-                layer["name"],
-                layer["kind"],
-                str(layer["base_size"]),
-                number(layer["lam"]),
-                f"{layer['target_weights']:,}" if built else "",
-                f"{layer['kept']:,}",
-                f"{layer['misses']:,}" if built else "",
-                f"{layer['mean_size']:.2f}" if built else "",
-                decibels(traced["own_sqnr_db"]) if traced else "",
-                decibels(out) if built else "",
-            ]
-        )
-    return rows
-
-
-TRACE_HEAD = ("layer", "error in", "passed on", "×", "own", "out", "SQNR dB")
-
-
-def trace_rows(document: dict[str, Any]) -> list[list[str]]:
-    """Where error enters and where it is amplified, as `TRACE_HEAD`."""
-    return [
-        [
-            layer["name"],
-            number(layer["into"]),
-            number(layer["passed_on"]),
-            number(layer["amplification"]),
-            number(layer["own"]),
-            number(layer["out"]),
-            decibels(layer["sqnr_db"]),
+def tables(document: Mapping[str, Any]) -> list[Table]:
+    """The document's tables, those without rows apart."""
+    if document["kind"] == "zoo":
+        every = [Table("Models", _model_rows(document["models"]), ("model", "verdict"))]
+    else:
+        traced, dense = document.get("trace") or [], document.get("dense") or []
+        every = [
+            Table("Layers", _layer_rows(document.get("layers") or [], traced), ("layer", "kind")),
+            Table(TRACE_TITLE, trace_rows(traced), ("layer",)),
+            Table("What stays dense", _dense_rows(dense), ("node", "op", "why")),
         ]
-        for layer in document.get("trace") or []
+    return [table for table in every if table.rows]
+
+
+def trace_rows(layers: Rows, digits: int = 3) -> list[dict[str, str]]:
+    """Where error enters and where it is amplified, a row of `TRACE_HEAD` per traced layer."""
+    keys = ("into", "passed_on", "amplification", "own", "out")
+    return [
+        dict(
+            zip(
+                TRACE_HEAD,
+                (
+                    layer["name"],
+                    *(number(layer[key], digits) for key in keys),
+                    decibels(layer["sqnr_db"]),
+                ),
+                strict=True,
+            )
+        )
+        for layer in layers
     ]
 
 
-ZOO_HEAD = (
-    "model",
-    "verdict",
-    "agreement",
-    "accuracy",
-    "SQNR dB",
-    "per weight",
-    "density",
-    "size",
-    "s",
-)
+def weakest(document: Mapping[str, Any]) -> str:
+    """One sentence on where most error enters, and where it is amplified most."""
+    layers = [layer for layer in document.get("trace") or [] if layer["own"] is not None]
+    if not layers:
+        return ""
+    worst = max(layers, key=lambda layer: float(layer["own"]))
+    text = f"Most error enters at '{worst['name']}' ({number(worst['own'])} of its output)"
+    amplified = [layer for layer in layers if layer["amplification"] is not None]
+    if amplified:
+        most = max(amplified, key=lambda layer: float(layer["amplification"]))
+        if 1 < float(most["amplification"]) < math.inf:
+            text += f"; '{most['name']}' amplifies it most, ×{number(most['amplification'])}"
+    return text + "."
 
 
-def zoo_rows(document: dict[str, Any]) -> list[list[str]]:
-    """One row per model, as `ZOO_HEAD`."""
+def _layer_rows(layers: Rows, trace: Rows) -> list[dict[str, str]]:
+    """A row per random layer; a univariate one solves no problems."""
+    traced = {layer["name"]: layer for layer in trace}
     rows = []
-    for model in document["models"]:
-        done = model["density"] is not None
+    for layer in layers:
+        errors, solved = traced.get(layer["name"]), layer["problems"] > 0
         rows.append(
-            [
-                model["name"],
-                model["verdict"],
-                percent(model["agreement"]),
-                percent(model["accuracy"]),
-                decibels(model["sqnr_db"]) if done else "–",
-                f"{model['per_target_weight']:.2f}" if done else "–",
-                f"{model['density']:.4f}" if done else "–",
-                size_text(model["bytes"]) if done else "–",
-                f"{model['seconds']:.0f}",
-            ]
+            {
+                "layer": layer["name"],
+                "kind": layer["kind"],
+                "m": str(layer["base_size"]),
+                "λ": number(layer["lam"]),
+                "target weights": f"{layer['target_weights']:,}" if solved else "",
+                "ticket weights": f"{layer['kept']:,}",
+                "misses": f"{layer['misses']:,}" if solved else "",
+                "|S|": f"{layer['mean_size']:.2f}" if solved else "",
+                "own dB": decibels(errors["own_sqnr_db"]) if errors else "",
+                "out dB": decibels((errors or layer)["sqnr_db"]) if solved else "",
+            }
         )
     return rows
 
 
-def weakest(document: dict[str, Any]) -> str:
-    """One sentence on where most error enters, and where it is amplified most."""
-    known = [layer for layer in document.get("trace") or [] if layer["own"] is not None]
-    if not known:
-        return ""
-    worst = max(known, key=lambda layer: float(layer["own"]))
-    text = f"Most error enters at '{worst['name']}' ({number(worst['own'])} of its output)"
-    louder = [layer for layer in known if layer["amplification"] is not None]
-    if louder:
-        most = max(louder, key=lambda layer: float(layer["amplification"]))
-        if float(most["amplification"]) > 1 and math.isfinite(float(most["amplification"])):
-            text += f"; '{most['name']}' amplifies it most, ×{number(most['amplification'])}"
-    return text + "."
+def _dense_rows(places: Rows) -> list[dict[str, str]]:
+    return [
+        {
+            "node": place["name"],
+            "op": place["op"],
+            "parameters": f"{place['parameters']:,}",
+            "why": place["reason"],
+        }
+        for place in places
+    ]
+
+
+def _model_rows(models: Rows) -> list[dict[str, str]]:
+    rows = []
+    for model in models:
+        ticket = {"SQNR dB": "–", "per weight": "–", "density": "–", "size": "–"}
+        if model["density"] is not None:
+            ticket = {
+                "SQNR dB": decibels(model["sqnr_db"]),
+                "per weight": f"{model['per_target_weight']:.2f}",
+                "density": f"{model['density']:.4f}",
+                "size": size_text(model["bytes"]),
+            }
+        rows.append(
+            {
+                "model": model["name"],
+                "verdict": model["verdict"],
+                "agreement": percent(model["agreement"]),
+                "accuracy": percent(model["accuracy"]),
+                **ticket,
+                "s": f"{model['seconds']:.0f}",
+            }
+        )
+    return rows

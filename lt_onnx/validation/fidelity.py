@@ -1,25 +1,39 @@
 """What a comparison of two networks comes to: figures per output, and the checks on them."""
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 
-@dataclass
+@dataclass(frozen=True)
 class OutputFidelity:
-    """How close one output is. Relative error is ‖f_t − f_ε‖ / ‖f_t‖ over all samples."""
+    """How close one output t̂ of the ticket is to the target's t, over all samples and entries.
+
+    Accuracies are None without labels. Where t̂ is NaN or infinite and t is not, the entry counts
+    as no error, and `finite` is False.
+    """
 
     name: str
-    max_abs: float = 0.0
-    mean_abs: float = 0.0
-    relative: float = 0.0
-    sqnr_db: float = math.inf
-    cosine: float = 1.0
-    finite: bool = True
-    agreement: float | None = None  # share of samples with equal top-1
-    target_accuracy: float | None = None
-    ticket_accuracy: float | None = None
-    smallest_tolerance: float = 0.0  # least --max-rel that would pass
-    points: list[tuple[float, float]] = field(default_factory=list)  # (target, ticket) values
+    max_abs: Annotated[float, Meta(ge=0, description="largest |target - ticket|")]
+    mean_abs: Annotated[float, Meta(ge=0)]
+    relative: Annotated[
+        float, Meta(ge=0, description="||target - ticket|| / ||target|| over all samples")
+    ]
+    sqnr_db: Annotated[float, Meta(description="-20 log10(relative); null: infinite")]
+    cosine: float
+    finite: bool
+    agreement: Annotated[
+        Share | None, Meta(description="share of samples with equal top-1; null: no class scores")
+    ]
+    target_accuracy: Share | None
+    ticket_accuracy: Share | None
+    smallest_tolerance: Annotated[float, Meta(description="least --max-rel that would pass")]
+    points: Annotated[
+        list[tuple[float, float]], Meta(description="(target, ticket) values, some of all")
+    ]
 
     @property
     def accuracy_drop(self) -> float | None:
@@ -38,22 +52,21 @@ class Check:
     message: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fidelity:
-    """Outcome of a validation; `checks` says of every limit whether it holds, in words."""
+    """Outcome of a validation: figures by output, and every check in words."""
 
     outputs: list[OutputFidelity]
     samples: int
     origin: str
-    seconds: float = 0.0
-    checks: list[Check] = field(default_factory=list)
+    checks: list[Check]
 
     @property
     def failures(self) -> list[str]:
-        """What does not hold."""
+        """Messages of the checks that do not hold."""
         return [check.message for check in self.checks if not check.passed]
 
     @property
     def passed(self) -> bool:
-        """Whether every limit held."""
+        """Whether every check holds."""
         return not self.failures

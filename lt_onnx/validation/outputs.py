@@ -1,7 +1,8 @@
-"""Compare a ticket with its target, output by output, on samples.
+"""Compare a ticket's outputs with its target's: both networks run, batch by batch, on samples.
 
-Statistics stream over batches; only class decisions are kept. NaN or infinity in a ticket's output
-where the target has none is a failed validation, whatever the tolerance.
+Comes in: two model files and `Samples`. Goes out: a `Fidelity`. Sums are kept in double precision;
+of class scores only the decisions. NaN or infinity in a ticket's output where the target has none
+is a failed check, whatever the tolerance.
 """
 
 import math
@@ -10,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lt_onnx.errors import InputError
 from lt_onnx.reading.model_file import open_session
@@ -19,49 +19,77 @@ from lt_onnx.target import Array, Port
 from lt_onnx.validation.fidelity import Fidelity, OutputFidelity
 from lt_onnx.validation.limits import Limits, judge
 
-PIECE = 1 << 20  # numbers that are compared at a time
-POINTS = 400  # values of an output that a report shows, evenly spaced
+MAX_COMPARED = 1 << 20  # entries that are compared at a time
+MAX_POINTS = 400  # entries of an output that a report plots, evenly spaced
 
 
 @dataclass
-class _Sums:
-    error: float = 0.0
-    signal: float = 0.0
-    other: float = 0.0
-    cross: float = 0.0
-    absolute: float = 0.0
-    largest: float = 0.0
+class OutputSums:
+    """Running sums over the entries of one output: t of the target, t̂ of the ticket."""
+
+    error: float = 0.0  # Σ (t − t̂)²
+    signal: float = 0.0  # Σ t²
+    power: float = 0.0  # Σ t̂²
+    product: float = 0.0  # Σ t t̂
+    absolute: float = 0.0  # Σ |t − t̂|
+    largest: float = 0.0  # max |t − t̂|
     count: int = 0
     finite: bool = True
-    decisions: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=list)
-    points: list[tuple[float, float]] = field(default_factory=list)
+    decisions: list[tuple[Array, Array]] = field(default_factory=list)  # argmax of t and t̂, [N]
+    points: list[tuple[float, float]] = field(default_factory=list)  # (t, t̂)
 
-    def add(self, true: Array, made: Array) -> None:
-        """Count a batch of one output."""
-        some = np.arange(0, true.size, max(1, true.size // POINTS))
-        values = [value.reshape(-1)[some].astype(np.float64).tolist() for value in (true, made)]
-        self.points += [(x, y) for x, y in zip(*values, strict=True) if math.isfinite(x - y)]
-        if true.ndim == 2 and true.shape[1] > 1:
-            self.decisions.append((true.argmax(1), made.argmax(1)))
-        for start in range(0, true.size, PIECE):
-            piece = slice(start, start + PIECE)
-            self._add(true.reshape(-1)[piece], made.reshape(-1)[piece])
+    def add(self, target: Array, ticket: Array) -> None:
+        """Add a batch of the output, [N, …] of both networks; of [N, classes] also decisions."""
+        if target.ndim == 2 and target.shape[1] > 1:
+            self.decisions.append((target.argmax(1), ticket.argmax(1)))
+        target, ticket = target.reshape(-1), ticket.reshape(-1)
+        step = max(1, target.size // MAX_POINTS)
+        pairs = np.stack([target[::step], ticket[::step]], 1).astype(np.float64).tolist()
+        self.points += [(x, y) for x, y in pairs if math.isfinite(x - y)]
+        for start in range(0, target.size, MAX_COMPARED):
+            part = slice(start, start + MAX_COMPARED)
+            self._add(target[part].astype(np.float64), ticket[part].astype(np.float64))
 
-    def _add(self, true: Array, made: Array) -> None:
-        a, b = true.astype(np.float64), made.astype(np.float64)
-        self.finite &= bool(np.isfinite(b[np.isfinite(a)]).all())
-        same = (np.isnan(a) & np.isnan(b)) | (a == b)
-        difference = np.where(same, 0.0, a - b)
-        good = np.isfinite(difference)
-        difference = np.where(good, difference, 0.0)
+    def _add(self, a: Array, b: Array) -> None:
+        known_a, known_b = np.isfinite(a), np.isfinite(b)
+        self.finite &= bool(known_b[known_a].all())
+        equal = (np.isnan(a) & np.isnan(b)) | (a == b)
+        difference = np.where(equal, 0.0, a - b)
+        difference = np.where(np.isfinite(difference), difference, 0.0)
+        both = known_a & known_b
         self.error += float(np.square(difference).sum())
-        self.signal += float(np.square(a[np.isfinite(a)]).sum())
-        self.other += float(np.square(b[np.isfinite(b)]).sum())
-        both = np.isfinite(a) & np.isfinite(b)
-        self.cross += float((a[both] * b[both]).sum())
+        self.signal += float(np.square(a[known_a]).sum())
+        self.power += float(np.square(b[known_b]).sum())
+        self.product += float((a[both] * b[both]).sum())
         self.absolute += float(np.abs(difference).sum())
         self.largest = max(self.largest, float(np.abs(difference).max(initial=0.0)))
         self.count += a.size
+
+    def fidelity(self, name: str, labels: Array | None) -> OutputFidelity:
+        """The figures of output `name`; `labels` [N] are the samples' true classes."""
+        relative = math.sqrt(self.error / self.signal) if self.signal else math.sqrt(self.error)
+        norms = math.sqrt(self.signal * self.power)
+        agreement = target_accuracy = ticket_accuracy = None
+        if self.decisions:
+            target, ticket = (np.concatenate(parts) for parts in zip(*self.decisions, strict=True))
+            agreement = float((target == ticket).mean())
+            if labels is not None and len(labels) == len(target):
+                target_accuracy = float((target == labels).mean())
+                ticket_accuracy = float((ticket == labels).mean())
+        return OutputFidelity(
+            name=name,
+            max_abs=self.largest,
+            mean_abs=self.absolute / max(self.count, 1),
+            relative=relative,
+            sqnr_db=-20 * math.log10(relative) if relative else math.inf,
+            cosine=self.product / norms if norms else 1.0,
+            finite=self.finite,
+            agreement=agreement,
+            target_accuracy=target_accuracy,
+            ticket_accuracy=ticket_accuracy,
+            smallest_tolerance=relative if self.finite else math.inf,
+            points=self.points[:: -(-len(self.points) // MAX_POINTS) or 1],
+        )
 
 
 def validate(
@@ -70,60 +98,46 @@ def validate(
     samples: Samples,
     ports: tuple[Port, ...],
     limits: Limits,
+    *,
     device: str = "cpu",
     progress: Callable[[float], None] | None = None,
 ) -> Fidelity:
-    """Run both networks on `samples` and compare.
+    """Run both networks on `samples` and compare their outputs.
 
-    Raises InputError when either cannot be run, or when their outputs do not correspond.
+    Args:
+        target: model file of the target.
+        ticket: model file of the ticket, or of any network with the same outputs.
+        samples: the inputs; with `labels` [N], outputs of class scores also get an accuracy.
+        ports: the target's inputs.
+        limits: what must hold; each becomes a check of the result.
+        device: `cpu` or `cuda`, where onnxruntime runs both.
+        progress: called with the share done.
+
+    Raises InputError when either cannot be run, their outputs do not correspond, or a limit cannot
+    be judged.
     """
-    true, made = open_session(target, device), open_session(ticket, device)
-    if true.output_names != made.output_names:
-        raise InputError(
-            f"{ticket}: its outputs {made.output_names} are not the target's {true.output_names}"
-        )
-    sums = {name: _Sums() for name in true.output_names}
-    limits.refuse([Port(n, (), np.dtype(np.float32)) for n in sums], samples.labels is not None)
+    networks = open_session(target, device), open_session(ticket, device)
+    names, other_names = (network.output_names for network in networks)
+    if names != other_names:
+        raise InputError(f"{ticket}: its outputs {other_names} are not the target's {names}")
+    limits.refuse([Port(n, (), np.dtype(np.float32)) for n in names], samples.labels is not None)
     batches = samples.batches(ports, VALIDATION_BATCH)
     if not batches:
         raise InputError(f"{samples.origin}: fewer samples than the batch that the model fixes")
+    sums = {name: OutputSums() for name in names}
     seen = 0
     for number, feeds in enumerate(batches):
-        expected, got = true.run(feeds), made.run(feeds)
+        expected, actual = (network.run(feeds) for network in networks)
         for name, value in expected.items():
-            if value.shape != got[name].shape:
+            if value.shape != actual[name].shape:
                 raise InputError(
-                    f"{ticket}: output '{name}' has shape {list(got[name].shape)}, the target's "
+                    f"{ticket}: output '{name}' has shape {list(actual[name].shape)}, the target's "
                     f"has {list(value.shape)}"
                 )
-            sums[name].add(value, got[name])
+            sums[name].add(value, actual[name])
         seen += len(next(iter(feeds.values())))
         if progress is not None:
             progress((number + 1) / len(batches))
     labels = None if samples.labels is None else samples.labels[:seen]
-    outputs = [_summary(name, total, labels) for name, total in sums.items()]
-    return Fidelity(outputs, seen, samples.origin, checks=judge(outputs, limits))
-
-
-def _summary(name: str, sums: _Sums, labels: Array | None) -> OutputFidelity:
-    relative = math.sqrt(sums.error / sums.signal) if sums.signal else math.sqrt(sums.error)
-    norms = math.sqrt(sums.signal * sums.other)
-    out = OutputFidelity(
-        name=name,
-        max_abs=sums.largest,
-        mean_abs=sums.absolute / max(sums.count, 1),
-        relative=relative,
-        sqnr_db=-20 * math.log10(relative) if relative else math.inf,
-        cosine=sums.cross / norms if norms else 1.0,
-        finite=sums.finite,
-        smallest_tolerance=relative if sums.finite else math.inf,
-        points=sums.points[:: -(-len(sums.points) // POINTS) or 1],
-    )
-    if sums.decisions:
-        true = np.concatenate([a for a, _ in sums.decisions])
-        made = np.concatenate([b for _, b in sums.decisions])
-        out.agreement = float((true == made).mean())
-        if labels is not None and len(labels) == len(true):
-            out.target_accuracy = float((true == labels).mean())
-            out.ticket_accuracy = float((made == labels).mean())
-    return out
+    outputs = [total.fidelity(name, labels) for name, total in sums.items()]
+    return Fidelity(outputs, seen, samples.origin, judge(outputs, limits))

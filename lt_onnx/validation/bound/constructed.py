@@ -1,13 +1,14 @@
 """Random layers: what their masked weights can be off the target's, over a range of inputs.
 
-For a row r that stands for target channel i, with effective weights w̃ on x⁺ and x⁻ (the parts of x
-above and below zero; one-for-one both are the sum of the weights on a channel's copies):
+For a row r that stands for target channel i, with weights ŵ, with effective weights w̃ on x⁺ and x⁻
+(the parts of x above and below zero; one-for-one both are the sum of the weights on a channel's
+copies), with errors e of the inputs and γ of `ranges.dot_error`:
 
     |ŷ_r − y_i| ≤ |Σ (w̃ − w) x + constants − b_i| + Σ |ŵ_p| e_p
                   + γ (Σ |ŵ_p x̂_p| + Σ |w x| + |b_i|)
-"""
 
-from dataclasses import dataclass
+The first term is evaluated in the middle of x's interval, plus Σ |w̃ − w| times its radius.
+"""
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch.nn import functional as nn
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.layout import CONSTANT, UNUSED
 from lt_onnx.ops.conv_padding import pads_for
+from lt_onnx.target import Array
 from lt_onnx.validation.bound.functions import function_of
 from lt_onnx.validation.bound.ranges import (
     OUTWARD,
@@ -28,13 +30,16 @@ from lt_onnx.validation.bound.ranges import (
 )
 from lt_onnx.validation.bound.weights import TicketWeights
 
-WEIGHTS_AT_ONCE = 1 << 23  # of a layer's rows in double precision
+MAX_WEIGHTS = 1 << 23  # of a layer's rows that are in double precision at a time
 
 
-def open_block(
+def bound_neurons(
     step: Expand, blueprint: Blueprint, weights: TicketWeights, ranges: dict[str, Range]
 ) -> Range:
-    """The range of a univariate layer's neurons, from the weights that each really has."""
+    """The range of a block's univariate neurons φ(h x + b), from the weights that they really have.
+
+    Raises UnboundedError where x or φ is not bounded.
+    """
     if step.input not in ranges:
         raise UnboundedError(f"the inputs of '{step.name}' are not bounded")
     if len(blueprint.activation.nodes) > 1:
@@ -44,21 +49,13 @@ def open_block(
         )
     phi = function_of(blueprint.activation.nodes[0], blueprint.target.constants)
     x, model, axis = ranges[step.input], step.model, step.out_layout.axis
-    weight = weights.layer(step.source)
-    weight = weight.reshape(len(weight), -1)
-    order = weights.tensor(step.order).astype(np.int64)
-    scale = weights.tensor(step.scale).reshape(-1)
-    place = np.abs(weight).argmax(1)
-    h = (scale * weight[np.arange(len(weight)), place])[order]
-    drive = np.zeros(len(order))
-    if step.source.bias:
-        drive = (scale * weights.tensor(f"{step.source.name}/bias"))[order]
+    channel, h, bias = _neurons(step, weights)
 
-    def column(values: Doubles) -> Doubles:
+    def column(values: Doubles) -> Doubles:  # [neurons] along the channel axis
         return np.asarray(values.reshape(-1, *[1] * (x.low.ndim - axis - 1)))
 
     def seen(values: Doubles) -> Doubles:
-        return np.asarray(np.take(values, place[order], axis))
+        return np.asarray(np.take(values, channel, axis))
 
     low, high, error = seen(x.low), seen(x.high), seen(x.error)
     constant = step.out_layout.channel == CONSTANT
@@ -68,94 +65,104 @@ def open_block(
     offset = np.where(constant, 0.0, model.offset)
     axes = tuple(i for i in range(low.ndim) if i != axis)
     reach = np.abs(h) * np.maximum(np.abs(low), np.abs(high)).max(axis=axes)
-    wrong = phi.remainder(model.positive, model.negative, model.offset, reach)
-    # φ(h x̂): off by what x̂ is, by φ's distance from its model, and by rounding
-    input_rounding = dot_error(1) * (reach + np.abs(drive))
+    # φ(h x̂): off by what x̂ is, by φ's distance from its linear model, and by rounding
+    remainder = phi.remainder(model.positive, model.negative, model.offset, reach)
+    input_rounding = dot_error(1) * (reach + np.abs(bias))
     ends = [column(up) * np.maximum(v, 0) + column(down) * np.minimum(v, 0) for v in (low, high)]
-    linear = Range(
+    data = Range(
         column(offset) + np.minimum(*ends),
         column(offset) + np.maximum(*ends),
-        phi.steepest * (column(np.abs(h)) * error + column(input_rounding)) + column(wrong),
+        phi.steepest * (column(np.abs(h)) * error + column(input_rounding)) + column(remainder),
     ).rounded(phi.smooth)
-    fixed = phi.of(drive + h * seen(x.middle).mean(axis=axes))
-    settled = np.broadcast_to(column(fixed), low.shape)
-    unsettled = Range(
-        settled,
-        settled,
-        phi.steepest * (column(np.abs(h)) * (error + (high - low)) + column(input_rounding)),
-    ).rounded(phi.smooth)
-    pick = column(constant.astype(np.float64)) > 0
-
-    def either(one: Doubles, other: Doubles) -> Doubles:
-        return np.where(pick, one, other)
-
+    # a constant stands for its value in the middle, whatever x is
+    value = column(phi.of(bias + h * seen(x.middle).mean(axis=axes)))
+    value = np.broadcast_to(value, low.shape)
+    spread = column(np.abs(h)) * (error + (high - low)) + column(input_rounding)
+    fixed = Range(value, value, phi.steepest * spread).rounded(phi.smooth)
     full = np.zeros(low.shape)
+
+    def either(of_constant: Doubles, of_data: Doubles) -> Doubles:
+        return np.where(column(constant), of_constant, of_data)
+
+    slopes = Slopes(
+        either(value, column(offset) + full), column(up) + full, column(down) + full, low, high
+    )
     return Range(
-        either(unsettled.low, linear.low),
-        either(unsettled.high, linear.high),
-        either(unsettled.error, linear.error),
-        Slopes(
-            either(settled, column(offset) + full),
-            column(up) + full,
-            column(down) + full,
-            low,
-            high,
-        ),
+        either(fixed.low, data.low),
+        either(fixed.high, data.high),
+        either(fixed.error, data.error),
+        slopes,
     )
 
 
+def _neurons(step: Expand, weights: TicketWeights) -> tuple[Array, Doubles, Doubles]:
+    """Of every neuron in the order of its place: the channel it reads, its weight h, its bias."""
+    weight = weights.layer(step.source)
+    weight = weight.reshape(len(weight), -1)
+    order = weights.tensor(step.order).astype(np.int64)
+    scale = weights.tensor(step.scale).reshape(-1)
+    channel = np.abs(weight).argmax(1)
+    h = scale * weight[np.arange(len(weight)), channel]
+    bias = np.zeros(len(scale))
+    if step.source.bias:
+        bias = scale * weights.tensor(f"{step.source.name}/bias")
+    return channel[order], h[order], bias[order]
+
+
 def bound_layer(step: Build, weights: TicketWeights, ranges: dict[str, Range]) -> Range:
-    """The range of a constructed layer's output."""
+    """The range of a constructed layer's output. Raises UnboundedError where its input has none."""
     if step.input not in ranges:
         raise UnboundedError(f"the inputs of '{step.name}' are not bounded")
-    x, linear = ranges[step.input], step.linear
-    apply = _Applied(step)
+    x, linear, axis = ranges[step.input], step.linear, step.out_layout.axis
     seen = _Features(step, x)
     target = linear.weight.astype(np.float64)
     bias = linear.bias.astype(np.float64)
-    true_middle = apply(target, seen.middle_up - seen.middle_down, bias)
-    true_radius = apply(np.abs(target), seen.radius_up + seen.radius_down)
-    rounding = dot_error(target[0].size) * apply(np.abs(target), seen.largest, np.abs(bias))
-
+    true_middle = _applied(step, target, seen.middle_up - seen.middle_down, bias)
+    true_radius = _applied(step, np.abs(target), seen.radius_up + seen.radius_down)
+    rounding = dot_error(target[0].size) * _applied(
+        step, np.abs(target), seen.largest, np.abs(bias)
+    )
     weight = weights.layer(step.source)
     scale = weights.tensor(step.scale).reshape(-1)
     weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-    out = step.out_layout
+
+    channel = step.out_layout.channel.astype(np.int64)
+    along = (-1, *[1] * (true_middle.ndim - axis - 1))
     middles, errors = [], []
-    rows = max(1, WEIGHTS_AT_ONCE // max(weight[0].size, 1))
+    rows = max(1, MAX_WEIGHTS // max(weight[0].size, 1))
     per_group = len(weight) // linear.group
     for start, stop in _pieces(len(weight), rows, per_group):
         part = weight[start:stop]
         groups = slice(start // per_group, -(-stop // per_group))
-        made = apply(part, x.middle, groups=groups)
-        off = apply(np.abs(part), x.error, groups=groups)
-        off += dot_error(part[0].size + 1) * apply(np.abs(part), x.largest + x.error, groups=groups)
-        channel = out.channel[start:stop].astype(np.int64)
-        data = channel >= 0
-        rest = np.maximum(channel, 0)
-        local = np.take(true_middle, rest, apply.axis)
-        shape = (-1, *[1] * (made.ndim - apply.axis - 1))
-        is_data = data.reshape(shape)
-        off += np.where(is_data, np.abs(made - local), 0)
-        for effective, radius in ((seen.up, seen.radius_up), (seen.down, seen.radius_down)):
-            delta = np.abs(effective(part, start, per_group) - target[rest])
-            off += np.where(is_data, apply(delta, radius, groups=groups), 0)
-        off += np.where(is_data, np.take(rounding, rest, apply.axis), 0)
-        off = np.where((channel == UNUSED).reshape(shape), 0, off)
-        middles.append(made)
-        errors.append(off * OUTWARD)
-    made, error = np.concatenate(middles, apply.axis), np.concatenate(errors, apply.axis)
-    channel = out.channel.astype(np.int64)
-    rest = np.maximum(channel, 0)
-    shape = (-1, *[1] * (made.ndim - apply.axis - 1))
-    is_data = (channel >= 0).reshape(shape)
-    center = np.where(is_data, np.take(true_middle, rest, apply.axis), made)
-    radius = np.where(is_data, np.take(true_radius + rounding, rest, apply.axis), 0)
+        middle = _applied(step, part, x.middle, groups=groups)
+        error = _applied(step, np.abs(part), x.error, groups=groups)
+        magnitude = _applied(step, np.abs(part), x.largest + x.error, groups=groups)
+        error += dot_error(part[0].size + 1) * magnitude
+        stands_for = np.maximum(channel[start:stop], 0)
+        is_data = (channel[start:stop] >= 0).reshape(along)
+        error += np.where(is_data, np.abs(middle - np.take(true_middle, stands_for, axis)), 0)
+        for slopes, radius in (
+            (seen.slopes_up, seen.radius_up),
+            (seen.slopes_down, seen.radius_down),
+        ):
+            delta = np.abs(seen.effective(part, start, per_group, slopes) - target[stands_for])
+            error += np.where(is_data, _applied(step, delta, radius, groups=groups), 0)
+        error += np.where(is_data, np.take(rounding, stands_for, axis), 0)
+        unused = (channel[start:stop] == UNUSED).reshape(along)
+        middles.append(middle)
+        errors.append(np.where(unused, 0, error) * OUTWARD)
+    middle, error = np.concatenate(middles, axis), np.concatenate(errors, axis)
+    stands_for, is_data = np.maximum(channel, 0), (channel >= 0).reshape(along)
+    center = np.where(is_data, np.take(true_middle, stands_for, axis), middle)
+    radius = np.where(is_data, np.take(true_radius + rounding, stands_for, axis), 0)
     return Range(center - radius, center + radius, error).rounded()
 
 
 class _Features:
-    """The target channels that a layer listens to, as parts above and below zero, by channel."""
+    """The target channels that a layer reads, as parts x⁺ and x⁻, and what its inputs make of them.
+
+    `slopes_up` and `slopes_down` [width]: an input is the slope times x where x ≥ 0 and x < 0.
+    """
 
     def __init__(self, step: Build, x: Range) -> None:
         layout, axis = step.in_layout, step.in_layout.axis
@@ -170,42 +177,35 @@ class _Features:
             if layout.channel[place] >= 0:
                 first[layout.channel[place]] = place
         slopes = x.slopes
-        low, high = (x.low, x.high) if slopes is None else (slopes.low, slopes.high)
 
         def of_channel(values: Doubles) -> Doubles:
             taken = np.take(values, np.maximum(first, 0), axis)
             absent = (first < 0).reshape(-1, *[1] * (values.ndim - axis - 1))
             return np.where(absent, 0, taken)
 
-        low, high = of_channel(low), of_channel(high)
+        read = x if slopes is None else slopes
+        low, high = of_channel(read.low), of_channel(read.high)
         self.middle_up, self.radius_up, self.middle_down, self.radius_down = parts(low, high)
         self.largest = np.maximum(np.abs(low), np.abs(high))
         ones = np.ones(layout.width)
-        self.slope_up = ones if slopes is None else _extreme(slopes.up, axis)
-        self.slope_down = ones if slopes is None else _extreme(slopes.down, axis)
+        self.slopes_up = ones if slopes is None else _extreme(slopes.up, axis)
+        self.slopes_down = ones if slopes is None else _extreme(slopes.down, axis)
 
-    def up(self, part: Doubles, start: int, per_group: int) -> Doubles:
-        """Effective weights on x⁺, [R, I, *K]."""
-        return self._effective(part, start, per_group, self.slope_up)
-
-    def down(self, part: Doubles, start: int, per_group: int) -> Doubles:
-        """Effective weights on x⁻'s negative, [R, I, *K]."""
-        return self._effective(part, start, per_group, self.slope_down)
-
-    def _effective(self, part: Doubles, start: int, per_group: int, slope: Doubles) -> Doubles:
+    def effective(self, part: Doubles, start: int, per_group: int, slopes: Doubles) -> Doubles:
+        """Effective weights w̃ [R, I, *K] of the rows `part` from `start` on, at these slopes."""
         linear = self.step.linear
         width, inputs = part.shape[1], linear.weight.shape[1]
-        made = np.zeros((len(part), inputs, *part.shape[2:]))
+        out = np.zeros((len(part), inputs, *part.shape[2:]))
         for g in range(start // per_group, -(-(start + len(part)) // per_group)):
             low, high = max(g * per_group - start, 0), min((g + 1) * per_group - start, len(part))
             channel = self.channel[g * width : (g + 1) * width]
             data = np.flatnonzero(channel >= 0)
-            gains = slope[g * width : (g + 1) * width][data]
-            source = part[low:high][:, data] * gains.reshape(-1, *[1] * (part.ndim - 2))
-            moved = np.zeros((inputs, high - low, *part.shape[2:]))
-            np.add.at(moved, channel[data] - g * inputs, np.moveaxis(source, 1, 0))
-            made[low:high] = np.moveaxis(moved, 0, 1)
-        return made
+            gains = slopes[g * width : (g + 1) * width][data]
+            weighted = part[low:high][:, data] * gains.reshape(-1, *[1] * (part.ndim - 2))
+            total = np.zeros((inputs, high - low, *part.shape[2:]))
+            np.add.at(total, channel[data] - g * inputs, np.moveaxis(weighted, 1, 0))
+            out[low:high] = np.moveaxis(total, 0, 1)
+        return out
 
 
 def _extreme(values: Doubles, axis: int) -> Doubles:
@@ -215,48 +215,44 @@ def _extreme(values: Doubles, axis: int) -> Doubles:
     return np.asarray(np.where(np.abs(high) >= np.abs(low), high, low))
 
 
-@dataclass(frozen=True)
-class _Applied:
-    """A layer's linear map in double precision, with weights of one's own."""
+def _applied(
+    step: Build,
+    weight: Doubles,
+    x: Doubles,
+    bias: Doubles | None = None,
+    *,
+    groups: slice | None = None,
+) -> Doubles:
+    """The layer's linear map in double precision with `weight` [R, I, *K], applied to `x`.
 
-    step: Build
-
-    @property
-    def axis(self) -> int:
-        """Axis of the output's channels."""
-        return self.step.out_layout.axis
-
-    def __call__(
-        self, weight: Doubles, x: Doubles, bias: Doubles | None = None, groups: slice | None = None
-    ) -> Doubles:
-        """`weight` [R, I, *K] on `x`; `groups` tells which ones the rows belong to."""
-        linear = self.step.linear
-        count = linear.group if groups is None else groups.stop - groups.start
-        if groups is not None and count < linear.group:
-            per = x.shape[1] // linear.group
-            x = x[:, groups.start * per : groups.stop * per]
-        if linear.op != "Conv":
-            made = x @ weight.reshape(len(weight), -1).T
-            return np.asarray(made if bias is None else made + bias)
-        pads = pads_for(linear, x.shape[2:]) if self.step.pads is None else self.step.pads
-        rank = len(linear.kernel)
-        value = torch.from_numpy(np.ascontiguousarray(x))
-        around = [n for i in reversed(range(rank)) for n in (pads[i], pads[i + rank])]
-        convolve = (nn.conv1d, nn.conv2d, nn.conv3d)[rank - 1]
-        made = convolve(
-            nn.pad(value, around),
-            torch.from_numpy(np.ascontiguousarray(weight)),
-            None if bias is None else torch.from_numpy(bias),
-            linear.spatial("strides", 1),
-            0,
-            linear.spatial("dilations", 1),
-            count,
-        ).numpy()
-        return np.asarray(made)
+    `groups` are those that the rows belong to; None: all.
+    """
+    linear = step.linear
+    count = linear.group if groups is None else groups.stop - groups.start
+    if groups is not None and count < linear.group:
+        channels = x.shape[1] // linear.group
+        x = x[:, groups.start * channels : groups.stop * channels]
+    if linear.op != "Conv":
+        product = x @ weight.reshape(len(weight), -1).T
+        return np.asarray(product if bias is None else product + bias)
+    pads = pads_for(linear, x.shape[2:]) if step.pads is None else step.pads
+    rank = len(linear.kernel)
+    around = [n for i in reversed(range(rank)) for n in (pads[i], pads[i + rank])]
+    convolve = (nn.conv1d, nn.conv2d, nn.conv3d)[rank - 1]
+    y = convolve(
+        nn.pad(torch.from_numpy(np.ascontiguousarray(x)), around),
+        torch.from_numpy(np.ascontiguousarray(weight)),
+        None if bias is None else torch.from_numpy(bias),
+        linear.spatial("strides", 1),
+        0,
+        linear.spatial("dilations", 1),
+        count,
+    )
+    return np.asarray(y.numpy())
 
 
 def _pieces(count: int, rows: int, per_group: int) -> list[tuple[int, int]]:
-    """Rows in pieces: whole groups, or parts of one."""
+    """Rows in pieces of at most `rows`: whole groups, or parts of one."""
     if rows >= per_group:
         step = rows // per_group * per_group
         return [(low, min(low + step, count)) for low in range(0, count, step)]

@@ -1,4 +1,4 @@
-"""Activations as a bound needs them: values in double precision, steepness, and where they turn."""
+"""Activations φ as a bound needs them: values in double precision, sup |φ'| and the minimum."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from torch.nn import functional as nn
 from lt_onnx.target import Array, Node
 from lt_onnx.validation.bound.ranges import Doubles, Range, UnboundedError
 
-GRID = 4001  # points at which a function's distance from its linear model is looked at
+GRID_POINTS = 4001  # at which a function's distance from its linear model is evaluated
 
 
 @dataclass(frozen=True)
 class Function:
-    """φ: its values, a bound on |φ'|, and the value of its least turning point, if it has one."""
+    """φ: its values `of` x, a bound `steepest` on |φ'|, and its `least` value unless it rises."""
 
     of: Callable[[Doubles], Doubles]
     steepest: float
@@ -33,20 +33,24 @@ class Function:
         return Range(low, high, self.steepest * x.error).rounded(self.smooth)
 
     def remainder(self, up: float, down: float, offset: float, reach: Doubles) -> Doubles:
-        """sup of |φ(t) − offset − slope·t| over |t| ≤ `reach`, entry by entry."""
+        """sup of |φ(t) − offset − slope·t| over |t| ≤ `reach`, entry by entry.
+
+        The slope is `up` where t ≥ 0 and `down` where t < 0. Raises UnboundedError where `reach` is
+        infinite.
+        """
         if not np.isfinite(reach).all():
             raise UnboundedError("the inputs of a univariate layer are not bounded")
         top = float(reach.max(initial=0.0))
         if top == 0:
             return np.zeros_like(reach)
-        t = top * np.concatenate([np.geomspace(1e-9, 1, GRID)])
-        wrong = np.maximum(
+        t = top * np.geomspace(1e-9, 1, GRID_POINTS)
+        distance = np.maximum(
             np.abs(self.of(t) - offset - up * t), np.abs(self.of(-t) - offset + down * t)
         )
         # between grid points it grows no faster than the steepest slopes add up to
         gap = np.diff(t, prepend=0.0) * (self.steepest + max(abs(up), abs(down)))
-        worst = np.maximum.accumulate(wrong + (gap if self.smooth else 0.0))
-        at = np.minimum(np.searchsorted(t, reach), GRID - 1)
+        worst = np.maximum.accumulate(distance + (gap if self.smooth else 0.0))
+        at = np.minimum(np.searchsorted(t, reach), GRID_POINTS - 1)
         return np.asarray(worst[at], np.float64)
 
 
@@ -64,7 +68,7 @@ def function_of(node: Node, constants: Mapping[str, Array]) -> Function:
             return Function(lambda x: x, 1.0, smooth=False)
         case "LeakyRelu":
             alpha = float(a.get("alpha", 0.01))
-            _rising(alpha, node)
+            _check_slope(alpha, node)
             return Function(lambda x: np.where(x >= 0, x, alpha * x), max(1.0, alpha), smooth=False)
         case "Clip":
             low, high = (_limit(node, constants, i, key) for i, key in ((1, "min"), (2, "max")))
@@ -79,11 +83,11 @@ def function_of(node: Node, constants: Mapping[str, Array]) -> Function:
             return Function(lambda x: x / (1 + np.abs(x)), 1.0)
         case "HardSigmoid":
             alpha, beta = float(a.get("alpha", 0.2)), float(a.get("beta", 0.5))
-            _rising(alpha, node)
+            _check_slope(alpha, node)
             return Function(lambda x: np.clip(alpha * x + beta, 0, 1), alpha)
         case "Elu":
             alpha = float(a.get("alpha", 1.0))
-            _rising(alpha, node)
+            _check_slope(alpha, node)
             return Function(
                 lambda x: np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0))), max(1.0, alpha)
             )
@@ -104,7 +108,7 @@ def function_of(node: Node, constants: Mapping[str, Array]) -> Function:
     raise UnboundedError(f"no bound through {node.op} '{node.name}'")
 
 
-def _rising(alpha: float, node: Node) -> None:
+def _check_slope(alpha: float, node: Node) -> None:
     if alpha < 0:
         raise UnboundedError(f"no bound through {node.op} '{node.name}': its slope is negative")
 

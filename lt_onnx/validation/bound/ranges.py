@@ -1,6 +1,8 @@
-"""The interval of a tensor and the bound on the ticket's error in it."""
+"""Interval arithmetic: what a tensor of the ticket stands for, and a bound on its error there.
 
-from collections.abc import Callable
+Rounding follows the standard model, fl(a ∘ b) = (a ∘ b)(1 + δ) with |δ| ≤ u = 2⁻²⁴ in float32.
+"""
+
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,9 +12,9 @@ from lt_onnx.errors import LtOnnxError
 
 Doubles = NDArray[np.float64]
 
-UNIT = 2.0**-24  # unit roundoff of float32
-STEPS = 4.0  # roundings of one elementwise float32 operation, generously
-FUNCTION = 1e-6  # absolute error of a runtime's Sigmoid, Tanh, Exp and their like, generously
+UNIT_ROUNDOFF = 2.0**-24  # u of float32
+MAX_ROUNDINGS = 4.0  # of one elementwise float32 operation, generously
+FUNCTION_ERROR = 1e-6  # absolute, of a runtime's Sigmoid, Tanh, Exp and their like, generously
 OUTWARD = 1 + 1e-9  # covers the rounding of this package's own double precision
 
 
@@ -24,7 +26,7 @@ class UnboundedError(LtOnnxError):
 class Slopes:
     """What univariate neurons make of x: `offset` + `up`·x where x ≥ 0, + `down`·x where x < 0.
 
-    Arrays of the neurons' tensor; `low` and `high` are the interval of the x that each listens to.
+    Arrays of the neurons' tensor [1, neurons, *S]; x of each lies in [`low`, `high`].
     """
 
     offset: Doubles
@@ -36,11 +38,11 @@ class Slopes:
 
 @dataclass(frozen=True)
 class Range:
-    """What a tensor of the ticket stands for, in [`low`, `high`], and how far it may be off.
+    """The target's value of a tensor of the ticket, in [`low`, `high`], and the ticket's `error`.
 
     Arrays of the tensor's shape with one sample. `error` bounds |ticket − target| entry by entry,
     rounding of both included. Neurons of a two-for-one block stand for their piecewise linear
-    model, whose `slopes` they bring along.
+    model, whose `slopes` go along.
     """
 
     low: Doubles
@@ -55,7 +57,7 @@ class Range:
 
     @property
     def middle(self) -> Doubles:
-        """Its value where what it listens to is in the middle of its interval."""
+        """Its value where its input x is in the middle of its interval."""
         slopes = self.slopes
         if slopes is None:
             return np.asarray((self.low + self.high) / 2)
@@ -67,18 +69,10 @@ class Range:
         """Greatest magnitude of the target's value."""
         return np.asarray(np.maximum(np.abs(self.low), np.abs(self.high)))
 
-    def moved(self, move: Callable[[Doubles], Doubles]) -> "Range":
-        """The same after its entries were rearranged."""
-        slopes = self.slopes
-        if slopes is not None:
-            slopes = Slopes(
-                *(move(v) for v in (slopes.offset, slopes.up, slopes.down, slopes.low, slopes.high))
-            )
-        return Range(move(self.low), move(self.high), move(self.error), slopes)
-
     def rounded(self, function: bool = False) -> "Range":
         """The same after one elementwise operation in float32, in both networks."""
-        once = STEPS * UNIT * (self.largest + self.error) + (FUNCTION if function else 0.0)
+        once = MAX_ROUNDINGS * UNIT_ROUNDOFF * (self.largest + self.error)
+        once = once + FUNCTION_ERROR if function else once
         return replace(
             self,
             low=self.low - once * OUTWARD,
@@ -100,8 +94,11 @@ def parts(low: Doubles, high: Doubles) -> tuple[Doubles, Doubles, Doubles, Doubl
 
 
 def dot_error(terms: int) -> float:
-    """γ_n: relative error of a float32 sum of n products, in any order. Raises UnboundedError."""
-    n = (terms + 4) * UNIT
+    """γ_n = n u / (1 − n u): relative error of a float32 sum of n products, in any order.
+
+    Raises UnboundedError where n u ≥ 1/2.
+    """
+    n = (terms + 4) * UNIT_ROUNDOFF
     if n >= 0.5:
         raise UnboundedError(f"a sum of {terms} products has no useful rounding bound")
     return n / (1 - n)

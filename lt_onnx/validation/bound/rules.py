@@ -1,10 +1,18 @@
-"""Operators without random weights: what they make of ranges and errors.
+"""Operators without random weights: what they make of intervals [l, h] and of errors e.
 
-Most move or pick entries, or average them with weights that are not negative: they do to the ends
-of an interval, and to the error, what they do to the data. The others are elementwise.
+Most move or pick entries, or average them with weights that are not negative: they do to l, h and e
+what they do to the data. The others are elementwise:
+
+    x + y, x − y    e_x + e_y
+    x y             |x| e_y + |y| e_x + e_x e_y
+    PRelu           max(slope, 1) e, where no slope is negative
+    Softmax         min(max e / 2, 1): 1/2 bounds its derivative from ∞-norm to ∞-norm
+    activation φ    sup |φ'| e, see `functions`
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from operator import attrgetter
 
 import numpy as np
 
@@ -15,30 +23,14 @@ from lt_onnx.target import Array, Node
 from lt_onnx.validation.bound.functions import function_of
 from lt_onnx.validation.bound.ranges import OUTWARD, Doubles, Range, Slopes, UnboundedError
 
-MOVING = {
-    "Gather",
-    "Reshape",
-    "Flatten",
-    "Transpose",
-    "Slice",
-    "Split",
-    "Squeeze",
-    "Unsqueeze",
-    "Concat",
-    "DepthToSpace",
-    "SpaceToDepth",
-    "Expand",
-    "Tile",
-    "Identity",
-    "Dropout",
-    "Pad",
-    "MaxPool",
-    "GlobalMaxPool",
-    "ReduceMax",
-}
-AVERAGING = {"AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum", "Upsample", "Resize"}
-PICKING = {"MaxPool", "GlobalMaxPool", "ReduceMax"}  # of several entries: slopes do not survive
-SUMMED = 3e-5  # relative rounding of a float32 sum of up to 500 terms, generously
+REARRANGING = frozenset(
+    "Gather Reshape Flatten Transpose Slice Split Squeeze Unsqueeze Concat DepthToSpace "
+    "SpaceToDepth Expand Tile Identity Dropout Pad".split()
+)
+PICKING = frozenset("MaxPool GlobalMaxPool ReduceMax".split())  # slopes do not survive these
+AVERAGING = frozenset("AveragePool GlobalAveragePool ReduceMean ReduceSum Upsample Resize".split())
+MOVE_ROUNDING = 2.0**-22  # relative: of the casts to float32 when an interval is moved
+SUM_ROUNDING = 3e-5  # relative: of a float32 sum of up to 500 terms, generously
 
 Ranges = dict[str, Range]
 
@@ -53,80 +45,73 @@ def apply(node: Node, ranges: Ranges, blueprint: Blueprint) -> None:
         raise UnboundedError(f"no bound through {node.op} '{node.name}'")
     if node.domain or any(name not in ranges for name in data):
         raise UnboundedError(f"no bound through {node.op} '{node.name}': shapes are computed")
-    if node.op in MOVING or node.op in AVERAGING:
-        _linear(node, data, ranges, constants, blueprint)
-    elif node.op in ("Add", "Sum", "Sub"):
-        ranges[node.outputs[0]] = _sum(node, ranges, constants)
+    if node.op in REARRANGING | PICKING | AVERAGING:
+        ranges.update(_moved(node, {name: ranges[name] for name in data}, constants, blueprint))
+        return
+    inputs = [_range_of(name, ranges, constants) for name in node.inputs if name]
+    if node.op in ("Add", "Sum", "Sub"):
+        result = _sum(node, inputs)
     elif node.op in ("Mul", "Div"):
-        ranges[node.outputs[0]] = _product(node, ranges, constants)
+        result = _product(node, inputs, divisor_is_data=node.inputs[1] in ranges)
     elif node.op == "PRelu":
-        ranges[node.outputs[0]] = _prelu(node, ranges, constants)
+        result = _prelu(node, inputs[0], constants.get(node.inputs[1]))
     elif node.op == "Softmax":
-        ranges[node.outputs[0]] = _softmax(node, ranges, blueprint.target.opset)
+        result = _softmax(node, inputs[0], blueprint.target.opset)
     elif node.op in ELEMENTWISE:
-        function = function_of(node, constants)
-        ranges[node.outputs[0]] = function.image(ranges[node.inputs[0]])
+        result = function_of(node, constants).image(inputs[0])
     else:
         raise UnboundedError(f"no bound through {node.op} '{node.name}'")
+    ranges[node.outputs[0]] = result
 
 
-def _linear(
-    node: Node,
-    data: list[str],
-    ranges: Ranges,
-    constants: Mapping[str, Array],
-    blueprint: Blueprint,
-) -> None:
-    """Run the node on lows, highs and errors, each scaled into float32's range."""
+def _moved(
+    node: Node, inputs: Ranges, constants: Mapping[str, Array], blueprint: Blueprint
+) -> Ranges:
+    """The outputs: the node runs on l, h, e and slopes, each scaled into float32's range."""
     if node.op == "Resize" and node.attributes.get("mode", b"nearest") in (b"cubic", "cubic"):
         raise UnboundedError(f"no bound through Resize '{node.name}': cubic weights are negative")
     filled = node.op == "Pad" and (len(node.inputs) > 2 or node.attributes.get("value"))
     if filled and any(float(constants[n].reshape(-1)[0]) for n in node.inputs[2:3] if n):
         raise UnboundedError(f"no bound through Pad '{node.name}': it fills with a number")
+    outputs = [name for name in node.outputs if name]
 
-    def run(values: Mapping[str, Doubles]) -> list[Doubles]:
+    def run(part: Callable[[Range], Doubles]) -> list[Doubles]:
+        values = {name: part(x) for name, x in inputs.items()}
         top = max(float(np.abs(v).max(initial=0.0)) for v in values.values())
         top = top if top > 0 else 1.0
         if not np.isfinite(top):
             raise UnboundedError(f"no bound at {node.op} '{node.name}': it overflows")
         feeds = {name: (v / top).astype(np.float32) for name, v in values.items()}
-        outputs, opsets = [n for n in node.outputs if n], blueprint.target.opsets
-        made = evaluate([node], feeds, constants=constants, outputs=outputs, opsets=opsets)
-        return [value.astype(np.float64) * top for value in made]
+        opsets = blueprint.target.opsets
+        results = evaluate([node], feeds, constants=constants, outputs=outputs, opsets=opsets)
+        return [value.astype(np.float64) * top for value in results]
 
-    kept = all(ranges[name].slopes is not None for name in data) and node.op not in PICKING
-    kept = kept and node.op in MOVING
-    lows = run({name: ranges[name].low for name in data})
-    highs = run({name: ranges[name].high for name in data})
-    errors = run({name: ranges[name].error for name in data})
-    moved = []
-    if kept:
-        for key in ("offset", "up", "down", "low", "high"):
-            moved.append(run({name: getattr(ranges[name].slopes, key) for name in data}))
-    largest = max(float(ranges[name].largest.max(initial=0.0)) for name in data)
-    share = SUMMED if node.op in AVERAGING else 2.0**-22
-    for i, name in enumerate(n for n in node.outputs if n):
-        # casts to float32 round what is moved here; sums are rounded in both networks
-        wide = share * np.maximum(np.abs(lows[i]), np.abs(highs[i]))
-        more = np.zeros(()) if node.op in MOVING else 2 * share * (largest + errors[i])
-        wide = wide if node.op in MOVING else np.full_like(wide, share * largest)
-        slopes = None
-        if kept:
-            slopes = Slopes(*(values[i] for values in moved))
-        ranges[name] = Range(
-            lows[i] - wide, highs[i] + wide, (errors[i] * (1 + share) + more) * OUTWARD, slopes
-        )
+    ends = [run(attrgetter(part)) for part in ("low", "high", "error")]
+    slopes: list[Slopes | None] = [None] * len(outputs)
+    if node.op in REARRANGING and all(x.slopes is not None for x in inputs.values()):
+        parts = [run(attrgetter(f"slopes.{part.name}")) for part in fields(Slopes)]
+        slopes = [Slopes(*values) for values in zip(*parts, strict=True)]
+    largest = max(float(x.largest.max(initial=0.0)) for x in inputs.values())
+    moved = {}
+    for name, low, high, error, slope in zip(outputs, *ends, slopes, strict=True):
+        if node.op in AVERAGING:  # sums are rounded in both networks
+            wide = np.full_like(low, SUM_ROUNDING * largest)
+            error = error * (1 + SUM_ROUNDING) + 2 * SUM_ROUNDING * (largest + error)
+        else:
+            wide = MOVE_ROUNDING * np.maximum(np.abs(low), np.abs(high))
+            error = error * (1 + MOVE_ROUNDING)
+        moved[name] = Range(low - wide, high + wide, error * OUTWARD, slope)
+    return moved
 
 
-def _of(name: str, ranges: Ranges, constants: Mapping[str, Array]) -> Range:
+def _range_of(name: str, ranges: Ranges, constants: Mapping[str, Array]) -> Range:
     if name in ranges:
         return ranges[name]
     value = constants[name].astype(np.float64)
     return Range.exact(value, value)
 
 
-def _sum(node: Node, ranges: Ranges, constants: Mapping[str, Array]) -> Range:
-    terms = [_of(name, ranges, constants) for name in node.inputs]
+def _sum(node: Node, terms: list[Range]) -> Range:
     low, high, error = terms[0].low, terms[0].high, terms[0].error
     for term in terms[1:]:
         if node.op == "Sub":
@@ -137,10 +122,10 @@ def _sum(node: Node, ranges: Ranges, constants: Mapping[str, Array]) -> Range:
     return Range(low, high, error).rounded()
 
 
-def _product(node: Node, ranges: Ranges, constants: Mapping[str, Array]) -> Range:
-    a, b = (_of(name, ranges, constants) for name in node.inputs)
+def _product(node: Node, factors: list[Range], *, divisor_is_data: bool) -> Range:
+    a, b = factors
     if node.op == "Div":
-        if node.inputs[1] in ranges or not (b.low != 0).all():
+        if divisor_is_data or not (b.low != 0).all():
             raise UnboundedError(f"no bound through Div '{node.name}'")
         b = Range.exact(1 / b.low, 1 / b.low)
     ends = [x * y for x in (a.low, a.high) for y in (b.low, b.high)]
@@ -149,20 +134,14 @@ def _product(node: Node, ranges: Ranges, constants: Mapping[str, Array]) -> Rang
     return Range(low, high, error).rounded()
 
 
-def _prelu(node: Node, ranges: Ranges, constants: Mapping[str, Array]) -> Range:
-    x, slope = ranges[node.inputs[0]], constants.get(node.inputs[1])
+def _prelu(node: Node, x: Range, slope: Array | None) -> Range:
     if slope is None or (slope < 0).any():
         raise UnboundedError(f"no bound through PRelu '{node.name}': its slopes are negative")
-
-    def of(v: Doubles) -> Doubles:
-        return np.where(v >= 0, v, v * slope)
-
-    return Range(of(x.low), of(x.high), x.error * np.maximum(slope, 1.0)).rounded()
+    low, high = (np.where(v >= 0, v, v * slope) for v in (x.low, x.high))
+    return Range(low, high, x.error * np.maximum(slope, 1.0)).rounded()
 
 
-def _softmax(node: Node, ranges: Ranges, opset: int) -> Range:
-    """Each output moves by half the largest input error at most, and never by more than 1."""
-    x = ranges[node.inputs[0]]
+def _softmax(node: Node, x: Range, opset: int) -> Range:
     axis = int(node.attributes.get("axis", -1 if opset >= 13 else 1))
     axes = (axis,) if opset >= 13 else tuple(range(axis % x.low.ndim, x.low.ndim))
     error = np.minimum(x.error.max(axis=axes, keepdims=True) / 2, 1.0) + np.zeros(x.low.shape)

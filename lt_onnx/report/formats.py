@@ -1,4 +1,4 @@
-"""Which face a report file has, and writing it whole or not at all."""
+"""The formats of a report by file suffix, and writing them whole or not at all."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -7,40 +7,26 @@ from typing import Any
 
 from lt_onnx.errors import InputError
 from lt_onnx.files import whole
+from lt_onnx.report import junit, markdown, page
 from lt_onnx.report.document import plain
-
-Face = Callable[[dict[str, Any]], str]
 
 
 def _json(document: dict[str, Any]) -> str:
     return json.dumps(document, indent=1) + "\n"
 
 
-def _markdown(document: dict[str, Any]) -> str:
-    from lt_onnx.report.markdown import render
-
-    return render(document)
-
-
-def _junit(document: dict[str, Any]) -> str:
-    from lt_onnx.report.junit import render
-
-    return render(document)
-
-
-def _page(document: dict[str, Any]) -> str:
-    from lt_onnx.report.page import render
-
-    return render(document)
-
-
-FACES: dict[str, Face] = {".json": _json, ".md": _markdown, ".xml": _junit, ".html": _page}
+FORMATS: dict[str, Callable[[dict[str, Any]], str]] = {
+    ".json": _json,
+    ".md": markdown.render,
+    ".xml": junit.render,
+    ".html": page.render,
+}
 
 
 def check_reports(paths: Sequence[Path]) -> None:
     """Raises InputError unless every path can become a report; to be asked before any work."""
     for path in paths:
-        if path.suffix.lower() not in FACES:
+        if path.suffix.lower() not in FORMATS:
             raise InputError(
                 f"`report` is '{path}'; end it in .json, .md (Markdown), .xml (JUnit) or .html"
             )
@@ -49,11 +35,11 @@ def check_reports(paths: Sequence[Path]) -> None:
 
 
 def write_reports(paths: Sequence[Path], document: dict[str, Any]) -> None:
-    """Write a document in the faces that the suffixes ask for. Raises InputError."""
+    """Write a document in the formats that the suffixes ask for. Raises InputError."""
     check_reports(paths)
-    known = plain(document)
+    finite = plain(document)
     for path in paths:
-        _write(path, FACES[path.suffix.lower()](known))
+        _write(path, FORMATS[path.suffix.lower()](finite))
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
