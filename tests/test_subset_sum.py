@@ -143,7 +143,7 @@ def test_rows_with_feedback_equal_the_plain_loop(rule: Rule) -> None:
     base = rng.uniform(-1, 1, (count, n * m)).astype(np.float32)
     z = rng.uniform(-0.5, 0.5, (count, n)).astype(np.float32)
     z[0, 2] = 0
-    masks, residuals = solve_rows(base, z, rows, rule, 0.01)
+    masks, residuals = solve_rows(base, z, rows=rows, rule=rule, tolerance=0.01)
     expected_masks, expected_residuals = plain_rows(base, z, rows, rule)
 
     assert (masks == expected_masks).all()

@@ -29,8 +29,9 @@ import yardsticks
 from numpy.typing import NDArray
 from random_resnet import SIZES, random_resnet
 
-from lt_onnx.subset_sum import EXACT, LARGEST, Drawn, Rows, Rule, reference, solve, solve_rows
-from lt_onnx.subset_sum.full import HALF, _bound, _halves
+from lt_onnx.options import MAX_BASE_SIZE
+from lt_onnx.subset_sum import MAX_EXHAUSTIVE_SIZE, Drawn, Rows, Rule, reference, solve, solve_rows
+from lt_onnx.subset_sum.full import list_halves, no_halves, upper_bound
 
 PARTS = ("solver", "real", "rows", "drawn", "convert", "equality")
 BASE_SIZES = (8, 10, 12, 15, 18, 20, 24, 30)
@@ -114,17 +115,13 @@ def machine() -> Line:
 def visited_by_full(x: Floats, z: Floats, a: Floats, p: Floats) -> float:
     """Subsets that pruning leaves to be compared, per problem: pairs of halves, and the bound's."""
     m, total = x.shape[1], 0
-    sums, costs = np.empty(HALF + 1, np.float32), np.empty(HALF + 1, np.float32)
-    masks = np.empty(HALF + 1, np.uint32)
-    some = min(len(z), 500)
-    for b in range(some):
-        cap = _bound(x[b], z[b], a[b], p[b], m)
-        low, high = (
-            _halves(x[b], p[b], first, last, cap, sums, costs, masks)
-            for first, last in ((0, m // 2), (m // 2, m))
-        )
+    scratch, count = no_halves(), min(len(z), 500)
+    for b in range(count):
+        cap = upper_bound(x[b], z[b], a[b], p[b])
+        low = list_halves(x[b], p[b], 0, cap, scratch)
+        high = list_halves(x[b], p[b], 1, cap, scratch)
         total += low * high + m * (m + 1) // 2
-    return total / some
+    return total / count
 
 
 def share(line: Line, bytes_each: int, limits: Line) -> Line:
@@ -194,7 +191,7 @@ def _full(m: int, problems: tuple[Floats, ...], device: str, rule: str) -> Line:
         "problems_per_s": ours,
         "python_per_s": plain,
         "scalar_per_s": scalar,
-        "visited": visited_by_full(x, z, a, p) if m <= EXACT else None,
+        "visited": visited_by_full(x, z, a, p) if m <= MAX_EXHAUSTIVE_SIZE else None,
     }
 
 
@@ -207,8 +204,8 @@ def recorded(target: Path, calibration: Path | None, m: int, most: int) -> tuple
     met: list[tuple[Floats, ...]] = []
     rng = np.random.default_rng(0)
 
-    def spy(base: Drawn, z: Floats, rows: Rows, *rest: Any) -> Any:
-        masks, residuals = solve_rows(base, z, rows, *rest)
+    def spy(base: Drawn, z: Floats, *, rows: Rows, **others: Any) -> Any:
+        masks, residuals = solve_rows(base, z, rows=rows, **others)
         r, k = rng.integers(0, len(z), most // 8), rng.integers(0, z.shape[1], most // 8)
         r, k = r[z[r, k] != 0], k[z[r, k] != 0]
         x = draw(base)[r[:, None], np.maximum(rows.index[k], 0)] * rows.gain[k]
@@ -280,7 +277,8 @@ def rows(device: str) -> list[Line]:
         rng = np.random.default_rng(1)
         base = rng.uniform(-1, 1, (count, n * m)).astype(np.float32)
         z = rng.normal(0, 0.2, (count, n)).astype(np.float32)
-        ours = seconds(lambda: solve_rows(base, z, problem, Rule.NOISE, 0.01, device))  # noqa: B023
+        keys: dict[str, Any] = {"rows": problem, "rule": Rule.NOISE, "tolerance": 0.01}
+        ours = seconds(lambda: solve_rows(base, z, device=device, **keys))  # noqa: B023
         values = (
             problem.index,
             problem.gain,
@@ -316,7 +314,8 @@ def drawn(device: str) -> list[Line]:
         index = np.arange(n * m, dtype=np.int32).reshape(n, m)
         plain = Rows.plain(index, np.ones((n, m), np.float32))
         for name, rule in (("drawn smallest", Rule.SMALLEST), ("drawn full", Rule.BEST)):
-            took = seconds(lambda: solve_rows(base, z, plain, rule, 0.01, device))  # noqa: B023
+            keys: dict[str, Any] = {"rows": plain, "rule": rule, "tolerance": 0.01}
+            took = seconds(lambda: solve_rows(base, z, device=device, **keys))  # noqa: B023
             lines.append(
                 {
                     "rule": name,
@@ -334,8 +333,10 @@ def drawn(device: str) -> list[Line]:
 def equality(device: str) -> list[Line]:
     """Both rules at every m against the oracle; the first quarter lies on a grid, for ties."""
     lines = []
-    for m in (5, 12) if quick else range(1, LARGEST + 1):
-        count = 36_000 if m <= 12 else 15_000 if m <= 16 else 1500 if m <= EXACT else 200
+    for m in (5, 12) if quick else range(1, MAX_BASE_SIZE + 1):
+        count = (
+            36_000 if m <= 12 else 15_000 if m <= 16 else 1500 if m <= MAX_EXHAUSTIVE_SIZE else 200
+        )
         count = 100 if quick else count
         x, z, a, p = batch(m, count)
         x[: count // 4], z[: count // 4] = np.round(x[: count // 4] * 8) / 8, 0.375

@@ -37,10 +37,10 @@ def stats(
     from lt_onnx.report.formats import write_json
     from lt_onnx.studies.plots import check_picture, draw_statistics
     from lt_onnx.studies.statistics import measure
-    from lt_onnx.subset_sum import EXACT
+    from lt_onnx.subset_sum import MAX_EXHAUSTIVE_SIZE
 
-    if not 2 <= base_size <= EXACT:
-        raise InputError(f"--base-size is {base_size}; give 2 to {EXACT}")
+    if not 2 <= base_size <= MAX_EXHAUSTIVE_SIZE:
+        raise InputError(f"--base-size is {base_size}; give 2 to {MAX_EXHAUSTIVE_SIZE}")
     if count < 2:
         raise InputError(f"--count is {count}; give 2 or more")
     if not 0 < tolerance < 1:

@@ -84,10 +84,10 @@ class Masks:
                 write_masked(
                     weight,
                     mine - start,
-                    rows,
-                    masks,
-                    features.problem_index(features.of_group(g)),
-                    features.twin * features.taps,
+                    rows=rows,
+                    masks=masks,
+                    index=features.problem_index(features.of_group(g)),
+                    twin=features.twin * features.taps,
                 )
             frame.scale[mine] = frame.lam[mine] / features.unit
         return weight
@@ -172,10 +172,10 @@ class Masks:
                 solve_rows(
                     drawn,
                     np.ascontiguousarray(z[:, part]),
-                    shared,
-                    RULES[options.select],
-                    options.tolerance,
-                    self.device,
+                    rows=shared,
+                    rule=RULES[options.select],
+                    tolerance=options.tolerance,
+                    device=self.device,
                 )
                 for part, shared in parts
             ]

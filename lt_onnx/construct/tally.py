@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.blueprint import Build
-from lt_onnx.subset_sum import LARGEST
+from lt_onnx.options import MAX_BASE_SIZE
 from lt_onnx.target import Array
 
 EDGES = 10.0 ** np.arange(-7, 1.01, 0.25)  # of the histogram of |z - Σ|; what is beyond counts too
@@ -21,7 +21,7 @@ class Tally:
     elements: int = 0
     error: float = 0.0
     kept: int = 0
-    sizes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(LARGEST + 1, np.int64))
+    sizes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(MAX_BASE_SIZE + 1, np.int64))
     errors: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(EDGES) - 1, np.int64))
 
     def add(self, z: Array, masks: Array, residuals: Array, tolerance: float) -> None:

@@ -1,105 +1,99 @@
-"""Numba drivers: all cores over tiles of problems or rows; scratch memory never grows with 2^M.
+"""Numba kernels for all cores, over tiles of problems or rows; scratch never grows with 2^M.
 
-The arithmetic and the ties are those of `reference`, to the bit.
+The arithmetic and the ties are those of `reference`, to the bit. The first three functions are what
+`device.Kernels` asks for.
 """
+
+from typing import TypeAlias
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from lt_onnx.source import philox
-from lt_onnx.subset_sum.full import HALF, bits_of, float_of, full
-from lt_onnx.subset_sum.problem import Drawn, Rows
-from lt_onnx.subset_sum.smallest import solve_smallest
+from lt_onnx.subset_sum.full import bits_of, float_of, full, no_halves
+from lt_onnx.subset_sum.problem import Drawn, Floats, Indices, Masks, Places, Rows
+from lt_onnx.subset_sum.smallest import smallest_of_batch
 
-CHUNKS = 256  # pieces of a flat batch under the full objective
-ROWS = 16  # rows that one thread holds, so that it reads the feedback's factor once for all
+CHUNKS = 256  # pieces of a flat batch, for the threads
+MAX_HEIGHT = 16  # rows that one thread holds, so that it reads the feedback's factor once for all
 BLOCK = 64  # problems after which their errors reach the rest of the row
+SPREAD = 256  # numbers of a row that errors are passed on to at a time
 
-Masks = NDArray[np.uint32]
-Floats = NDArray[np.float32]
+# rows of random weights [R, L], or, where those are empty, seed, layer, numbers [R] and width
+Source: TypeAlias = tuple[Floats, np.uint64, int, Indices, int]
+# the fields of `Rows` in their order; `upper` is empty where there is no error feedback
+Shared: TypeAlias = tuple[Places, Floats, Floats, Floats, Floats, Indices, Floats]
+
+
+def solve_full(
+    x: Floats, z: Floats, *, weight: Floats, penalty: Floats, limit: int
+) -> tuple[Masks, Floats]:
+    """A flat batch under the full objective."""
+    mask, residual = _solve_full(x, z, weight, penalty, limit)
+    return mask, residual
+
+
+def solve_smallest(
+    base: Floats | Drawn, z: Floats, *, rows: Rows, tolerance: np.float32, limit: int
+) -> tuple[Masks, Floats]:
+    """Rows of independent problems under the smallest rule."""
+    given = draw(base) if isinstance(base, Drawn) else base
+    batch = given, rows.index, rows.gain, np.ascontiguousarray(z).reshape(-1)
+    mask, residual = smallest_of_batch(batch, tolerance=tolerance, limit=limit)
+    return mask.reshape(z.shape), residual.reshape(z.shape)
+
+
+def solve_rows(base: Floats | Drawn, z: Floats, *, rows: Rows, limit: int) -> tuple[Masks, Floats]:
+    """Rows under the full objective, with error feedback."""
+    upper = np.empty((0, 0), np.float32) if rows.upper is None else rows.upper
+    shared = rows.index, rows.gain, rows.weight, rows.noise, rows.price, rows.order, upper
+    height = max(1, min(MAX_HEIGHT, -(-len(z) // (2 * numba.get_num_threads()))))
+    mask, residual = _solve_rows(_source(base), z, shared, limit, height)
+    return mask, residual
 
 
 def draw(rows: Drawn) -> Floats:
     """The rows as an array, [R, width]."""
-    return _draw(np.uint64(rows.seed), rows.layer, rows.numbers, rows.width)  # type: ignore[no-any-return]
+    drawn: Floats = _draw(_source(rows))
+    return drawn
 
 
-class Cpu:
-    """The kernels on all cores; see `device.Kernels`."""
-
-    def solve_full(
-        self, x: Floats, z: Floats, a: Floats, p: Floats, limit: int
-    ) -> tuple[Masks, Floats]:
-        """A flat batch under the full objective."""
-        return _solve_full(x, z, a, p, limit)  # type: ignore[no-any-return]
-
-    def solve_smallest(
-        self, base: Floats | Drawn, z: Floats, rows: Rows, tolerance: np.float32, limit: int
-    ) -> tuple[Masks, Floats]:
-        """Rows of independent problems under the paper's rule."""
-        given = draw(base) if isinstance(base, Drawn) else base
-        return solve_smallest(given, rows.index, rows.gain, z, tolerance, limit)
-
-    def solve_rows(
-        self, base: Floats | Drawn, z: Floats, rows: Rows, limit: int
-    ) -> tuple[Masks, Floats]:
-        """Rows under the full objective, with error feedback."""
-        given = np.empty((0, 0), np.float32) if isinstance(base, Drawn) else base
-        drawn = base if isinstance(base, Drawn) else Drawn(0, 0, np.empty(0, np.int64), 0)
-        upper = np.empty((0, 0), np.float32) if rows.upper is None else rows.upper
-        height = min(ROWS, -(-len(z) // (2 * numba.get_num_threads())))
-        return _solve_rows(  # type: ignore[no-any-return]
-            given,
-            np.uint64(drawn.seed),
-            drawn.layer,
-            drawn.numbers,
-            drawn.width,
-            z,
-            rows.index,
-            rows.gain,
-            rows.weight,
-            rows.noise,
-            rows.price,
-            rows.order,
-            upper,
-            limit,
-            max(height, 1),
-        )
+def _source(base: Floats | Drawn) -> Source:
+    if isinstance(base, Drawn):
+        none = np.empty((0, 0), np.float32)
+        return none, np.uint64(base.seed), base.layer, base.numbers, base.width
+    return base, np.uint64(0), 0, np.empty(0, np.int64), 0
 
 
 @numba.njit(cache=True, parallel=True)
-def largest(values):  # type: ignore[no-untyped-def]
+def largest(values: Floats) -> np.float32:
     """Largest magnitude of a flat array, NaN if there is one."""
     bits = np.zeros(CHUNKS, np.int32)
     for chunk in numba.prange(CHUNKS):
         most = np.int32(0)
-        some = values[chunk * values.size // CHUNKS : (chunk + 1) * values.size // CHUNKS]
-        for i in range(some.size):
-            most = max(most, bits_of(abs(some[i])))
+        part = values[chunk * values.size // CHUNKS : (chunk + 1) * values.size // CHUNKS]
+        for i in range(part.size):
+            most = max(most, bits_of(abs(part[i])))
         bits[chunk] = most
     return float_of(bits.max())
 
 
 def write_masked(
-    out: Floats,
-    at: NDArray[np.int64],
-    rows: Drawn,
-    masks: Masks,
-    index: NDArray[np.int32],
-    twin: int = 0,
+    out: Floats, at: Indices, *, rows: Drawn, masks: Masks, index: Places, twin: int = 0
 ) -> None:
-    """Write the chosen weights of `rows` into the rows `at` of `out`, 0 elsewhere.
+    """Write the chosen weights of R rows into the rows `at` [R] of `out` [any, width], 0 elsewhere.
 
-    masks is [R, N], index [N, M]. With `twin` the weights twin…2·twin-1 of a row are the negatives
-    of the first ones.
+    masks is [R, N], index [N, M] as in `Rows`. With `twin` the weights twin … 2·twin-1 of a row are
+    the negatives of the first ones.
     """
-    _write_masked(out, at, np.uint64(rows.seed), rows.layer, rows.numbers, masks, index, twin)
+    _write_masked(out, at, _source(rows), masks, index, twin)
 
 
 @numba.njit(cache=True, parallel=True)
-def _write_masked(out, at, seed, layer, numbers, masks, index, twin):  # type: ignore[no-untyped-def]
-    width = out.shape[1]
+def _write_masked(
+    out: Floats, at: Indices, source: Source, masks: Masks, index: Places, twin: int
+) -> None:
+    _, seed, layer, numbers, width = source
     for r in numba.prange(len(at)):
         row = out[at[r]]
         philox.fill(row, numbers[r] * width, seed, layer, 0)
@@ -119,23 +113,21 @@ def _write_masked(out, at, seed, layer, numbers, masks, index, twin):  # type: i
 
 
 @numba.njit(cache=True, parallel=True)
-def _solve_full(x, z, a, p, limit):  # type: ignore[no-untyped-def]
-    """A flat batch under the full objective: masks [B], residuals [B]."""
-    count, m = x.shape
-    mask = np.empty(count, np.uint32)
-    residual = np.empty(count, np.float32)
+def _solve_full(x: Floats, z: Floats, a: Floats, p: Floats, limit: int) -> tuple[Masks, Floats]:
+    """A flat batch under the full objective."""
+    count = len(z)
+    mask, residual = np.empty(count, np.uint32), np.empty(count, np.float32)
     chunks = min(count, CHUNKS)
     for chunk in numba.prange(chunks):
-        sums = np.empty((2, HALF + 1), np.float32)
-        costs = np.empty((2, HALF + 1), np.float32)
-        masks = np.empty((2, HALF + 1), np.uint32)
+        scratch = no_halves()
         for b in range(chunk * count // chunks, (chunk + 1) * count // chunks):
-            mask[b], residual[b] = full(x[b], z[b], a[b], p[b], m, limit, sums, costs, masks)
+            mask[b], residual[b] = full(x[b], z[b], a[b], p[b], limit, scratch)
     return mask, residual
 
 
 @numba.njit(cache=True, parallel=True)
-def _draw(seed, layer, numbers, width):  # type: ignore[no-untyped-def]
+def _draw(source: Source) -> Floats:
+    _, seed, layer, numbers, width = source
     out = np.empty((len(numbers), width), np.float32)
     for r in numba.prange(len(numbers)):
         philox.fill(out[r], numbers[r] * width, seed, layer, 0)
@@ -143,92 +135,64 @@ def _draw(seed, layer, numbers, width):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _spread(rest, share, upper, start, stop):  # type: ignore[no-untyped-def]
-    """Pass the errors of problems start…stop-1 on to the rest of the rows, in their order."""
-    n = rest.shape[1]
-    for low in range(stop, n, 256):
-        high = min(low + 256, n)
-        for r in range(len(rest)):
-            some = rest[r, low:high]
-            for t in range(start, stop):
-                if share[r, t - start] != 0:
-                    factor = share[r, t - start]
-                    row = upper[t, low:high]
-                    for i in range(some.size):
-                        some[i] -= factor * row[i]
+def _feed(rest: Floats, share: np.float32, row: Floats) -> None:
+    """rest −= share · row, the step of error feedback."""
+    if share != 0:
+        for i in range(rest.size):
+            rest[i] -= share * row[i]
 
 
 @numba.njit(cache=True)
-def _within(rest, share, error, upper, t, start, stop):  # type: ignore[no-untyped-def]
-    """Pass one error on to the later problems of its block; the others follow in `_spread`."""
-    factor = error / upper[t, t]
-    share[t - start] = factor
-    if factor != 0:
-        for later in range(t + 1, stop):
-            rest[later] -= factor * upper[t, later]
+def _feed_block(rest: Floats, share: Floats, upper: Floats, start: int, stop: int) -> None:
+    """Pass the errors of problems start…stop-1 on to the rest of the rows, in their order."""
+    n = rest.shape[1]
+    for low in range(stop, n, SPREAD):
+        high = min(low + SPREAD, n)
+        for r in range(len(rest)):
+            for t in range(start, stop):
+                _feed(rest[r, low:high], share[r, t - start], upper[t, low:high])
 
 
 @numba.njit(cache=True, parallel=True)
-def _solve_rows(  # type: ignore[no-untyped-def]
-    base,
-    seed,
-    layer,
-    numbers,
-    width,
-    z,
-    index,
-    gain,
-    weight,
-    noise,
-    price,
-    order,
-    upper,
-    limit,
-    rows,
-):
-    """Rows of problems with error feedback, `rows` of them in one thread's hands.
-
-    With an empty `base` the rows `numbers` of `width` weights are drawn here; for the rest see
-    `solve_rows` of the package.
-    """
+def _solve_rows(
+    source: Source, z: Floats, rows: Shared, limit: int, height: int
+) -> tuple[Masks, Floats]:
+    """Rows of problems with error feedback, `height` of them in one thread's hands."""
+    given, seed, layer, numbers, width = source
+    index, gain, weight, noise, price, order, upper = rows
     count, n = z.shape
     m = index.shape[1]
-    masks = np.zeros((count, n), np.uint32)
-    residuals = np.zeros((count, n), np.float32)
-    drawn = base.size == 0
-    for tile in numba.prange(-(-count // rows)):
-        first = tile * rows
-        height = min(rows, count - first)
-        own = np.empty((height, width if drawn else 0), np.float32)
-        rest = np.empty((height, n), np.float32)
-        share = np.zeros((height, BLOCK), np.float32)
-        for r in range(height):
+    masks, residuals = np.zeros((count, n), np.uint32), np.zeros((count, n), np.float32)
+    drawn = given.size == 0
+    for tile in numba.prange(-(-count // height)):
+        first = tile * height
+        last = min(first + height, count)
+        own = np.empty((last - first, width if drawn else 0), np.float32)
+        rest = np.empty((last - first, n), np.float32)
+        share = np.zeros((last - first, BLOCK), np.float32)
+        for r in range(last - first):
             if drawn:
                 philox.fill(own[r], numbers[first + r] * width, seed, layer, 0)
             for t in range(n):
                 rest[r, t] = z[first + r, order[t]]
-        source = own if drawn else base[first : first + height]
-        sums = np.empty((2, HALF + 1), np.float32)
-        costs = np.empty((2, HALF + 1), np.float32)
-        halves = np.empty((2, HALF + 1), np.uint32)
-        x = np.empty(m, np.float32)
-        p = np.empty(m, np.float32)
+        base = own if drawn else given[first:last]
+        scratch = no_halves()
+        x, p = np.empty(m, np.float32), np.empty(m, np.float32)
         for start in range(0, n, BLOCK):
             stop = min(start + BLOCK, n)
-            for r in range(height):
+            for r in range(last - first):
                 for t in range(start, stop):
                     k = order[t]
                     left = rest[r, t]
                     if z[first + r, k] != 0:
                         for s in range(m):
-                            x[s] = source[r, max(index[k, s], 0)] * gain[k, s]
+                            x[s] = base[r, max(index[k, s], 0)] * gain[k, s]
                             p[s] = x[s] * x[s] * noise[k, s] + price[k]
-                        masks[first + r, k], left = full(
-                            x, left, weight[k], p, m, limit, sums, costs, halves
-                        )
+                        masks[first + r, k], left = full(x, left, weight[k], p, limit, scratch)
                     residuals[first + r, k] = left
                     if upper.size:
-                        _within(rest[r], share[r], left, upper, t, start, stop)
+                        share[r, t - start] = left / upper[t, t]
+                        _feed(rest[r, t + 1 : stop], share[r, t - start], upper[t, t + 1 : stop])
             if upper.size:
-                _spread(rest, share, upper, start, stop)
+                _feed_block(rest, share, upper, start, stop)
     return masks, residuals

@@ -6,32 +6,33 @@ from functools import cache
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lt_onnx.options import Device
-from lt_onnx.subset_sum.problem import DeviceError, Drawn, Rows
+from lt_onnx.subset_sum.problem import DeviceError, Drawn, Floats, Masks, Rows
 
-Masks = NDArray[np.uint32]
-Floats = NDArray[np.float32]
+OLDEST_TRITON = (3, 3)  # the first whose kernels take named tuples
 
 
 class Kernels(Protocol):
-    """What every device offers; masks and residuals come back, bit for bit the same."""
+    """What every device offers; masks and residuals come back, bit for bit the same.
+
+    `limit` is the size of the largest subsets that compete; shapes are those of `solver`.
+    """
 
     def solve_full(
-        self, x: Floats, z: Floats, a: Floats, p: Floats, limit: int
+        self, x: Floats, z: Floats, *, weight: Floats, penalty: Floats, limit: int
     ) -> tuple[Masks, Floats]:
         """A flat batch under the full objective."""
 
     def solve_smallest(
-        self, base: Floats | Drawn, z: Floats, rows: Rows, tolerance: np.float32, limit: int
+        self, base: Floats | Drawn, z: Floats, *, rows: Rows, tolerance: np.float32, limit: int
     ) -> tuple[Masks, Floats]:
-        """Rows of independent problems under the paper's rule."""
+        """Rows of independent problems under the smallest rule."""
 
     def solve_rows(
-        self, base: Floats | Drawn, z: Floats, rows: Rows, limit: int
+        self, base: Floats | Drawn, z: Floats, *, rows: Rows, limit: int
     ) -> tuple[Masks, Floats]:
-        """Rows under the full objective, with error feedback."""
+        """Rows under the full objective, with error feedback where `rows.upper` is given."""
 
 
 def resolve(device: Device | str) -> Device:
@@ -58,9 +59,9 @@ def _loaded(device: Device) -> Kernels:
         from lt_onnx.subset_sum.gpu import Gpu
 
         return Gpu("cuda")
-    from lt_onnx.subset_sum.cpu import Cpu
+    from lt_onnx.subset_sum import cpu
 
-    return Cpu()
+    return cpu
 
 
 def _missing() -> str:
@@ -71,7 +72,9 @@ def _missing() -> str:
         return "there is no NVIDIA driver"  # asked first: torch takes its time to say so
     try:
         import torch
-        import triton  # noqa: F401
+        import triton
     except ImportError as error:
         return f"{error.name} is not installed"
+    if tuple(int(part) for part in triton.__version__.split(".")[:2]) < OLDEST_TRITON:
+        return f"triton {triton.__version__} is older than {'.'.join(map(str, OLDEST_TRITON))}"
     return "" if torch.cuda.is_available() else "torch finds no CUDA device"

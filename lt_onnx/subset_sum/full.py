@@ -1,40 +1,55 @@
 """The full objective for one problem: exact, visiting only subsets that could still win.
 
-Up to `EXACT` elements (meet in the middle): every subset is a part of the first half of the
-elements and a part of the second. The best subset of at most two elements gives a bound; a half
+Up to MAX_EXHAUSTIVE_SIZE elements (meet in the middle): every subset is a part of the first half of
+the elements and a part of the second. The best subset of at most two elements gives a bound; a half
 whose penalties alone exceed it cannot win, and neither can anything that contains it, so both lists
-of halves stay short. Beyond `EXACT`: a walk over the subsets up to the size limit that leaves out
-whatever costs more than the best so far. Float addition of numbers ≥ 0 is monotone, rounding
-included, so nothing that could win or tie is ever left out.
+of halves stay short. Beyond: a walk over the subsets up to the size limit that leaves out whatever
+costs more than the best so far. Float addition of numbers ≥ 0 is monotone, rounding included, so
+nothing that could win or tie is ever left out.
 
 Values are ≥ 0, and such floats are ordered like their bit patterns: minima are taken over integers,
 which compilers vectorise without being allowed to change a single bit.
 """
 
+from typing import TypeAlias
+
 import numba
 import numpy as np
 
-from lt_onnx.subset_sum.problem import EXACT
+from lt_onnx.subset_sum.problem import MAX_EXHAUSTIVE_SIZE, Floats, Masks
 
-HALF = 1 << (EXACT - EXACT // 2)  # longest list of halves
-INFINITE = np.int32(0x7F800000)
+MAX_HALVES = 1 << (MAX_EXHAUSTIVE_SIZE - MAX_EXHAUSTIVE_SIZE // 2)  # subsets of half the elements
+INFINITE = np.int32(0x7F800000)  # the bits of float32 infinity
+
+# scratch space: sums, costs and masks of subsets of either half, each [2, MAX_HALVES + 1]; the last
+# place is written to and never read
+Halves: TypeAlias = tuple[Floats, Floats, Masks]
 
 
 @numba.njit(cache=True)
-def bits_of(value):  # type: ignore[no-untyped-def]
+def no_halves() -> Halves:
+    """Scratch space for `full`."""
+    shape = (2, MAX_HALVES + 1)
+    return np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.uint32)
+
+
+@numba.njit(cache=True)
+def bits_of(value: np.float32) -> np.int32:
     """The bit pattern of a float32."""
     return np.float32(value).view(np.int32)
 
 
 @numba.njit(cache=True)
-def float_of(bits):  # type: ignore[no-untyped-def]
+def float_of(bits: np.int32) -> np.float32:
     """The float32 of a bit pattern."""
     return np.int32(bits).view(np.float32)
 
 
 @numba.njit(cache=True)
-def _least(z, cost, a, sums, costs, count):  # type: ignore[no-untyped-def]
-    """Bits of the least objective when one of sums[:count] is added."""
+def _least(
+    z: np.float32, a: np.float32, cost: np.float32, sums: Floats, costs: Floats, count: int
+) -> np.int32:
+    """Bits of the least objective when one of sums[:count] is added to a subset of that cost."""
     least = INFINITE
     for i in range(count):
         error = z - sums[i]
@@ -43,30 +58,37 @@ def _least(z, cost, a, sums, costs, count):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _bound(x, z, a, p, m):  # type: ignore[no-untyped-def]
+def upper_bound(x: Floats, z: np.float32, a: np.float32, p: Floats) -> np.float32:
     """A little above the objective of the best subset of at most two elements."""
     best = bits_of(a * (z * z))
-    for i in range(m):
+    for i in range(len(x)):
         rest = z - x[i]
         best = min(best, bits_of(a * (rest * rest) + p[i]))
-        best = min(best, _least(rest, p[i], a, x, p, i))
+        best = min(best, _least(rest, a, p[i], x, p, i))
     # the same subset is summed in another order below: room for its rounding
     scale = abs(z)
-    for i in range(m):
+    for i in range(len(x)):
         scale += abs(x[i])
     slack = np.float32(1e-6) * scale
     value = float_of(best)
-    return value * np.float32(1.00001) + slack * (a * slack + np.float32(2) * np.sqrt(a * value))
+    margin = slack * (a * slack + np.float32(2) * np.sqrt(a * value))
+    above: np.float32 = value * np.float32(1.00001) + margin
+    return above
 
 
 @numba.njit(cache=True)
-def _halves(x, p, start, stop, cap, sums, costs, masks):  # type: ignore[no-untyped-def]
-    """Subsets of x[start:stop] that cost at most `cap`, by ascending mask; returns how many."""
+def list_halves(x: Floats, p: Floats, half: int, cap: np.float32, out: Halves) -> int:
+    """List the subsets of the first (`half` 0) or last (1) elements that cost at most `cap`.
+
+    They stand in place `half` of `out`, by ascending mask; returns how many there are.
+    """
+    sums, costs, masks = out[0][half], out[1][half], out[2][half]
     sums[0] = np.float32(0)
     costs[0] = np.float32(0)
     masks[0] = np.uint32(0)
     count = 1
-    for s in range(start, stop):
+    middle = len(x) // 2
+    for s in range(half * middle, len(x) if half else middle):
         if p[s] > cap:
             continue
         bit = np.uint32(1) << np.uint32(s)
@@ -80,25 +102,30 @@ def _halves(x, p, start, stop, cap, sums, costs, masks):  # type: ignore[no-unty
 
 
 @numba.njit(cache=True)
-def full(x, z, a, p, m, limit, sums, costs, masks):  # type: ignore[no-untyped-def]
-    """Mask and error of the lowest objective; scratch arrays of shape [2, HALF + 1]."""
-    if m > EXACT:
-        return _full_limited(x, z, a, p, m, limit)
-    cap = _bound(x, z, a, p, m)
-    half = m // 2
-    low = _halves(x, p, 0, half, cap, sums[0], costs[0], masks[0])
-    high = _halves(x, p, half, m, cap, sums[1], costs[1], masks[1])
+def full(
+    x: Floats, z: np.float32, a: np.float32, p: Floats, limit: int, scratch: Halves
+) -> tuple[np.uint32, np.float32]:
+    """Mask and error of the lowest objective a · error² + Σ p; the lowest mask if several tie.
+
+    Of at most `limit` elements where there are more than MAX_EXHAUSTIVE_SIZE.
+    """
+    if len(x) > MAX_EXHAUSTIVE_SIZE:
+        return _full_limited(x, z, a, p, limit)
+    cap = upper_bound(x, z, a, p)
+    lows = list_halves(x, p, 0, cap, scratch)
+    highs = list_halves(x, p, 1, cap, scratch)
+    sums, costs, masks = scratch
     best = INFINITE
     place = 0
-    for h in range(high):
+    for h in range(highs):
         cost = costs[1, h]
         if bits_of(cost) < best:
-            least = _least(z - sums[1, h], cost, a, sums[0], costs[0], low)
+            least = _least(z - sums[1, h], a, cost, sums[0], costs[0], lows)
             if least < best:
                 best = least
                 place = h
     rest = z - sums[1, place]
-    for i in range(low):
+    for i in range(lows):
         error = rest - sums[0, i]
         if bits_of(a * (error * error) + (costs[1, place] + costs[0, i])) == best:
             return masks[1, place] | masks[0, i], error
@@ -106,8 +133,11 @@ def full(x, z, a, p, m, limit, sums, costs, masks):  # type: ignore[no-untyped-d
 
 
 @numba.njit(cache=True)
-def _full_limited(x, z, a, p, m, limit):  # type: ignore[no-untyped-def]
+def _full_limited(
+    x: Floats, z: np.float32, a: np.float32, p: Floats, limit: int
+) -> tuple[np.uint32, np.float32]:
     """The same among subsets of at most `limit` elements, each taken from z in ascending order."""
+    m = len(x)
     best = bits_of(a * (z * z))
     best_mask = np.uint32(0)
     best_error = z
@@ -122,7 +152,7 @@ def _full_limited(x, z, a, p, m, limit):  # type: ignore[no-untyped-def]
     fresh = True
     while True:
         if fresh:  # all subsets that add one element to the chosen ones
-            least = _least(rest[depth], cost[depth], a, x[start:], p[start:], m - start)
+            least = _least(rest[depth], a, cost[depth], x[start:], p[start:], m - start)
             if least <= best:
                 for s in range(start, m):
                     error = rest[depth] - x[s]

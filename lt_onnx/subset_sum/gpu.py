@@ -5,43 +5,32 @@ but masks and residuals comes back. A GPU that runs out of memory is given half 
 a time. With TRITON_INTERPRET=1 the kernels run on the CPU, for tests.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from lt_onnx.subset_sum import programs
-from lt_onnx.subset_sum.problem import EXACT, LARGEST, DeviceError, Drawn, Rows
-
-Masks = NDArray[np.uint32]
-Floats = NDArray[np.float32]
+from lt_onnx.options import MAX_BASE_SIZE
+from lt_onnx.subset_sum import gpu_kernels as kernels
+from lt_onnx.subset_sum.problem import (
+    MAX_EXHAUSTIVE_SIZE,
+    DeviceError,
+    Drawn,
+    Floats,
+    Masks,
+    Rows,
+    subsets_up_to,
+)
 
 LANES = 128  # problems that one program of the smallest rule holds
 TABLE = 1024  # subsets that one program looks at side by side
-TILE = 4096  # the same under the full objective, up to EXACT elements
-AT_ONCE = 1 << 24  # problems on the GPU at a time, memory permitting
+PAIRS = 4096  # the same under the full objective, up to MAX_EXHAUSTIVE_SIZE elements
+MAX_AT_ONCE = 1 << 24  # problems on the GPU at a time, memory permitting
 EXACTLY = {"enable_fp_fusion": False}  # a fused multiply-add would round once where two are meant
-
-
-@dataclass(frozen=True)
-class _Base:
-    """Random weights on the GPU, or what it takes to draw them there."""
-
-    values: torch.Tensor  # [R, L]; empty when drawn
-    numbers: torch.Tensor  # [R]
-    width: int
-    seed: int
-    layer: int
-    drawn: bool
-
-    def arguments(self, start: int) -> tuple[Any, ...]:
-        """What kernels want to know of the rows from `start` on."""
-        values = self.values if self.drawn else self.values[start:]
-        low, high = self.seed & 0xFFFFFFFF, self.seed >> 32
-        return values, self.numbers[start:], self.width, _signed(low), _signed(high), self.layer
 
 
 class Gpu:
@@ -49,141 +38,88 @@ class Gpu:
 
     def __init__(self, device: str = "cuda") -> None:
         self.device = torch.device(device)
-        self._tables: dict[tuple[int, int, bool], torch.Tensor] = {}
+        self._tables: dict[tuple[int, int, bool], Tensor] = {}
 
     def solve_full(
-        self, x: Floats, z: Floats, a: Floats, p: Floats, limit: int
+        self, x: Floats, z: Floats, *, weight: Floats, penalty: Floats, limit: int
     ) -> tuple[Masks, Floats]:
         """A flat batch under the full objective."""
-        m = x.shape[1]
+        size, m = _full_size(x.shape[1]), x.shape[1]
 
-        def some(start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
-            mask, residual = self._answers(stop - start)
-            programs.flat[(stop - start,)](
-                *(self._put(v[start:stop]) for v in (x, z, a, p)),
-                self._table(m, limit),
-                mask,
-                residual,
-                **_tile(m),
-                **EXACTLY,
-            )
-            return mask, residual
+        def run(start: int, stop: int) -> kernels.Answers:
+            answers = self._answers(stop - start)
+            flat = kernels.Flat(*(self._put(v[start:stop]) for v in (x, z, weight, penalty)))
+            table = self._table(m, limit)
+            kernels.solve_full[(stop - start,)](flat, table, answers, size, **EXACTLY)
+            return answers
 
-        return self._in_chunks(len(z), AT_ONCE, some)
+        return self._in_chunks(z, run)
 
     def solve_smallest(
-        self, base: Floats | Drawn, z: Floats, rows: Rows, tolerance: np.float32, limit: int
+        self, base: Floats | Drawn, z: Floats, *, rows: Rows, tolerance: np.float32, limit: int
     ) -> tuple[Masks, Floats]:
-        """Rows of independent problems under the paper's rule."""
+        """Rows of independent problems under the smallest rule."""
         n, m = rows.index.shape
-        shared = [self._put(rows.index), self._put(rows.gain)]
-        table = self._table(m, limit, ordered=True)
-        given = self._base(base)
+        shared = kernels.Shared(self._put(rows.index), self._put(rows.gain))
+        source, table = self._source(base), self._table(m, limit, ordered=True)
+        few = kernels.SmallestSize(m, LANES, min(limit, 3), 0, isinstance(base, Drawn))
+        many = few._replace(WIDTH=TABLE, PADDED=MAX_BASE_SIZE)
 
-        def some(start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+        def run(start: int, stop: int) -> kernels.Answers:
             count = (stop - start) * n
-            mask, residual = self._answers(count)
-            goal = self._put(z[start:stop]).reshape(-1)
             tiles = -(-count // LANES)
-            scratch = torch.empty(tiles * LANES * m, dtype=torch.float32, device=self.device)
             found = torch.empty(count, dtype=torch.int8, device=self.device)
-            programs.few[(tiles,)](
-                *given.arguments(start),
-                *shared,
-                goal,
-                scratch,
-                mask,
-                residual,
-                found,
-                count,
-                n,
-                float(tolerance),
-                M=m,
-                LIMIT=min(limit, 3),
-                LANES=LANES,
-                DRAWN=given.drawn,
-                **EXACTLY,
-            )
+            answers = self._answers(count)._replace(found=found)
+            goals, scratch = self._put(z[start:stop]), self._scratch(tiles * LANES * m)
+            targets = kernels.Targets(goals, n, count, float(tolerance), scratch)
+            part = _rows_from(start, source)
+            kernels.few[(tiles,)](part, shared, targets, answers, few, **EXACTLY)
             left = torch.nonzero(found == 0).reshape(-1)
             if len(left):
-                scratch = torch.empty(len(left) * LARGEST, dtype=torch.float32, device=self.device)
-                programs.many[(len(left),)](
-                    *given.arguments(start),
-                    *shared,
-                    goal,
-                    scratch,
-                    left,
-                    table,
-                    mask,
-                    residual,
-                    n,
-                    float(tolerance),
-                    M=m,
-                    PADDED=LARGEST,
-                    TABLE=TABLE,
-                    DRAWN=given.drawn,
-                    **EXACTLY,
-                )
-            return mask, residual
+                scratch = self._scratch(len(left) * MAX_BASE_SIZE)
+                targets = targets._replace(scratch=scratch, numbers=left)
+                kernels.many[(len(left),)](part, shared, targets, table, answers, many, **EXACTLY)
+            return answers
 
-        mask, residual = self._in_chunks(len(z), max(1, AT_ONCE // max(n, 1)), some)
-        return mask.reshape(z.shape), residual.reshape(z.shape)
+        return self._in_chunks(z, run)
 
     def solve_rows(
-        self, base: Floats | Drawn, z: Floats, rows: Rows, limit: int
+        self, base: Floats | Drawn, z: Floats, *, rows: Rows, limit: int
     ) -> tuple[Masks, Floats]:
         """Rows under the full objective, with error feedback."""
         n, m = rows.index.shape
-        fed = rows.upper is not None
         upper = np.zeros((1, 1), np.float32) if rows.upper is None else rows.upper
-        shared = [
-            self._put(v)
-            for v in (rows.index, rows.gain, rows.weight, rows.noise, rows.price, rows.order, upper)
-        ]
-        given = self._base(base)
+        fields = vars(rows) | {"upper": upper}
+        shared = kernels.Shared(**{name: self._put(value) for name, value in fields.items()})
+        source, table = self._source(base), self._table(m, limit)
+        size = _full_size(m)._replace(FED=rows.upper is not None, DRAWN=isinstance(base, Drawn))
 
-        def some(start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+        def run(start: int, stop: int) -> kernels.Answers:
             count = stop - start
-            mask, residual = self._answers(count * n)
-            goal = self._put(z[start:stop])
-            rest = goal[:, shared[5]].contiguous()
-            scratch = torch.empty(count * 2 * LARGEST, dtype=torch.float32, device=self.device)
-            programs.fed_rows[(count,)](
-                *given.arguments(start),
-                *shared,
-                goal,
-                rest,
-                scratch,
-                self._table(m, limit),
-                mask,
-                residual,
-                n,
-                PADDED=LARGEST,
-                SPREAD=TABLE,
-                FED=fed,
-                DRAWN=given.drawn,
-                **_tile(m),
-                **EXACTLY,
-            )
-            return mask, residual
+            answers = self._answers(count * n)
+            goals, scratch = self._put(z[start:stop]), self._scratch(count * 2 * MAX_BASE_SIZE)
+            rest = goals[:, shared.order].contiguous()
+            targets, part = kernels.FedTargets(goals, n, rest, scratch), _rows_from(start, source)
+            kernels.solve_rows[(count,)](part, shared, targets, table, answers, size, **EXACTLY)
+            return answers
 
-        mask, residual = self._in_chunks(len(z), max(1, AT_ONCE // max(n, 1)), some)
-        return mask.reshape(z.shape), residual.reshape(z.shape)
+        return self._in_chunks(z, run)
 
     # memory -----------------------------------------------------------------------------------
 
     def _in_chunks(
-        self, count: int, most: int, run: Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
+        self, z: Floats, run: Callable[[int, int], kernels.Answers]
     ) -> tuple[Masks, Floats]:
-        """Run a range piece by piece; a piece that does not fit into memory is halved."""
-        masks, residuals = [np.zeros(0, np.uint32)], [np.zeros(0, np.float32)]
-        start, step = 0, most
-        while start < count:
-            stop = min(start + step, count)
+        """Run all rows of z piece by piece; a piece that does not fit into memory is halved."""
+        mask, residual = np.empty(z.shape, np.uint32), np.empty(z.shape, np.float32)
+        start, step = 0, max(1, MAX_AT_ONCE // max(1, math.prod(z.shape[1:])))
+        while start < len(z):
+            stop = min(start + step, len(z))
             try:
-                mask, residual = run(start, stop)
-                masks.append(mask.cpu().numpy().view(np.uint32))
-                residuals.append(residual.cpu().numpy())
+                answers = run(start, stop)
+                shape = (stop - start, *z.shape[1:])
+                mask[start:stop] = answers.mask.cpu().numpy().view(np.uint32).reshape(shape)
+                residual[start:stop] = answers.residual.cpu().numpy().reshape(shape)
             except torch.OutOfMemoryError:
                 if stop - start == 1:
                     raise DeviceError(
@@ -193,69 +129,65 @@ class Gpu:
                 torch.cuda.empty_cache()
                 continue
             start = stop
-        return np.concatenate(masks), np.concatenate(residuals)
+        return mask, residual
 
-    def _answers(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return (
-            torch.empty(count, dtype=torch.int32, device=self.device),
-            torch.empty(count, dtype=torch.float32, device=self.device),
-        )
+    def _answers(self, count: int) -> kernels.Answers:
+        """Space for masks and residuals."""
+        masks = torch.empty(count, dtype=torch.int32, device=self.device)
+        return kernels.Answers(masks, self._scratch(count))
 
-    def _put(self, values: NDArray[Any]) -> torch.Tensor:
+    def _scratch(self, count: int) -> Tensor:
+        return torch.empty(count, dtype=torch.float32, device=self.device)
+
+    def _put(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
-    def _base(self, base: Floats | Drawn) -> _Base:
+    def _source(self, base: Floats | Drawn) -> kernels.Source:
         if isinstance(base, Drawn):
-            none = torch.empty(0, dtype=torch.float32, device=self.device)
-            return _Base(none, self._put(base.numbers), base.width, base.seed, base.layer, True)
-        numbers = torch.empty(len(base), dtype=torch.int64, device=self.device)
-        return _Base(self._put(base), numbers, base.shape[1], 0, 0, False)
+            key = np.array([base.seed & 0xFFFFFFFF, base.seed >> 32, base.layer], np.uint32)
+            words = self._put(key.view(np.int32))
+            return kernels.Source(self._scratch(0), self._put(base.numbers), base.width, words)
+        unused = torch.zeros(3, dtype=torch.int32, device=self.device)
+        return kernels.Source(self._put(base), unused, base.shape[1], unused)
 
-    def _table(self, m: int, limit: int, ordered: bool = False) -> torch.Tensor:
+    def _table(self, m: int, limit: int, *, ordered: bool = False) -> Tensor:
         """A table for the kernels: its length, then masks, filled up to whole steps with the last.
 
         All masks of at most `limit` elements: `ordered` by (size, lexicographic), else ascending,
-        where nothing but empty ones are needed up to EXACT. A mask that is met again is later in
-        order, so that it never wins.
+        where nothing but empty ones are needed up to MAX_EXHAUSTIVE_SIZE. A mask that is met again
+        is later in order, so that it never wins.
         """
         key = (m, limit, ordered)
         if key not in self._tables:
             masks = np.zeros(1, np.uint32)
-            if ordered or m > EXACT:
-                masks = _lexicographic(m, limit) if ordered else _masks(m, limit)
+            if ordered:
+                masks = _lexicographic(subsets_up_to(limit, m=m), m)
+            elif m > MAX_EXHAUSTIVE_SIZE:
+                masks = subsets_up_to(limit, m=m)
             filled = np.pad(masks, (0, -len(masks) % TABLE), mode="edge")
             length = np.array([len(masks)], np.uint32)
             self._tables[key] = self._put(np.concatenate([length, filled]).view(np.int32))
         return self._tables[key]
 
 
-def _masks(m: int, limit: int) -> NDArray[np.uint32]:
-    """All masks of m bits with at most `limit` of them set, ascending."""
-    masks = np.zeros(1, np.uint32)
-    for s in range(m):
-        more = masks[np.bitwise_count(masks) < limit] | np.uint32(1 << s)
-        masks = np.concatenate([masks, more])
-    return masks
+def _rows_from(start: int, source: kernels.Source) -> kernels.Source:
+    """The rows of a source from `start` on."""
+    return source._replace(given=source.given[start:], numbers=source.numbers[start:])
 
 
-def _lexicographic(m: int, limit: int) -> NDArray[np.uint32]:
-    """The same by size, and by elements within a size."""
-    masks = _masks(m, limit)
+def _lexicographic(masks: Masks, m: int) -> Masks:
+    """Masks by size, and by elements within a size."""
     key = np.zeros(len(masks), np.uint32)
     for s in range(m):
         key |= ((masks >> np.uint32(s)) & np.uint32(1)) << np.uint32(m - 1 - s)
     return masks[np.lexsort((~key, np.bitwise_count(masks)))]
 
 
-def _tile(m: int) -> dict[str, int]:
-    """How one program holds the subsets of m elements under the full objective."""
-    if m > EXACT:
-        return {"M": m, "HALF": 0, "LOW": 1, "HIGH": TABLE, "STEPS": 0}
-    low, high = 1 << m // 2, 1 << m - m // 2
-    side = min(high, max(1, TILE // low))
-    return {"M": m, "HALF": m // 2, "LOW": low, "HIGH": side, "STEPS": high // side}
-
-
-def _signed(word: int) -> int:
-    """A 32-bit word as the signed number that kernels are given."""
-    return word - (1 << 32) if word >> 31 else word
+def _full_size(m: int) -> kernels.FullSize:
+    """How programs hold the subsets of m elements under the full objective."""
+    half, low, high, steps = 0, 1, TABLE, 0
+    if m <= MAX_EXHAUSTIVE_SIZE:
+        half, low = m // 2, 1 << m // 2
+        high = min(1 << m - half, max(1, PAIRS // low))
+        steps = (1 << m - half) // high
+    return kernels.FullSize(m, half, low, high, steps, MAX_BASE_SIZE, TABLE, False, False)

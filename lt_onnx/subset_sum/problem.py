@@ -1,15 +1,24 @@
-"""The words of the contract: rules, results, limits, and rows of problems."""
+"""Problems, answers and limits: what enters and leaves every kernel.
+
+Letters in shapes: B problems of a flat batch; R rows of N problems each; M elements of a base set;
+L random weights of a row.
+"""
 
 from dataclasses import dataclass
 from enum import IntEnum
 from math import comb
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-EXACT = 20  # up to here all subsets compete; beyond, those of at most `size_limit` elements
-LARGEST = 32
-HUGE = 1e17  # largest magnitude of a number, so that squares of sums stay finite
+Masks: TypeAlias = NDArray[np.uint32]
+Floats: TypeAlias = NDArray[np.float32]
+Places: TypeAlias = NDArray[np.int32]
+Indices: TypeAlias = NDArray[np.int64]
+
+MAX_EXHAUSTIVE_SIZE = 20  # elements up to which all subsets compete
+MAX_MAGNITUDE = 1e17  # of a number, so that squares of sums stay finite in float32
 
 
 class DeviceError(RuntimeError):
@@ -21,7 +30,7 @@ class RangeError(ValueError):
 
 
 class Rule(IntEnum):
-    """Which subset is wanted."""
+    """Which setting of the objective decides; see the package."""
 
     NOISE = 0
     SMALLEST = 1
@@ -29,7 +38,7 @@ class Rule(IntEnum):
 
 
 class Result(IntEnum):
-    """What became of one problem."""
+    """Outcome of one problem."""
 
     FOUND = 0
     MISS = 1  # no subset within the tolerance: the closest one is given; raise M or the tolerance
@@ -37,29 +46,28 @@ class Result(IntEnum):
 
 @dataclass(frozen=True)
 class Solution:
-    """Answers to a batch of B problems: `mask` bit s is set when element s is in the subset."""
+    """Answers to a flat batch: bit s of `mask` is set when element s is in the subset."""
 
-    mask: NDArray[np.uint32]  # [B]
-    residual: NDArray[np.float32]  # [B]  z − Σ x over the subset
+    mask: Masks  # [B]
+    residual: Floats  # [B]  z − Σ x over the subset
     result: NDArray[np.uint8]  # [B]  of Result
 
     @property
-    def size(self) -> NDArray[np.int64]:
-        """Number of elements of every subset, of shape [B]."""
+    def size(self) -> Indices:
+        """Number of elements of every subset, [B]."""
         return np.bitwise_count(self.mask).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """R rows of random weights that the kernels draw themselves, on whatever device they run.
+    """R rows of random weights that the kernels draw on their device; see `source.philox`.
 
-    Row r is the `width` values of layer `layer` from position `numbers[r]` · `width` on; see
-    `philox`.
+    Row r is the `width` values of layer `layer` from position `numbers[r]` · `width` on.
     """
 
     seed: int
     layer: int
-    numbers: NDArray[np.int64]  # [R]
+    numbers: Indices  # [R]
     width: int
 
     def __len__(self) -> int:
@@ -68,30 +76,46 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Rows:
-    """What the N problems of every row share (M elements at most, fewer where `index` is -1)."""
+    """What every row has in common: its N problems, of M elements or fewer (`index` is -1 there).
 
-    index: NDArray[np.int32]  # [N, M]  place of each element in its row of random weights, or -1
-    gain: NDArray[np.float32]  # [N, M]  x_s = gain · random weight; 0 where there is no element
-    weight: NDArray[np.float32]  # [N]  price a of the squared error
-    noise: NDArray[np.float32]  # [N, M]  element s costs x_s² · noise …
-    price: NDArray[np.float32]  # [N]  … plus price
-    order: NDArray[np.int64]  # [N]  problems in the order they are solved
-    upper: NDArray[np.float32] | None  # [N, N]  Cholesky factor of H⁻¹ in that order; None: apart
+    Element s of problem k is x_s = gain[k, s] · base[r, index[k, s]]; its penalty is
+    p_s = x_s² · noise[k, s] + price[k].
+    """
+
+    index: Places  # [N, M]  place of each element in its row of random weights, or -1
+    gain: Floats  # [N, M]  0 where there is no element
+    weight: Floats  # [N]  a of the objective
+    noise: Floats  # [N, M]
+    price: Floats  # [N]
+    order: Indices  # [N]  problems in the order in which they are solved
+    upper: Floats | None  # [N, N]  Cholesky factor of H⁻¹ in that order; None: no error feedback
 
     @staticmethod
-    def plain(index: NDArray[np.int32], gain: NDArray[np.float32]) -> "Rows":
-        """Problems with the error as their whole objective, each for itself."""
+    def plain(index: Places, gain: Floats) -> "Rows":
+        """Independent problems without penalties."""
         n = len(index)
         ones, zeros = np.ones(n, np.float32), np.zeros(n, np.float32)
         return Rows(index, gain, ones, np.zeros_like(gain), zeros, np.arange(n), None)
 
 
 def size_limit(m: int) -> int:
-    """Largest subset that is searched in a base set of m elements: m itself up to `EXACT`."""
-    if m <= EXACT:
+    """Size of the largest subsets that compete in a base set of m elements.
+
+    m up to MAX_EXHAUSTIVE_SIZE; beyond, as large as 2^MAX_EXHAUSTIVE_SIZE subsets in all allow.
+    """
+    if m <= MAX_EXHAUSTIVE_SIZE:
         return m
     total, size = 1, 0
-    while total + comb(m, size + 1) <= 1 << EXACT:
+    while total + comb(m, size + 1) <= 1 << MAX_EXHAUSTIVE_SIZE:
         size += 1
         total += comb(m, size)
     return size
+
+
+def subsets_up_to(limit: int, *, m: int) -> Masks:
+    """All masks of m bits with at most `limit` of them set, ascending."""
+    masks = np.zeros(1, np.uint32)
+    for s in range(m):
+        more = masks[np.bitwise_count(masks) < limit] | np.uint32(1 << s)
+        masks = np.concatenate([masks, more])
+    return masks

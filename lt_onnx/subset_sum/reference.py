@@ -2,9 +2,9 @@
 
 Float32 throughout, each operation rounded once, no fused multiply-add:
 
-- full objective up to `EXACT` elements: the sum of S is  high + low  where low runs over the first
-  M//2 elements and high over the others, each summed in ascending order; the error is
-  (z − high) − low and the objective a·(error·error) + (p_high + p_low);
+- full objective up to MAX_EXHAUSTIVE_SIZE elements: the sum of S is  high + low  where low runs
+  over the first M//2 elements and high over the others, each summed in ascending order; the error
+  is (z − high) − low and the objective a·(error·error) + (p_high + p_low);
 - full objective beyond, and always for `smallest`: the elements are taken from z one by one in
   ascending order, and p is summed in ascending order.
 """
@@ -12,14 +12,17 @@ Float32 throughout, each operation rounded once, no fused multiply-add:
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lt_onnx.subset_sum.problem import EXACT, size_limit
+from lt_onnx.subset_sum.problem import (
+    MAX_EXHAUSTIVE_SIZE,
+    Floats,
+    Indices,
+    Masks,
+    size_limit,
+    subsets_up_to,
+)
 
-AT_ONCE = 1 << 22  # sums held at a time
-
-Floats = NDArray[np.float32]
-Masks = NDArray[np.uint32]
+MAX_SUMS = 1 << 22  # held at a time
 
 
 def smallest(x: Floats, z: Floats, tolerance: np.float32) -> tuple[Masks, Floats]:
@@ -37,7 +40,7 @@ def smallest(x: Floats, z: Floats, tolerance: np.float32) -> tuple[Masks, Floats
         np.uint32,
     )
 
-    def place(x: Floats, z: Floats) -> tuple[NDArray[np.int64], Floats]:
+    def place(x: Floats, z: Floats) -> tuple[Indices, Floats]:
         error = _taken(x, z, subsets)
         within = np.abs(error) <= tolerance
         first = np.where(within.any(1), within.argmax(1), np.abs(error).argmin(1))
@@ -50,10 +53,10 @@ def full(x: Floats, z: Floats, a: Floats, p: Floats) -> tuple[Masks, Floats]:
     """Subset of the lowest objective; ties go to the lowest mask. a is [B], p [B, M]."""
     m = x.shape[1]
     half = m // 2
-    subsets = np.arange(1 << m, dtype=np.uint32) if m <= EXACT else _limited(m)
+    subsets = subsets_up_to(size_limit(m), m=m)
 
-    def place(x: Floats, z: Floats, a: Floats, p: Floats) -> tuple[NDArray[np.int64], Floats]:
-        if m <= EXACT:
+    def place(x: Floats, z: Floats, a: Floats, p: Floats) -> tuple[Indices, Floats]:
+        if m <= MAX_EXHAUSTIVE_SIZE:
             low, high = subsets, subsets >> np.uint32(half)
             error = (z[:, None] - _sums(x[:, half:], high)) - _sums(x[:, :half], low)
             cost = _sums(p[:, half:], high) + _sums(p[:, :half], low)
@@ -67,7 +70,7 @@ def full(x: Floats, z: Floats, a: Floats, p: Floats) -> tuple[Masks, Floats]:
 def _answers(place, subsets: Masks, *problems: Floats) -> tuple[Masks, Floats]:  # type: ignore[no-untyped-def]
     """Masks and errors of the subsets that `place` chooses, some problems at a time."""
     masks, errors = [], []
-    step = max(1, AT_ONCE // len(subsets))
+    step = max(1, MAX_SUMS // len(subsets))
     for start in range(0, len(problems[0]), step):
         chosen, error = place(*(values[start : start + step] for values in problems))
         masks.append(subsets[chosen])
@@ -89,12 +92,3 @@ def _taken(x: Floats, z: Floats, subsets: Masks) -> Floats:
     for s in range(x.shape[1]):
         np.subtract(left, x[:, s, None], out=left, where=(subsets >> np.uint32(s)) & 1 == 1)
     return left
-
-
-def _limited(m: int) -> Masks:
-    """Masks of at most `size_limit(m)` elements, ascending."""
-    masks = np.zeros(1, np.uint32)
-    for s in range(m):
-        more = masks[np.bitwise_count(masks) < size_limit(m)] | np.uint32(1 << s)
-        masks = np.concatenate([masks, more])
-    return masks

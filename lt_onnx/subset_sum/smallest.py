@@ -1,62 +1,69 @@
-"""The paper's rule (Algorithms 1 and 2): the fewest elements within the tolerance.
+"""The smallest rule (the paper's Algorithms 1 and 2): the fewest elements within the tolerance.
 
 Problems are searched side by side: one walk over the subsets of a size, in lexicographic order,
 serves a whole tile of problems, so that every step is a few vector instructions. Solved problems
 leave the tile as soon as half of it is solved; what is open after the first sizes fills new tiles,
 size by size. Problems without any subset within the tolerance get the closest subset, the first if
-several: see `nearest` up to `EXACT` elements; beyond, one walk more finds the least error, and the
-search is repeated with that as the tolerance.
+several: by `meet_in_the_middle` up to MAX_EXHAUSTIVE_SIZE elements; beyond, one walk more finds the
+least error, and the search is repeated with that as the tolerance.
 
-Arrays are [element, problem]. A subset's key has bit m-1-s for element s: among subsets of one
+Arrays are [element, problem]. A subset's key has bit M-1-s for element s: among subsets of one
 size the lexicographically first has the largest key.
 """
 
 from math import comb
+from typing import TypeAlias
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from lt_onnx.subset_sum.full import INFINITE, bits_of, float_of
-from lt_onnx.subset_sum.nearest import smallest_of_all
-from lt_onnx.subset_sum.problem import EXACT
+from lt_onnx.subset_sum.meet_in_the_middle import Batch, smallest_of_all
+from lt_onnx.subset_sum.problem import MAX_EXHAUSTIVE_SIZE, Floats, Indices, Masks, Places
 
 TILE = 512  # problems that one walk serves
 NARROW = 64  # problems under which a tile is not worth closing up
 DENSE = 2  # a tile is closed up once no more than one in DENSE of its problems is open
 APART = 16  # numbers between two rows of a tile, so that they do not meet in the same cache sets
-EARLY = 3  # sizes that are searched before what is open is packed anew
-START = 4096  # … plus its start
-WORTH = 8  # steps of meeting in the middle for the time of one subset walked over
+FIRST_SIZES = 3  # sizes that are searched before what is open is packed anew
+MEETING_START = 4096  # what meeting in the middle costs, in its steps: 2^M and a start …
+WALK_STEPS = 8  # … and what walking over one subset costs in them
 
-Masks = NDArray[np.uint32]
-Floats = NDArray[np.float32]
-Places = NDArray[np.int32]
-Indices = NDArray[np.int64]
+
+# problems that are searched side by side, W of those that entered; the solved may leave
+Tile: TypeAlias = tuple[
+    Floats,  # x [M, ≥ W]  base sets
+    Floats,  # z [W]  targets
+    Floats,  # tolerance [W]  -1 for a solved problem that is still here
+    Masks,  # key [W]  of the first subset of the present size, 0 if there is none yet
+    Indices,  # place [W]  where in `numbers` the problem is
+    Indices,  # numbers  of problems in the batch, -1 once they are solved
+    Floats,  # rest [sizes, ≥ W]  what the elements chosen so far leave of z
+]
 
 
 @numba.njit(cache=True)
-def _leave(x, z, tolerance, rest, key, place, count, problems, mask, error):  # type: ignore[no-untyped-def]
+def _leave(tile: Tile, count: int, depth: int, mask: Masks, residual: Floats) -> int:
     """Write the answers of solved problems; close the gaps once they are many.
 
-    Returns the width of the tile. Nothing is within the tolerance, -1, of a problem that stays in
-    it solved.
+    `depth` rows of `rest` are needed afterwards. Returns the width of the tile.
     """
+    x, z, tolerance, key, place, numbers, rest = tile
     m = len(x)
     stay = np.empty(count, np.int64)
     left = 0
     for i in range(count):
         bits = key[i]
         if bits:
-            b = problems[place[i]]
-            problems[place[i]] = -1
+            b = numbers[place[i]]
+            numbers[place[i]] = -1
             chosen = np.uint32(0)
-            off = z[i]
+            error = z[i]
             for s in range(m):
                 if bits >> np.uint32(m - 1 - s) & np.uint32(1):
                     chosen |= np.uint32(1) << np.uint32(s)
-                    off -= x[s, i]
-            mask[b], error[b] = chosen, off
+                    error -= x[s, i]
+            mask[b], residual[b] = chosen, error
             tolerance[i] = -1
             key[i] = 0
         elif tolerance[i] >= 0:
@@ -71,7 +78,7 @@ def _leave(x, z, tolerance, rest, key, place, count, problems, mask, error):  # 
         row = x[s]
         for j in range(left):
             row[j] = row[stay[j]]
-    for d in range(len(rest)):
+    for d in range(depth):
         row = rest[d]
         for j in range(left):
             row[j] = row[stay[j]]
@@ -79,8 +86,9 @@ def _leave(x, z, tolerance, rest, key, place, count, problems, mask, error):  # 
 
 
 @numba.njit(cache=True)
-def _level(x, z, tolerance, size, count, rest, key, place, problems, mask, error):  # type: ignore[no-untyped-def]
+def _search_size(tile: Tile, size: int, count: int, mask: Masks, residual: Floats) -> int:
     """Find every problem's first subset of `size` elements within its tolerance."""
+    x, z, tolerance, key, _, _, rest = tile
     m = len(x)
     chosen = np.empty(m + 1, np.int64)
     rest[0, :count] = z[:count]
@@ -93,17 +101,16 @@ def _level(x, z, tolerance, size, count, rest, key, place, problems, mask, error
             for last in range(start, m):
                 subset = prefix | (np.uint32(1) << np.uint32(m - 1 - last))
                 for i in range(count):
-                    off = abs(rest[depth, i] - x[last, i])
-                    found = subset if off <= tolerance[i] else np.uint32(0)
-                    key[i] = max(key[i], found)
+                    error = abs(rest[depth, i] - x[last, i])
+                    hit = subset if error <= tolerance[i] else np.uint32(0)
+                    key[i] = max(key[i], hit)
             if depth == 0:
                 break
-            open_ = 0
+            unsolved = 0
             for i in range(count):
-                open_ += (key[i] == 0) & (tolerance[i] >= 0)
-            if open_ == 0 or (count > NARROW and DENSE * open_ <= count):
-                some = rest[: depth + 1]
-                count = _leave(x, z, tolerance, some, key, place, count, problems, mask, error)
+                unsolved += (key[i] == 0) & (tolerance[i] >= 0)
+            if unsolved == 0 or (count > NARROW and DENSE * unsolved <= count):
+                count = _leave(tile, count, depth + 1, mask, residual)
         elif m - start >= size - depth:
             for i in range(count):
                 rest[depth + 1, i] = rest[depth, i] - x[start, i]
@@ -117,15 +124,52 @@ def _level(x, z, tolerance, size, count, rest, key, place, problems, mask, error
         depth -= 1
         prefix ^= np.uint32(1) << np.uint32(m - 1 - chosen[depth])
         start = chosen[depth] + 1
-    return _leave(x, z, tolerance, rest[:0], key, place, count, problems, mask, error)
+    return _leave(tile, count, 0, mask, residual)
 
 
 @numba.njit(cache=True)
-def _closest(x, z, m, limit, count, rest, least):  # type: ignore[no-untyped-def]
-    """Set `least` to the smallest error that any subset of 1 to `limit` elements leaves."""
+def _fill(batch: Batch, numbers: Indices, out: Floats) -> None:
+    """Write the base sets of the problems `numbers` side by side into out [M, W]."""
+    base, index, gain, _ = batch
+    n = len(index)
+    for i in range(len(numbers)):
+        r, k = numbers[i] // n, numbers[i] % n
+        row = base[r]
+        for s in range(len(out)):
+            out[s, i] = row[max(index[k, s], 0)] * gain[k, s]
+
+
+@numba.njit(cache=True, parallel=True)
+def _search(
+    batch: Batch,
+    tolerance: Floats,
+    sizes: tuple[int, int],
+    numbers: Indices,
+    mask: Masks,
+    residual: Floats,
+) -> None:
+    """Search the sizes from … to of the problems `numbers`; solved ones are marked -1 there."""
+    _, index, _, z = batch
+    m = index.shape[1]
+    low, high = sizes
+    for part in numba.prange(-(-len(numbers) // TILE)):
+        mine = numbers[part * TILE : (part + 1) * TILE]
+        count = len(mine)
+        x = np.empty((m, count + APART), np.float32)
+        _fill(batch, mine, x)
+        key, rest = np.empty(count, np.uint32), np.empty((high, count + APART), np.float32)
+        tile = x, z[mine], tolerance[mine], key, np.arange(count), mine, rest
+        for size in range(low, high + 1):
+            count = _search_size(tile, size, count, mask, residual)
+
+
+@numba.njit(cache=True)
+def _closest(x: Floats, z: Floats, limit: int, rest: Floats, least: Places) -> None:
+    """Set `least` to the bits of the least error that subsets of 1 to `limit` elements leave."""
+    m, count = x.shape
     chosen = np.empty(m + 1, np.int64)
-    rest[0, :count] = z[:count]
-    least[:count] = INFINITE
+    rest[0] = z
+    least[:] = INFINITE
     depth = 0
     start = 0
     while True:
@@ -145,85 +189,57 @@ def _closest(x, z, m, limit, count, rest, least):  # type: ignore[no-untyped-def
             start = chosen[depth] + 1
 
 
-@numba.njit(cache=True)
-def _tile(base, index, gain, problems, out):  # type: ignore[no-untyped-def]
-    """Base sets of some problems, side by side: out [M, W]."""
-    n = len(index)
-    for i in range(len(problems)):
-        r, k = problems[i] // n, problems[i] % n
-        row = base[r]
-        for s in range(len(out)):
-            out[s, i] = row[max(index[k, s], 0)] * gain[k, s]
-
-
 @numba.njit(cache=True, parallel=True)
-def _search(base, index, gain, z, tolerance, low, high, open_, mask, error):  # type: ignore[no-untyped-def]
-    """Search the sizes low…high of the `open_` problems; solved ones are marked -1."""
+def _least_errors(batch: Batch, limit: int, numbers: Indices, least: Floats) -> None:
+    """The least error that subsets of 1 to `limit` elements leave to the problems `numbers`."""
+    _, index, _, z = batch
     m = index.shape[1]
-    for part in numba.prange(-(-len(open_) // TILE)):
-        some = open_[part * TILE : (part + 1) * TILE]
-        count = len(some)
-        x = np.empty((m, count + APART), np.float32)
-        _tile(base, index, gain, some, x)
-        goal, allowed = z[some], tolerance[some]
-        rest = np.empty((high, count + APART), np.float32)
-        key = np.empty(count, np.uint32)
-        place = np.arange(count)
-        for size in range(low, high + 1):
-            count = _level(x, goal, allowed, size, count, rest, key, place, some, mask, error)
+    for part in numba.prange(-(-len(numbers) // NARROW)):
+        mine = numbers[part * NARROW : (part + 1) * NARROW]
+        x = np.empty((m, len(mine)), np.float32)
+        _fill(batch, mine, x)
+        rest = np.empty((m + 1, len(mine)), np.float32)
+        bits = np.empty(len(mine), np.int32)
+        _closest(x, z[mine], limit, rest, bits)
+        for i in range(len(mine)):
+            least[mine[i]] = float_of(bits[i])
 
 
-@numba.njit(cache=True, parallel=True)
-def _least_errors(base, index, gain, z, limit, open_, least):  # type: ignore[no-untyped-def]
-    """The smallest error that subsets of 1 to `limit` elements leave to each open problem."""
-    m = index.shape[1]
-    for part in numba.prange(-(-len(open_) // NARROW)):
-        some = open_[part * NARROW : (part + 1) * NARROW]
-        x = np.empty((m, len(some)), np.float32)
-        _tile(base, index, gain, some, x)
-        rest = np.empty((m + 1, len(some)), np.float32)
-        bits = np.empty(len(some), np.int32)
-        _closest(x, z[some], m, limit, len(some), rest, bits)
-        for i in range(len(some)):
-            least[some[i]] = float_of(bits[i])
-
-
-def solve_smallest(
-    base: Floats, index: Places, gain: Floats, z: Floats, tolerance: np.float32, limit: int
-) -> tuple[Masks, Floats]:
-    """Problems z [R, N] whose base sets are base[r, index[k]] · gain[k]: masks, residuals [R, N].
+def smallest_of_batch(batch: Batch, *, tolerance: np.float32, limit: int) -> tuple[Masks, Floats]:
+    """Masks and residuals of a batch, flat.
 
     After the first sizes few problems are open; for each further size they fill new tiles.
     """
+    _, index, _, z = batch
     m = index.shape[1]
-    goal = np.ascontiguousarray(z).reshape(-1)
-    mask, error = np.zeros(len(goal), np.uint32), goal.copy()
-    allowed = np.full(len(goal), tolerance)
+    mask, residual = np.zeros(len(z), np.uint32), z.copy()
+    allowed = np.full(len(z), tolerance)
 
-    def sizes(open_: Indices, last: int) -> Indices:
+    def search(numbers: Indices, last: int) -> Indices:
+        """Search all sizes up to `last`; returns the problems that stay open."""
         low = 1
-        while low <= last and len(open_):
-            high = min(low + EARLY - 1, last) if low == 1 else low
-            _search(base, index, gain, goal, allowed, low, high, open_, mask, error)
-            open_ = open_[open_ >= 0]
+        while low <= last and len(numbers):
+            high = min(FIRST_SIZES, last) if low == 1 else low
+            _search(batch, allowed, (low, high), numbers, mask, residual)
+            numbers = numbers[numbers >= 0]
             low = high + 1
-        return open_
+        return numbers
 
-    open_ = np.flatnonzero(np.abs(goal) > tolerance)
-    if m <= EXACT:
-        open_ = sizes(open_, walked(m))
-        smallest_of_all(base, index, gain, goal, tolerance, open_, mask, error)
+    unsolved = np.flatnonzero(np.abs(z) > tolerance)
+    if m <= MAX_EXHAUSTIVE_SIZE:
+        unsolved = search(unsolved, largest_walked(m))
+        smallest_of_all(batch, tolerance, unsolved, mask, residual)
     else:
-        open_ = sizes(open_, limit)
-        if len(open_):
-            _least_errors(base, index, gain, goal, limit, open_, allowed)
-            sizes(open_[allowed[open_] < np.abs(goal[open_])], limit)  # others: the empty subset
-    return mask.reshape(z.shape), error.reshape(z.shape)
+        unsolved = search(unsolved, limit)
+        if len(unsolved):
+            _least_errors(batch, limit, unsolved, allowed)
+            search(unsolved[allowed[unsolved] < np.abs(z[unsolved])], limit)  # others: none fits
+    return mask, residual
 
 
-def walked(m: int) -> int:
-    """Sizes up to which walking is cheaper than meeting in the middle."""
+def largest_walked(m: int) -> int:
+    """Size up to which walking over subsets is cheaper than meeting in the middle."""
     size = 1
-    while size < m and comb(m, size + 1) * WORTH <= (1 << m) + START:
+    while size < m and comb(m, size + 1) * WALK_STEPS <= (1 << m) + MEETING_START:
         size += 1
     return size

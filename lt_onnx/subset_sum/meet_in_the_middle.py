@@ -1,21 +1,28 @@
-"""`smallest` by meeting in the middle, one problem at a time: for those with few answers, or none.
+"""The smallest rule by meeting in the middle, for problems with few answers, or none.
 
 Every subset is a part of the first half of the elements and a part of the second. Their sums give
 each error up to rounding; the subsets that rounding could put first are summed anew, element by
 element, as `reference` does.
 """
 
+from typing import TypeAlias
+
 import numba
 import numpy as np
 
-from lt_onnx.subset_sum.full import HALF, INFINITE, bits_of, float_of
+from lt_onnx.subset_sum.full import INFINITE, MAX_HALVES, bits_of, float_of
+from lt_onnx.subset_sum.problem import Floats, Indices, Masks, Places
 
 ROUNDING = np.float32(4e-6)  # of Σ|x| + |z|: more than two orders of summation can differ by
-CHUNKS = 64
+CHUNKS = 64  # pieces of a batch, for the threads
+
+# independent problems of rows: base [R, L], index and gain [N, M] as in `Rows`, z [R · N]; number b
+# is problem b mod N of row b ÷ N
+Batch: TypeAlias = tuple[Floats, Places, Floats, Floats]
 
 
 @numba.njit(cache=True)
-def _sums(x, out):  # type: ignore[no-untyped-def]
+def _sum_subsets(x: Floats, out: Floats) -> int:
     """Sums of all subsets of x, by mask; returns how many."""
     out[0] = np.float32(0)
     count = 1
@@ -27,8 +34,8 @@ def _sums(x, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _nearest_sum(rest, sums, count):  # type: ignore[no-untyped-def]
-    """Bits of the least |rest - sum|."""
+def _least_error(rest: np.float32, sums: Floats, count: int) -> np.int32:
+    """Bits of the least |rest - sum| of sums[:count]."""
     least = INFINITE
     for i in range(count):
         least = min(least, bits_of(abs(rest - sums[i])))
@@ -36,7 +43,7 @@ def _nearest_sum(rest, sums, count):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _popcount(mask):  # type: ignore[no-untyped-def]
+def _popcount(mask: np.uint32) -> int:
     count = 0
     while mask:
         mask &= mask - np.uint32(1)
@@ -45,33 +52,37 @@ def _popcount(mask):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _before(mask, other):  # type: ignore[no-untyped-def]
+def _before(mask: np.uint32, other: np.uint32) -> bool:
     """Whether `mask` comes first in order of (size, lexicographic)."""
     size, other_size = _popcount(mask), _popcount(other)
     if size != other_size:
         return size < other_size
     apart = mask ^ other
-    return mask & apart & (~apart + np.uint32(1)) != 0  # the first element in which they differ
+    first = apart & (~apart + np.uint32(1))  # the first element in which they differ
+    return bool(mask & first)
 
 
 @numba.njit(cache=True)
-def _smallest(x, z, tolerance, low, high, closest):  # type: ignore[no-untyped-def]
+def _smallest(
+    x: Floats, z: np.float32, tolerance: np.float32, low: Floats, high: Floats, closest: Places
+) -> tuple[np.uint32, np.float32]:
     """First subset in order of (size, lexicographic) within `tolerance`, else the closest one.
 
-    `low`, `high` and `closest` are scratch arrays of shape [HALF].
+    Scratch space [MAX_HALVES]: sums of all subsets of either half, and the bits of the least error
+    with each sum of `high`.
     """
     m = len(x)
     half = m // 2
-    lows, highs = _sums(x[:half], low), _sums(x[half:], high)
+    lows, highs = _sum_subsets(x[:half], low), _sum_subsets(x[half:], high)
     least = INFINITE
     for h in range(highs):
-        closest[h] = _nearest_sum(z - high[h], low, lows)
+        closest[h] = _least_error(z - high[h], low, lows)
         least = min(least, closest[h])
     scale = abs(z)
     for s in range(m):
         scale += abs(x[s])
     reach = max(float_of(least), tolerance) + ROUNDING * scale
-    best, error = np.uint32(0), z
+    best, best_error = np.uint32(0), z
     for h in range(highs):
         if float_of(closest[h]) > reach:
             continue
@@ -79,29 +90,35 @@ def _smallest(x, z, tolerance, low, high, closest):  # type: ignore[no-untyped-d
             if abs(z - high[h] - low[i]) > reach:
                 continue
             mask = np.uint32(h << half | i)
-            off = z
+            error = z
             for s in range(m):
                 if mask >> np.uint32(s) & np.uint32(1):
-                    off -= x[s]
+                    error -= x[s]
             # errors within the tolerance are as good as each other
-            rank, best_rank = max(abs(off), tolerance), max(abs(error), tolerance)
+            rank, best_rank = max(abs(error), tolerance), max(abs(best_error), tolerance)
             if rank < best_rank or (rank == best_rank and _before(mask, best)):
-                best, error = mask, off
-    return best, error
+                best, best_error = mask, error
+    return best, best_error
 
 
 @numba.njit(cache=True, parallel=True)
-def smallest_of_all(base, index, gain, z, tolerance, problems, mask, error):  # type: ignore[no-untyped-def]
-    """Answer the given problems of base sets base[r, index[k]] · gain[k], flat over (r, k)."""
+def smallest_of_all(
+    batch: Batch, tolerance: np.float32, numbers: Indices, mask: Masks, residual: Floats
+) -> None:
+    """Answer the problems `numbers` of a batch, of at most MAX_EXHAUSTIVE_SIZE elements each.
+
+    `mask` and `residual` are in no tuple: Numba drops what a parallel loop writes there.
+    """
+    base, index, gain, z = batch
     n, m = index.shape
-    count = len(problems)
+    count = len(numbers)
     for part in numba.prange(CHUNKS):
         x = np.empty(m, np.float32)
-        low, high = np.empty(HALF, np.float32), np.empty(HALF, np.float32)
-        closest = np.empty(HALF, np.int32)
+        low, high = np.empty(MAX_HALVES, np.float32), np.empty(MAX_HALVES, np.float32)
+        closest = np.empty(MAX_HALVES, np.int32)
         for at in range(part * count // CHUNKS, (part + 1) * count // CHUNKS):
-            b = problems[at]
+            b = numbers[at]
             r, k = b // n, b % n
             for s in range(m):
                 x[s] = base[r, max(index[k, s], 0)] * gain[k, s]
-            mask[b], error[b] = _smallest(x, z[b], tolerance, low, high, closest)
+            mask[b], residual[b] = _smallest(x, z[b], tolerance, low, high, closest)

@@ -1,0 +1,301 @@
+"""Triton kernels: the arithmetic of `reference`, for a GPU.
+
+Must be compiled without fused multiply-adds. x and p of a problem lie in memory, where all threads
+of a program read them; what several threads wrote is read behind a barrier.
+
+Arguments are grouped: tuples of pointers and numbers, and one constant tuple for each kernel.
+"""
+
+# mypy: ignore-errors
+from collections import namedtuple
+
+import triton
+import triton.language as tl
+
+UNSET = tl.constexpr(0x7FFFFFFF)  # later than any place in a table
+
+# Rows of random weights: given, [R, width], or drawn by `numbers` [R] and `key` [3], the seed's low
+# and high word and the layer (in memory, so that one kernel serves all).
+Source = namedtuple("Source", "given numbers width key")
+# The fields of `Rows`; the smallest rule needs two of them.
+Shared = namedtuple(
+    "Shared", "index gain weight noise price order upper", defaults=[None, None, None, None, None]
+)
+# A flat batch under the full objective: [B, M], [B], [B], [B, M].
+Flat = namedtuple("Flat", "x z a p")
+# Targets z [R, n] of rows that are solved in order, `rest` in that order with all errors fed back;
+# scratch [R, 2, PADDED] for x and p.
+FedTargets = namedtuple("FedTargets", "z n rest scratch")
+# Targets z [R, n], `count` in all, under the smallest rule; `many` solves those of `numbers`.
+# Scratch for x, of `few` [programs, M, WIDTH], of `many` [programs, PADDED].
+Targets = namedtuple("Targets", "z n count tolerance scratch numbers", defaults=[None])
+# What is written, flat; `found` is 1 where a subset is within the tolerance.
+Answers = namedtuple("Answers", "mask residual found", defaults=[None])
+# Constants under the full objective: a program holds LOW subsets of the first HALF of M elements
+# and HIGH ones of the others at a time, in STEPS; where STEPS is 0, HIGH subsets of a table.
+# Scratch has PADDED places for M elements; errors are passed on to SPREAD targets at a time.
+FullSize = namedtuple("FullSize", "M HALF LOW HIGH STEPS PADDED SPREAD FED DRAWN")
+# Constants under the smallest rule: WIDTH problems (`few`, of at most LIMIT elements) or subsets
+# (`many`) side by side.
+SmallestSize = namedtuple("SmallestSize", "M WIDTH LIMIT PADDED DRAWN")
+
+
+@triton.jit
+def _key(source):
+    """The words of `Source.key`."""
+    low, high, layer = tl.load(source.key), tl.load(source.key + 1), tl.load(source.key + 2)
+    return low.to(tl.uint32), high.to(tl.uint32), layer.to(tl.uint32)
+
+
+@triton.jit
+def _unit(place, key):
+    """The unit weights of flat places [int64]; see `philox`."""
+    block = place // 4
+    c0 = block.to(tl.uint32)
+    c1 = (block >> 32).to(tl.uint32)
+    c2 = tl.zeros_like(c0) + key[2]
+    c3 = tl.zeros_like(c0)
+    k0 = tl.zeros_like(c0) + key[0]
+    k1 = tl.zeros_like(c0) + key[1]
+    a = tl.full(c0.shape, 0xD2511F53, tl.uint32)
+    b = tl.full(c0.shape, 0xCD9E8D57, tl.uint32)
+    key_a = tl.full(c0.shape, 0x9E3779B9, tl.uint32)
+    key_b = tl.full(c0.shape, 0xBB67AE85, tl.uint32)
+    for _ in tl.static_range(10):
+        high0, low0 = tl.umulhi(a, c0), a * c0
+        high1, low1 = tl.umulhi(b, c2), b * c2
+        c0 = high1 ^ c1 ^ k0
+        c2 = high0 ^ c3 ^ k1
+        c1 = low1
+        c3 = low0
+        k0 += key_a
+        k1 += key_b
+    lane = (place % 4).to(tl.int32)
+    word = tl.where(lane < 2, tl.where(lane == 0, c0, c1), tl.where(lane == 2, c2, c3))
+    return (word.to(tl.int32, bitcast=True) >> 8).to(tl.float32) * 0.00000011920928955078125
+
+
+@triton.jit
+def _weights(source, key, row, column, DRAWN: tl.constexpr):
+    """Random weights at (row, column); columns of -1 read the first weight."""
+    column = tl.maximum(column, 0).to(tl.int64)
+    if DRAWN:
+        return _unit(tl.load(source.numbers + row) * source.width + column, key)
+    return tl.load(source.given + row.to(tl.int64) * source.width + column)
+
+
+@triton.jit
+def _sums(values, subsets, M: tl.constexpr):
+    """Sums of subsets of values [M] in memory, each in ascending order."""
+    total = tl.zeros_like(subsets).to(tl.float32)
+    for s in tl.static_range(M):
+        total = tl.where((subsets >> s) & 1 == 1, total + tl.load(values + s), total)
+    return total
+
+
+@triton.jit
+def _best(x, p, z, a, table, size: tl.constexpr):
+    """Mask and error of the lowest objective, of x and p [M] in memory."""
+    if size.STEPS == 0:
+        return _best_in_table(x, p, z, a, table, size)
+    REST: tl.constexpr = size.M - size.HALF
+    low = tl.arange(0, size.LOW)
+    low_sum, low_cost = _sums(x, low, size.HALF), _sums(p, low, size.HALF)
+    best = tl.full([size.HIGH, size.LOW], float("inf"), tl.float32)
+    best_high = tl.zeros([size.HIGH, size.LOW], tl.int32)
+    for step in range(size.STEPS):
+        high = step * size.HIGH + tl.arange(0, size.HIGH)
+        high_cost = _sums(p + size.HALF, high, REST)
+        error = (z - _sums(x + size.HALF, high, REST))[:, None] - low_sum[None, :]
+        value = a * (error * error) + (high_cost[:, None] + low_cost[None, :])
+        better = value < best
+        best = tl.where(better, value, best)
+        best_high = tl.where(better, high[:, None], best_high)
+    lowest = tl.min(tl.min(best, 1), 0)
+    masks = (best_high << size.HALF) | low[None, :]
+    mask = tl.min(tl.min(tl.where(best == lowest, masks, UNSET), 1), 0)
+    mask = tl.where(lowest < float("inf"), mask, 0)
+    error = (z - _sums(x + size.HALF, mask >> size.HALF, REST)) - _sums(x, mask, size.HALF)
+    return mask, error
+
+
+@triton.jit
+def _best_in_table(x, p, z, a, table, size: tl.constexpr):
+    """The same among the masks of a table, each element taken from z in ascending order.
+
+    The table begins with its length; its masks ascend.
+    """
+    best = tl.full([size.HIGH], float("inf"), tl.float32)
+    best_place = tl.zeros([size.HIGH], tl.int32)
+    best_error = tl.zeros([size.HIGH], tl.float32) + z
+    for start in range(0, tl.load(table), size.HIGH):
+        place = start + tl.arange(0, size.HIGH)
+        mask = tl.load(table + 1 + place)
+        error = tl.zeros([size.HIGH], tl.float32) + z
+        cost = tl.zeros([size.HIGH], tl.float32)
+        for s in tl.static_range(size.M):
+            taken = (mask >> s) & 1 == 1
+            error = tl.where(taken, error - tl.load(x + s), error)
+            cost = tl.where(taken, cost + tl.load(p + s), cost)
+        value = a * (error * error) + cost
+        better = value < best
+        best = tl.where(better, value, best)
+        best_place = tl.where(better, place, best_place)
+        best_error = tl.where(better, error, best_error)
+    lowest = tl.min(best, 0)
+    place = tl.min(tl.where(best == lowest, best_place, UNSET), 0)
+    # one lane alone has that place, unless the lowest is infinite and the subset empty
+    error = tl.sum(tl.where((best == lowest) & (best_place == place), best_error, 0.0), 0)
+    found = lowest < float("inf")
+    return tl.where(found, tl.load(table + 1 + place), 0), tl.where(found, error, z)
+
+
+@triton.jit
+def solve_full(problems, table, answers, size: tl.constexpr):
+    """The full objective, one program per problem of a flat batch."""
+    b = tl.program_id(0).to(tl.int64)
+    x, p = problems.x + b * size.M, problems.p + b * size.M
+    mask, error = _best(x, p, tl.load(problems.z + b), tl.load(problems.a + b), table, size)
+    tl.store(answers.mask + b, mask)
+    tl.store(answers.residual + b, error)
+
+
+@triton.jit
+def solve_rows(source, shared, targets, table, answers, size: tl.constexpr):
+    """The full objective, one program per row: problems in order, each error fed back at once."""
+    row, n, key = tl.program_id(0), targets.n, _key(source)
+    rest = targets.rest + row.to(tl.int64) * n
+    z = targets.z + row.to(tl.int64) * n
+    out_mask = answers.mask + row.to(tl.int64) * n
+    out_residual = answers.residual + row.to(tl.int64) * n
+    scratch = targets.scratch + row * 2 * size.PADDED
+    s = tl.arange(0, size.PADDED)
+    inside = s < size.M
+    for t in range(n):
+        k = tl.load(shared.order + t)
+        left = tl.load(rest + t)
+        mask = 0
+        if tl.load(z + k) != 0:
+            element = k * size.M + s
+            column = tl.load(shared.index + element, mask=inside, other=-1)
+            x = _weights(source, key, row, column, size.DRAWN)
+            x = x * tl.load(shared.gain + element, mask=inside, other=0.0)
+            noise = tl.load(shared.noise + element, mask=inside, other=0.0)
+            p = x * x * noise + tl.load(shared.price + k)
+            tl.debug_barrier()
+            tl.store(scratch + s, x)
+            tl.store(scratch + size.PADDED + s, p)
+            tl.debug_barrier()
+            p_there = scratch + size.PADDED
+            mask, left = _best(scratch, p_there, left, tl.load(shared.weight + k), table, size)
+        tl.store(out_mask + k, mask)
+        tl.store(out_residual + k, left)
+        if size.FED:
+            share = tl.div_rn(left, tl.load(shared.upper + t * n + t))
+            tl.debug_barrier()
+            for start in range(t + 1, n, size.SPREAD):
+                later = start + tl.arange(0, size.SPREAD)
+                inside_row = later < n
+                moved = tl.load(rest + later, mask=inside_row, other=0.0)
+                moved -= share * tl.load(shared.upper + t * n + later, mask=inside_row, other=0.0)
+                tl.store(rest + later, moved, mask=inside_row)
+            tl.debug_barrier()
+
+
+@triton.jit
+def _offer(off, subset, tolerance, best):
+    """Take a subset of error `off` in the lanes where it is the first within the tolerance."""
+    mask, error, found = best
+    hit = (found == 0) & (tl.abs(off) <= tolerance)
+    return tl.where(hit, subset, mask), tl.where(hit, off, error), found | hit
+
+
+@triton.jit
+def few(source, shared, targets, answers, size: tl.constexpr):
+    """The smallest rule up to LIMIT ≤ 3 elements, one problem per lane, all lanes in step."""
+    M: tl.constexpr = size.M
+    LANES: tl.constexpr = size.WIDTH
+    n, tolerance, key = targets.n, targets.tolerance, _key(source)
+    lane = tl.arange(0, LANES)
+    problem = tl.program_id(0).to(tl.int64) * LANES + lane
+    inside = problem < targets.count
+    row, k = problem // n, problem % n
+    scratch = targets.scratch + tl.program_id(0).to(tl.int64) * LANES * M + lane
+    for s in tl.static_range(M):
+        column = tl.load(shared.index + k * M + s, mask=inside, other=-1)
+        x = _weights(source, key, tl.where(inside, row, 0), column, size.DRAWN)
+        # every lane reads back only what it wrote itself: no barrier is needed
+        tl.store(scratch + s * LANES, x * tl.load(shared.gain + k * M + s, mask=inside, other=0.0))
+    goal = tl.load(targets.z + problem, mask=inside, other=0.0)
+    error = goal
+    mask = tl.zeros([LANES], tl.int32)
+    bit = tl.full([LANES], 1, tl.int32)
+    found = (tl.abs(goal) <= tolerance) | (problem >= targets.count)
+    for i in range(M):
+        off = goal - tl.load(scratch + i * LANES)
+        mask, error, found = _offer(off, bit << i, tolerance, (mask, error, found))
+    if size.LIMIT >= 2:
+        for i in range(M - 1):
+            if tl.min(found.to(tl.int32), 0) == 0:
+                first = goal - tl.load(scratch + i * LANES)
+                for j in range(i + 1, M):
+                    off = first - tl.load(scratch + j * LANES)
+                    pair = (bit << i) | (bit << j)
+                    mask, error, found = _offer(off, pair, tolerance, (mask, error, found))
+    if size.LIMIT >= 3:
+        for i in range(M - 2):
+            if tl.min(found.to(tl.int32), 0) == 0:
+                first = goal - tl.load(scratch + i * LANES)
+                for j in range(i + 1, M - 1):
+                    second = first - tl.load(scratch + j * LANES)
+                    pair = (bit << i) | (bit << j)
+                    for last in range(j + 1, M):
+                        off = second - tl.load(scratch + last * LANES)
+                        three = pair | (bit << last)
+                        mask, error, found = _offer(off, three, tolerance, (mask, error, found))
+    tl.store(answers.mask + problem, mask, mask=inside)
+    tl.store(answers.residual + problem, error, mask=inside)
+    tl.store(answers.found + problem, found.to(tl.int8), mask=inside)
+
+
+@triton.jit
+def many(source, shared, targets, table, answers, size: tl.constexpr):
+    """The smallest rule for one problem per program: all subsets of a table in order.
+
+    The closest one, the first if several, where none is within the tolerance.
+    """
+    n, tolerance, key = targets.n, targets.tolerance, _key(source)
+    problem = tl.load(targets.numbers + tl.program_id(0))
+    row, k = problem // n, problem % n
+    scratch = targets.scratch + tl.program_id(0).to(tl.int64) * size.PADDED
+    s = tl.arange(0, size.PADDED)
+    inside = s < size.M
+    column = tl.load(shared.index + k * size.M + s, mask=inside, other=-1)
+    x = _weights(source, key, row, column, size.DRAWN)
+    tl.store(scratch + s, x * tl.load(shared.gain + k * size.M + s, mask=inside, other=0.0))
+    tl.debug_barrier()
+    goal = tl.load(targets.z + problem)
+    best = tl.full([size.WIDTH], float("inf"), tl.float32)
+    best_place = tl.zeros([size.WIDTH], tl.int32)
+    start = 0
+    first = UNSET
+    subsets = tl.load(table)
+    while (start < subsets) & (first == UNSET):
+        place = start + tl.arange(0, size.WIDTH)
+        mask = tl.load(table + 1 + place)
+        error = tl.zeros([size.WIDTH], tl.float32) + goal
+        for e in tl.static_range(size.M):
+            error = tl.where((mask >> e) & 1 == 1, error - tl.load(scratch + e), error)
+        off = tl.abs(error)
+        first = tl.min(tl.where(off <= tolerance, place, UNSET), 0)
+        better = off < best
+        best = tl.where(better, off, best)
+        best_place = tl.where(better, place, best_place)
+        start += size.WIDTH
+    closest = tl.min(tl.where(best == tl.min(best, 0), best_place, UNSET), 0)
+    mask = tl.load(table + 1 + tl.where(first == UNSET, closest, first))
+    error = goal
+    for e in tl.static_range(size.M):
+        error = tl.where((mask >> e) & 1 == 1, error - tl.load(scratch + e), error)
+    tl.store(answers.mask + problem, mask)
+    tl.store(answers.residual + problem, error)

@@ -1,0 +1,162 @@
+"""The two entry points: checks, and which kernels answer.
+
+`solve` takes a flat batch of independent problems; `solve_rows` takes rows of problems that are
+solved in order, each passing its error on to the rest of its row. The objective and its settings
+are in the package's docstring.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lt_onnx.options import MAX_BASE_SIZE, Device
+from lt_onnx.subset_sum.cpu import largest
+from lt_onnx.subset_sum.device import Kernels, kernels
+from lt_onnx.subset_sum.problem import (
+    MAX_MAGNITUDE,
+    Drawn,
+    Floats,
+    Masks,
+    RangeError,
+    Result,
+    Rows,
+    Rule,
+    Solution,
+    size_limit,
+)
+
+
+def solve(
+    x: ArrayLike,
+    z: ArrayLike,
+    *,
+    tolerance: float | None = None,
+    weight: ArrayLike | None = None,
+    penalty: ArrayLike | None = None,
+    device: Device | str = Device.CPU,
+) -> Solution:
+    """Solve B independent problems.
+
+    Args:
+        x: base sets, [B, M] with 1 ≤ M ≤ 32.
+        z: targets, [B].
+        tolerance: with it, and nothing else, the rule is `smallest`.
+        weight: a of the objective, [B] or a number; default 1.
+        penalty: p of the objective, [B, M] or [M]; default 0.
+        device: `cpu`, `cuda` or `auto`; the answer is the same.
+
+    Returns:
+        masks, residuals and, under `smallest`, which problems no subset answers.
+
+    Raises:
+        ValueError: shapes that do not match, M out of range, NaN, infinity or magnitudes above
+            10^17, or a tolerance together with the full objective.
+        DeviceError: `cuda` where no GPU can be used, or one without memory for a single problem.
+    """
+    base, goal = _numbers(x, "x"), _numbers(z, "z")
+    if base.ndim != 2 or goal.shape != base.shape[:1]:
+        raise ValueError(
+            f"x must be [B, M] and z [B]; got {list(base.shape)} and {list(goal.shape)}"
+        )
+    count, m = base.shape
+    if not 1 <= m <= MAX_BASE_SIZE:
+        raise ValueError(f"a base set has 1 to {MAX_BASE_SIZE} elements, not {m}")
+    missed = np.zeros(count, np.uint8)
+    if tolerance is not None:
+        if weight is not None or penalty is not None:
+            raise ValueError("give a tolerance (smallest subset) or weight and penalty, not both")
+        if not 0 <= tolerance < np.inf:
+            raise ValueError(f"tolerance must be finite and not negative, not {tolerance}")
+        within = np.float32(tolerance)
+        alone = Rows.plain(np.arange(m, dtype=np.int32)[None], np.ones((1, m), np.float32))
+        masks, residuals = kernels(device).solve_smallest(
+            base, goal[:, None], rows=alone, tolerance=within, limit=size_limit(m)
+        )
+        mask, residual = masks[:, 0], residuals[:, 0]
+        missed = np.where(np.abs(residual) > within, Result.MISS, Result.FOUND).astype(np.uint8)
+    else:
+        a = _numbers(1 if weight is None else weight, "weight", count)
+        p = _numbers(0 if penalty is None else penalty, "penalty", *base.shape)
+        if (a < 0).any() or (p < 0).any():
+            raise ValueError("weight and penalty must not be negative")
+        mask, residual = kernels(device).solve_full(
+            base,
+            goal,
+            weight=a,
+            penalty=p + np.float32(0),  # no negative zero
+            limit=size_limit(m),
+        )
+    return Solution(mask, residual, missed)
+
+
+def solve_rows(
+    base: Floats | Drawn,
+    z: Floats,
+    *,
+    rows: Rows,
+    rule: Rule,
+    tolerance: float,
+    device: Device | str = Device.CPU,
+) -> tuple[Masks, Floats]:
+    """Solve R rows of N problems, in parallel over rows, in order within a row.
+
+    After a problem with error e at position t its row's remaining targets move by
+    z_rest −= (e / U_tt) · U_t,rest  (optimal brain quantisation), one problem after another. A
+    target that starts at exactly zero stays an absent weight: its subset is empty, its error is
+    passed on.
+
+    Args:
+        base: random weights, [R, L], or `Drawn`, which kernels draw as they go.
+        z: targets, [R, N].
+        rows: what all rows have in common.
+        rule: setting of the objective; BEST ignores `weight`, `noise` and `price` of `rows`.
+        tolerance: largest |error| that SMALLEST accepts; the others ignore it.
+        device: `cpu`, `cuda` or `auto`; the answer is the same.
+
+    Returns:
+        masks [R, N] and residuals [R, N] against the targets as they were when solved.
+
+    Raises:
+        ValueError: M out of range, or shapes that do not match.
+        DeviceError: as for `solve`.
+    """
+    n, m = rows.index.shape
+    if z.shape != (len(base), n) or not 1 <= m <= MAX_BASE_SIZE:
+        raise ValueError(f"rows of {n} problems with {m} elements do not fit z {list(z.shape)}")
+    on, limit, within = kernels(device), size_limit(m), np.float32(tolerance)
+    if rule is Rule.SMALLEST and rows.upper is None:
+        return on.solve_smallest(base, z, rows=rows, tolerance=within, limit=limit)
+    if rule is Rule.SMALLEST:
+        return _smallest_with_feedback(base, z, rows=rows, tolerance=within, on=on)
+    if rule is Rule.BEST:
+        plain = Rows.plain(rows.index, rows.gain)
+        rows = replace(plain, order=rows.order, upper=rows.upper)
+    return on.solve_rows(base, z, rows=rows, limit=limit)
+
+
+def _smallest_with_feedback(
+    base: Floats | Drawn, z: Floats, *, rows: Rows, tolerance: np.float32, on: Kernels
+) -> tuple[Masks, Floats]:
+    """One problem of all rows at a time: the search fills its tiles with rows."""
+    masks, residuals = np.zeros(z.shape, np.uint32), np.zeros(z.shape, np.float32)
+    assert rows.upper is not None
+    rest, limit = z[:, rows.order], size_limit(rows.index.shape[1])
+    for t, k in enumerate(rows.order):
+        alone = Rows.plain(rows.index[k : k + 1], rows.gain[k : k + 1])
+        asked = z[:, k] != 0
+        goal = np.where(asked, rest[:, t], 0)[:, None]
+        mask, left = on.solve_smallest(base, goal, rows=alone, tolerance=tolerance, limit=limit)
+        masks[:, k] = mask[:, 0]
+        residuals[:, k] = np.where(asked, left[:, 0], rest[:, t])
+        share = residuals[:, k] / rows.upper[t, t]
+        rest[:, t + 1 :] -= share[:, None] * rows.upper[t, t + 1 :]
+    return masks, residuals
+
+
+def _numbers(values: ArrayLike, name: str, *shape: int) -> Floats:
+    """Values as contiguous float32, broadcast to `shape` where one is given. Raises RangeError."""
+    array = np.ascontiguousarray(np.asarray(values, np.float32))
+    if not largest(array.reshape(-1)) <= MAX_MAGNITUDE:
+        raise RangeError(f"{name} must be finite and at most {MAX_MAGNITUDE:g} in magnitude")
+    return np.ascontiguousarray(np.broadcast_to(array, shape)) if shape else array
