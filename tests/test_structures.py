@@ -204,3 +204,18 @@ def test_transposed_convolutions_padded_by_a_word(
     ticket = exact(b.model(b.conv(b("Relu", x), 5, 2), (2, 3, 8, 8)), tmp_path, mode)
 
     assert not ticket.report.dense
+
+
+@BOTH
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_norm_behind_a_transposed_convolution_is_no_layer(
+    tmp_path: Path, stride: int, mode: str
+) -> None:
+    b = Builder(16)
+    x = b("Relu", b.conv("x", 3, 6, pads=[1] * 4))
+    x = b("ConvTranspose", x, b.constant(b.weight(6, 5, 4, 4)), strides=[stride] * 2)
+    x = b("Mul", b.norm(x, 5), b.constant(b.rng.uniform(0.5, 2, (5, 1, 1))))
+    ticket = exact(b.model(b.conv(b("Relu", x), 5, 2), (2, 3, 8, 8)), tmp_path, mode)
+
+    assert not ticket.report.dense
+    assert len([layer for layer in ticket.report.layers if layer.kind != "univariate"]) == 3

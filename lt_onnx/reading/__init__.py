@@ -1,1 +1,14 @@
-"""TODO."""
+"""From an ONNX file of anybody's to a `Target`: what can go wrong with a file goes wrong here.
+
+In comes a path, out goes a Target: linear layers to construct, and other operators as they are.
+
+1. `model_file` loads the file (`protobuf`, `external_data`), `refusals` says what is not read.
+2. `graph` makes plain nodes of it: `float32`, `topology` (order), `constant_folding`, which has
+   shapes inferred and constants computed in a `sandbox`.
+3. `lowering` applies the rules, one in each file: `remove_identity`, `fuse_affine` (with `affine`),
+   `linear_layers`, `depthwise`, `conv_transpose`, `constant_reshape`; `rewriting` has what they
+   share.
+
+`stored_tensors` reads single tensors of a ticket. The code is our own, and not onnx-graphsurgeon's,
+for what `constant_folding` says was measured.
+"""

@@ -1,0 +1,79 @@
+"""The driver: names, the order of steps, and what is told about nodes that stay."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rewritten import error_of, inputs, model_of, ops_of, target_of
+
+from lt_onnx.errors import InputError
+
+RNG = np.random.default_rng(17)
+
+
+def test_every_step_has_a_name_of_its_own(tmp_path: Path) -> None:
+    model = model_of(
+        "(float[N,3] x) => (float y)"
+        "{ a = Tanh(x)\n b = Identity(a)\n c = Relu(b)\n d = Abs(c)\n y = Exp(d) }"
+    )
+    for node, name in zip(model.graph.node, ["n", "n", "n", "n_3", "n"], strict=True):
+        node.name = name
+    target = target_of(model, tmp_path)
+
+    assert [step.name for step in target.steps] == ["n", "n_3", "n_3_2", "n_4"]
+
+
+def test_many_nodes_of_one_name_are_numbered_at_once(tmp_path: Path) -> None:
+    lines = "\n".join(f"t{i + 1} = Relu(t{i})" for i in range(2000))
+    model = model_of(f"(float[N,3] t0) => (float t2000) {{ {lines} }}")
+    for node in model.graph.node:
+        node.name = "relu"
+    target = target_of(model, tmp_path)
+
+    assert [target.steps[0].name, target.steps[-1].name] == ["relu", "relu_2000"]
+
+
+def test_a_fused_layer_stands_where_its_last_operator_stood(tmp_path: Path) -> None:
+    model = model_of(
+        "(float[N,3] x) => (float y)"
+        "{ h = Gemm(x, w)\n r = Relu(x)\n m = Mul(h, c)\n y = Add(r, m) }",
+        w=np.diag([1.0, -2.0, 3.0]),
+        c=RNG.normal(size=(1, 3)),
+    )
+    target = target_of(model, tmp_path)
+
+    assert ops_of(target) == ["Relu", "GEMM", "Add"]
+    assert error_of(target, model, inputs(model, RNG)) < 1e-6
+
+
+def test_a_node_that_stays_is_logged_with_the_reason(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = model_of("(float[N,3] x, float[3,3] w) => (float y) { y = Gemm(x, w) }")
+    model.graph.node[0].name = "computed"
+    with caplog.at_level(logging.DEBUG, "lt_onnx.reading.lowering"):
+        target_of(model, tmp_path)
+
+    assert "computed is not rewritten: its weight is computed" in caplog.messages
+
+
+def test_weights_that_leave_float32_are_refused(tmp_path: Path) -> None:
+    model = model_of(
+        "(float[N,1] x) => (float y) { h = Gemm(x, w)\n y = Mul(h, w) }", w=np.full((1, 1), 1e38)
+    )
+    model.graph.node[0].name = "huge"
+
+    with pytest.raises(InputError, match=r"node 'huge' \(Gemm\): its weights, .* beyond float32"):
+        target_of(model, tmp_path)
+
+
+def test_a_name_that_a_rule_gives_is_not_given_twice(tmp_path: Path) -> None:
+    model = model_of(
+        "(float[3,5] x) => (float y) { h = Relu(x)\n y = Gemm<transA=1>(h, w) }", w=np.eye(3)
+    )
+    model.graph.node[0].output[0] = model.graph.node[1].input[0] = "g/turned"
+    model.graph.node[1].name = "g"
+
+    with pytest.raises(InputError, match="lt-onnx makes a tensor 'g/turned' too; rename it"):
+        target_of(model, tmp_path)
