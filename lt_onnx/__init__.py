@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from lt_onnx.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from lt_onnx.api import convert
     from lt_onnx.errors import InputError, LtOnnxError, ResourceError, UnsupportedError
-    from lt_onnx.pipeline import Ticket, convert
+    from lt_onnx.pipeline import Ticket
     from lt_onnx.validation.fidelity import Fidelity
     from lt_onnx.validation.limits import Limits
     from lt_onnx.validation.outputs import validate
@@ -26,7 +27,7 @@ _HOMES = {
     "ResourceError": "errors",
     "Ticket": "pipeline",
     "UnsupportedError": "errors",
-    "convert": "pipeline",
+    "convert": "api",
     "validate": "validation.outputs",
     "verify": "verification",
 }

@@ -9,11 +9,13 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from io import BufferedRandom
 from pathlib import Path
 
 from lt_onnx.errors import InputError, ResourceError
+from lt_onnx.units import size_text
 
 try:
     import fcntl
@@ -21,6 +23,7 @@ except ImportError:  # Windows: parts of killed processes are left to the user
     fcntl = None  # type: ignore[assignment]
 
 INLINE_LIMIT = 128 << 20  # bytes of weights up to which a ticket is a single file
+FILE_SYSTEM_SHARE = 1.02  # of the disk that a file takes, its own size being 1
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -40,6 +43,37 @@ def check_place(path: Path, *, force: bool) -> None:
         raise InputError(f"{path}: cannot be written: its folder does not let you")
     if not force and os.path.lexists(path):
         raise InputError(f"{path}: exists; give `force=True` to overwrite it, or another `output`")
+
+
+def check_room(
+    paths: Sequence[Path],
+    target: Path,
+    *,
+    file_bytes: int,
+    memory_bytes: int = 0,
+    max_memory: int | None = None,
+    force: bool = False,
+) -> None:
+    """Raises InputError or ResourceError unless files can be made at `paths`, one folder for all.
+
+    None of them may be the `target`; `file_bytes` are needed on the disk; `memory_bytes` are needed
+    to make them and `max_memory`, if any, are allowed.
+    """
+    for path in paths:
+        if path.exists() and target.exists() and path.samefile(target):
+            raise InputError(f"{path}: would overwrite the target; give another `output`")
+        check_place(path, force=force)
+    if max_memory is not None and memory_bytes > max_memory:
+        raise ResourceError(
+            f"{target}: about {size_text(memory_bytes)} of memory are needed, "
+            f"`max_memory` allows {size_text(max_memory)}: lower `base_size` or use `mode=2l`"
+        )
+    free = shutil.disk_usage(paths[0].parent).free
+    if file_bytes * FILE_SYSTEM_SHARE > free:
+        raise ResourceError(
+            f"{paths[0]}: about {size_text(file_bytes)} are needed, {size_text(free)} "
+            "are free: lower `base_size`, use `mode=2l` or another disk"
+        )
 
 
 def cannot_write(path: Path, error: OSError) -> InputError | ResourceError:

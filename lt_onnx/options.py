@@ -90,7 +90,7 @@ class Word:
         unit: what stands for its value in `--help`; None: its type, or its choices.
         flags: its names; none: the field's own.
         read: makes a value of text; raises ValueError. None: the type does.
-        expects: what `read` takes, for its error.
+        expects: what `read` takes, for its error; None: a number.
         key: `LAYER=` or `OUTPUT:` where values may be given for one of them alone, any number of
             times; they become a mapping, in which "" stands for every other one.
         singles: the field that takes those of one alone, as pairs; the word's own field then has
@@ -101,7 +101,7 @@ class Word:
     unit: str | None = None
     flags: tuple[str, ...] = ()
     read: Callable[[str], Any] | None = None
-    expects: str = "a number"
+    expects: str | None = None
     key: str = ""
     singles: str | None = None
 
@@ -232,7 +232,12 @@ class Output:
     emit_source: Annotated[bool, Word("Also write the source network.")] = False
     max_memory: Annotated[
         int | None,
-        Word("Refuse to need more, e.g. 8G.", read=byte_count, expects="bytes, as in 800M or 8G"),
+        Word(
+            "Refuse to need more, e.g. 8G.",
+            unit="BYTES",
+            read=byte_count,
+            expects="bytes, as in 800M or 8G",
+        ),
     ] = None
     force: Annotated[bool, Word("Overwrite what exists under the output's name.")] = False
     resume: Annotated[bool, Word("Keep what is finished; go on from there if killed.")] = False

@@ -21,7 +21,7 @@ def byte_count(text: str) -> int:
     """Bytes, 1 to 2^63 - 1, written as in 800M or 8G. Raises ValueError."""
     number = text.strip().upper().removesuffix("B")
     factor = FACTORS.get(number[-1:], 1)
-    value = float(number.rstrip("".join(FACTORS))) * factor
+    value = factor * float(number if factor == 1 else number[:-1])
     if not 0 < value < 2**63:
         raise ValueError(text)
     return int(value)

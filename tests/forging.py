@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from lt_onnx import verify
-from lt_onnx.cli import _run
+from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError
 from lt_onnx.manifest import METADATA_KEY, SEAL_KEY, LayerRecord
 from lt_onnx.verification.generator import pieces, weights
@@ -234,7 +234,7 @@ def node(op: str, inputs: list[str], output: str = "now", **keys: Any) -> onnx.N
 def is_caught(path: Path, target: Path | None = None) -> bool:
     """Whether `verify` refuses a file; anything but a proof or an InputError is raised."""
     if target is not None:
-        return _run(["verify", str(path), "--target", str(target), "-q"]) in (1, 2)
+        return run(["verify", str(path), "--target", str(target), "-q"]) in (1, 2)
     try:
         return not verify(path).genuine
     except InputError:

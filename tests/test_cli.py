@@ -12,7 +12,7 @@ from conftest import MODELS
 from graphs import Builder, save
 from onnx import numpy_helper
 
-from lt_onnx.cli import _run
+from lt_onnx.cli.app import run
 from lt_onnx.subset_sum import device
 
 RESIDUAL = str(MODELS / "residual.onnx")
@@ -22,7 +22,7 @@ CALIBRATION = str(MODELS / "digits.calibration.npz")
 
 def test_convert_verify_validate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, report = str(tmp_path / "t.onnx"), tmp_path / "r.json"
-    code = _run(
+    code = run(
         [
             "convert",
             RESIDUAL,
@@ -50,10 +50,10 @@ def test_convert_verify_validate(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert document["verdict"] == "passed"
     assert document["ticket"]["kept"] == sum(layer["kept"] for layer in document["layers"])
     assert document["validate"]["outputs"][0]["agreement"] > 0.9
-    assert _run(["verify", out, "--target", RESIDUAL]) == 0
-    assert _run(["validate", RESIDUAL, out, "--samples", SAMPLES, "--max-rel", "1"]) == 0
-    assert _run(["validate", RESIDUAL, out, "--samples", SAMPLES, "--max-rel", "1e-9"]) == 1
-    assert _run(["verify", out, "--target", str(MODELS / "plain-relu.onnx")]) == 1
+    assert run(["verify", out, "--target", RESIDUAL]) == 0
+    assert run(["validate", RESIDUAL, out, "--samples", SAMPLES, "--max-rel", "1"]) == 0
+    assert run(["validate", RESIDUAL, out, "--samples", SAMPLES, "--max-rel", "1e-9"]) == 1
+    assert run(["verify", out, "--target", str(MODELS / "plain-relu.onnx")]) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["r.json", "t.onnx"]
 
 
@@ -62,7 +62,7 @@ def test_random_inputs_are_said_to_be_random(
 ) -> None:
     out = str(tmp_path / "t.onnx")
 
-    assert _run(["convert", RESIDUAL, "-o", out, "--mode", "2l"]) == 0
+    assert run(["convert", RESIDUAL, "-o", out, "--mode", "2l"]) == 0
     assert "random (normal" in capsys.readouterr().out
 
 
@@ -181,7 +181,7 @@ def test_bad_input_is_one_line_exit_2_and_nothing_left_behind(
 ) -> None:
     arguments, words = broken(tmp_path)[case]
     before = sorted(tmp_path.iterdir())
-    code = _run(arguments)
+    code = run(arguments)
     error = capsys.readouterr().err.strip()
 
     assert code == 2, error
@@ -193,7 +193,7 @@ def test_bad_input_is_one_line_exit_2_and_nothing_left_behind(
 def test_too_little_memory_is_exit_3_before_anything_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = _run(["convert", RESIDUAL, "-o", str(tmp_path / "t.onnx"), "--max-memory", "1M"])
+    code = run(["convert", RESIDUAL, "-o", str(tmp_path / "t.onnx"), "--max-memory", "1M"])
 
     assert code == 3
     assert "--max-memory" in capsys.readouterr().err
@@ -201,7 +201,7 @@ def test_too_little_memory_is_exit_3_before_anything_is_written(
 
 
 def test_source_writes_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run(["source", RESIDUAL, "-o", str(tmp_path / "s.onnx"), "--base-size", "4"]) == 0
+    assert run(["source", RESIDUAL, "-o", str(tmp_path / "s.onnx"), "--base-size", "4"]) == 0
     assert "random weights" in capsys.readouterr().out
     assert (tmp_path / "s.onnx").exists()
 
@@ -210,7 +210,7 @@ def test_several_targets_and_the_source_beside_the_ticket(tmp_path: Path) -> Non
     names = ("plain-relu", "depthwise")
     targets = [str(MODELS / f"{name}.onnx") for name in names]
 
-    assert _run(["convert", *targets, "-o", str(tmp_path), "--mode", "2l", "--emit-source"]) == 0
+    assert run(["convert", *targets, "-o", str(tmp_path), "--mode", "2l", "--emit-source"]) == 0
     for name in names:
         assert (tmp_path / f"{name}.ticket.onnx").exists()
         assert (tmp_path / f"{name}.ticket.source.onnx").exists()
@@ -232,14 +232,14 @@ def test_a_device_that_is_not_there_is_one_line(
     monkeypatch.setattr(device, "_missing", lambda: "there is no NVIDIA driver")
     words = ["convert", str(MODELS / "plain-relu.onnx"), "-o", str(tmp_path / "t.onnx")]
 
-    assert _run([*words, "--device", "cuda"]) == 2
+    assert run([*words, "--device", "cuda"]) == 2
     said = capsys.readouterr().err
     assert "no NVIDIA driver; use --device cpu" in said
     assert len(said.strip().splitlines()) == 1
-    assert _run([*words, "--device", "tpu"]) == 2
+    assert run([*words, "--device", "tpu"]) == 2
     assert "auto, cpu, cuda" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-    assert _run([*words, "--device", "auto", "-q"]) == 0
+    assert run([*words, "--device", "auto", "-q"]) == 0
 
 
 def test_without_validation_the_proof_alone_counts(
@@ -248,11 +248,11 @@ def test_without_validation_the_proof_alone_counts(
     report = tmp_path / "report.json"
     words = ["convert", str(MODELS / "plain-relu.onnx"), "-o", str(tmp_path / "t.onnx")]
 
-    assert _run([*words, "--no-validate", "--report", str(report)]) == 0
+    assert run([*words, "--no-validate", "--report", str(report)]) == 0
     assert "validated" not in capsys.readouterr().out
     document = json.loads(report.read_text())
     assert document["validate"] is None
     assert document["verify"]["genuine"]
     assert {"solve", "write", "random numbers"} <= document["seconds"].keys()
-    assert _run([*words, "--no-validate", "--min-agreement", "0.9"]) == 2
+    assert run([*words, "--no-validate", "--min-agreement", "0.9"]) == 2
     assert "--no-validate" in capsys.readouterr().err

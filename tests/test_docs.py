@@ -14,7 +14,7 @@ import yaml
 from conftest import MODELS
 from typer.main import get_command
 
-from lt_onnx.cli import _run, app
+from lt_onnx.cli.app import app, run
 
 ROOT = Path(__file__).parent.parent.resolve()
 README = (ROOT / "README.md").read_text()
@@ -37,7 +37,7 @@ def test_the_commands_of_the_readme_run_and_print_its_numbers(
     for line in blocks("sh")[0].strip().splitlines():
         words = shlex.split(line)
         assert words[0] == "lt-onnx"
-        assert _run(words[1:]) == 0
+        assert run(words[1:]) == 0
         shown.append(capsys.readouterr().out)
     printed = shown[2].splitlines()
 
@@ -59,7 +59,7 @@ def test_the_table_of_the_readme_is_printed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").symlink_to(MODELS.resolve())
-    assert _run(shlex.split(blocks("sh")[1])[1:]) == 0
+    assert run(shlex.split(blocks("sh")[1])[1:]) == 0
     printed = capsys.readouterr().out.splitlines()
     for line, ours in zip(blocks("text")[1].strip().splitlines(), printed, strict=False):
         for theirs, found in zip(numbers(line)[:-1], numbers(ours)[:-1], strict=True):
@@ -230,7 +230,7 @@ def test_the_commands_of_the_papers_page_run_and_print_its_numbers(
     )
     shown = re.findall(r"```text\n(.*?)```", page, re.DOTALL)[0]
 
-    assert _run(stats[1:]) == 0
+    assert run(stats[1:]) == 0
     assert capsys.readouterr().out == shown
     stand_ins = {
         "resnet20.onnx": "residual.onnx",
@@ -239,7 +239,7 @@ def test_the_commands_of_the_papers_page_run_and_print_its_numbers(
     }
     for command, told in ((convert, "top-1 agreement"), (frontier, "best")):
         words = [str(MODELS / stand_ins[w]) if w in stand_ins else w for w in command]
-        assert _run(words[1:]) == 0
+        assert run(words[1:]) == 0
         assert told in capsys.readouterr().out
 
 

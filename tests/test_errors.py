@@ -8,7 +8,7 @@ from conftest import MODELS
 
 import lt_onnx
 from lt_onnx import convert
-from lt_onnx.cli import _run, flagged
+from lt_onnx.cli.app import flagged, run
 from lt_onnx.errors import InputError, LtOnnxError
 
 PACKAGE = Path(lt_onnx.__file__).parent
@@ -52,7 +52,7 @@ def test_python_is_told_of_arguments_and_the_command_line_of_flags(
     with pytest.raises(InputError) as raised:
         convert(TARGET, out, **words)  # type: ignore[arg-type]
     assert str(raised.value) == f"`{name}` {said}"
-    assert _run(["convert", str(TARGET), "-o", str(out), *flags]) == 2
+    assert run(["convert", str(TARGET), "-o", str(out), *flags]) == 2
     assert capsys.readouterr().err == f"lt-onnx: error: {flags[0]} {said}\n"
 
 
@@ -64,7 +64,7 @@ def test_an_output_that_exists_is_told_in_the_callers_words(
 
     with pytest.raises(InputError, match="give `force=True` to overwrite it, or another `output`"):
         convert(TARGET, out)
-    assert _run(["convert", str(TARGET), "-o", str(out)]) == 2
+    assert run(["convert", str(TARGET), "-o", str(out)]) == 2
     assert "give --force to overwrite it, or another --output" in capsys.readouterr().err
 
 

@@ -15,7 +15,7 @@ from smuggling import of_external, of_file, of_hidden, of_outputs, of_target, of
 from zoo import export
 
 from lt_onnx import convert, verify
-from lt_onnx.cli import _run
+from lt_onnx.cli.app import run
 
 EVERY = int(os.environ.get("LT_ONNX_EVERY", 4))  # one of so many is tried; `make forgeries`: all
 
@@ -77,7 +77,7 @@ def test_genuine_tickets_are_proved_and_the_forgers_seal_is_the_right_one(
     made.draft.copy().write(tmp_path / "t.onnx")
 
     assert verify(made.path).failures == []
-    assert _run(["verify", str(made.path), "--target", str(made.target), "-q"]) == 0
+    assert run(["verify", str(made.path), "--target", str(made.target), "-q"]) == 0
     assert (tmp_path / "t.onnx").read_bytes() == made.path.read_bytes()
 
 

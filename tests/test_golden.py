@@ -15,7 +15,7 @@ from graphs import Builder, save
 from onnx import numpy_helper
 
 from lt_onnx import convert, verify
-from lt_onnx.cli import _run
+from lt_onnx.cli.app import run
 from lt_onnx.manifest import GENERATOR
 from lt_onnx.packing import unpack
 
@@ -36,7 +36,7 @@ def test_the_golden_pack_gives_its_ticket_byte_for_byte(tmp_path: Path, generato
 
     assert hashlib.sha256(made.read_bytes()).hexdigest() == TICKETS[generator]
     assert verify(made, target=MODELS / "plain-relu.onnx").genuine
-    assert _run(["verify", str(pack_of(generator)), "-q"]) == 0
+    assert run(["verify", str(pack_of(generator)), "-q"]) == 0
 
 
 def test_a_golden_ticket_is_constructed_again(tmp_path: Path) -> None:

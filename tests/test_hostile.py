@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lt_onnx.cli import _run
+from lt_onnx.cli.app import run
 
 W = numpy_helper.from_array(np.full((4, 3, 3, 3), 0.1, np.float32), "w")
 
@@ -185,7 +185,7 @@ def test_what_cannot_be_converted_is_named(
     path = tmp_path / "target.onnx"
     path.write_bytes(make().SerializeToString())
 
-    assert _run(["convert", str(path), "-o", str(tmp_path / "t.onnx"), "-q"]) == 2
+    assert run(["convert", str(path), "-o", str(tmp_path / "t.onnx"), "-q"]) == 2
     said = capsys.readouterr().err.strip()
     assert said.startswith("lt-onnx: error: ")
     assert len(said.splitlines()) == 1

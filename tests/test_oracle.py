@@ -156,8 +156,8 @@ def test_the_model_zoos_classics(tmp_path: Path, name: str) -> None:
 def test_the_model_zoos_classics_are_planned_in_little_memory() -> None:
     # in a process of its own, which tells its peak
     program = (
-        "import re, sys; from lt_onnx.cli import _run;"
-        "codes = {_run([word, path]) for word in ('inspect', 'plan') for path in sys.argv[1:]};"
+        "import re, sys; from lt_onnx.cli.app import run;"
+        "codes = {run([word, path]) for word in ('inspect', 'plan') for path in sys.argv[1:]};"
         "print(codes, re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     )
     paths = [str(light.DATA / f"light_{name}.onnx") for name in light.NAMES]

@@ -10,7 +10,7 @@ from conftest import MODELS
 from graphs import Builder, save
 
 from lt_onnx import convert
-from lt_onnx.cli import _run
+from lt_onnx.cli.app import run
 
 
 def test_inspect_tells_how_every_step_will_be_had(
@@ -23,7 +23,7 @@ def test_inspect_tells_how_every_step_will_be_had(
     path = save(b.model(b.conv(x, 8, 2)), tmp_path)
     report = tmp_path / "found.json"
 
-    assert _run(["inspect", str(path), "--report", str(report)]) == 0
+    assert run(["inspect", str(path), "--report", str(report)]) == 0
     out = capsys.readouterr().out
     steps = {step["op"]: step for step in json.loads(report.read_text())["steps"]}
     assert steps["Conv"]["how"] == "constructed"
@@ -40,7 +40,7 @@ def test_a_conversion_keeps_to_its_plan(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str
 ) -> None:
     report = tmp_path / "plan.json"
-    assert _run(["plan", str(MODELS / "residual.onnx"), "--report", str(report)]) == 0
+    assert run(["plan", str(MODELS / "residual.onnx"), "--report", str(report)]) == 0
     assert "mode l+1" in capsys.readouterr().out
     plan = next(p for p in json.loads(report.read_text())["plans"] if p["mode"] == mode)
     ticket = convert(MODELS / "residual.onnx", tmp_path / "t.onnx", mode=mode, validate=False)
@@ -54,7 +54,7 @@ def test_a_conversion_keeps_to_its_plan(
 def test_one_mode_of_another_base_size(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["plan", str(MODELS / "plain-relu.onnx"), "--mode", "2l", "--base-size", "7"]
 
-    assert _run(words) == 0
+    assert run(words) == 0
     out = capsys.readouterr().out
     assert "mode l+1" not in out
     assert " 7+24 " in out

@@ -9,7 +9,7 @@ import pytest
 from conftest import MODELS
 
 from lt_onnx import convert, verify
-from lt_onnx.cli import _run
+from lt_onnx.cli.app import run
 from lt_onnx.runtime import Session
 
 RESIDUAL = MODELS / "residual.onnx"
@@ -30,12 +30,12 @@ def test_every_form_is_genuine_runs_and_packs(
 
     assert made.passed
     assert np.abs(a - b).max() <= (2e-2 if fp16 else 1e-4) * np.abs(a).max()
-    assert _run(["pack", str(made.path), "-o", str(tmp_path / "t.ltz"), "-q"]) == 0
+    assert run(["pack", str(made.path), "-o", str(tmp_path / "t.ltz"), "-q"]) == 0
     assert (tmp_path / "t.ltz").stat().st_size * 8 <= plain.path.stat().st_size
-    assert _run(["unpack", str(tmp_path / "t.ltz"), "-o", str(tmp_path / "u.onnx"), "-q"]) == 0
+    assert run(["unpack", str(tmp_path / "t.ltz"), "-o", str(tmp_path / "u.onnx"), "-q"]) == 0
     assert (tmp_path / "u.onnx").read_bytes() == made.path.read_bytes()
     (tmp_path / "again").mkdir()
-    assert _run(["pack", str(tmp_path / "u.onnx"), "-o", str(tmp_path / "again/t.ltz"), "-q"]) == 0
+    assert run(["pack", str(tmp_path / "u.onnx"), "-o", str(tmp_path / "again/t.ltz"), "-q"]) == 0
     masks = [zipfile.ZipFile(f).read("masks.bin") for f in tmp_path.rglob("*.ltz")]
     assert masks[0] == masks[1]
 
@@ -48,21 +48,21 @@ def test_external_data_packs_too(
     made = convert(MODELS / "plain-relu.onnx", tmp_path / "t.onnx", weights=weights)
     data = tmp_path / "t.onnx.data"
     before = made.path.read_bytes(), data.read_bytes()
-    assert _run(["pack", str(made.path), "-q"]) == 0
+    assert run(["pack", str(made.path), "-q"]) == 0
     for path in (made.path, data):
         path.unlink()
-    assert _run(["unpack", str(tmp_path / "t.ltz"), "-q"]) == 0
+    assert run(["unpack", str(tmp_path / "t.ltz"), "-q"]) == 0
 
     assert (made.path.read_bytes(), data.read_bytes()) == before
     assert verify(made.path).genuine
-    assert _run(["unpack", str(tmp_path / "t.ltz"), "-o", str(tmp_path / "other.onnx")]) == 2
+    assert run(["unpack", str(tmp_path / "t.ltz"), "-o", str(tmp_path / "other.onnx")]) == 2
     assert not (tmp_path / "other.onnx").exists()
 
 
 def test_a_damaged_pack_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = convert(RESIDUAL, tmp_path / "t.onnx", base_size=5)
     packed, bad, out = tmp_path / "t.ltz", tmp_path / "bad.ltz", tmp_path / "u.onnx"
-    assert _run(["pack", str(made.path), "-q"]) == 0
+    assert run(["pack", str(made.path), "-q"]) == 0
     with zipfile.ZipFile(packed) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
 
@@ -89,9 +89,9 @@ def test_a_damaged_pack_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFix
     for changes in cases:
         rewritten(**changes)
         capsys.readouterr()
-        assert _run(["unpack", str(bad), "-o", str(out)]) == 2, changes.keys()
+        assert run(["unpack", str(bad), "-o", str(out)]) == 2, changes.keys()
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
     bad.write_bytes(packed.read_bytes()[:1000])
-    assert _run(["unpack", str(bad), "-o", str(out)]) == 2
-    assert _run(["pack", str(RESIDUAL), "-o", str(out)]) == 2
+    assert run(["unpack", str(bad), "-o", str(out)]) == 2
+    assert run(["pack", str(RESIDUAL), "-o", str(out)]) == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.ltz", "t.ltz", "t.onnx"]

@@ -11,7 +11,7 @@ from conftest import MODELS
 
 import lt_onnx
 from lt_onnx import Limits, convert
-from lt_onnx.cli import _run
+from lt_onnx.cli.app import run
 from lt_onnx.options import Select
 from lt_onnx.reading.graph import read_graph
 from lt_onnx.report.formats import write_reports
@@ -30,7 +30,7 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     reports = [w for face in FACES for w in ("--report", str(folder / f"r.{face}"))]
     words = ["convert", RESIDUAL, "-o", str(folder / "t.onnx"), "--samples", SAMPLES, "-q"]
     words += ["--calibration", CALIBRATION, "--max-rel", "scores:1e-6", "--min-agreement", "0.9"]
-    assert _run([*words, "--bound", *reports]) == 1
+    assert run([*words, "--bound", *reports]) == 1
     return folder
 
 
@@ -115,9 +115,9 @@ def test_validate_writes_the_same_faces_and_names_the_first_bad_layer(
 ) -> None:
     words = ["validate", RESIDUAL, str(failing / "t.onnx"), "--samples", SAMPLES]
     words += ["--report", str(tmp_path / "v.json"), "--report", str(tmp_path / "v.html")]
-    assert _run([*words, "--min-layer-sqnr", "1"]) == 0
+    assert run([*words, "--min-layer-sqnr", "1"]) == 0
     capsys.readouterr()
-    assert _run([*words, "--min-layer-sqnr", "25"]) == 1
+    assert run([*words, "--min-layer-sqnr", "25"]) == 1
     shown = capsys.readouterr().out
     found = document(tmp_path / "v.json")
 
@@ -166,10 +166,10 @@ def test_the_trace_of_an_exact_ticket_is_silent(tmp_path: Path) -> None:
 def test_layers_of_any_network_with_the_same_names_are_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _run(["validate", RESIDUAL, RESIDUAL, "--per-layer"]) == 0
+    assert run(["validate", RESIDUAL, RESIDUAL, "--per-layer"]) == 0
     shown = capsys.readouterr().out
     assert "stem" in shown
-    assert _run(["validate", RESIDUAL, str(MODELS / "depthwise.onnx"), "--per-layer"]) == 0
+    assert run(["validate", RESIDUAL, str(MODELS / "depthwise.onnx"), "--per-layer"]) == 0
     shown = capsys.readouterr().out  # its stem has another shape, and is no stem of this network
     assert "head" in shown
     assert "stem" not in shown
@@ -177,7 +177,7 @@ def test_layers_of_any_network_with_the_same_names_are_compared(
 
 def test_limits_are_per_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["validate", RESIDUAL, RESIDUAL]
-    assert _run([*words, "--max-abs", "scores:0", "--max-rel", "0", "--min-sqnr", "100"]) == 0
+    assert run([*words, "--max-abs", "scores:0", "--max-rel", "0", "--min-sqnr", "100"]) == 0
     for bad, said in (
         (["--max-abs", "nothere:1"], "names the output 'nothere'; there are scores"),
         (["--max-rel", "scores:x"], "give a number, or OUTPUT:number"),
@@ -185,7 +185,7 @@ def test_limits_are_per_output(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (["--max-accuracy-drop", "0.1"], "needs --samples with 'labels'"),
     ):
         capsys.readouterr()
-        assert _run([*words, *bad]) == 2, bad
+        assert run([*words, *bad]) == 2, bad
         assert said in capsys.readouterr().err
 
 
@@ -194,8 +194,8 @@ def test_limits_that_cannot_be_judged_are_refused_before_any_work(
 ) -> None:
     out = tmp_path / "t.onnx"
     for bad in (["--max-abs", "nothere:1"], ["--max-accuracy-drop", "0.1"]):
-        assert _run(["convert", RESIDUAL, "-o", str(out), *bad]) == 2
-    assert _run(["convert", RESIDUAL, "-o", str(out), "--report", str(tmp_path / "r.doc")]) == 2
+        assert run(["convert", RESIDUAL, "-o", str(out), *bad]) == 2
+    assert run(["convert", RESIDUAL, "-o", str(out), "--report", str(tmp_path / "r.doc")]) == 2
     assert "end it in .json, .md (Markdown), .xml (JUnit) or .html" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -207,12 +207,12 @@ def test_python_limits_take_outputs_too() -> None:
 
 
 def test_json_goes_to_stdout_alone(failing: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run(["validate", RESIDUAL, str(failing / "t.onnx"), "--json"]) == 0
+    assert run(["validate", RESIDUAL, str(failing / "t.onnx"), "--json"]) == 0
     jsonschema.validate(json.loads(capsys.readouterr().out), SCHEMA)
     for words in (["inspect", RESIDUAL], ["plan", RESIDUAL, "--mode", "2l"]):
-        assert _run([*words, "--json"]) == 0
+        assert run([*words, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["target"]
-    assert _run(["verify", str(failing / "t.onnx"), "--json"]) == 0
+    assert run(["verify", str(failing / "t.onnx"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["genuine"] is True
 
 
@@ -221,14 +221,14 @@ def test_inputs_are_saved_and_read_again(
 ) -> None:
     words = ["validate", RESIDUAL, RESIDUAL]
     assert (
-        _run([*words, "--count", "7", "--seed", "3", "--save-inputs", str(tmp_path / "i.npz")]) == 0
+        run([*words, "--count", "7", "--seed", "3", "--save-inputs", str(tmp_path / "i.npz")]) == 0
     )
-    assert _run([*words, "--inputs", str(tmp_path / "i.npz"), "--json"]) == 0
+    assert run([*words, "--inputs", str(tmp_path / "i.npz"), "--json"]) == 0
     shown = capsys.readouterr().out
     assert json.loads(shown[shown.index("{") :])["validate"]["samples"] == 7
     with np.load(tmp_path / "i.npz") as file:
         np.save(tmp_path / "i.npy", file["image"])
-    assert _run([*words, "--inputs", str(tmp_path / "i.npy")]) == 0
+    assert run([*words, "--inputs", str(tmp_path / "i.npy")]) == 0
 
 
 def test_a_folder_of_images_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,7 +240,7 @@ def test_a_folder_of_images_is_read(tmp_path: Path, capsys: pytest.CaptureFixtur
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (20, 31), np.uint8)).save(path)
     words = ["validate", RESIDUAL, RESIDUAL, "--inputs", str(tmp_path), "--json"]
-    assert _run([*words, "--mean", "0.5", "--std", "0.25"]) == 0
+    assert run([*words, "--mean", "0.5", "--std", "0.25"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["validate"]["samples"] == 3
     assert found["validate"]["outputs"][0]["target_accuracy"] is not None
@@ -249,8 +249,8 @@ def test_a_folder_of_images_is_read(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["--std", "0"], "divided"),
         (["--layout", "x"], "nchw"),
     ):
-        assert _run([*words, *bad]) == 2
+        assert run([*words, *bad]) == 2
         assert said in capsys.readouterr().err
     (tmp_path / "dog" / "2.png").write_text("no image")
-    assert _run(words) == 2
+    assert run(words) == 2
     assert "2.png: not a readable image" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from conftest import MODELS
 from graphs import Builder, save
 
 from lt_onnx import convert
-from lt_onnx.cli import _run
+from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError
 from lt_onnx.options import make_options
 from lt_onnx.planning.plan import plan
@@ -38,7 +38,7 @@ def test_stats_prints_writes_and_draws(tmp_path: Path, capsys: pytest.CaptureFix
     report, picture = tmp_path / "stats.json", tmp_path / "stats.svg"
     words = ["stats", "--count", "500", "--report", str(report), "--picture", str(picture)]
 
-    assert _run(words) == 0
+    assert run(words) == 0
     assert "Figure 4 (c, d)" in capsys.readouterr().out
     panels = json.loads(report.read_text())["panels"]
     assert [sum(p["size_histogram"]) for p in panels] == [500] * 4
@@ -52,7 +52,7 @@ def test_stats_prints_writes_and_draws(tmp_path: Path, capsys: pytest.CaptureFix
 def test_stats_refuses_what_it_cannot_do(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _run(["stats", *words]) == 2
+    assert run(["stats", *words]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -76,9 +76,9 @@ def test_the_theorems_widths_for_a_network_of_ones_own(
     rho = c * n[0] ** (1 + gamma) * math.log(1 / min(*errors, delta))
     wanted = math.ceil(c * math.log(1 / min(errors[0], delta / (rho * n[0]))))
     assert found["l+1"][0].base_size == wanted
-    assert _run(["plan", str(path), "--epsilon", "0.1"]) == 0
+    assert run(["plan", str(path), "--epsilon", "0.1"]) == 0
     assert "Theorem 3.1" in capsys.readouterr().out
-    assert _run(["plan", str(path), "--epsilon", "3"]) == 2
+    assert run(["plan", str(path), "--epsilon", "3"]) == 2
 
 
 def test_the_frontier_of_a_small_network(
@@ -96,7 +96,7 @@ def test_the_frontier_of_a_small_network(
         str(MODELS / "digits.samples.npz"),
     ]
 
-    assert _run([*words, "--report", str(report), "--picture", str(picture)]) == 0
+    assert run([*words, "--report", str(report), "--picture", str(picture)]) == 0
     assert "the target's own accuracy" in capsys.readouterr().out
     points = json.loads(report.read_text())["points"]
     assert len(points) == 8
@@ -105,8 +105,8 @@ def test_the_frontier_of_a_small_network(
         assert best == sorted(best)
         assert max(p["sqnr_db"] for p in points if p["mode"] == mode) == best[-1]
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert _run([*words[:2], "--price", "x"]) == 2
-    assert _run([*words[:3], "4,x"]) == 2
+    assert run([*words[:2], "--price", "x"]) == 2
+    assert run([*words[:3], "4,x"]) == 2
 
 
 @pytest.mark.parametrize("mode", ["l+1", "2l"])

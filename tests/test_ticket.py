@@ -12,10 +12,11 @@ from onnx import numpy_helper
 
 from lt_onnx import convert, verify
 from lt_onnx.options import make_options
-from lt_onnx.pipeline import predict, write_source
 from lt_onnx.planning.plan import plan
+from lt_onnx.planning.prediction import predict
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.runtime import Session
+from lt_onnx.writing.build import write_source
 
 RESIDUAL = MODELS / "residual.onnx"
 

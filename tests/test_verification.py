@@ -14,7 +14,7 @@ from graphs import Builder, save
 from onnx import TensorProto, helper, numpy_helper
 
 from lt_onnx import convert, verify
-from lt_onnx.cli import _run
+from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError
 from lt_onnx.manifest import METADATA_KEY, SEAL_KEY
 from lt_onnx.reading.model_file import read_manifest
@@ -352,7 +352,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(
     )
     for content in (b"", b"text", made.read_bytes()[:-9], name, many):
         (tmp_path / "t.onnx").write_bytes(content)
-        assert _run(["verify", str(tmp_path / "t.onnx")]) == 2
+        assert run(["verify", str(tmp_path / "t.onnx")]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
 
 
@@ -424,7 +424,7 @@ def test_a_hostile_manifest_is_refused_at_once(
     write_manifest(model, MANIFESTS[name](manifest_of(model)))
     path = seal(model, tmp_path / "t.onnx")
 
-    assert _run(["verify", str(path)]) == 2
+    assert run(["verify", str(path)]) == 2
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1
     assert "metadata is damaged" in said
@@ -637,7 +637,7 @@ def test_a_ticket_of_another_network_is_caught_with_the_target(
 
     failures = verify(path, target=target).failures
     assert told in " ".join(failures), failures
-    assert _run(["verify", str(path), "--target", str(target), "-q"]) == 1
+    assert run(["verify", str(path), "--target", str(target), "-q"]) == 1
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -724,11 +724,11 @@ def test_the_source_is_random(made: Path, capsys: pytest.CaptureFixture[str]) ->
 
     assert tested.failures == []
     assert len(tested.layers) == len(manifest_of(onnx.load(made))["layers"])
-    assert _run(["verify", str(made), "--statistics"]) == 0
+    assert run(["verify", str(made), "--statistics"]) == 0
     shown = capsys.readouterr().out
     assert "random: yes" in shown
     assert max(map(len, shown.splitlines()[:-1])) <= 80
-    assert _run(["verify", str(made), "--statistics", "--json"]) == 0
+    assert run(["verify", str(made), "--statistics", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["statistics"]["passed"] is True
 
 
@@ -741,7 +741,7 @@ def test_numbers_that_are_not_random_fail(
     monkeypatch.setattr("lt_onnx.verification.statistics.weights_at", equal)
 
     assert len(statistics(made).failures) == len(statistics(made).layers)
-    assert _run(["verify", str(made), "--statistics", "-q"]) == 1
+    assert run(["verify", str(made), "--statistics", "-q"]) == 1
     assert "is not random" in capsys.readouterr().err
 
 

@@ -15,7 +15,7 @@ import pytest
 from conftest import MODELS
 
 from lt_onnx import convert
-from lt_onnx.cli import _run
+from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import Part, whole
 from lt_onnx.writing.checkpoint import checkpoint_of
@@ -31,8 +31,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="limits and signals o
 def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ticket of the residual network and its pack, made undisturbed."""
     folder = tmp_path_factory.mktemp("known")
-    assert _run(["convert", str(RESIDUAL), "-o", str(folder / "t.onnx"), *QUIET]) == 0
-    assert _run(["pack", str(folder / "t.onnx"), "-q"]) == 0
+    assert run(["convert", str(RESIDUAL), "-o", str(folder / "t.onnx"), *QUIET]) == 0
+    assert run(["pack", str(folder / "t.onnx"), "-q"]) == 0
     return folder
 
 
@@ -95,7 +95,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     words = commands(known, tmp_path)[name]
     capsys.readouterr()
     full(size)
-    code = _run(words)
+    code = run(words)
     full(resource.RLIM_INFINITY)
     told = capsys.readouterr().err
 
@@ -142,7 +142,7 @@ def test_a_small_disk_really_full(known: Path, tmp_path: Path, name: str) -> Non
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_folder_that_does_not_let_you(known: Path, tmp_path: Path, name: str) -> None:
     tmp_path.chmod(0o555)
-    assert _run(commands(known, tmp_path)[name]) == 2
+    assert run(commands(known, tmp_path)[name]) == 2
     tmp_path.chmod(0o755)
     assert not list(tmp_path.iterdir())
 
@@ -155,11 +155,11 @@ def test_nothing_is_overwritten_without_force(
     out = tmp_path / ("o.ltz" if name == "pack" else "o.onnx")
     out.write_bytes(b"foreign")
 
-    assert _run(words) == 2
+    assert run(words) == 2
     assert "exists; give --force" in capsys.readouterr().err
     assert out.read_bytes() == b"foreign"
     assert [p.name for p in tmp_path.iterdir()] == [out.name]
-    assert _run([*words, "--force"]) == 0
+    assert run([*words, "--force"]) == 0
     assert out.stat().st_size > 1000
 
 
@@ -170,7 +170,7 @@ def test_a_failure_leaves_the_old_ticket_as_it_was(
     shutil.copy(known / "t.onnx", out)
     full(5000)
 
-    assert _run([*commands(known, tmp_path)["convert"], "--force"]) == 3
+    assert run([*commands(known, tmp_path)["convert"], "--force"]) == 3
     assert out.read_bytes() == (known / "t.onnx").read_bytes()
     assert [p.name for p in tmp_path.iterdir()] == [out.name]
 

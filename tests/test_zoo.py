@@ -14,7 +14,7 @@ import pytest
 from conftest import MODELS
 from test_reports import SCHEMA
 
-from lt_onnx.cli import _run
+from lt_onnx.cli.app import run
 
 NAMES = ("plain-relu", "plain-tanh", "residual")
 
@@ -44,7 +44,7 @@ def test_a_corrupted_model_is_named_and_the_rest_is_done(
     (folder / "broken.onnx").write_bytes((MODELS / "deep.onnx").read_bytes()[:3000])
     out = tmp_path / "tickets"
     words = ["zoo", str(folder), "-o", str(out), "--mode", "2l", "--jobs", "2"]
-    assert _run(words) == 1
+    assert run(words) == 1
     shown = capsys.readouterr().out
     found = json.loads((out / "zoo.json").read_text())
     jsonschema.validate(found, SCHEMA)
@@ -69,20 +69,20 @@ def test_a_corrupted_model_is_named_and_the_rest_is_done(
         jsonschema.validate(json.loads(report.read_text()), SCHEMA)
 
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.ticket.onnx")}
-    assert _run(words) == 1
+    assert run(words) == 1
     assert capsys.readouterr().out.count("finished before") == 3
     assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*.ticket.onnx")}
     # other settings are other tickets, which overwrite these only with --force
-    assert _run([*words, "--seed", "1"]) == 1
+    assert run([*words, "--seed", "1"]) == 1
     assert capsys.readouterr().out.count("exists; give --force") == 3
     assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*.ticket.onnx")}
-    assert _run([*words, "--seed", "1", "-q", "--force"]) == 1
+    assert run([*words, "--seed", "1", "-q", "--force"]) == 1
     assert times != {path: path.stat().st_mtime_ns for path in out.rglob("*.ticket.onnx")}
 
 
 def test_killed_half_way_it_goes_on_and_leaves_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     whole, halved = tmp_path / "whole", tmp_path / "halved"
-    assert _run(["zoo", str(folder), "-o", str(whole), "-q"]) == 0
+    assert run(["zoo", str(folder), "-o", str(whole), "-q"]) == 0
     words = [sys.executable, "-m", "lt_onnx", "zoo", str(folder), "-o", str(halved), "-q"]
     running = subprocess.Popen(words, start_new_session=True)
     while not tickets(halved):
@@ -93,7 +93,7 @@ def test_killed_half_way_it_goes_on_and_leaves_the_same_bytes(folder: Path, tmp_
     assert len(finished) < len(NAMES)
     times = {path: path.stat().st_mtime_ns for path in finished}
 
-    assert _run(["zoo", str(folder), "-o", str(halved), "-q"]) == 0
+    assert run(["zoo", str(folder), "-o", str(halved), "-q"]) == 0
     assert tickets(halved) == tickets(whole)
     assert times == {path: path.stat().st_mtime_ns for path in finished}
     assert not [path for path in halved.rglob("*") if path.name.endswith(".part")]
@@ -106,6 +106,6 @@ def test_nothing_to_do_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture
         ([str(tmp_path / "nowhere")], "no such folder"),
         ([str(tmp_path), "--jobs", "0"], "--jobs is 0"),
     ):
-        assert _run(["zoo", *words, "-o", str(tmp_path / "out")]) == 2
+        assert run(["zoo", *words, "-o", str(tmp_path / "out")]) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from mutants.values import Files
 
-from lt_onnx import cli
+from lt_onnx.cli import app
 
 SECONDS = 30  # that a case may take
 BYTES = 2 << 30  # that it may take
@@ -89,7 +89,7 @@ def attempt(
     signal.alarm(seconds)  # no handler: it ends the worker, whatever that is doing
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli._run(words)
+            code = app.run(words)
     except BaseException as error:
         wrong = _signature(error)
     signal.alarm(0)

@@ -41,7 +41,8 @@ from attempts import SECONDS, Case, Functions, Outcome, attempt, memory, placed
 from mutants.mutate import mutate
 from mutants.values import Files, Random
 
-from lt_onnx import cli, packing, pipeline, verification
+from lt_onnx import packing, pipeline, verification
+from lt_onnx.cli import app
 from lt_onnx.planning import prediction
 from lt_onnx.validation import per_layer
 
@@ -143,8 +144,8 @@ def _confine() -> None:
 @contextlib.contextmanager
 def workplace(target: str) -> Iterator[Path]:
     """A folder with what the commands of `target` need beside the mutant."""
-    if not isinstance(cli.app, typer.core.TyperGroup):
-        cli.app = typer.main.get_command(cli.app)  # type: ignore[assignment]  # made once, not ever again
+    if not isinstance(app.app, typer.core.TyperGroup):
+        app.app = typer.main.get_command(app.app)  # type: ignore[assignment]  # made once, not ever again
     with tempfile.TemporaryDirectory() as place:
         if target == "samples":
             (Path(place) / "tiny.onnx").write_bytes(seeds.network("tiny").SerializeToString())

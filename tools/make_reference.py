@@ -10,7 +10,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from lt_onnx.cli import app
+from lt_onnx.cli.app import app
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 HEAD = """# Command line

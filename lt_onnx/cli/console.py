@@ -2,7 +2,8 @@
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
     from lt_onnx.report.document import Report
     from lt_onnx.validation.bound.certify import Bound
     from lt_onnx.validation.fidelity import Fidelity
-    from lt_onnx.validation.per_layer import LayerError
     from lt_onnx.verification.statistics import Statistics
+    from lt_onnx.writing.build import Progress
 
 
-LONGEST = 2000  # characters of a line …
-CELL = 300  # … and of a table's cell: what a file names, it may name at any length
+MAX_LINE = 2000  # characters …
+MAX_CELL = 300  # … of a table's cell: what a file names, it may name at any length
 
 
 def say(line: str, *, err: bool = False) -> None:
@@ -28,7 +29,7 @@ def say(line: str, *, err: bool = False) -> None:
     typer.echo(shown(line), err=err)
 
 
-def shown(text: str, longest: int = LONGEST) -> str:
+def shown(text: str, longest: int = MAX_LINE) -> str:
     """What a terminal can show of `text`: signs that would steer it are escaped, the rest cut."""
     if len(text) > longest:
         half = longest // 2
@@ -53,57 +54,47 @@ def announce(blueprint: "Blueprint", prediction: "Prediction") -> None:
     sys.stdout.flush()
 
 
-def table(rows: list[list[str]], head: list[str], right: tuple[int, ...] = ()) -> None:
-    """Columns as wide as they must be; the first one gives way where the terminal ends."""
-    rows = [[shown(cell, CELL) for cell in row] for row in rows]
+def filled(patterns: str, values: Mapping[str, Any]) -> list[str]:
+    """A row of a table: `patterns`, one a column, with `values` in them."""
+    return [pattern.format_map(values) for pattern in patterns.split()]
+
+
+def table(rows: list[list[str]], head: list[str], *, words: int = 1) -> None:
+    """Columns as wide as they must be; the first one gives way where the terminal ends.
+
+    The first `words` columns are words, the others numbers.
+    """
+    rows = [[shown(cell, MAX_CELL) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
     room = width - sum(widths[1:-1]) - 2 * (len(head) - 1) - min(widths[-1], 12)
     widths[0] = max(min(widths[0], room), 12)
-    for row in [head, *rows]:
-        name = row[0]
+    for name, *row in [head, *rows]:
         if len(name) > widths[0]:
             name = "…" + name[1 - widths[0] :]
         cells = [name.ljust(widths[0])]
-        cells += [
-            cell.rjust(size) if i in right else cell.ljust(size)
-            for i, (cell, size) in enumerate(zip(row[1:], widths[1:], strict=True), 1)
-        ]
+        for i, (cell, size) in enumerate(zip(row, widths[1:], strict=True), 1):
+            cells.append(cell.ljust(size) if i < words else cell.rjust(size))
         say("  ".join(cells).rstrip()[:width])
 
 
 def print_statistics(tested: "Statistics") -> None:
     """Tests of the source's numbers, layer by layer."""
-    table(
-        [
-            [
-                layer.weight if len(layer.weight) <= 24 else "…" + layer.weight[-23:],
-                f"{layer.tested:,}",
-                f"{layer.deviation:.4f}",
-                f"{layer.p_uniform:.3f}",
-                *(
-                    "-" if value is None else f"{value:.{digits}f}"
-                    for value, digits in (
-                        (layer.rows, 3),
-                        (layer.p_rows, 3),
-                        (layer.before, 3),
-                        (layer.p_before, 3),
-                    )
-                ),
-            ]
-            for layer in tested.layers
-        ],
-        ["layer", "tested", "K-S", "p", "rows", "p", "before", "p"],
-        (1, 2, 3, 4, 5, 6, 7),
-    )
+    rows = []
+    for layer in tested.layers:
+        name = layer.weight if len(layer.weight) <= 24 else "…" + layer.weight[-23:]
+        kolmogorov = [f"{layer.tested:,}", f"{layer.deviation:.4f}", f"{layer.p_uniform:.3f}"]
+        others = (layer.rows, layer.p_rows, layer.before, layer.p_before)
+        rows.append([name, *kolmogorov, *("-" if x is None else f"{x:.3f}" for x in others)])
+    table(rows, ["layer", "tested", "K-S", "p", "rows", "p", "before", "p"])
     say(
         f"random: {'no' if tested.failures else 'yes'}; {tested.tests} tests, smallest "
         f"p = {min(layer.least for layer in tested.layers):.1e}, fails below {tested.threshold:.1e}"
     )
 
 
-def print_report(report: "Report") -> None:
-    """What a conversion came to."""
+def print_report(report: "Report", document: "Mapping[str, Any]") -> None:
+    """What a conversion came to; `document` is the report's."""
     options = report.options
     base = f", m = {options['base_size']}" if options["base_size"] else ""
     say(f"ticket    {report.ticket}")
@@ -136,8 +127,7 @@ def print_report(report: "Report") -> None:
         say(f"          {failure}", err=True)
     if report.fidelity is not None:
         print_fidelity(report.fidelity)
-    if report.trace is not None:
-        print_trace(report.trace)
+    print_trace(document)
     if report.bound is not None:
         print_bound(report.bound)
     total = sum(report.seconds.values())
@@ -178,22 +168,13 @@ def print_fidelity(fidelity: "Fidelity") -> None:
         say(f"  FAILED {failure}")
 
 
-def print_trace(layers: "list[LayerError]") -> None:
-    """Where error enters, and where it is amplified."""
-    cells = [
-        [
-            layer.name,
-            _figure(layer.into),
-            _figure(layer.passed_on),
-            _figure(layer.amplification),
-            _figure(layer.own),
-            _figure(layer.out),
-            f"{layer.sqnr_db:.1f}",
-        ]
-        for layer in layers
-    ]
-    head = ["layer", "error in", "passed on", "×", "own", "out", "SQNR dB"]
-    table(cells, head, right=(1, 2, 3, 4, 5, 6))
+def print_trace(document: "Mapping[str, Any]") -> None:
+    """Where error enters and where it is amplified, of a document that has it."""
+    from lt_onnx.report.figures import TRACE_HEAD, trace_rows
+
+    if document["trace"]:
+        rows = [list(row.values()) for row in trace_rows(document["trace"], digits=2)]
+        table(rows, list(TRACE_HEAD))
 
 
 def print_json(document: "Mapping[str, Any]") -> None:
@@ -205,5 +186,28 @@ def print_json(document: "Mapping[str, Any]") -> None:
     typer.echo(json.dumps(plain(document), indent=1))
 
 
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2g}"
+@contextmanager
+def progress(quiet: bool) -> "Iterator[Progress]":
+    """A bar with the time left, on stderr, per stage; nothing when quiet or not a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda stage, share: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bars: dict[str, Any] = {}
+    with Progress(
+        TextColumn("{task.description:9}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as drawn:
+
+        def tell(stage: str, share: float) -> None:
+            if stage not in bars:
+                bars[stage] = drawn.add_task(stage, total=1.0)
+            drawn.update(bars[stage], completed=share)
+
+        yield tell

@@ -1,201 +1,139 @@
-"""The options that several commands share, and how their words are read."""
+"""How words become options of a command, and the words that commands share.
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+A command is a function whose positional parameters are arguments and whose keyword-only ones are
+options. Each is annotated with a `Word`, or is a group of words (`lt_onnx.options`): `expanded`
+makes an option of each word and hands the command the group, read and checked.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import is_dataclass, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from lt_onnx.errors import InputError
-
-if TYPE_CHECKING:
-    from lt_onnx.samples.images import Pictures
-    from lt_onnx.validation.limits import Limits
-    from lt_onnx.writing.build import Progress
-
-ModeWord = Annotated[str, typer.Option("--mode", help="l+1: copies, depth L+1; 2l: depth 2L.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of the random source.")]
-BaseSize = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--base-size",
-        metavar="[LAYER=]M",
-        help="m, elements of a base set (2-32), auto without; again for single layers.",
-    ),
-]
-Price = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--price", metavar="[LAYER=]μ", help="Price of a kept weight; again for single layers."
-    ),
-]
-Init = Annotated[str, typer.Option("--init", help="unit, kaiming, xavier or lecun.")]
-Tolerance = Annotated[float, typer.Option("--tolerance", help="ε per normalised parameter.")]
-SelectWord = Annotated[str, typer.Option("--select", help="noise, smallest (the paper's) or best.")]
-Dearness = Annotated[
-    float, typer.Option("--dearness", help="Power of a layer's size that its price follows.")
-]
-WeightsWord = Annotated[
-    str, typer.Option("--weights", help="folded, masked (source and mask) or sparse.")
-]
-Fp16 = Annotated[bool, typer.Option("--fp16", help="Store random weights in half precision.")]
-SigmaWord = Annotated[str, typer.Option("--sigma", help="One scale per channel or per layer.")]
-CalibrationFile = Annotated[
-    Path | None, typer.Option("--calibration", help="npz of inputs used in construction.")
-]
-SamplesFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--samples", "--inputs", help="npz (labels too), npy or a folder of images to validate on."
-    ),
-]
-Mean = Annotated[
-    str | None, typer.Option("--mean", help="Of images, taken off [0, 1]: 0.5 or r,g,b.")
-]
-Std = Annotated[str | None, typer.Option("--std", help="Of images: 0.5 or r,g,b.")]
-ImageLayout = Annotated[
-    str, typer.Option("--layout", help="Of the model's image input: nchw or nhwc.")
-]
-MaxAbs = Annotated[
-    list[str] | None,
-    typer.Option("--max-abs", metavar="[OUT:]X", help="Largest error, at an output or all."),
-]
-MaxRel = Annotated[
-    list[str] | None, typer.Option("--max-rel", metavar="[OUT:]X", help="Largest relative error.")
-]
-MinSqnr = Annotated[
-    list[str] | None, typer.Option("--min-sqnr", metavar="[OUT:]DB", help="Least SQNR.")
-]
-MinAgreement = Annotated[
-    list[str] | None,
-    typer.Option("--min-agreement", metavar="[OUT:]X", help="Least share of equal top-1."),
-]
-MaxDrop = Annotated[
-    list[str] | None,
-    typer.Option("--max-accuracy-drop", metavar="[OUT:]X", help="Largest loss of accuracy."),
-]
-PerLayer = Annotated[
-    bool, typer.Option("--per-layer", help="Find where error enters and is amplified.")
-]
-ReportFile = Annotated[Path | None, typer.Option("--report", help="Write a JSON report here.")]
-Reports = Annotated[
-    list[Path] | None,
-    typer.Option("--report", help="Write it: .json, .md, .xml (JUnit) or .html; repeatable."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the JSON report and nothing else.")]
-Picture = Annotated[
-    Path | None, typer.Option("--picture", help="Draw it here (.png, .svg or .pdf).")
-]
-DeviceWord = Annotated[
-    str, typer.Option("--device", help="Where subset sums are solved: auto, cpu or cuda.")
-]
-Force = Annotated[
-    bool, typer.Option("--force", help="Overwrite what exists under the output's name.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+from lt_onnx.options import Mode, Output, Word, choices, choose, words_of
 
 
-def allocation(base_size: list[str] | None, price: list[str] | None) -> dict[str, Any]:
-    """m and μ, for all and by layer, as `convert` takes them. Raises InputError."""
-    one_size, sizes = _by_layer("--base-size", base_size, int)
-    one_price, prices = _by_layer("--price", price, float)
-    return {"base_size": one_size, "base_sizes": sizes, "price": one_price, "prices": prices}
+class Only:
+    """Beside a group: the words of it that a command takes; the others keep their defaults."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
 
 
-def _by_layer(
-    option: str, words: list[str] | None, kind: Callable[[str], Any]
-) -> tuple[Any, dict[str, Any]]:
-    """A number for all, None when it is not given or `auto`, and numbers by layer."""
-    every, single = None, {}
-    for word in words or []:
-        layer, equals, number = word.rpartition("=")
-        try:
-            value = None if number == "auto" and not equals else kind(number)
-        except ValueError:
-            raise InputError(f"{option} is '{word}'; give a number, or LAYER=number") from None
-        if equals:
-            single[layer] = value
-        else:
-            every = value
-    return every, single
+def expanded(function: Callable[..., Any]) -> Callable[..., None]:
+    """The command as typer takes it: every word, alone or of a group, is a parameter."""
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, tuple[Any, dict[str, tuple[Any, Word]]]] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        kind, *about = get_args(parameter.annotation) or [parameter.annotation]
+        if not is_dataclass(kind):
+            parameters.append(_parameter(parameter, kind, about[0]))
+            continue
+        given = parameter.default is not inspect.Parameter.empty
+        group = parameter.default if given else kind()  # type: ignore[operator]
+        words = words_of(type(group))
+        if about:
+            words = {name: words[name] for name in about[0].names}
+        groups[parameter.name] = group, words
+        for name, (kind, word) in words.items():
+            one = inspect.Parameter(name, parameter.kind, default=getattr(group, name))
+            parameters.append(_parameter(one, kind, word))
+
+    def command(**given: Any) -> None:
+        for name, (group, words) in groups.items():
+            fields: dict[str, Any] = {}
+            for field, (_, word) in words.items():
+                fields |= _fields(field, word, given.pop(field))
+            given[name] = replace(group, **fields)
+        function(**given)
+
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__doc__ = function.__doc__
+    return command
 
 
-def numbers(option: str, text: str) -> list[float]:
+def _parameter(parameter: inspect.Parameter, kind: Any, word: Word) -> inspect.Parameter:
+    """A parameter with typer's annotation."""
+    name = parameter.name
+    about: dict[str, Any] = {"help": word.help, "metavar": word.unit}
+    for part in get_args(kind) or [kind]:
+        if isinstance(part, type) and issubclass(part, StrEnum):
+            about |= _choices(name, part)
+    if word.key:
+        kind, about["metavar"] = list[str] | None, f"[{word.key}]{word.unit}"
+        parameter = parameter.replace(default=None)
+    elif word.read is not None:
+        about["parser"] = lambda text: _read(name, word, text, text)
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+        flags = word.flags or (f"--{name.replace('_', '-')}",)
+        annotation: Any = Annotated[kind, typer.Option(*flags, **about)]
+    else:
+        annotation = Annotated[kind, typer.Argument(**about)]
+    return parameter.replace(annotation=annotation)
+
+
+def _choices(name: str, kind: type[StrEnum]) -> dict[str, Any]:
+    """What lets help and completion show the members of an enumeration."""
+    return {
+        "metavar": f"[{'|'.join(choices(kind))}]",
+        "parser": lambda word: choose(kind, name, word),
+        "autocompletion": lambda: choices(kind),
+    }
+
+
+def _fields(name: str, word: Word, value: Any) -> dict[str, Any]:
+    """Fields of a group; texts given as `[KEY=]value` become a mapping, or a value and pairs."""
+    if not word.key:
+        return {name: value}
+    by_key: dict[str, Any] = {}
+    for text in value or ():
+        key, separator, number = text.rpartition(word.key[-1])
+        auto = word.singles is not None and not separator and number == "auto"
+        by_key[key] = None if auto else _read(name, word, text, number)
+    if word.singles is None:
+        return {name: by_key or None}
+    return {name: by_key.pop("", None), word.singles: tuple(sorted(by_key.items()))}
+
+
+def _read(name: str, word: Word, text: str, number: str) -> Any:
+    """The value of a text in which `number` is what counts. Raises InputError."""
+    assert word.read is not None
+    try:
+        return word.read(number)
+    except ValueError:
+        expects = word.expects or f"a number, or {word.key}number"
+        raise InputError(f"`{name}` is '{text}'; give {expects}") from None
+
+
+def numbers(name: str, text: str) -> list[float]:
     """Numbers with commas between. Raises InputError."""
     try:
-        return [float(word) for word in text.split(",")]
+        return [float(number) for number in text.split(",")]
     except ValueError:
-        raise InputError(f"{option} is '{text}'; give numbers with commas between") from None
+        raise InputError(f"`{name}` is '{text}'; give numbers with commas between") from None
 
 
-def limits(**words: list[str] | None) -> "Limits":
-    """What validation must hold: `[OUTPUT:]number`, any number of times. Raises InputError."""
-    from lt_onnx.validation.limits import Limits
-
-    return Limits(**{name: _by_output(name, given) for name, given in words.items() if given})
-
-
-def _by_output(name: str, words: list[str]) -> dict[str, float]:
-    found = {}
-    for word in words:
-        output, _, number = word.rpartition(":")
-        try:
-            found[output] = float(number)
-        except ValueError:
-            option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option} is '{word}'; give a number, or OUTPUT:number") from None
-    return found
-
-
-def pictures(mean: str | None, std: str | None, layout: str) -> "Pictures":
-    """How a folder of images becomes inputs. Raises InputError."""
-    from lt_onnx.samples.images import Pictures
-
-    return Pictures(
-        tuple(numbers("--mean", mean)) if mean else (0.0,),
-        tuple(numbers("--std", std)) if std else (1.0,),
-        layout.lower(),
-    )
-
-
-def byte_count(text: str) -> int:
-    """Bytes, as in 800M or 8G. Raises InputError."""
-    units = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-    unit = text.strip().upper().removesuffix("B")
-    factor = units.get(unit[-1:], 1)
-    try:
-        value = float(unit[:-1] if unit[-1:] in units else unit) * factor
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 2**63:
-        raise InputError(f"--max-memory is '{text}'; give bytes, as in 800M or 8G")
-    return int(value)
-
-
-@contextmanager
-def progress(quiet: bool) -> "Iterator[Progress]":
-    """A bar with the time left, on stderr, per stage; nothing when quiet or not a terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda stage, share: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    bars: dict[str, Any] = {}
-    with Progress(
-        TextColumn("{task.description:9}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as shown:
-
-        def tell(stage: str, share: float) -> None:
-            if stage not in bars:
-                bars[stage] = shown.add_task(stage, total=1.0)
-            shown.update(bars[stage], completed=share)
-
-        yield tell
+OneMode = Annotated[Mode | None, Word("One mode; both without.")]
+CalibrationFile = Annotated[Path | None, Word("npz of inputs used in construction.")]
+SamplesFile = Annotated[
+    Path | None,
+    Word(
+        "npz (labels too), npy or a folder of images to validate on.",
+        flags=("--samples", "--inputs"),
+    ),
+]
+PerLayer = Annotated[bool, Word("Find where error enters and is amplified.")]
+ReportFile = Annotated[Path | None, Word("Write a JSON report here.", flags=("--report",))]
+Reports = Annotated[
+    list[Path] | None,
+    Word("Write it: .json, .md, .xml (JUnit) or .html; repeatable.", flags=("--report",)),
+]
+Picture = Annotated[Path | None, Word("Draw it here (.png, .svg or .pdf).")]
+Force = Annotated[bool, words_of(Output)["force"][1]]
+Json = Annotated[bool, Word("Print the JSON report and nothing else.")]
+Quiet = Annotated[bool, Word("Print nothing but errors.", flags=("--quiet", "-q"))]

@@ -9,6 +9,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -20,6 +21,8 @@ from lt_onnx.reading.external_data import read_external
 from lt_onnx.reading.float32 import in_float32
 from lt_onnx.reading.protobuf import MAX_PARTS, too_many_parts
 from lt_onnx.runtime import NoKernelError, Session
+
+GivenModel: TypeAlias = str | Path | onnx.ModelProto
 
 MAX_PROTOBUF_BYTES = 2**31 - 1
 MAX_INLINE_BYTES = 1 << 30  # of a model in memory that is written as one file
@@ -97,7 +100,7 @@ def open_session(path: Path, device: str = "cpu", *, tensors: Sequence[str] = ()
 
 
 @contextlib.contextmanager
-def on_disk(model: str | Path | onnx.ModelProto) -> Iterator[Path]:
+def on_disk(model: GivenModel) -> Iterator[Path]:
     """The path of a model; one in memory is written to a file that lives as long as the block."""
     if not isinstance(model, onnx.ModelProto):
         yield Path(model)

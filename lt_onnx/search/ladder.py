@@ -1,14 +1,15 @@
 """Settings from small to faithful tickets, and the search for the smallest that is good enough.
 
-Comes in: how good a ticket must be. Goes out: base size and price. A rung is judged by a ticket
-that is really made, on inputs that its construction did not see.
+Comes in: how good a ticket must be, and a function that judges a setting. Goes out: base size and
+price.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 from lt_onnx.errors import InputError
-from lt_onnx.options import Mode
+from lt_onnx.options import Mode, Word
 from lt_onnx.validation.fidelity import Fidelity
 
 
@@ -47,37 +48,39 @@ LADDERS = {
 
 
 @dataclass(frozen=True)
-class Wish:
+class Goal:
     """How good a ticket must be at every output; None asks for nothing."""
 
-    sqnr_db: float | None = None
-    agreement: float | None = None
+    target_sqnr: Annotated[float | None, Word("Find the smallest ticket of so many dB.")] = None
+    target_agreement: Annotated[float | None, Word("… of such a share of equal top-1.")] = None
 
     def __post_init__(self) -> None:
-        if self.sqnr_db is not None and not 0 < self.sqnr_db <= 120:
-            raise InputError(f"`target_sqnr` is {self.sqnr_db:g}; give decibels, 0 to 120")
-        if self.agreement is not None and not 0 < self.agreement <= 1:
-            raise InputError(f"`target_agreement` is {self.agreement:g}; give a share, 0 to 1")
+        sqnr, share = self.target_sqnr, self.target_agreement
+        if sqnr is not None and not 0 < sqnr <= 120:
+            raise InputError(f"`target_sqnr` is {sqnr:g}; give decibels, 0 to 120")
+        if share is not None and not 0 < share <= 1:
+            raise InputError(f"`target_agreement` is {share:g}; give a share, 0 to 1")
 
     def __bool__(self) -> bool:
-        return self.sqnr_db is not None or self.agreement is not None
+        return self.target_sqnr is not None or self.target_agreement is not None
 
-    def granted(self, fidelity: Fidelity) -> bool:
-        """Whether a ticket is as good as that."""
+    def reached(self, fidelity: Fidelity) -> bool:
+        """Whether a ticket is as good as that; agreement is asked of classifiers alone."""
+        sqnr, share = self.target_sqnr, self.target_agreement
         return all(
-            (self.sqnr_db is None or out.sqnr_db >= self.sqnr_db)
-            and (self.agreement is None or out.agreement is None or out.agreement >= self.agreement)
+            (sqnr is None or out.sqnr_db >= sqnr)
+            and (share is None or out.agreement is None or out.agreement >= share)
             for out in fidelity.outputs
         )
 
 
-def lowest(mode: Mode, wish: Wish, attempt: Callable[[Rung], Fidelity]) -> Rung:
-    """The lowest rung whose ticket grants the wish, by bisection; the highest if none does."""
+def lowest(mode: Mode, goal: Goal, attempt: Callable[[Rung], Fidelity]) -> Rung:
+    """The lowest rung whose ticket reaches the goal, by bisection; the highest if none does."""
     ladder = LADDERS[mode]
     low, high = 0, len(ladder) - 1
     while low < high:
         middle = (low + high) // 2
-        if wish.granted(attempt(ladder[middle])):
+        if goal.reached(attempt(ladder[middle])):
             high = middle
         else:
             low = middle + 1

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lt_onnx.pipeline import convert
+from lt_onnx.api import convert
 from lt_onnx.search.ladder import Rung
 
 

@@ -4,12 +4,12 @@ import os
 import signal
 import threading
 
-LEASH = "LT_ONNX_LEASH"  # set for such conversions; their standard input ends with the zoo
+WATCH_PARENT = "LT_ONNX_WATCH_PARENT"  # set where standard input ends with the parent
 
 
 def end_with_parent() -> None:
     """Be interrupted as soon as the process at the other end of standard input is gone."""
-    if LEASH not in os.environ:
+    if WATCH_PARENT not in os.environ:
         return
 
     def watch() -> None:

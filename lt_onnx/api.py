@@ -1,0 +1,127 @@
+"""What Python callers use: one call that turns a network into a ticket."""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from lt_onnx.errors import InputError
+from lt_onnx.options import (
+    Device,
+    Init,
+    Mode,
+    Options,
+    Output,
+    Select,
+    Sigma,
+    Weights,
+    choose,
+    make_options,
+)
+from lt_onnx.pipeline import Announce, Job, Ticket, run
+from lt_onnx.reading.model_file import GivenModel, on_disk
+from lt_onnx.samples.samples import Samples
+from lt_onnx.search.ladder import Goal
+from lt_onnx.search.trials import find_settings
+from lt_onnx.validation.limits import Limits
+from lt_onnx.writing.build import Progress
+
+
+def convert(
+    model: GivenModel,
+    output: str | Path | None = None,
+    *,
+    mode: Mode | str = Mode.L_PLUS_1,
+    base_size: int | None = None,
+    tolerance: float = 0.01,
+    select: Select | str = Select.NOISE,
+    sigma: Sigma | str = Sigma.CHANNEL,
+    init: Init | str = Init.UNIT,
+    seed: int = 0,
+    price: float | None = None,
+    dearness: float = 0.7,
+    prices: Mapping[str, float] | None = None,
+    base_sizes: Mapping[str, int] | None = None,
+    weights: Weights | str = Weights.FOLDED,
+    fp16: bool = False,
+    target_sqnr: float | None = None,
+    target_agreement: float | None = None,
+    calibration: str | Path | Samples | None = None,
+    calibration_count: int | None = None,
+    samples: str | Path | Samples | None = None,
+    emit_source: bool = False,
+    max_memory: int | None = None,
+    force: bool = False,
+    resume: bool = False,
+    limits: Limits | None = None,
+    device: Device | str = Device.AUTO,
+    validate: bool = True,
+    per_layer: bool = False,
+    bound: bool = False,
+    progress: Progress | None = None,
+    announce: Announce | None = None,
+) -> Ticket:
+    """Turn a trained network into a strong lottery ticket and write it to `output`.
+
+    Args:
+        model: path of an ONNX file, or a model in memory (then `output` is needed).
+        output: path of the ticket; default: `<target>.ticket.onnx` beside the target.
+        mode: `l+1` (Theorem 3.2, Algorithm 2; the default) or `2l` (Theorem 3.1, Algorithm 1).
+        base_size: m, elements of a base set, 2 to 32; None chooses block by block.
+        tolerance: ε per normalised parameter; decides for `smallest`, counts misses otherwise.
+        select: `noise`, `smallest` (the paper's rule) or `best`.
+        sigma: one scale per output `channel` or per `layer`.
+        init: σ of the source: `unit`, `kaiming`, `xavier`, `lecun`. Masks do not depend on it.
+        seed: of the source, 0 to 2^64 - 1.
+        price: μ, what a kept weight costs; None chooses by mode.
+        dearness: power of a layer's size that the price follows; below 0 small layers save.
+        prices: μ of single layers, by name.
+        base_sizes: m of single layers that open a block, by name.
+        weights: store products (`folded`), source and mask (`masked`), or what is kept (`sparse`).
+        fp16: store random weights in half precision.
+        target_sqnr: decibels; with it base size and price are found: the smallest setting whose
+            ticket has them at every output, on inputs that the construction does not see.
+        target_agreement: share of equal top-1; the same for classifiers.
+        calibration: inputs for construction; None: random inputs with 1/f-like spectra.
+        calibration_count: how many of them; None: what takes seconds. More make truer tickets.
+        samples: inputs for validation; None: random normal inputs.
+        emit_source: also write the unmasked network to `<output stem>.source.onnx`.
+        max_memory: bytes; more predicted is refused.
+        force: overwrite a ticket that exists.
+        resume: keep what is finished beside the output while it is made, so that the same call
+            goes on from there after a kill; the ticket is the same, byte for byte.
+        limits: what validation must hold for `Ticket.passed`.
+        device: where subset sums are solved: `auto`, `cpu` or `cuda`; the ticket is the same.
+        validate: compare with the target; without, `report.fidelity` is None, the proof decides.
+        per_layer: also find where error enters, layer by layer.
+        bound: also certify the largest error over the box around the validation inputs.
+        progress: called with (stage, share done).
+        announce: called once with the plan and its predicted sizes, before any work.
+
+    Raises:
+        InputError, UnsupportedError: the model, the samples or an argument cannot be used, or the
+            output exists.
+        ResourceError: not enough memory or disk.
+    """
+    return _convert(**locals())
+
+
+def _convert(model: GivenModel, output: str | Path | None, **words: Any) -> Ticket:
+    """`convert`: sort its words into groups, and make the ticket."""
+    if output is None and not isinstance(model, str | Path):
+        raise InputError("a model in memory needs an `output`")
+
+    def taken(group: type) -> dict[str, Any]:
+        return {f.name: words.pop(f.name) for f in fields(group) if f.name in words}
+
+    options, goal = make_options(**taken(Options)), Goal(**taken(Goal))
+    written = Output(path=None if output is None else Path(output), **taken(Output))
+    words["device"] = choose(Device, "device", words["device"])
+    words = {name: value for name, value in words.items() if value is not None}
+    with on_disk(model) as target:
+        return make_ticket(Job(target, options, written, **words), goal)
+
+
+def make_ticket(job: Job, goal: Goal) -> Ticket:
+    """Find the settings that the goal asks for, if any, and run the job. Raises as `convert`."""
+    return run(replace(job, options=find_settings(job, goal)) if goal else job)

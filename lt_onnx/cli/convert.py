@@ -1,0 +1,86 @@
+"""`lt-onnx convert`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lt_onnx.cli.console import announce, print_json, print_report, progress, say
+from lt_onnx.cli.options import CalibrationFile, Json, PerLayer, Quiet, Reports, SamplesFile
+from lt_onnx.errors import InputError
+from lt_onnx.options import Device, Options, Output, Word
+from lt_onnx.search.ladder import Goal
+from lt_onnx.validation.limits import Limits
+
+
+def convert_command(
+    targets: Annotated[list[Path], Word("ONNX files to convert.")],
+    *,
+    options: Options,
+    goal: Goal,
+    calibration: CalibrationFile = None,
+    calibration_count: Annotated[int | None, Word("How many; more: truer and slower.")] = None,
+    samples: SamplesFile = None,
+    device: Annotated[
+        Device, Word("Where subset sums are solved: auto, cpu or cuda.")
+    ] = Device.AUTO,
+    output: Output,
+    validate: Annotated[
+        bool, Word("Compare with the target.", flags=("--validate/--no-validate",))
+    ] = True,
+    bound: Annotated[bool, Word("Certify the largest error over the inputs' box.")] = False,
+    limits: Limits,
+    per_layer: PerLayer = False,
+    report: Reports = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Convert networks to tickets, prove them and validate them."""
+    from lt_onnx.api import make_ticket
+    from lt_onnx.pipeline import Job, silent
+    from lt_onnx.report.formats import check_reports, write_reports
+
+    folder = output.path if output.path is not None and output.path.is_dir() else None
+    if len(targets) > 1:
+        if output.path is not None and folder is None:
+            raise InputError(
+                f"{output.path}: with several targets `output` must be an existing folder"
+            )
+        if report or json:
+            raise InputError("`report` and `json` are of one target; lt-onnx zoo reports on many")
+    check_reports(report or [])
+    quiet = quiet or json
+    passed = True
+    for target in targets:
+        if folder is not None:
+            output = replace(output, path=folder / f"{target.stem}.ticket.onnx")
+        with progress(quiet) as tell:
+            job = Job(
+                target,
+                options,
+                output,
+                limits,
+                calibration=calibration,
+                calibration_count=calibration_count,
+                samples=samples,
+                device=device,
+                validate=validate,
+                per_layer=validate and (per_layer or bool(report)),
+                bound=bound,
+                progress=tell,
+                announce=silent if quiet else announce,
+            )
+            ticket = make_ticket(job, goal)
+        document = ticket.report.to_dict()
+        write_reports(report or [], document)
+        if json:
+            print_json(document)
+        elif not quiet:
+            print_report(ticket.report, document)
+            if ticket.source is not None:
+                say(f"source    {ticket.source}")
+            if ticket.resumed:
+                say(f"resumed   {ticket.resumed} layers had been finished before")
+        passed &= ticket.passed
+    raise typer.Exit(0 if passed else 1)

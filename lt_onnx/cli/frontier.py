@@ -1,0 +1,97 @@
+"""`lt-onnx frontier`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from lt_onnx.cli.console import progress, say, table
+from lt_onnx.cli.options import (
+    CalibrationFile,
+    OneMode,
+    Picture,
+    Quiet,
+    ReportFile,
+    SamplesFile,
+    numbers,
+)
+from lt_onnx.errors import InputError
+from lt_onnx.options import Mode, Options, Word
+from lt_onnx.search.ladder import LADDERS, Rung
+from lt_onnx.units import size_text
+
+if TYPE_CHECKING:
+    from lt_onnx.studies.frontier import Point
+
+
+def frontier_command(
+    target: Annotated[Path, Word("ONNX file to make tickets of.")],
+    *,
+    mode: OneMode = None,
+    base_size: Annotated[str | None, Word("m's, as in 6,8,10; else a ladder.")] = None,
+    price: Annotated[str | None, Word("μ's, as in 0,0.002: all pairs with the m's.")] = None,
+    seeds: Annotated[int, Word("Tickets per setting.")] = 1,
+    calibration: CalibrationFile = None,
+    samples: SamplesFile = None,
+    report: ReportFile = None,
+    picture: Picture = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show how faithful tickets of each size are."""
+    from lt_onnx.report.formats import write_json
+    from lt_onnx.studies.frontier import frontier, sweep
+    from lt_onnx.studies.plots import check_picture, draw_frontier
+
+    if seeds < 1:
+        raise InputError(f"`seeds` is {seeds}; give 1 or more")
+    if picture is not None:
+        check_picture(picture)
+    settings = [
+        (one.value, rung)
+        for one in (Mode if mode is None else [mode])
+        for rung in _rungs(one, base_size, price)
+    ]
+    points = []
+    with progress(quiet) as tell:
+        for point in sweep(target, settings, seeds, calibration=calibration, samples=samples):
+            points.append(point)
+            tell("tickets", len(points) / len(settings))
+    points = frontier(points)
+    if report is not None:
+        write_json(report, {"target": str(target), "points": [p.to_dict() for p in points]})
+    if picture is not None:
+        draw_frontier(points, target.stem, picture)
+    if not quiet:
+        _print_points(points)
+
+
+def _rungs(mode: Mode, base_sizes: str | None, prices: str | None) -> list[Rung]:
+    """The ladder of a mode, or all pairs of what was given. Raises InputError."""
+    if base_sizes is None and prices is None:
+        return list(LADDERS[mode])
+    sizes = [int(m) for m in numbers("base_size", base_sizes)] if base_sizes else [None]
+    costs = numbers("price", prices) if prices else [Options(mode).mu]
+    rungs = [Rung(m, price) for m in sizes for price in costs]
+    for rung in rungs:
+        Options(mode, base_size=rung.base_size, price=rung.price)  # refuses what is out of range
+    return rungs
+
+
+def _print_points(points: "list[Point]") -> None:
+    """The tickets by size, and which are best."""
+    rows = []
+    for point in points:
+        first = ["*" if point.best else "", point.mode, str(point.base_size or "auto")]
+        shares = [
+            "" if share is None else f"{100 * share:.2f}"
+            for share in (point.agreement, point.accuracy)
+        ]
+        sizes = [f"{point.price:g}", f"{point.per_target_weight:.2f}", size_text(point.dense_bytes)]
+        rows.append([*first, *sizes, f"{point.sqnr_db:.1f}", *shares, f"{point.seconds:.0f}"])
+    head = ["best", "mode", "m", "μ", "per weight", "bytes", "SQNR", "agree", "accuracy", "s"]
+    table(rows, head, words=2)
+    accuracy = points[0].target_accuracy
+    if accuracy is not None:
+        say(f"the target's own accuracy is {100 * accuracy:.2f} %")
+    say(
+        f"best: no smaller one of its mode has a better SQNR; {points[0].parameters:,} "
+        "parameters of the target stay dense in each"
+    )

@@ -1,0 +1,48 @@
+"""`lt-onnx inspect`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from lt_onnx.cli.console import print_json, say, table
+from lt_onnx.cli.options import Json, Only, ReportFile
+from lt_onnx.options import Options, Word
+
+
+def inspect_command(
+    target: Annotated[Path, Word("ONNX file to look into.")],
+    *,
+    options: Annotated[Options, Only("mode")],
+    report: ReportFile = None,
+    json: Json = False,
+) -> None:
+    """Show what was found in a network, step by step.
+
+    For every operator: shape, sign, and how a ticket will have it.
+    """
+    from lt_onnx.planning.plan import plan
+    from lt_onnx.planning.prediction import found, shape_text
+    from lt_onnx.reading.lowering import read_target
+    from lt_onnx.report.formats import write_json
+
+    document = found(plan(read_target(target), options))
+    if report is not None:
+        write_json(report, document)
+    if json:
+        print_json(document)
+        return
+    for port in ("inputs", "outputs"):
+        for value in document[port]:
+            say(f"{port[:-1]:9} {value['name']} {shape_text(value['shape'])}")
+    say(f"blocks    open with {document['activation']['op']}")
+    rows = []
+    for step in document["steps"]:
+        sign = "≥ 0" if step["never_negative"] else ""
+        shape = shape_text(step["shape"])
+        rows.append([step["name"], step["op"], shape, sign, step["how"], step["note"]])
+    table(rows, ["name", "op", "output", "sign", "how", ""], words=6)
+    counts = ", ".join(f"{count} {kind}" for kind, count in document["counts"].items() if count)
+    say(f"steps     {counts}")
+    say(
+        f"weights   {document['constructed_weights']:,} to construct, "
+        f"{document['dense_parameters']:,} stay dense"
+    )

@@ -1,0 +1,80 @@
+"""`lt-onnx plan`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from lt_onnx.cli.console import filled, print_json, say, table
+from lt_onnx.cli.options import Json, OneMode, Only, ReportFile
+from lt_onnx.options import Mode, Options, Word
+from lt_onnx.units import duration_text, size_text
+
+# what stands in the columns of the two tables
+LAYER = "{name} {kind} {inputs}→{outputs} {copies}+{constants} {weights:,} {file} {memory}"
+THEORY = (
+    "{name} {parameters:,} e{log_epsilon:.0f} {base_size} {used_base_size} {width:,} "
+    "{used_width:,} ×{stride_factor} {reach:.3g}"
+)
+
+
+def plan_command(
+    target: Annotated[Path, Word("ONNX file to plan a ticket of.")],
+    *,
+    mode: OneMode = None,
+    options: Annotated[Options, Only("base_size")],
+    epsilon: Annotated[float | None, Word("Also what the theorems ask for this error …")] = None,
+    delta: Annotated[float, Word("… with this probability of failure.")] = 0.01,
+    constant: Annotated[float | None, Word("C of the theorems; measured without.")] = None,
+    gamma: Annotated[float, Word("γ of Theorem 3.2.")] = 0.1,
+    report: ReportFile = None,
+    json: Json = False,
+) -> None:
+    """Show widths, sizes and costs before any work.
+
+    For both modes; with --epsilon also what the theorems ask for.
+    """
+    from lt_onnx.planning.plan import plan
+    from lt_onnx.planning.prediction import planned
+    from lt_onnx.reading.lowering import read_target
+    from lt_onnx.report.formats import write_json
+    from lt_onnx.studies.theory import demanded
+
+    network = read_target(target)
+    plans = []
+    for one in Mode if mode is None else [mode]:
+        blueprint = plan(network, replace(options, mode=one))
+        theory = demanded(blueprint, epsilon, delta, constant, gamma) if epsilon else []
+        plans.append({**planned(blueprint), "theory": [row.to_dict() for row in theory]})
+    document = {"target": str(target), "plans": plans}
+    if report is not None:
+        write_json(report, document)
+    if json:
+        print_json(document)
+        return
+    for number, one_plan in enumerate(plans):
+        if number:
+            say("")
+        _print_plan(one_plan)
+        if one_plan["theory"]:
+            theorem = "3.2" if one_plan["mode"] == Mode.L_PLUS_1 else "3.1"
+            say(f"Theorem {theorem} for ε = {epsilon:g}, δ = {delta:g}, beside what is used")
+            rows = [filled(THEORY, row) for row in one_plan["theory"]]
+            table(rows, "layer N ε_l m used width used stride reach".split())
+
+
+def _print_plan(plan: dict[str, Any]) -> None:
+    """Every random layer, and what the whole will take."""
+    say(f"mode {plan['mode']}")
+    rows = []
+    for layer in plan["layers"]:
+        sizes = {"file": size_text(layer["bytes"]), "memory": size_text(layer["memory_bytes"])}
+        rows.append([*filled(LAYER, layer | sizes), f"{layer['seconds']:.1f}"])
+    table(rows, "layer kind channels copies+const weights file memory s".split(), words=2)
+    say(
+        f"in all    {plan['source_weights']:,} random weights, "
+        f"{size_text(plan['file_bytes'])} file; {plan['dense_parameters']:,} stay dense"
+    )
+    say(
+        f"needs     about {size_text(plan['memory_bytes'])} memory, "
+        f"{duration_text(plan['seconds'])}"
+    )

@@ -1,0 +1,39 @@
+"""`lt-onnx source`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from lt_onnx.cli.console import progress, say
+from lt_onnx.cli.options import Force, Only, Quiet
+from lt_onnx.options import Init, Options, Word
+
+KAIMING = Options(init=Init.KAIMING)
+
+
+def source_command(
+    target: Annotated[Path, Word("ONNX file whose source network is wanted.")],
+    *,
+    output: Annotated[Path | None, Word("File to write.", flags=("--output", "-o"))] = None,
+    options: Annotated[Options, Only("mode", "base_size", "init", "seed")] = KAIMING,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the random source network of a target."""
+    from lt_onnx.files import check_room
+    from lt_onnx.planning.plan import plan
+    from lt_onnx.planning.prediction import predict
+    from lt_onnx.reading.lowering import read_target
+    from lt_onnx.writing.build import write_source
+    from lt_onnx.writing.ticket import files_of
+
+    blueprint = plan(read_target(target), options)
+    path = output or target.with_name(f"{target.stem}.source.onnx")
+    files = files_of(path, blueprint, source=True)
+    check_room(files, target, file_bytes=predict(blueprint).file_bytes, force=force)
+    with progress(quiet) as tell:
+        write_source(blueprint, path, tell)
+    if not quiet:
+        say(
+            f"{path}: {blueprint.source_weights:,} random weights in {len(blueprint.layers)} "
+            f"layers, seed {options.seed}, {options.init}"
+        )

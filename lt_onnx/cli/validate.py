@@ -1,0 +1,100 @@
+"""`lt-onnx validate`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lt_onnx.cli.console import print_fidelity, print_json, print_trace, progress
+from lt_onnx.cli.options import Json, PerLayer, Quiet, Reports, SamplesFile, numbers
+from lt_onnx.errors import InputError
+from lt_onnx.validation.limits import Limits
+
+if TYPE_CHECKING:
+    from lt_onnx.samples.images import Pictures
+from lt_onnx.options import Word
+
+
+def validate_command(
+    target: Annotated[Path, Word("The target network.")],
+    ticket: Annotated[Path, Word("The ticket, or any network of equal outputs.")],
+    *,
+    samples: SamplesFile = None,
+    mean: Annotated[str | None, Word("Of images, taken off [0, 1]: 0.5 or r,g,b.")] = None,
+    std: Annotated[str | None, Word("Of images: 0.5 or r,g,b.")] = None,
+    layout: Annotated[
+        str, Word("Of the model's image input: nchw or nhwc.", unit="[nchw|nhwc]")
+    ] = "nchw",
+    count: Annotated[int, Word("Random inputs without --samples.")] = 64,
+    seed: Annotated[int, Word("Seed of random inputs.")] = 0,
+    save_inputs: Annotated[Path | None, Word("Write the inputs used here (.npz).")] = None,
+    limits: Limits,
+    per_layer: PerLayer = False,
+    min_layer_sqnr: Annotated[
+        float | None, Word("Of every layer; the first below is named.")
+    ] = None,
+    report: Reports = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare a ticket's outputs with its target's."""
+    from lt_onnx.reading.graph import read_graph
+    from lt_onnx.report.command import command_of
+    from lt_onnx.report.document import validation
+    from lt_onnx.report.formats import check_reports, write_reports
+    from lt_onnx.samples.samples import load_samples, random_samples, save_samples
+    from lt_onnx.validation.outputs import validate
+    from lt_onnx.validation.per_layer import check_layer_errors, trace
+
+    if count < 1:
+        raise InputError(f"`count` is {count}; give 1 or more")
+    check_reports(report or [])
+    ports = read_graph(target).inputs
+    if samples is not None:
+        inputs = load_samples(samples, ports, _pictures(mean, std, layout))
+    else:
+        inputs = random_samples(ports, count, seed, smooth=False)
+    if save_inputs is not None:
+        save_samples(save_inputs, inputs)
+    traced = None
+    with progress(quiet or json) as tell:
+        fidelity = validate(
+            target, ticket, inputs, ports, limits, progress=lambda x: tell("validate", x)
+        )
+        if per_layer or min_layer_sqnr is not None:
+            traced = trace(target, ticket, inputs, progress=lambda x: tell("layers", x))
+    if traced is not None and min_layer_sqnr is not None:
+        check = check_layer_errors(traced, min_layer_sqnr)
+        fidelity = replace(fidelity, checks=[*fidelity.checks, check])
+    words = {
+        "samples": samples,
+        "mean": mean,
+        "std": std,
+        "layout": layout if layout != "nchw" else None,
+        "count": count if samples is None else None,
+        "seed": seed if samples is None else None,
+        **limits.words(),
+        "per_layer": per_layer,
+        "min_layer_sqnr": min_layer_sqnr,
+    }
+    command = command_of("validate", [target, ticket], None, words)
+    document = validation(target, ticket, command=command, fidelity=fidelity, trace=traced)
+    write_reports(report or [], document)
+    if json:
+        print_json(document)
+    elif not quiet:
+        print_fidelity(fidelity)
+        print_trace(document)
+    raise typer.Exit(0 if fidelity.passed else 1)
+
+
+def _pictures(mean: str | None, std: str | None, layout: str) -> "Pictures":
+    """How a folder of images becomes inputs. Raises InputError."""
+    from lt_onnx.samples.images import Pictures
+
+    return Pictures(
+        tuple(numbers("mean", mean)) if mean else (0.0,),
+        tuple(numbers("std", std)) if std else (1.0,),
+        layout.lower(),
+    )

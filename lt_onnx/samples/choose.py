@@ -1,0 +1,68 @@
+"""Which inputs a ticket is constructed with, judged by and searched with.
+
+Comes in: what the caller gave, a file or `Samples` or nothing, and the ports of the network. Goes
+out: `Samples`; where nothing was given, random ones, as many as can be afforded.
+"""
+
+import math
+from pathlib import Path
+from typing import TypeAlias
+
+from lt_onnx.samples.samples import Samples, drawn_sizes, load_samples, random_samples
+from lt_onnx.target import Port
+
+Given: TypeAlias = str | Path | Samples | None
+Ports: TypeAlias = tuple[Port, ...]
+
+MAX_SEARCH_SAMPLES = 128  # that settings are judged by
+SEARCH_BLEND = 0.75  # share of one sample in each of them, the rest is the one before it
+# what validation on random inputs may cost: multiply-adds of the ticket, and numbers drawn
+MAX_VALIDATION_WORK, MAX_VALIDATION_NUMBERS = 3e11, 1 << 21
+MIN_RANDOM_SAMPLES, MAX_RANDOM_SAMPLES = 4, 64  # for validation
+
+
+def calibration_inputs(given: Given, ports: Ports, count: int, seed: int) -> Samples:
+    """The first `count` inputs given, or as many smooth random ones."""
+    if given is None:
+        return _random(ports, count, seed, smooth=True)
+    return _loaded(given, ports).first(count)
+
+
+def validation_inputs(
+    given: Given, ports: Ports, *, multiply_adds: int, calibrated: int, seed: int
+) -> Samples:
+    """All inputs given, or normal random ones.
+
+    `multiply_adds` is the ticket's work per sample; of few samples for calibration (`calibrated`)
+    follow as few here.
+    """
+    if given is not None:
+        return _loaded(given, ports)
+    numbers = sum(math.prod(drawn_sizes(port)) for port in ports)
+    count = min(
+        MAX_VALIDATION_WORK / max(multiply_adds, 1), MAX_VALIDATION_NUMBERS / max(numbers, 1)
+    )
+    count = min(max(count, min(MIN_RANDOM_SAMPLES, calibrated)), MAX_RANDOM_SAMPLES)
+    return _random(ports, int(count), seed, smooth=False)
+
+
+def search_inputs(given: Given, ports: Ports, seed: int) -> tuple[Samples | None, Samples]:
+    """Inputs to construct with while settings are sought, and others to judge them by."""
+    if given is None:
+        return None, _random(ports, MAX_SEARCH_SAMPLES, seed + 2, smooth=True)
+    samples = _loaded(given, ports)
+    count = max(min(MAX_SEARCH_SAMPLES, samples.count // 2), 1)
+    # training inputs are classified with ease; in between them it shows how true a ticket is
+    judged = samples.last(count).blended(SEARCH_BLEND)
+    return samples.first(max(samples.count - count, 1)), judged
+
+
+def _loaded(given: str | Path | Samples, ports: Ports) -> Samples:
+    return given if isinstance(given, Samples) else load_samples(Path(given), ports)
+
+
+def _random(ports: Ports, count: int, seed: int, *, smooth: bool) -> Samples:
+    """Random inputs, whole batches where a model fixes their size."""
+    batch = max((p.shape[0] for p in ports if p.shape and isinstance(p.shape[0], int)), default=1)
+    step = batch or 1
+    return random_samples(ports, -(-count // step) * step, seed, smooth)

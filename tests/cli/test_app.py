@@ -1,0 +1,88 @@
+"""The one border where errors become a line and an exit code."""
+
+import errno
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from lt_onnx.cli import app as border
+from lt_onnx.errors import InputError, Interrupted, ResourceError
+
+
+def wrapped() -> RuntimeError:
+    error = RuntimeError("compiled code stopped")
+    error.__cause__ = KeyboardInterrupt()
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (InputError("x: `base_size` is 1"), 2, "x: --base-size is 1"),
+        (ResourceError("x: full"), 3, "x: full"),
+        (Interrupted("stopped; with `resume=True` it goes on"), 3, "stopped; with --resume it"),
+        (MemoryError(), 3, "out of memory: lower --base-size or use --mode 2l"),
+        (KeyboardInterrupt(), 3, "interrupted; nothing was left behind"),
+        (wrapped(), 3, "interrupted; nothing was left behind"),
+        (OSError(errno.ENOSPC, "No space left", "a.bin"), 3, "a.bin: No space left"),
+        (OSError(errno.EACCES, "Permission denied", "a.bin"), 2, "a.bin: Permission denied"),
+        (InputError("two\nlines \x1b[2J"), 2, "two lines \\x1b[2J"),
+    ],
+)
+def test_every_error_is_one_line_and_a_code(
+    error: BaseException,
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(border, "app", fail)
+
+    assert border.run(["verify", "x"]) == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"lt-onnx: error: {said}")
+    assert shown.err.count("\n") == 1
+
+
+def test_a_closed_pipe_is_silent_and_a_fault_of_ours_is_not_hidden(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raised: list[BaseException] = [BrokenPipeError(), ZeroDivisionError("ours")]
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise raised.pop(0)
+
+    monkeypatch.setattr(border, "app", fail)
+
+    assert border.run(["verify", "x"]) == 3
+    assert capsys.readouterr().err == ""
+    with pytest.raises(ZeroDivisionError):
+        border.run(["verify", "x"])
+
+
+def test_without_words_it_helps_and_the_commands_stand_in_their_order(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert border.run([]) == 0
+    shown = capsys.readouterr().out
+    names = "inspect plan convert verify validate zoo pack unpack source frontier stats".split()
+    places = [shown.index(f"\n  {name} ") for name in names]
+
+    assert places == sorted(places)
+    assert border.run(["--version"]) == 0
+
+
+def test_neither_the_package_nor_help_loads_anything_heavy() -> None:
+    heavy = ("torch", "numba", "onnx", "onnxruntime", "numpy", "matplotlib", "PIL")
+    for words in ("import lt_onnx", "from lt_onnx.cli import app; app.run(['convert', '--help'])"):
+        code = f"import sys; {words}; print([m for m in {heavy} if m in sys.modules])"
+        shown = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        assert shown.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,63 @@
+"""What a terminal is shown: plain lines and tables that fit."""
+
+import os
+import sys
+
+import pytest
+
+from lt_onnx.cli import console
+from lt_onnx.report.figures import TRACE_HEAD
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [("plain ε", "plain ε"), ("\x1b[31mred", "\\x1b[31mred"), ("a\tb\u202e", "a\\tb\\u202e")],
+)
+def test_signs_that_would_steer_a_terminal_are_escaped(text: str, seen: str) -> None:
+    assert console.shown(text) == seen
+
+
+def test_what_is_too_long_keeps_both_ends() -> None:
+    assert console.shown("a" * 50 + "b" * 50, 20) == "a" * 10 + " … " + "b" * 10
+
+
+def test_words_stand_left_and_numbers_right(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table([["a", "b", "1"], ["long name", "c", "10"]], ["name", "kind", "n"], words=2)
+
+    assert capsys.readouterr().out.splitlines() == [
+        "name          kind   n",
+        "a             b      1",
+        "long name     c     10",
+    ]
+
+
+def test_a_table_fits_a_terminal_by_its_first_column(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(console.shutil, "get_terminal_size", lambda: os.terminal_size((40, 20)))
+    console.table([["x" * 60 + "end", "12345", "6789"]], ["name", "first", "second"])
+    lines = capsys.readouterr().out.splitlines()
+
+    assert max(map(len, lines)) <= 40
+    assert lines[1].startswith("…x")
+    assert "end  12345" in lines[1]
+
+
+def test_a_trace_is_shown_with_two_digits(capsys: pytest.CaptureFixture[str]) -> None:
+    layer = {"name": "conv", "into": None, "passed_on": 0.12345, "amplification": 2.0}
+    layer |= {"own": 0.056789, "out": 0.1, "sqnr_db": 20.0}
+    console.print_trace({"trace": [layer]})
+    console.print_trace({"trace": None})
+    head, row = capsys.readouterr().out.splitlines()
+
+    assert head.split("  ")[0] == TRACE_HEAD[0]
+    assert row.split() == ["conv", "–", "0.12", "2", "0.057", "0.1", "20.0"]
+
+
+def test_cells_are_filled_one_a_column() -> None:
+    assert console.filled("{name} {n:,} ×{n}", {"name": "a b", "n": 1000}) == [
+        "a b",
+        "1,000",
+        "×1000",
+    ]

@@ -1,0 +1,162 @@
+"""Words become options: flags, choices, groups, and values for one layer or output alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+from typer.main import get_command
+
+from lt_onnx.cli.app import app
+from lt_onnx.cli.options import OneMode, Only, expanded, numbers
+from lt_onnx.errors import InputError
+from lt_onnx.options import Init, Mode, Options, Output, Select, Sigma, Word
+from lt_onnx.search.ladder import Goal
+from lt_onnx.validation.limits import FIGURES, Limits
+
+KAIMING = Options(init=Init.KAIMING)
+
+
+def run(command: Callable[..., None], *words: str) -> None:
+    """Type a command's words."""
+    root = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+    root.command()(expanded(command))
+    root(list(words), standalone_mode=False)
+
+
+def given(*words: str) -> tuple[Options, Limits, Output, Goal]:
+    """The groups that a command with all of them is called with."""
+    got: list[Any] = []
+
+    def command(*, options: Options, limits: Limits, output: Output, goal: Goal) -> None:
+        got.extend((options, limits, output, goal))
+
+    run(command, *words)
+    return tuple(got)  # type: ignore[return-value]
+
+
+def test_without_words_a_group_has_its_defaults() -> None:
+    assert given() == (Options(), Limits(), Output(), Goal())
+
+
+def test_every_word_arrives_in_its_field() -> None:
+    options, limits, output, goal = given(
+        *"--mode 2l --select best --sigma layer --fp16 --seed 7 --dearness -1 -o t.onnx".split(),
+        *"--max-memory 8G --emit-source --force --resume --target-sqnr 20".split(),
+    )
+
+    assert options == Options(
+        Mode.TWO_L, select=Select.BEST, sigma=Sigma.LAYER, fp16=True, seed=7, dearness=-1.0
+    )
+    assert output == Output(Path("t.onnx"), True, 8 * 10**9, True, True)
+    assert goal == Goal(target_sqnr=20.0)
+    assert limits == Limits()
+
+
+def test_values_of_single_layers_stand_apart() -> None:
+    options = given(*"--base-size b=4 --base-size 9 --base-size a=b=5 --price x=0.1".split())[0]
+
+    assert (options.base_size, options.base_sizes) == (9, (("a=b", 5), ("b", 4)))
+    assert (options.price, options.prices) == (None, (("x", 0.1),))
+    assert given("--base-size", "auto")[0].base_size is None
+
+
+def test_limits_are_of_all_outputs_or_of_one() -> None:
+    limits = given(*"--min-sqnr 30 --min-sqnr a:b:20 --max-abs y:0.5".split())[1]
+
+    assert limits == Limits(min_sqnr={"": 30.0, "a:b": 20.0}, max_abs={"y": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--base-size x", "`base_size` is 'x'; give a number, or LAYER=number"),
+        ("--base-size a=auto", "`base_size` is 'a=auto'; give a number, or LAYER=number"),
+        ("--price a=x", "`price` is 'a=x'; give a number, or LAYER=number"),
+        ("--min-sqnr y:", "`min_sqnr` is 'y:'; give a number, or OUTPUT:number"),
+        ("--min-sqnr auto", "`min_sqnr` is 'auto'; give a number, or OUTPUT:number"),
+        ("--max-memory 8X", "`max_memory` is '8X'; give bytes, as in 800M or 8G"),
+        ("--mode 3l", "`mode` is '3l'; choose one of l+1, 2l"),
+        ("--select exact", "`select` is 'exact'; choose one of noise, smallest, best"),
+        ("--seed -1", "`seed` is -1; give 0 to 2^64 - 1"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_argument(words: str, said: str) -> None:
+    with pytest.raises(InputError) as raised:
+        given(*words.split())
+
+    assert str(raised.value) == said
+
+
+def test_a_command_may_take_some_words_of_a_group_with_defaults_of_its_own() -> None:
+    got: list[Options] = []
+
+    def command(*, options: Annotated[Options, Only("mode", "init")] = KAIMING) -> None:
+        got.append(options)
+
+    run(command)
+    run(command, "--mode", "2l", "--init", "lecun")
+    with pytest.raises(Exception, match="seed"):
+        run(command, "--seed", "1")
+
+    assert got == [KAIMING, Options(Mode.TWO_L, init=Init.LECUN)]
+
+
+def test_positional_parameters_are_arguments_and_one_may_be_a_choice() -> None:
+    got: list[Any] = []
+
+    def command(
+        target: Annotated[Path, Word("A file.")],
+        *,
+        mode: OneMode = None,
+        count: Annotated[int, Word("How many.", flags=("--count", "-n"))] = 3,
+    ) -> None:
+        got.append((target, mode, count))
+
+    run(command, "a.onnx", "-n", "4", "--mode", "l+1")
+    run(command, "a.onnx")
+
+    assert got == [(Path("a.onnx"), Mode.L_PLUS_1, 4), (Path("a.onnx"), None, 3)]
+
+
+def test_help_and_completion_show_the_choices_and_never_the_oracle(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    app(["convert", "--help"], standalone_mode=False)
+    shown = capsys.readouterr().out
+    for words in (
+        "--mode [l+1|2l]",
+        "--select [noise|smallest|best]",
+        "--sigma [channel|layer]",
+        "--init [unit|kaiming|xavier|lecun]",
+        "--weights [folded|masked|sparse]",
+        "--device [auto|cpu|cuda]",
+        "--base-size [LAYER=]M",
+        "--min-sqnr [OUTPUT:]DB",
+        "--max-memory BYTES",
+    ):
+        assert words in shown
+    assert "exact" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+    command: Any = get_command(app)
+    convert = command.commands["convert"]
+    context = convert.make_context("convert", [], resilient_parsing=True)
+    for option in convert.params:
+        if option.name == "select":
+            offered = [item.value for item in option.shell_complete(context, "")]
+            assert offered == ["noise", "smallest", "best"]
+
+
+def test_every_limit_is_an_option_of_every_command_that_judges() -> None:
+    command: Any = get_command(app)
+    for name in ("convert", "validate", "zoo"):
+        assert set(FIGURES) <= {option.name for option in command.commands[name].params}
+
+
+def test_numbers_have_commas_between() -> None:
+    assert numbers("mean", "0.5,1,2e-1") == [0.5, 1.0, 0.2]
+    with pytest.raises(InputError, match="`mean` is '1;2'; give numbers with commas between"):
+        numbers("mean", "1;2")

@@ -1,0 +1,70 @@
+"""Which inputs are taken, and how many random ones there are."""
+
+from pathlib import Path
+
+import numpy as np
+
+from lt_onnx.samples.choose import (
+    MAX_RANDOM_SAMPLES,
+    MAX_SEARCH_SAMPLES,
+    calibration_inputs,
+    search_inputs,
+    validation_inputs,
+)
+from lt_onnx.samples.samples import Samples, save_samples
+from lt_onnx.target import Port
+
+PORTS = (Port("x", ("N", 3), np.dtype(np.float32)),)
+
+
+def counted(count: int) -> Samples:
+    values = np.arange(3 * count, dtype=np.float32).reshape(count, 3)
+    return Samples({"x": values}, np.zeros(count), "counted")
+
+
+def judged(ports: tuple[Port, ...] = PORTS, work: int = 1, calibrated: int = 64) -> int:
+    return validation_inputs(None, ports, multiply_adds=work, calibrated=calibrated, seed=1).count
+
+
+def test_construction_sees_the_first_inputs_given_from_a_file_too(tmp_path: Path) -> None:
+    save_samples(tmp_path / "s.npz", counted(9))
+    for given in (counted(9), tmp_path / "s.npz", str(tmp_path / "s.npz")):
+        chosen = calibration_inputs(given, PORTS, 5, seed=0)
+        assert np.array_equal(chosen.arrays["x"], counted(5).arrays["x"])
+    assert calibration_inputs(None, PORTS, 7, seed=0).count == 7
+
+
+def test_random_inputs_fill_the_batches_that_a_model_fixes() -> None:
+    fixed = (Port("x", (4, 3), np.dtype(np.float32)),)
+
+    assert calibration_inputs(None, fixed, 7, seed=0).count == 8
+    assert judged(fixed) == MAX_RANDOM_SAMPLES
+
+
+def test_validation_takes_all_inputs_given_and_as_many_random_ones_as_are_cheap() -> None:
+    given = validation_inputs(counted(200), PORTS, multiply_adds=10**12, calibrated=1, seed=0)
+    large = (Port("x", ("N", 2**20), np.dtype(np.float32)),)
+
+    assert given.count == 200
+    assert judged() == MAX_RANDOM_SAMPLES
+    assert judged(work=10**10) == 30
+    assert judged(work=10**14) == 4
+    assert judged(work=10**14, calibrated=2) == 2
+    assert judged(large) == 4
+
+
+def test_a_search_judges_by_inputs_that_construction_does_not_see() -> None:
+    seen, others = search_inputs(counted(10), PORTS, seed=0)
+    assert seen is not None
+    assert (seen.count, others.count) == (5, 5)
+    assert others.labels is None  # in between two samples there is no class
+    assert not {tuple(v) for v in seen.arrays["x"]} & {tuple(v) for v in others.arrays["x"]}
+    mixed = 0.75 * np.arange(18, 21) + 0.25 * np.arange(15, 18)
+    assert np.allclose(others.arrays["x"][1], mixed)
+
+    many, judges = search_inputs(counted(1000), PORTS, seed=0)
+    assert many is not None
+    assert (many.count, judges.count) == (1000 - MAX_SEARCH_SAMPLES, MAX_SEARCH_SAMPLES)
+    none, drawn = search_inputs(None, PORTS, seed=0)
+    assert none is None
+    assert drawn.count == MAX_SEARCH_SAMPLES

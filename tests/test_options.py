@@ -1,0 +1,118 @@
+"""Groups of words: what they take, what they refuse, and that Python has all of them."""
+
+import inspect
+from dataclasses import MISSING, fields
+
+import pytest
+
+from lt_onnx import convert
+from lt_onnx.errors import InputError
+from lt_onnx.options import (
+    Device,
+    Init,
+    Mode,
+    Options,
+    Output,
+    Select,
+    Sigma,
+    Weights,
+    choices,
+    choose,
+    make_options,
+    words_of,
+)
+from lt_onnx.search.ladder import Goal
+from lt_onnx.validation.limits import Limits
+
+GROUPS = (Options, Output, Goal, Limits)
+
+
+def test_words_become_members_and_mappings_sorted_pairs() -> None:
+    made = make_options(
+        mode="2l",
+        select="best",
+        sigma="layer",
+        init="lecun",
+        weights="sparse",
+        prices={"b": 0.1, "a": 0.2},
+        base_sizes={"c": 3},
+    )
+
+    assert (made.mode, made.select, made.sigma) == (Mode.TWO_L, Select.BEST, Sigma.LAYER)
+    assert (made.init, made.weights) == (Init.LECUN, Weights.SPARSE)
+    assert made.prices == (("a", 0.2), ("b", 0.1))
+    assert made.base_sizes == (("c", 3),)
+    assert make_options() == Options()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"mode": "3l"}, "`mode` is '3l'; choose one of l+1, 2l"),
+        ({"select": "exact"}, "`select` is 'exact'; choose one of noise, smallest, best"),
+        ({"sigma": "row"}, "`sigma` is 'row'; choose one of channel, layer"),
+        ({"init": "he"}, "`init` is 'he'; choose one of unit, kaiming, xavier, lecun"),
+        ({"weights": "dense"}, "`weights` is 'dense'; choose one of folded, masked, sparse"),
+        ({"base_size": 1}, "`base_size` is 1; give 2 to 32"),
+        ({"base_sizes": {"a": 33}}, "`base_size` is 33; give 2 to 32"),
+        ({"tolerance": 1.0}, "`tolerance` is 1.0; give a number between 0 and 1"),
+        ({"seed": 2**64}, f"`seed` is {2**64}; give 0 to 2^64 - 1"),
+        ({"price": -0.1}, "`price` is -0.1; give 0 or more, below 1"),
+        ({"prices": {"a": 1.0}}, "`price` is 1.0; give 0 or more, below 1"),
+        ({"dearness": 4.5}, "`dearness` is 4.5; give -4 to 4"),
+    ],
+)
+def test_what_is_out_of_range_names_its_argument(words: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError) as raised:
+        make_options(**words)  # type: ignore[arg-type]
+
+    assert str(raised.value) == said
+
+
+def test_the_oracle_is_offered_to_nobody_and_taken_from_code() -> None:
+    assert choices(Select) == ["noise", "smallest", "best"]
+    assert make_options(select=Select.EXACT).select is Select.EXACT
+    with pytest.raises(InputError):
+        choose(Select, "select", "exact")
+
+
+@pytest.mark.parametrize("kind", [Mode, Sigma, Init, Weights, Device])
+def test_every_choice_stands_for_itself(kind: type[Mode]) -> None:
+    assert [choose(kind, "x", word) for word in choices(kind)] == list(kind)
+
+
+def test_every_field_of_a_group_has_a_word_or_is_the_other_half_of_one() -> None:
+    for group in GROUPS:
+        words = words_of(group)
+        halves = {word.singles for _, word in words.values()}
+        assert {field.name for field in fields(group)} == set(words) | (halves - {None})
+        assert all(word.help for _, word in words.values())
+
+
+def test_python_takes_every_word_with_the_groups_defaults() -> None:
+    """All of them keyword-only, except the model and the output."""
+    parameters = inspect.signature(convert).parameters
+    for group in (Options, Output, Goal):
+        for field in fields(group):
+            name = "output" if field.name == "path" else field.name
+            default = None if field.default == () else field.default
+            assert default is not MISSING
+            assert parameters[name].default == default, name
+
+    positional = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert positional == ["model", "output"]
+    assert all(p.kind is not p.VAR_KEYWORD for p in parameters.values())
+
+
+def test_copies_and_price_follow_the_mode() -> None:
+    assert (Options().copies, Options(base_size=5).copies) == (11, 5)
+    assert Options(Mode.TWO_L, base_size=5).copies == 1
+    assert (Options().mu, Options(Mode.TWO_L).mu, Options(price=0.5).mu) == (1.5e-3, 2e-5, 0.5)
+
+
+@pytest.mark.parametrize(("target_sqnr", "target_agreement"), [(0, None), (121, None), (None, 2)])
+def test_a_goal_nobody_reaches_is_refused(
+    target_sqnr: float | None, target_agreement: float | None
+) -> None:
+    with pytest.raises(InputError, match="`target_"):
+        Goal(target_sqnr, target_agreement)
