@@ -18,25 +18,17 @@ Up to MAX_EXHAUSTIVE_SIZE = 20 elements all subsets compete; beyond, those of at
 of (size, lexicographic). All arithmetic is float32 in a fixed order (see `reference`), so that
 every device gives the same bits.
 
-In: base sets and targets. Out: masks and residuals. `problem` has the values and limits, `solver`
-the entry points, `device` the choice of kernels; `cpu` (Numba: `full`, `smallest`,
-`meet_in_the_middle`) and `gpu` (Triton: `gpu_kernels`) answer, `reference` is the oracle of both.
+In: base sets and targets. Out: masks and residuals. `problem` has the values, `limits` what is
+searched, `solver` the entry points, `device` the choice of kernels; `cpu` (Numba: `full`,
+`smallest`, `meet_in_the_middle`) and `gpu` (Triton: `gpu_kernels`) answer, and `reference` is the
+oracle of both.
 """
 
 from lt_onnx.options import Device
 from lt_onnx.subset_sum.cpu import write_masked
 from lt_onnx.subset_sum.device import resolve
-from lt_onnx.subset_sum.problem import (
-    MAX_EXHAUSTIVE_SIZE,
-    DeviceError,
-    Drawn,
-    RangeError,
-    Result,
-    Rows,
-    Rule,
-    Solution,
-    size_limit,
-)
+from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE, RangeError, size_limit
+from lt_onnx.subset_sum.problem import DeviceError, Drawn, Result, Rows, Rule, Solution
 from lt_onnx.subset_sum.solver import solve, solve_rows
 
 __all__ = [

@@ -16,7 +16,8 @@ from typing import TypeAlias
 import numba
 import numpy as np
 
-from lt_onnx.subset_sum.problem import MAX_EXHAUSTIVE_SIZE, Floats, Masks
+from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE
+from lt_onnx.subset_sum.problem import Floats, Masks
 
 MAX_HALVES = 1 << (MAX_EXHAUSTIVE_SIZE - MAX_EXHAUSTIVE_SIZE // 2)  # subsets of half the elements
 INFINITE = np.int32(0x7F800000)  # the bits of float32 infinity

@@ -15,22 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lt_onnx.options import MAX_BASE_SIZE
-from lt_onnx.subset_sum import gpu_kernels as kernels
-from lt_onnx.subset_sum.problem import (
-    MAX_EXHAUSTIVE_SIZE,
-    DeviceError,
-    Drawn,
-    Floats,
-    Masks,
-    Rows,
-    subsets_up_to,
-)
+from lt_onnx.subset_sum import gpu_kernels
+from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE, subsets_up_to
+from lt_onnx.subset_sum.problem import DeviceError, Drawn, Floats, Masks, Rows
 
 LANES = 128  # problems that one program of the smallest rule holds
 TABLE = 1024  # subsets that one program looks at side by side
 PAIRS = 4096  # the same under the full objective, up to MAX_EXHAUSTIVE_SIZE elements
 MAX_AT_ONCE = 1 << 24  # problems on the GPU at a time, memory permitting
-EXACTLY = {"enable_fp_fusion": False}  # a fused multiply-add would round once where two are meant
+NO_FUSION = {"enable_fp_fusion": False}  # a fused multiply-add would round once where two are meant
 
 
 class Gpu:
@@ -46,12 +39,12 @@ class Gpu:
         """A flat batch under the full objective."""
         size, m = _full_size(x.shape[1]), x.shape[1]
 
-        def run(start: int, stop: int) -> kernels.Answers:
-            answers = self._answers(stop - start)
-            flat = kernels.Flat(*(self._put(v[start:stop]) for v in (x, z, weight, penalty)))
+        def run(start: int, stop: int) -> gpu_kernels.Answers:
+            out = self._answers(stop - start)
+            flat = gpu_kernels.Flat(*(self._put(v[start:stop]) for v in (x, z, weight, penalty)))
             table = self._table(m, limit)
-            kernels.solve_full[(stop - start,)](flat, table, answers, size, **EXACTLY)
-            return answers
+            gpu_kernels.solve_full[(stop - start,)](flat, table, out, size, **NO_FUSION)
+            return out
 
         return self._in_chunks(z, run)
 
@@ -60,26 +53,26 @@ class Gpu:
     ) -> tuple[Masks, Floats]:
         """Rows of independent problems under the smallest rule."""
         n, m = rows.index.shape
-        shared = kernels.Shared(self._put(rows.index), self._put(rows.gain))
+        shared = gpu_kernels.Shared(self._put(rows.index), self._put(rows.gain))
         source, table = self._source(base), self._table(m, limit, ordered=True)
-        few = kernels.SmallestSize(m, LANES, min(limit, 3), 0, isinstance(base, Drawn))
+        few = gpu_kernels.SmallestSize(m, LANES, min(limit, 3), 0, isinstance(base, Drawn))
         many = few._replace(WIDTH=TABLE, PADDED=MAX_BASE_SIZE)
 
-        def run(start: int, stop: int) -> kernels.Answers:
+        def run(start: int, stop: int) -> gpu_kernels.Answers:
             count = (stop - start) * n
             tiles = -(-count // LANES)
             found = torch.empty(count, dtype=torch.int8, device=self.device)
-            answers = self._answers(count)._replace(found=found)
+            out = self._answers(count)._replace(found=found)
             goals, scratch = self._put(z[start:stop]), self._scratch(tiles * LANES * m)
-            targets = kernels.Targets(goals, n, count, float(tolerance), scratch)
+            targets = gpu_kernels.Targets(goals, n, count, float(tolerance), scratch)
             part = _rows_from(start, source)
-            kernels.few[(tiles,)](part, shared, targets, answers, few, **EXACTLY)
+            gpu_kernels.few[(tiles,)](part, shared, targets, out, few, **NO_FUSION)
             left = torch.nonzero(found == 0).reshape(-1)
             if len(left):
                 scratch = self._scratch(len(left) * MAX_BASE_SIZE)
                 targets = targets._replace(scratch=scratch, numbers=left)
-                kernels.many[(len(left),)](part, shared, targets, table, answers, many, **EXACTLY)
-            return answers
+                gpu_kernels.many[(len(left),)](part, shared, targets, table, out, many, **NO_FUSION)
+            return out
 
         return self._in_chunks(z, run)
 
@@ -90,25 +83,26 @@ class Gpu:
         n, m = rows.index.shape
         upper = np.zeros((1, 1), np.float32) if rows.upper is None else rows.upper
         fields = vars(rows) | {"upper": upper}
-        shared = kernels.Shared(**{name: self._put(value) for name, value in fields.items()})
+        shared = gpu_kernels.Shared(**{name: self._put(value) for name, value in fields.items()})
         source, table = self._source(base), self._table(m, limit)
         size = _full_size(m)._replace(FED=rows.upper is not None, DRAWN=isinstance(base, Drawn))
 
-        def run(start: int, stop: int) -> kernels.Answers:
+        def run(start: int, stop: int) -> gpu_kernels.Answers:
             count = stop - start
-            answers = self._answers(count * n)
+            out = self._answers(count * n)
             goals, scratch = self._put(z[start:stop]), self._scratch(count * 2 * MAX_BASE_SIZE)
             rest = goals[:, shared.order].contiguous()
-            targets, part = kernels.FedTargets(goals, n, rest, scratch), _rows_from(start, source)
-            kernels.solve_rows[(count,)](part, shared, targets, table, answers, size, **EXACTLY)
-            return answers
+            targets = gpu_kernels.FedTargets(goals, n, rest, scratch)
+            part = _rows_from(start, source)
+            gpu_kernels.solve_rows[(count,)](part, shared, targets, table, out, size, **NO_FUSION)
+            return out
 
         return self._in_chunks(z, run)
 
     # memory -----------------------------------------------------------------------------------
 
     def _in_chunks(
-        self, z: Floats, run: Callable[[int, int], kernels.Answers]
+        self, z: Floats, run: Callable[[int, int], gpu_kernels.Answers]
     ) -> tuple[Masks, Floats]:
         """Run all rows of z piece by piece; a piece that does not fit into memory is halved."""
         mask, residual = np.empty(z.shape, np.uint32), np.empty(z.shape, np.float32)
@@ -131,10 +125,10 @@ class Gpu:
             start = stop
         return mask, residual
 
-    def _answers(self, count: int) -> kernels.Answers:
+    def _answers(self, count: int) -> gpu_kernels.Answers:
         """Space for masks and residuals."""
         masks = torch.empty(count, dtype=torch.int32, device=self.device)
-        return kernels.Answers(masks, self._scratch(count))
+        return gpu_kernels.Answers(masks, self._scratch(count))
 
     def _scratch(self, count: int) -> Tensor:
         return torch.empty(count, dtype=torch.float32, device=self.device)
@@ -142,13 +136,13 @@ class Gpu:
     def _put(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
-    def _source(self, base: Floats | Drawn) -> kernels.Source:
+    def _source(self, base: Floats | Drawn) -> gpu_kernels.Source:
         if isinstance(base, Drawn):
             key = np.array([base.seed & 0xFFFFFFFF, base.seed >> 32, base.layer], np.uint32)
             words = self._put(key.view(np.int32))
-            return kernels.Source(self._scratch(0), self._put(base.numbers), base.width, words)
+            return gpu_kernels.Source(self._scratch(0), self._put(base.numbers), base.width, words)
         unused = torch.zeros(3, dtype=torch.int32, device=self.device)
-        return kernels.Source(self._put(base), unused, base.shape[1], unused)
+        return gpu_kernels.Source(self._put(base), unused, base.shape[1], unused)
 
     def _table(self, m: int, limit: int, *, ordered: bool = False) -> Tensor:
         """A table for the kernels: its length, then masks, filled up to whole steps with the last.
@@ -170,7 +164,7 @@ class Gpu:
         return self._tables[key]
 
 
-def _rows_from(start: int, source: kernels.Source) -> kernels.Source:
+def _rows_from(start: int, source: gpu_kernels.Source) -> gpu_kernels.Source:
     """The rows of a source from `start` on."""
     return source._replace(given=source.given[start:], numbers=source.numbers[start:])
 
@@ -183,11 +177,11 @@ def _lexicographic(masks: Masks, m: int) -> Masks:
     return masks[np.lexsort((~key, np.bitwise_count(masks)))]
 
 
-def _full_size(m: int) -> kernels.FullSize:
+def _full_size(m: int) -> gpu_kernels.FullSize:
     """How programs hold the subsets of m elements under the full objective."""
     half, low, high, steps = 0, 1, TABLE, 0
     if m <= MAX_EXHAUSTIVE_SIZE:
         half, low = m // 2, 1 << m // 2
         high = min(1 << m - half, max(1, PAIRS // low))
         steps = (1 << m - half) // high
-    return kernels.FullSize(m, half, low, high, steps, MAX_BASE_SIZE, TABLE, False, False)
+    return gpu_kernels.FullSize(m, half, low, high, steps, MAX_BASE_SIZE, TABLE, False, False)

@@ -1,4 +1,4 @@
-"""Problems, answers and limits: what enters and leaves every kernel.
+"""Problems and answers: what enters and leaves every kernel.
 
 Letters in shapes: B problems of a flat batch; R rows of N problems each; M elements of a base set;
 L random weights of a row.
@@ -6,7 +6,6 @@ L random weights of a row.
 
 from dataclasses import dataclass
 from enum import IntEnum
-from math import comb
 from typing import TypeAlias
 
 import numpy as np
@@ -17,16 +16,9 @@ Floats: TypeAlias = NDArray[np.float32]
 Places: TypeAlias = NDArray[np.int32]
 Indices: TypeAlias = NDArray[np.int64]
 
-MAX_EXHAUSTIVE_SIZE = 20  # elements up to which all subsets compete
-MAX_MAGNITUDE = 1e17  # of a number, so that squares of sums stay finite in float32
-
 
 class DeviceError(RuntimeError):
     """The device asked for cannot be used."""
-
-
-class RangeError(ValueError):
-    """Numbers that are not finite, or too large to be summed."""
 
 
 class Rule(IntEnum):
@@ -96,26 +88,3 @@ class Rows:
         n = len(index)
         ones, zeros = np.ones(n, np.float32), np.zeros(n, np.float32)
         return Rows(index, gain, ones, np.zeros_like(gain), zeros, np.arange(n), None)
-
-
-def size_limit(m: int) -> int:
-    """Size of the largest subsets that compete in a base set of m elements.
-
-    m up to MAX_EXHAUSTIVE_SIZE; beyond, as large as 2^MAX_EXHAUSTIVE_SIZE subsets in all allow.
-    """
-    if m <= MAX_EXHAUSTIVE_SIZE:
-        return m
-    total, size = 1, 0
-    while total + comb(m, size + 1) <= 1 << MAX_EXHAUSTIVE_SIZE:
-        size += 1
-        total += comb(m, size)
-    return size
-
-
-def subsets_up_to(limit: int, *, m: int) -> Masks:
-    """All masks of m bits with at most `limit` of them set, ascending."""
-    masks = np.zeros(1, np.uint32)
-    for s in range(m):
-        more = masks[np.bitwise_count(masks) < limit] | np.uint32(1 << s)
-        masks = np.concatenate([masks, more])
-    return masks

@@ -13,14 +13,8 @@ from itertools import combinations
 
 import numpy as np
 
-from lt_onnx.subset_sum.problem import (
-    MAX_EXHAUSTIVE_SIZE,
-    Floats,
-    Indices,
-    Masks,
-    size_limit,
-    subsets_up_to,
-)
+from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE, size_limit, subsets_up_to
+from lt_onnx.subset_sum.problem import Floats, Indices, Masks
 
 MAX_SUMS = 1 << 22  # held at a time
 

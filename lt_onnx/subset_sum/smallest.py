@@ -18,8 +18,9 @@ import numba
 import numpy as np
 
 from lt_onnx.subset_sum.full import INFINITE, bits_of, float_of
+from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE
 from lt_onnx.subset_sum.meet_in_the_middle import Batch, smallest_of_all
-from lt_onnx.subset_sum.problem import MAX_EXHAUSTIVE_SIZE, Floats, Indices, Masks, Places
+from lt_onnx.subset_sum.problem import Floats, Indices, Masks, Places
 
 TILE = 512  # problems that one walk serves
 NARROW = 64  # problems under which a tile is not worth closing up
@@ -28,7 +29,6 @@ APART = 16  # numbers between two rows of a tile, so that they do not meet in th
 FIRST_SIZES = 3  # sizes that are searched before what is open is packed anew
 MEETING_START = 4096  # what meeting in the middle costs, in its steps: 2^M and a start …
 WALK_STEPS = 8  # … and what walking over one subset costs in them
-
 
 # problems that are searched side by side, W of those that entered; the solved may leave
 Tile: TypeAlias = tuple[

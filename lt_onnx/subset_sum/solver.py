@@ -13,18 +13,8 @@ from numpy.typing import ArrayLike
 from lt_onnx.options import MAX_BASE_SIZE, Device
 from lt_onnx.subset_sum.cpu import largest
 from lt_onnx.subset_sum.device import Kernels, kernels
-from lt_onnx.subset_sum.problem import (
-    MAX_MAGNITUDE,
-    Drawn,
-    Floats,
-    Masks,
-    RangeError,
-    Result,
-    Rows,
-    Rule,
-    Solution,
-    size_limit,
-)
+from lt_onnx.subset_sum.limits import MAX_MAGNITUDE, RangeError, size_limit
+from lt_onnx.subset_sum.problem import Drawn, Floats, Masks, Result, Rows, Rule, Solution
 
 
 def solve(
@@ -62,7 +52,7 @@ def solve(
     count, m = base.shape
     if not 1 <= m <= MAX_BASE_SIZE:
         raise ValueError(f"a base set has 1 to {MAX_BASE_SIZE} elements, not {m}")
-    missed = np.zeros(count, np.uint8)
+    on, limit, missed = kernels(device), size_limit(m), np.zeros(count, np.uint8)
     if tolerance is not None:
         if weight is not None or penalty is not None:
             raise ValueError("give a tolerance (smallest subset) or weight and penalty, not both")
@@ -70,8 +60,8 @@ def solve(
             raise ValueError(f"tolerance must be finite and not negative, not {tolerance}")
         within = np.float32(tolerance)
         alone = Rows.plain(np.arange(m, dtype=np.int32)[None], np.ones((1, m), np.float32))
-        masks, residuals = kernels(device).solve_smallest(
-            base, goal[:, None], rows=alone, tolerance=within, limit=size_limit(m)
+        masks, residuals = on.solve_smallest(
+            base, goal[:, None], rows=alone, tolerance=within, limit=limit
         )
         mask, residual = masks[:, 0], residuals[:, 0]
         missed = np.where(np.abs(residual) > within, Result.MISS, Result.FOUND).astype(np.uint8)
@@ -80,13 +70,8 @@ def solve(
         p = _numbers(0 if penalty is None else penalty, "penalty", *base.shape)
         if (a < 0).any() or (p < 0).any():
             raise ValueError("weight and penalty must not be negative")
-        mask, residual = kernels(device).solve_full(
-            base,
-            goal,
-            weight=a,
-            penalty=p + np.float32(0),  # no negative zero
-            limit=size_limit(m),
-        )
+        p = p + np.float32(0)  # no negative zero
+        mask, residual = on.solve_full(base, goal, weight=a, penalty=p, limit=limit)
     return Solution(mask, residual, missed)
 
 
