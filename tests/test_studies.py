@@ -15,12 +15,14 @@ from lt_onnx.options import make_options
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.studies.statistics import measure
-from lt_onnx.studies.theory import demanded
+from lt_onnx.studies.theory import required_widths
 
 
 def test_the_statistics_lie_within_the_papers_intervals() -> None:
     """Figures 3 and 4, with the tolerance that the number of problems allows."""
-    panels = {(p.variable, p.rule): p.summary() for p in measure(20_000, 15, 0.01, seed=1)}
+    panels = {
+        (p.variable, p.rule): p.summary() for p in measure(20_000, 15, tolerance=0.01, seed=1)
+    }
 
     def value(variable: str, rule: str, key: str) -> float:
         return float(panels[variable, rule][key]["mean"])
@@ -67,7 +69,7 @@ def test_the_theorems_widths_for_a_network_of_ones_own(
     found = {}
     for mode in ("l+1", "2l"):
         blueprint = plan(read_target(path), make_options(mode=mode))
-        found[mode] = demanded(blueprint, epsilon, delta, c, gamma)
+        found[mode] = required_widths(blueprint, epsilon, delta=delta, constant=c, gamma=gamma)
 
     first = epsilon / (9 * n[0] * n[1])
     wanted = math.ceil(c * math.log(sum(n) / min(first, delta)))

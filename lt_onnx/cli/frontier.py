@@ -1,5 +1,6 @@
 """`lt-onnx frontier`."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +38,7 @@ def frontier_command(
 ) -> None:
     """Show how faithful tickets of each size are."""
     from lt_onnx.report.formats import write_json
-    from lt_onnx.studies.frontier import frontier, sweep
+    from lt_onnx.studies.frontier import frontier, measure_points
     from lt_onnx.studies.plots import check_picture, draw_frontier
 
     if seeds < 1:
@@ -51,12 +52,14 @@ def frontier_command(
     ]
     points = []
     with progress(quiet) as tell:
-        for point in sweep(target, settings, seeds, calibration=calibration, samples=samples):
+        for point in measure_points(
+            target, settings, seeds=seeds, calibration=calibration, samples=samples
+        ):
             points.append(point)
             tell("tickets", len(points) / len(settings))
     points = frontier(points)
     if report is not None:
-        write_json(report, {"target": str(target), "points": [p.to_dict() for p in points]})
+        write_json(report, {"target": str(target), "points": [asdict(p) for p in points]})
     if picture is not None:
         draw_frontier(points, target.stem, picture)
     if not quiet:

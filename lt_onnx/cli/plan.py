@@ -1,6 +1,6 @@
 """`lt-onnx plan`."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,14 +37,18 @@ def plan_command(
     from lt_onnx.planning.prediction import planned
     from lt_onnx.reading.lowering import read_target
     from lt_onnx.report.formats import write_json
-    from lt_onnx.studies.theory import demanded
+    from lt_onnx.studies.theory import required_widths
 
     network = read_target(target)
     plans = []
     for one in Mode if mode is None else [mode]:
         blueprint = plan(network, replace(options, mode=one))
-        theory = demanded(blueprint, epsilon, delta, constant, gamma) if epsilon else []
-        plans.append({**planned(blueprint), "theory": [row.to_dict() for row in theory]})
+        theory = []
+        if epsilon:
+            theory = required_widths(
+                blueprint, epsilon, delta=delta, constant=constant, gamma=gamma
+            )
+        plans.append({**planned(blueprint), "theory": [asdict(row) for row in theory]})
     document = {"target": str(target), "plans": plans}
     if report is not None:
         write_json(report, document)

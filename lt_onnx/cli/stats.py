@@ -35,7 +35,7 @@ def stats_command(
         raise InputError(f"`tolerance` is {tolerance}; give a number between 0 and 1")
     if picture is not None:
         check_picture(picture)
-    panels = measure(count, base_size, tolerance, seed)
+    panels = measure(count, base_size, tolerance=tolerance, seed=seed)
     summaries = [panel.summary() for panel in panels]
     if report is not None:
         write_json(report, {"base_size": base_size, "tolerance": tolerance, "panels": summaries})

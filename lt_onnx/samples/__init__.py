@@ -1,1 +1,5 @@
-"""TODO."""
+"""From files, folders of images, or a seed to the inputs that networks run on.
+
+Goes out: `Samples`, checked against a model's ports. `samples` reads, checks, draws and batches
+them; `images` turns a folder of images into arrays.
+"""

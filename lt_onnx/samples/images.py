@@ -10,15 +10,15 @@ import numpy as np
 from lt_onnx.errors import InputError
 from lt_onnx.target import Array, Floats, Port
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-LARGEST = 1 << 26  # pixels
+IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .bmp .gif .webp .tif .tiff .ppm .pgm".split())
+MAX_PIXELS = 1 << 26
 
 
 @dataclass(frozen=True)
 class Pictures:
     """How pixels become numbers: (pixel / 255 - mean) / std, per channel or for all.
 
-    Raises InputError for words that mean nothing.
+    `layout` is the model's, nchw or nhwc. Raises InputError for another one, and for std 0.
     """
 
     mean: tuple[float, ...] = (0.0,)
@@ -35,10 +35,12 @@ class Pictures:
 def load_images(folder: Path, port: Port, how: Pictures) -> tuple[Array, Array | None]:
     """All images under `folder` in order of their names, [N, …] as `port` wants them, and labels.
 
-    Labels are the numbers of the subfolders in order of their names; None where there are none.
+    Labels [N] are the numbers of the subfolders in order of their names; None without subfolders.
     Images are scaled so that the shorter side fits, and cropped in the middle. Raises InputError.
     """
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+    files = sorted(
+        f for f in folder.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()
+    )
     if not files:
         raise InputError(f"{folder}: there is no image in it")
     channels, size = _wanted(folder, port, how)
@@ -87,10 +89,10 @@ def _image(file: Path, channels: int, size: tuple[int, int] | None) -> Floats:
     from PIL import Image, ImageOps
 
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(file) as opened:
-            if math.prod(opened.size) > LARGEST:
-                raise ValueError(f"{opened.size[0]} by {opened.size[1]} pixels are too many")
-            image = opened.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
+        with warnings.catch_warnings(action="ignore"), Image.open(file) as encoded:
+            if math.prod(encoded.size) > MAX_PIXELS:
+                raise ValueError(f"{encoded.size[0]} by {encoded.size[1]} pixels are too many")
+            image = encoded.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
     except Exception as error:  # decoders of dozens of formats, each with errors of its own
         raise InputError(f"{file}: not a readable image: {error}") from None
     if size is not None and image.size != size[::-1]:

@@ -1,7 +1,7 @@
 """Inputs for construction and validation: from files, or random and seeded.
 
-An npz file holds one array per input of the model, named as the input, batch first, and optionally
-`labels` (class numbers). Nothing in it is ever unpickled.
+An npz file holds one array [N, …] per input of the model, named as the input, and optionally
+`labels` [N] (class numbers). Nothing in it is ever unpickled.
 """
 
 import math
@@ -21,35 +21,22 @@ from lt_onnx.files import check_file, whole
 from lt_onnx.samples.images import Pictures, load_images
 from lt_onnx.target import Array, Floats, Port
 
-# what zipfile, zlib and numpy raise for what is none of theirs
-UNREADABLE = (
-    ValueError,
-    OSError,
-    EOFError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    SyntaxError,
-    RuntimeError,
-    MemoryError,
-    OverflowError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-    tokenize.TokenError,
-)
-UNPACKED = 1 << 28  # bytes that an npz file may unpack to, and …
-DENSEST = 64  # … so many for each of its own
-MOST_DRAWN = 1 << 30  # bytes of random inputs
+# what zipfile, zlib and numpy raise on malformed files
+_GENERAL_ERRORS = ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, SyntaxError
+_LIBRARY_ERRORS = struct.error, zipfile.BadZipFile, zlib.error, tokenize.TokenError
+READ_ERRORS = (*_GENERAL_ERRORS, RuntimeError, MemoryError, OverflowError, *_LIBRARY_ERRORS)
+MAX_UNPACKED_BYTES = 1 << 28  # of an npz file, and …
+MAX_EXPANSION = 64  # … so many more for each of its own
+MAX_RANDOM_BYTES = 1 << 30
 OPEN_AXIS = 32  # size given to an axis that the model leaves open
-# input numbers of a batch: what a network makes of them inside may be a hundred times as many
 VALIDATION_BATCH = 8  # samples that both networks run at a time
-BATCH_NUMBERS = 1 << 18
+# inputs of a batch: the activations inside a network may be a hundred times as many numbers
+MAX_BATCH_NUMBERS = 1 << 18
 
 
 @dataclass(frozen=True)
 class Samples:
-    """`count` inputs: arrays [count, …] by input name; `labels` [count] or None."""
+    """`count` inputs: arrays [count, …] by input name; `labels` [count] or None; where from."""
 
     arrays: Mapping[str, Array]
     labels: Array | None
@@ -62,18 +49,20 @@ class Samples:
 
     @property
     def numbers(self) -> int:
-        """How many numbers one sample has, in all inputs together."""
+        """Numbers of one sample, in all inputs together."""
         return sum(value.size // max(len(value), 1) for value in self.arrays.values())
 
     def first(self, count: int) -> "Samples":
         """The first `count` samples."""
-        labels = None if self.labels is None else self.labels[:count]
-        return Samples({k: v[:count] for k, v in self.arrays.items()}, labels, self.origin)
+        return self._part(slice(count))
 
     def last(self, count: int) -> "Samples":
         """The last `count` samples, which is at least one."""
-        labels = None if self.labels is None else self.labels[-count:]
-        return Samples({k: v[-count:] for k, v in self.arrays.items()}, labels, self.origin)
+        return self._part(slice(-count, None))
+
+    def _part(self, part: slice) -> "Samples":
+        labels = None if self.labels is None else self.labels[part]
+        return Samples({k: v[part] for k, v in self.arrays.items()}, labels, self.origin)
 
     def blended(self, share: float) -> "Samples":
         """Each sample mixed with the one before it: inputs between classes, harder to agree on."""
@@ -86,7 +75,7 @@ class Samples:
         return Samples(arrays, None, f"{self.origin} (blended)")
 
     def batches(self, ports: tuple[Port, ...], size: int) -> list[dict[str, Array]]:
-        """Feeds of at most `size` samples, fewer large ones, or of the batch a model fixes."""
+        """Feeds of at most `size` samples, fewer large ones, or of the batch that a model fixes."""
         fixed = {p.shape[0] for p in ports if p.shape and isinstance(p.shape[0], int)}
         size = min(fixed) if fixed else batch_size(self.numbers, size)
         stop = self.count - self.count % size if fixed else self.count
@@ -116,7 +105,7 @@ def load_samples(path: Path, ports: tuple[Port, ...], pictures: Pictures | None 
 def _read(
     path: Path, ports: tuple[Port, ...], pictures: Pictures
 ) -> tuple[dict[str, Array], Array | None]:
-    """Arrays by name, and labels, whatever the model wants."""
+    """Arrays by name, not yet checked against the ports, and labels."""
     if path.is_dir():
         if len(ports) != 1:
             raise InputError(f"{path}: the model has {len(ports)} inputs; give an npz file of them")
@@ -132,32 +121,32 @@ def _read(
             raise InputError(f"{path}: one array; the model has {len(ports)} inputs")
         with path.open("rb") as stream:
             return {wanted[0]: _array(stream, path.stat().st_size)}, None
-    except UNREADABLE:
+    except READ_ERRORS:
         raise InputError(
             f"{path}: not an npz file of plain arrays; write it with numpy.savez"
         ) from None
 
 
 def _members(path: Path, wanted: list[str]) -> dict[str, Array]:
-    """The arrays of an npz file that are wanted; of a single one that is not, the name."""
+    """The `wanted` arrays of an npz file, `labels` if it has them."""
     with zipfile.ZipFile(path) as archive:
-        held = {
+        members = {
             info.filename.removesuffix(".npy"): info
             for info in archive.infolist()
             if info.filename.endswith(".npy")
         }
-        found = {name: held[name] for name in wanted if name in held}
-        missing = [name for name in wanted if name not in held and name != "labels"]
+        missing = [name for name in wanted if name not in members and name != "labels"]
         if missing:
             raise InputError(
                 f"{path}: no array for the model's input '{missing[0]}'; it holds "
-                f"{', '.join(sorted(held)[:20]) or 'nothing'}: name each array as the input"
+                f"{', '.join(sorted(members)[:20]) or 'nothing'}: name each array as the input"
             )
-        size = sum(info.file_size for info in found.values())
-        if size > UNPACKED + DENSEST * path.stat().st_size:
+        members = {name: members[name] for name in wanted if name in members}
+        size = sum(info.file_size for info in members.values())
+        if size > MAX_UNPACKED_BYTES + MAX_EXPANSION * path.stat().st_size:
             raise InputError(f"{path}: unpacks to {size / 1e9:.1f} GB; write it uncompressed")
         arrays = {}
-        for name, info in found.items():
+        for name, info in members.items():
             with archive.open(info) as stream:
                 arrays[name] = _array(stream, info.file_size)
     return arrays
@@ -186,16 +175,12 @@ def save_samples(path: Path, samples: Samples) -> None:
 
 
 def _check(path: Path, port: Port, value: Array) -> Array:
-    if value.ndim == 0 or value.ndim != len(port.shape):
+    sizes = zip(value.shape[1:], port.shape[1:], strict=False)
+    fixed = all(have == want for have, want in sizes if isinstance(want, int))
+    if not 0 < value.ndim == len(port.shape) or not fixed:
         raise InputError(
             f"{path}: '{port.name}' has shape {list(value.shape)}, the model wants {_text(port)}"
         )
-    for axis, (have, want) in enumerate(zip(value.shape, port.shape, strict=True)):
-        if axis and isinstance(want, int) and want != have:
-            raise InputError(
-                f"{path}: '{port.name}' has shape {list(value.shape)}, the model wants "
-                f"{_text(port)}"
-            )
     if value.dtype != port.dtype:
         if not np.can_cast(value.dtype, port.dtype, "same_kind"):
             raise InputError(
@@ -213,8 +198,8 @@ def _text(port: Port) -> str:
 
 
 def batch_size(numbers: int, most: int) -> int:
-    """How many samples of so many numbers each make a batch."""
-    return max(1, min(most, BATCH_NUMBERS // max(numbers, 1)))
+    """How many samples of `numbers` numbers each make a batch, `most` at most."""
+    return max(1, min(most, MAX_BATCH_NUMBERS // max(numbers, 1)))
 
 
 def drawn_sizes(port: Port) -> list[int]:
@@ -223,16 +208,16 @@ def drawn_sizes(port: Port) -> list[int]:
 
 
 def random_samples(ports: tuple[Port, ...], count: int, seed: int, smooth: bool) -> Samples:
-    """Seeded normal inputs; `smooth` sums noise of several resolutions, as images have it.
+    """Seeded normal inputs; `smooth` sums noise of several resolutions.
 
     Smooth noise stands in for calibration data: 1/f-like spectra excite a network much as natural
-    images do. White noise is for validation without samples.
+    images do. White noise is for validation without samples. Raises InputError for too many bytes.
     """
     rng = np.random.default_rng(seed)
     arrays: dict[str, Array] = {}
     for port in ports:
         shape = (count, *(sizes := drawn_sizes(port)))
-        if 4 * math.prod(shape) > MOST_DRAWN:
+        if 4 * math.prod(shape) > MAX_RANDOM_BYTES:
             raise InputError(
                 f"'{port.name}' of shape {_text(port)}: {count} random inputs would be "
                 f"{4 * math.prod(shape) / 1e9:.1f} GB; give inputs with `calibration` and `samples`"

@@ -1,8 +1,8 @@
-"""How faithful tickets of different sizes are: a sweep over settings, and who wins at each size."""
+"""How faithful tickets of different sizes are: tickets of many settings, and the best by size."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +28,19 @@ class Point:
     seconds: float
     best: bool = False  # no smaller ticket of its mode is as faithful
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return asdict(self)
 
-
-def sweep(
-    target: Path, settings: Sequence[tuple[str, Rung]], seeds: int, **words: Any
+def measure_points(
+    target: Path, settings: Sequence[tuple[str, Rung]], *, seeds: int, **words: Any
 ) -> Iterator[Point]:
-    """Make, prove and validate a ticket for every setting; `words` go to `convert`.
+    """Make, prove and validate tickets of every setting (mode, rung), as many as `seeds`.
 
-    Tickets are written to a temporary folder beside nothing of the user's, one at a time.
+    `words` go to `convert`, and so do its errors. Tickets lie in a temporary folder, one at a time.
     """
     for mode, rung in settings:
         reports = []
         for seed in range(seeds):
             with tempfile.TemporaryDirectory() as folder:
-                made = convert(
+                ticket = convert(
                     target,
                     Path(folder) / "ticket.onnx",
                     mode=mode,
@@ -53,14 +49,8 @@ def sweep(
                     seed=seed,
                     **words,
                 )
-            reports.append(made.report)
+            reports.append(ticket.report)
         outputs = [report.fidelity.outputs for report in reports if report.fidelity is not None]
-
-        def mean(of: Callable[[Any], float | None], outputs: Any = outputs) -> float | None:
-            values = [of(out) for outs in outputs for out in outs]
-            known = [value for value in values if value is not None]
-            return sum(known) / len(known) if known else None
-
         first = reports[0]
         yield Point(
             mode=mode,
@@ -70,21 +60,21 @@ def sweep(
             kept=sum(r.kept for r in reports) / seeds,
             dense_bytes=first.weight_bytes,
             parameters=sum(place["parameters"] for place in first.dense),
-            sqnr_db=sum(min(out.sqnr_db for out in outs) for outs in outputs) / seeds,
-            agreement=mean(lambda out: out.agreement),
-            accuracy=mean(lambda out: out.ticket_accuracy),
-            target_accuracy=mean(lambda out: out.target_accuracy),
+            sqnr_db=sum(min(out.sqnr_db for out in every) for every in outputs) / seeds,
+            agreement=_mean(out.agreement for every in outputs for out in every),
+            accuracy=_mean(out.ticket_accuracy for every in outputs for out in every),
+            target_accuracy=_mean(out.target_accuracy for every in outputs for out in every),
             seconds=sum(sum(r.seconds.values()) for r in reports) / seeds,
         )
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:
     """The points by size; `best` are those that no smaller one of their mode is as faithful as."""
-    marked = []
+    marked: list[Point] = []
     for mode in {point.mode for point in points}:
-        some = [point for point in points if point.mode == mode]
-        best = leading(some, lambda point: point.per_target_weight)
-        marked += [replace(point, best=point in best) for point in some]
+        of_mode = [point for point in points if point.mode == mode]
+        best = leading(of_mode, lambda point: point.per_target_weight)
+        marked += [replace(point, best=point in best) for point in of_mode]
     return sorted(marked, key=lambda p: (p.per_target_weight, -p.sqnr_db, p.mode))
 
 
@@ -95,3 +85,8 @@ def leading(points: Sequence[Point], size: Callable[[Point], float]) -> list[Poi
         if not best or point.sqnr_db > best[-1].sqnr_db:
             best.append(point)
     return best
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(numbers) if numbers else None

@@ -1,4 +1,4 @@
-"""The pictures, drawn by matplotlib without a display; the file's suffix decides its format."""
+"""The pictures of `statistics` and `frontier`; the file's suffix decides the format."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,22 +12,26 @@ from lt_onnx.studies.frontier import Point, leading
 from lt_onnx.studies.statistics import Panel
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SUFFIXES = (".png", ".svg", ".pdf")
+PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
 BLUE, ORANGE = "#3b6ea8", "#d9822b"
 
 
 def check_picture(path: Path) -> None:
     """Raises InputError unless `path` can become a picture; to be asked before any work."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"`picture` is '{path}'; end it in one of {', '.join(SUFFIXES)}")
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise InputError(f"`picture` is '{path}'; end it in one of {', '.join(PICTURE_SUFFIXES)}")
     if not path.parent.is_dir():
         raise InputError(f"`picture` {path}: its folder does not exist")
 
 
 def draw_statistics(panels: Sequence[Panel], path: Path) -> None:
-    """Error and size of every rule and variable, two panels each, as Figures 3 and 4 have them."""
+    """Error and size of every rule and variable, two panels each, as Figures 3 and 4 have them.
+
+    Raises InputError when it cannot be written.
+    """
     figure = _figure(10.5, 5.2)
     axes = figure.subplots(2, len(panels)).T
     for (above, below), panel in zip(axes, panels, strict=True):
@@ -49,6 +53,45 @@ def draw_statistics(panels: Sequence[Panel], path: Path) -> None:
     _save(figure, path)
 
 
+def draw_frontier(points: Sequence[Point], title: str, path: Path) -> None:
+    """Fidelity against ticket weights and against dense bytes, a line through the best of each.
+
+    Raises InputError when it cannot be written.
+    """
+    figure = _figure(10, 4.2)
+    left, right = figure.subplots(1, 2, sharey=True)
+    _scatter(left, points, lambda point: point.per_target_weight)
+    _scatter(right, points, lambda point: float(point.dense_bytes))
+    left.set_xlabel("ticket weights per target weight", fontsize=9)
+    right.set_xlabel("bytes of weights, zeros included", fontsize=9)
+    left.set_ylabel("SQNR of the outputs, dB", fontsize=9)
+    left.legend(frameon=False, fontsize=8)
+    figure.suptitle(f"{title}: fidelity against size (numbers: m, or μ)", fontsize=10)
+    _save(figure, path)
+
+
+def _scatter(axis: "Axes", points: Sequence[Point], size: Callable[[Point], float]) -> None:
+    for mode, colour in (("l+1", BLUE), ("2l", ORANGE)):
+        of_mode = [point for point in points if point.mode == mode]
+        if not of_mode:
+            continue
+        style: dict[str, Any] = {"color": colour, "label": f"mode {mode}", "markersize": 5}
+        axis.plot([size(p) for p in of_mode], [p.sqnr_db for p in of_mode], "o", **style)
+        best = leading(of_mode, size)
+        axis.plot([size(p) for p in best], [p.sqnr_db for p in best], color=colour, linewidth=1)
+        for p in best:
+            place: dict[str, Any] = {
+                "xytext": (4, -9),
+                "textcoords": "offset points",
+                "fontsize": 7,
+            }
+            axis.annotate(_setting(p), (size(p), p.sqnr_db), **place)
+    axis.set_xscale("log")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.25)
+    axis.tick_params(labelsize=8)
+
+
 def _setting(point: Point) -> str:
     return f"{point.price:g}" if point.base_size is None else str(point.base_size)
 
@@ -60,50 +103,7 @@ def _figure(width: float, height: float) -> "Figure":
 
 
 def _save(figure: "Figure", path: Path) -> None:
-    """Write it whole, or not at all. Raises InputError."""
-    plain: dict[str, Any] = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
+    """Write it whole, or not at all."""
+    undated: dict[str, Any] = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
     with whole(path) as (stream,):
-        figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150, **plain)
-
-
-def draw_frontier(points: Sequence[Point], title: str, path: Path) -> None:
-    """Fidelity against ticket weights and against dense bytes; the frontier is drawn through."""
-    figure = _figure(10, 4.2)
-    left, right = figure.subplots(1, 2, sharey=True)
-    colours = {"l+1": BLUE, "2l": ORANGE}
-    sizes: tuple[tuple[Any, str, Callable[[Point], float]], ...] = (
-        (left, "ticket weights per target weight", lambda point: point.per_target_weight),
-        (right, "bytes of weights, zeros included", lambda point: float(point.dense_bytes)),
-    )
-    for axis, label, size in sizes:
-        for mode, colour in colours.items():
-            some = [point for point in points if point.mode == mode]
-            if not some:
-                continue
-            axis.plot(
-                [size(p) for p in some],
-                [p.sqnr_db for p in some],
-                "o",
-                color=colour,
-                label=f"mode {mode}",
-                markersize=5,
-            )
-            best = leading(some, size)
-            axis.plot([size(p) for p in best], [p.sqnr_db for p in best], color=colour, linewidth=1)
-            for p in best:
-                axis.annotate(
-                    _setting(p),
-                    (size(p), p.sqnr_db),
-                    xytext=(4, -9),
-                    textcoords="offset points",
-                    fontsize=7,
-                )
-        axis.set_xscale("log")
-        axis.set_xlabel(label, fontsize=9)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(alpha=0.25)
-        axis.tick_params(labelsize=8)
-    left.set_ylabel("SQNR of the outputs, dB", fontsize=9)
-    left.legend(frameon=False, fontsize=8)
-    figure.suptitle(f"{title}: fidelity against size (numbers: m, or μ)", fontsize=10)
-    _save(figure, path)
+        figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150, **undated)

@@ -1,7 +1,7 @@
 """Figures 3 and 4 of the paper: how well, and with how many elements, random subsets fit.
 
-A problem picks a subset of m independent variables to meet a target z ~ U[-1, 1]. The variables are
-uniform (Figure 3: one-for-one layers) or products of two uniform ones (Figure 4: two-for-one
+A problem picks a subset S of m independent variables x to meet a target z ~ U[-1, 1]. The variables
+are uniform (Figure 3: one-for-one layers) or products of two uniform ones (Figure 4: two-for-one
 blocks); the subset is the best of all, or the smallest within ε.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lt_onnx.subset_sum import solve
 
-AT_ONCE = 20_000  # problems held at a time
+MAX_PROBLEMS = 20_000  # held at a time
 VARIABLES = {"uniform": "Figure 3", "product": "Figure 4"}
 RULES = {"best": ("a", "b"), "smallest": ("c", "d")}
 # what the paper prints about them, Section 4
@@ -34,17 +34,12 @@ class Panel:
     rule: str
     error: NDArray[np.float32]  # [B]  |z − Σ x|
     size: NDArray[np.int64]  # [B]  |S|
-    tolerance: float
+    tolerance: float  # ε
 
     @property
     def title(self) -> str:
         """The panels' place in the paper, as in `Figure 3 (a, b)`."""
         return f"{VARIABLES[self.variable]} ({', '.join(RULES[self.rule])})"
-
-    @property
-    def paper(self) -> str:
-        """What the paper says."""
-        return PAPER[self.variable, self.rule]
 
     def summary(self) -> dict[str, Any]:
         """Means with their 95 % half-widths, the share of misses, and both histograms."""
@@ -60,31 +55,34 @@ class Panel:
             "misses": _mean(self.error > self.tolerance),
             "error_histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
             "size_histogram": np.bincount(self.size).tolist(),
-            "paper": self.paper,
+            "paper": PAPER[self.variable, self.rule],
         }
 
 
-def measure(count: int, base_size: int, tolerance: float, seed: int) -> list[Panel]:
-    """Solve `count` problems of every kind. Raises ValueError for sizes out of range."""
+def measure(count: int, base_size: int, *, tolerance: float, seed: int) -> list[Panel]:
+    """Solve `count` seeded problems of m = `base_size` variables for every kind and rule.
+
+    Raises ValueError for sizes out of range.
+    """
     panels = []
     for number, variable in enumerate(VARIABLES):
         rng = np.random.default_rng([seed, number])
-        shape = (count, base_size)
-        x = rng.uniform(-1, 1, shape)
+        x = rng.uniform(-1, 1, (count, base_size))
         if variable == "product":
-            x *= rng.uniform(-1, 1, shape)
+            x *= rng.uniform(-1, 1, x.shape)
         z = rng.uniform(-1, 1, count)
         for rule in RULES:
-            errors, sizes = [], []
-            within = tolerance if rule == "smallest" else None
-            for start in range(0, count, AT_ONCE):
-                some = slice(start, start + AT_ONCE)
-                answer = solve(x[some], z[some], tolerance=within)
-                errors.append(np.abs(answer.residual))
-                sizes.append(answer.size)
-            panels.append(
-                Panel(variable, rule, np.concatenate(errors), np.concatenate(sizes), tolerance)
-            )
+            answers = [
+                solve(
+                    x[start : start + MAX_PROBLEMS],
+                    z[start : start + MAX_PROBLEMS],
+                    tolerance=tolerance if rule == "smallest" else None,
+                )
+                for start in range(0, count, MAX_PROBLEMS)
+            ]
+            error = np.concatenate([np.abs(answer.residual) for answer in answers])
+            size = np.concatenate([answer.size for answer in answers])
+            panels.append(Panel(variable, rule, error, size, tolerance))
     return panels
 
 

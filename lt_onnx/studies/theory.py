@@ -7,7 +7,6 @@ probability δ = 0.004 (see `statistics`), which makes it 15 / log(1 / 0.004) = 
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,11 +14,11 @@ from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.errors import InputError
 from lt_onnx.options import Mode
 
-MEASURED = 15 / math.log(1 / min(0.01, 0.004))  # C, see above
+MEASURED_C = 15 / math.log(1 / min(0.01, 0.004))  # see above
 
 
 @dataclass(frozen=True)
-class Demanded:
+class RequiredWidth:
     """What the theorem asks of one layer, beside what will be used."""
 
     name: str
@@ -32,23 +31,22 @@ class Demanded:
     used_width: int
     reach: float  # a: what a neuron's pre-activation must stay below; σ of its layer follows
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return dict(vars(self))
 
-
-def demanded(
+def required_widths(
     blueprint: Blueprint,
     epsilon: float,
+    *,
     delta: float,
     constant: float | None = None,
     gamma: float = 0.1,
     lipschitz: float = 1.0,
-) -> list[Demanded]:
+) -> list[RequiredWidth]:
     """Widths for an error of at most `epsilon` with probability 1 − `delta` at least.
 
     Args:
         blueprint: the plan, of either mode; layers are taken in order as the paper's chain.
+        epsilon: ε, in the maximum norm of the outputs.
+        delta: δ, the probability of failure.
         constant: C of the theorems; None: measured.
         gamma: γ of ρ = C N^(1+γ) log(1/min{ε_l, δ}), Theorem 3.2.
         lipschitz: T of the activation.
@@ -58,38 +56,36 @@ def demanded(
     for name, value in (("epsilon", epsilon), ("delta", delta)):
         if not 0 < value < 1:
             raise InputError(f"`{name}` is {value:g}; give a number between 0 and 1")
-    c = MEASURED if constant is None else constant
+    c = MEASURED_C if constant is None else constant
     if not 0 < c < math.inf:
         raise InputError(f"`constant` is {c:g}; give a positive number")
     builds = [step for step in blueprint.steps if isinstance(step, Build)]
     blocks = {step.name: step for step in blueprint.steps if isinstance(step, Expand)}
     counts = [max(step.linear.count, 1) for step in builds]
-    one = blueprint.options.mode is Mode.L_PLUS_1
-    logs = _log_errors(counts, epsilon, lipschitz, one)
-    total = sum(counts)
+    one_for_one = blueprint.options.mode is Mode.L_PLUS_1
+    logs = _log_errors(counts, epsilon, lipschitz, one_for_one=one_for_one)
     rows = []
     for step, count, log_epsilon in zip(builds, counts, logs, strict=True):
-        if one:
-            smallest = min(min(logs), math.log(delta))
-            log_rho = math.log(c) + (1 + gamma) * math.log(count) + math.log(-smallest)
+        if one_for_one:
+            log_rho = math.log(c) + (1 + gamma) * math.log(count)
+            log_rho += math.log(-min(*logs, math.log(delta)))
             # ρ counts the problems, which share the probability of failure
-            log_share = math.log(delta) - log_rho - math.log(count)
-            bits = -min(log_epsilon, log_share)
+            bits = -min(log_epsilon, math.log(delta) - log_rho - math.log(count))
         else:
-            bits = math.log(total) - min(log_epsilon, math.log(delta))
+            bits = math.log(sum(counts)) - min(log_epsilon, math.log(delta))
         size = math.ceil(c * bits)
-        block = blocks.get(step.expand) if step.expand is not None else None
+        block = blocks[step.expand] if step.expand is not None else None
         channels = step.linear.weight.shape[1] * step.linear.group
         signs = 1 if block is None else len(np.unique(block.slots[:, 1]))
         strides = step.linear.spatial("strides", 1) if step.linear.kernel else [1]
         rows.append(
-            Demanded(
+            RequiredWidth(
                 name=step.name,
                 parameters=count,
                 log_epsilon=log_epsilon,
                 base_size=size,
                 width=(channels + 1) * size * signs,
-                stride_factor=math.prod(strides) if block is not None else 1,
+                stride_factor=1 if block is None else math.prod(strides),
                 used_base_size=step.base_size,
                 used_width=step.in_layout.width,
                 reach=math.inf if block is None else float(block.model.reach),
@@ -98,14 +94,15 @@ def demanded(
     return rows
 
 
-def _log_errors(counts: list[int], epsilon: float, lipschitz: float, one: bool) -> list[float]:
+def _log_errors(
+    counts: list[int], epsilon: float, lipschitz: float, *, one_for_one: bool
+) -> list[float]:
     """log ε_l of every layer: what may go wrong per parameter so that the output is ε off at most.
 
     Theorem 3.2: ε / (2 T N_l Π_{s>l} 2 (T N_s));  Theorem 3.1: ε / Π_{s≥l} 3 T N_s.
     """
     logs, behind = [], math.log(epsilon)
     for count in reversed(counts):
-        own = math.log((2 if one else 3) * lipschitz * count)
-        logs.append(behind - own)
-        behind -= own
+        behind -= math.log((2 if one_for_one else 3) * lipschitz * count)
+        logs.append(behind)
     return logs[::-1]
