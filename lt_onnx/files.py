@@ -23,8 +23,8 @@ except ImportError:  # Windows: parts of killed processes are left to the user
     fcntl = None  # type: ignore[assignment]
 
 INLINE_LIMIT = 128 << 20  # bytes of weights up to which a ticket is a single file
-FILE_SYSTEM_SHARE = 1.02  # of the disk that a file takes, its own size being 1
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FILE_SYSTEM_OVERHEAD = 1.02  # of the disk, for a byte of a file
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def check_file(path: Path) -> None:
@@ -69,7 +69,7 @@ def check_room(
             f"`max_memory` allows {size_text(max_memory)}: lower `base_size` or use `mode=2l`"
         )
     free = shutil.disk_usage(paths[0].parent).free
-    if file_bytes * FILE_SYSTEM_SHARE > free:
+    if file_bytes * FILE_SYSTEM_OVERHEAD > free:
         raise ResourceError(
             f"{paths[0]}: about {size_text(file_bytes)} are needed, {size_text(free)} "
             "are free: lower `base_size`, use `mode=2l` or another disk"
@@ -78,7 +78,7 @@ def check_room(
 
 def cannot_write(path: Path, error: OSError) -> InputError | ResourceError:
     """What to raise when writing `path` failed."""
-    if error.errno in FULL:
+    if error.errno in DISK_FULL:
         return ResourceError(f"{path}: cannot be written: {error.strerror}; free some disk space")
     return InputError(f"{path}: cannot be written: {error.strerror or error}")
 
@@ -91,10 +91,10 @@ class Part:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        sweep(path)
+        remove_stale_parts(path)
         self.temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         self.stream: BufferedRandom = self.temporary.open("x+b")
-        locked(self.stream)
+        try_lock(self.stream)
 
     def flush(self) -> None:
         """Bring what was written to the disk."""
@@ -114,7 +114,7 @@ class Part:
 
 
 @contextlib.contextmanager
-def whole(*paths: Path) -> Iterator[list[BufferedRandom]]:
+def atomic_write(*paths: Path) -> Iterator[list[BufferedRandom]]:
     """Streams that become the files `paths` together when the block ends well.
 
     The first needs the others: it is the last to appear, and while the others are replaced it is
@@ -125,7 +125,7 @@ def whole(*paths: Path) -> Iterator[list[BufferedRandom]]:
         for path in paths:
             parts.append(Part(path))
         yield [part.stream for part in parts]
-        together(parts)
+        appear_together(parts)
     except OSError as error:
         raise cannot_write(paths[0], error) from None
     finally:
@@ -133,7 +133,7 @@ def whole(*paths: Path) -> Iterator[list[BufferedRandom]]:
             part.drop()
 
 
-def together(parts: list[Part]) -> None:
+def appear_together(parts: list[Part]) -> None:
     """Let files appear of which the first needs the others. Raises OSError."""
     for part in parts:
         part.flush()
@@ -146,13 +146,13 @@ def together(parts: list[Part]) -> None:
     _flush_folder(first.path.parent)
 
 
-def sweep(path: Path) -> None:
+def remove_stale_parts(path: Path) -> None:
     """Remove the parts of `path` that killed processes left."""
     if fcntl is None:
         return
     for part in path.parent.glob(f".{_literal(path.name)}.*.part"):
         with contextlib.suppress(OSError), part.open("r+b") as stream:
-            if locked(stream):
+            if try_lock(stream):
                 part.unlink(missing_ok=True)
 
 
@@ -160,7 +160,7 @@ def _literal(name: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
-def locked(stream: BufferedRandom) -> bool:
+def try_lock(stream: BufferedRandom) -> bool:
     """Take the file for this process; False when another has it."""
     if fcntl is None:
         return True

@@ -85,23 +85,16 @@ def choose(kind: type[Choice], name: str, word: str) -> Choice:
 class Word:
     """How the command line asks for a field.
 
-    Args:
-        help: what it is, in a line.
-        unit: what stands for its value in `--help`; None: its type, or its choices.
-        flags: its names; none: the field's own.
-        read: makes a value of text; raises ValueError. None: the type does.
-        expects: what `read` takes, for its error; None: a number.
-        key: `LAYER=` or `OUTPUT:` where values may be given for one of them alone, any number of
-            times; they become a mapping, in which "" stands for every other one.
-        singles: the field that takes those of one alone, as pairs; the word's own field then has
-            the value of every other one, None for `auto`.
+    Where `key` is `LAYER=` or `OUTPUT:`, values may be given for one of them alone, any number of
+    times. They become a mapping, in which "" stands for every other one; with `singles` they go to
+    that field, as pairs, and every other one's value (None for `auto`) to the word's own.
     """
 
     help: str
-    unit: str | None = None
-    flags: tuple[str, ...] = ()
-    read: Callable[[str], Any] | None = None
-    expects: str | None = None
+    unit: str | None = None  # stands for the value in `--help`; None: its type, or its choices
+    flags: tuple[str, ...] = ()  # none: the field's own name
+    read: Callable[[str], Any] | None = None  # makes a value of text; raises ValueError
+    expects: str | None = None  # what `read` takes, for its error; None: a number
     key: str = ""
     singles: str | None = None
 
@@ -189,11 +182,9 @@ class Options:
 
 
 CHOICES: dict[str, type[StrEnum]] = {
-    "mode": Mode,
-    "select": Select,
-    "sigma": Sigma,
-    "init": Init,
-    "weights": Weights,
+    name: kind
+    for name, (kind, _) in words_of(Options).items()
+    if isinstance(kind, type) and issubclass(kind, StrEnum)
 }
 
 

@@ -17,7 +17,7 @@ from conftest import MODELS
 from lt_onnx import convert
 from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError, ResourceError
-from lt_onnx.files import Part, whole
+from lt_onnx.files import Part, atomic_write
 from lt_onnx.writing.checkpoint import checkpoint_of
 
 RESIDUAL = MODELS / "residual.onnx"
@@ -208,7 +208,7 @@ def test_parts_of_the_dead_are_swept_and_nobody_elses(tmp_path: Path) -> None:
     for path in (stale, *others):
         path.write_bytes(b"x")
     live = Part(out)  # as another process has it
-    with whole(out) as (stream,):
+    with atomic_write(out) as (stream,):
         stream.write(b"made")
 
     assert not stale.exists()

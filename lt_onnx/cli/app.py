@@ -16,7 +16,7 @@ from lt_onnx.cli import convert, frontier, inspect, pack, plan, source, stats, v
 from lt_onnx.cli.console import say
 from lt_onnx.cli.options import expanded
 from lt_onnx.errors import LtOnnxError
-from lt_onnx.files import FULL
+from lt_onnx.files import DISK_FULL
 from lt_onnx.version import __version__
 
 COMMANDS = (  # in the order of `--help`
@@ -32,7 +32,6 @@ COMMANDS = (  # in the order of `--help`
     frontier.frontier_command,
     stats.stats_command,
 )
-INTERRUPTED = "interrupted; nothing was left behind"
 
 app = typer.Typer(
     add_completion=True,
@@ -75,37 +74,33 @@ def run(arguments: list[str] | None) -> int:
             # numbers past float32 are an error that names its layer, or a failed check
             warnings.simplefilter("ignore", RuntimeWarning)
             result = app(arguments, standalone_mode=False)
-        if result == 130:  # how typer tells of an interrupt
-            return _fail(INTERRUPTED, 3)
-        return result if isinstance(result, int) else 0
+        if result != 130:  # how typer tells of an interrupt
+            return result if isinstance(result, int) else 0
     except LtOnnxError as error:
         return _fail(str(error), error.exit_code)
     except MemoryError:
         return _fail("out of memory: lower `base_size` or use `mode=2l`", 3)
-    except KeyboardInterrupt:
-        return _fail(INTERRUPTED, 3)
     except BrokenPipeError:
         return 3
     except OSError as error:  # what no reader or writer has told in words of its own
         where = "" if error.filename is None else f"{error.filename}: "
-        return _fail(f"{where}{error.strerror or error}", 3 if error.errno in FULL else 2)
-    except Exception as error:
-        if _interrupted(error):
-            return _fail(INTERRUPTED, 3)
-        # typer vendors click: its usage errors are told by what they can do, not by their class
-        message = getattr(error, "format_message", None)
-        if message is None:
-            if type(error).__name__ == "Abort":
-                return _fail(INTERRUPTED, 3)
-            raise
-        return _fail(message(), 2)
+        return _fail(f"{where}{error.strerror or error}", 3 if error.errno in DISK_FULL else 2)
+    except (Exception, KeyboardInterrupt) as error:
+        if not _interrupted(error):
+            # typer vendors click: its usage errors are told by what they can do, not by their class
+            message = getattr(error, "format_message", None)
+            if message is None:
+                raise
+            return _fail(message(), 2)
+    return _fail("interrupted; nothing was left behind", 3)
 
 
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether compiled code wrapped an interrupt into an error of its own."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
+def _interrupted(error: BaseException) -> bool:
+    """Whether it is an interrupt, typer's word for one, or one that compiled code wrapped."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None or type(error).__name__ == "Abort"
 
 
 def flagged(message: str) -> str:

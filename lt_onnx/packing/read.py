@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 
 from lt_onnx import files
 from lt_onnx.errors import InputError, ResourceError
-from lt_onnx.files import check_file, check_place, whole
+from lt_onnx.files import atomic_write, check_file, check_place
 from lt_onnx.manifest import Manifest, parse_manifest
 from lt_onnx.options import Weights
 from lt_onnx.packing.format import FORMAT, LARGEST_GRAPH, PackedLayer, Tensors
@@ -109,7 +109,7 @@ def unpack(packed: Path, output: Path, *, force: bool = False) -> list[Path]:
     for path in paths:
         check_place(path, force=force)
     _check_sizes(pack, output)
-    with whole(*paths) as streams:
+    with atomic_write(*paths) as streams:
         tensors = Tensors.of(pack.model)
         for layer in PackedLayer.all(pack.manifest):
             _fill(pack, layer, tensors, streams[1] if len(streams) == 2 else None)

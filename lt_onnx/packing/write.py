@@ -13,7 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 from lt_onnx.errors import InputError
-from lt_onnx.files import check_file, check_place, whole
+from lt_onnx.files import atomic_write, check_file, check_place
 from lt_onnx.manifest import Manifest, parse_manifest
 from lt_onnx.options import Weights
 from lt_onnx.packing.format import FORMAT, LARGEST_GRAPH, PackedLayer, Tensors
@@ -56,7 +56,7 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
             f"{ticket}: {len(graph) / 1e6:.0f} MB of it are parameters of the target; a pack holds "
             f"{LARGEST_GRAPH >> 20} MiB: keep the ticket itself"
         )
-    with whole(output) as (stream,), zipfile.ZipFile(stream, "w") as archive:
+    with atomic_write(output) as (stream,), zipfile.ZipFile(stream, "w") as archive:
         _add(archive, "pack.json", json.dumps(about, sort_keys=True).encode())
         _add(archive, "graph.onnx", graph)
         _add(archive, "masks.bin", packed.getvalue(), zipfile.ZIP_STORED)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_onnx.errors import InputError
-from lt_onnx.files import whole
+from lt_onnx.files import atomic_write
 from lt_onnx.report import junit, markdown, page
 from lt_onnx.report.document import plain
 
@@ -48,5 +48,5 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    with whole(path) as (stream,):
+    with atomic_write(path) as (stream,):
         stream.write(text.encode())

@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 
 from lt_onnx.errors import InputError
-from lt_onnx.files import check_file, whole
+from lt_onnx.files import atomic_write, check_file
 from lt_onnx.samples.images import Pictures, load_images
 from lt_onnx.target import Array, Floats, Port
 
@@ -170,7 +170,7 @@ def save_samples(path: Path, samples: Samples) -> None:
     arrays = dict(samples.arrays)
     if samples.labels is not None:
         arrays["labels"] = samples.labels
-    with whole(path) as (stream,):
+    with atomic_write(path) as (stream,):
         np.savez(stream, **arrays)  # type: ignore[arg-type]
 
 

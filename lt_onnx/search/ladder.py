@@ -22,28 +22,12 @@ class Rung:
 
 
 # price and base size that go well together: of equal size, these tickets were the most faithful
+SIZES = (4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20)
+PRICES = (8e-3, 8e-3, 8e-3, 8e-3, 8e-3, 6e-3, 4e-3, 3e-3, 1.5e-3, 5e-4, 2e-4, 1e-4)
+TWO_L_PRICES = (3e-2, 1e-2, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5, 5e-6, 1e-6, 0.0)
 LADDERS = {
-    Mode.L_PLUS_1: tuple(
-        Rung(m, price)
-        for m, price in (
-            (4, 8e-3),
-            (5, 8e-3),
-            (6, 8e-3),
-            (7, 8e-3),
-            (8, 8e-3),
-            (9, 6e-3),
-            (10, 4e-3),
-            (12, 3e-3),
-            (14, 1.5e-3),
-            (16, 5e-4),
-            (18, 2e-4),
-            (20, 1e-4),
-        )
-    ),
-    Mode.TWO_L: tuple(
-        Rung(None, price)
-        for price in (3e-2, 1e-2, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5, 5e-6, 1e-6, 0.0)
-    ),
+    Mode.L_PLUS_1: tuple(map(Rung, SIZES, PRICES)),
+    Mode.TWO_L: tuple(Rung(None, price) for price in TWO_L_PRICES),
 }
 
 

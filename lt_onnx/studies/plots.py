@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lt_onnx.errors import InputError
-from lt_onnx.files import whole
+from lt_onnx.files import atomic_write
 from lt_onnx.studies.frontier import Point, leading
 from lt_onnx.studies.statistics import Panel
 
@@ -105,5 +105,5 @@ def _figure(width: float, height: float) -> "Figure":
 def _save(figure: "Figure", path: Path) -> None:
     """Write it whole, or not at all."""
     undated: dict[str, Any] = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
-    with whole(path) as (stream,):
+    with atomic_write(path) as (stream,):
         figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150, **undated)

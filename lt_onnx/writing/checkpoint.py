@@ -23,7 +23,7 @@ import numpy as np
 from lt_onnx.blueprint import Expand
 from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows, SavedLayer
 from lt_onnx.errors import InputError, Interrupted
-from lt_onnx.files import cannot_write, locked
+from lt_onnx.files import cannot_write, try_lock
 
 HEAD = struct.Struct("<QI")  # length and CRC-32 of what follows
 
@@ -36,7 +36,7 @@ def checkpoint_of(path: Path) -> Path:
 def discard(ticket: Path) -> None:
     """Remove the checkpoint of a conversion that is not to be gone on with, unless it runs."""
     with contextlib.suppress(OSError), checkpoint_of(ticket).open("r+b") as stream:
-        if locked(stream):
+        if try_lock(stream):
             checkpoint_of(ticket).unlink(missing_ok=True)
 
 
@@ -56,7 +56,7 @@ class Checkpoint:
             self._stream: BufferedRandom = open(self.path, "a+b")  # noqa: SIM115
         except OSError as error:
             raise cannot_write(self.path, error) from None
-        if not locked(self._stream):
+        if not try_lock(self._stream):
             self._stream.close()
             raise InputError(f"{ticket}: is being made by another process; wait for it")
         self._read()

@@ -24,7 +24,7 @@ from onnx import helper, numpy_helper
 from lt_onnx import files
 from lt_onnx.blueprint import Blueprint, Expand, Run
 from lt_onnx.errors import InputError, ResourceError
-from lt_onnx.files import Part, cannot_write, sweep, together
+from lt_onnx.files import Part, appear_together, cannot_write, remove_stale_parts
 from lt_onnx.manifest import (
     FORMAT,
     GENERATOR,
@@ -100,8 +100,8 @@ class TicketWriter:
         self._data: Part | None = None
 
     def __enter__(self) -> "TicketWriter":
-        sweep(self.path)
-        sweep(self.data_path)
+        remove_stale_parts(self.path)
+        remove_stale_parts(self.data_path)
         return self
 
     def rows(self, spec: SourceLayer, start: int, weight: Floats) -> None:
@@ -188,7 +188,7 @@ class TicketWriter:
             model.metadata_props.add(key=SEAL_KEY, value=seal.hexdigest())
             self._graph = Part(self.path)
             self._graph.stream.write(model.SerializeToString(deterministic=True))
-            together([self._graph, *data])
+            appear_together([self._graph, *data])
         except OSError as error:
             raise cannot_write(self.path, error) from None
 

@@ -113,49 +113,51 @@ def _entry(job: FolderJob, target: Path, running: set["subprocess.Popen[str]"]) 
     ticket = job.output / f"{name}.ticket.onnx"
     report = job.output / f"{name}.report.json"
     command = job.job(target, ticket).command
-    finished = _finished(target, ticket, report, command)
-    failure = ""
-    if finished is None:
+    document, failure = _document(report, command), ""
+    reused = document is not None and _is_of(ticket, target, document)
+    if not reused:
         ticket.parent.mkdir(parents=True, exist_ok=True)
-        failure = _convert(job, command, report, running)
-    document = finished or (None if failure else json.loads(report.read_text()))
-    return _summary(
-        name, target, ticket, document=document, failure=failure, reused=finished is not None
-    )
+        document, failure = _convert(job, command, report, running)
+    entry: dict[str, Any] = {"name": name, "target": str(target), "ticket": None}
+    entry |= {"verdict": "error", "message": failure, **dict.fromkeys(FIGURES)}
+    entry |= {"seconds": 0.0, "reused": reused}
+    return entry if document is None else entry | _figures(ticket, document)
 
 
 def _convert(
     job: FolderJob, command: str, report: Path, running: set["subprocess.Popen[str]"]
-) -> str:
-    """Run one conversion; the line that says why there is no ticket, or nothing."""
+) -> tuple[dict[str, Any] | None, str]:
+    """Run one conversion: its document, or the line that says why there is no ticket."""
     threads = str(max((os.cpu_count() or 1) // job.processes, 1))
     settings = {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads, WATCH_PARENT: "1"}
     words = [*shlex.split(command)[1:], "--report", str(report), "--quiet", "--resume"]
     process = subprocess.Popen(
         [sys.executable, "-m", "lt_onnx", *words, *(["--force"] if job.force else [])],
-        stdin=subprocess.PIPE,
+        stdin=subprocess.PIPE,  # stays open: its end tells that we are gone
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **settings},
     )
     running.add(process)
-    assert process.stderr is not None  # stdin stays open: its end tells that we are gone
+    assert process.stderr is not None
     with process:
-        told = process.stderr.read()
+        said = process.stderr.read()
     running.discard(process)
-    if process.returncode in (0, 1) and _command(report) == command:
-        return ""
+    document = _document(report, command) if process.returncode in (0, 1) else None
+    if document is not None:
+        return document, ""
     if process.returncode < 0:
-        return f"killed by signal {-process.returncode}"
-    lines = told.strip().splitlines() or [f"exit code {process.returncode}"]
-    return lines[-1].removeprefix("lt-onnx: error: ")
+        return None, f"killed by signal {-process.returncode}"
+    lines = said.strip().splitlines() or [f"exit code {process.returncode}"]
+    return None, lines[-1].removeprefix("lt-onnx: error: ")
 
 
-def _command(report: Path) -> str | None:
-    """The command that a report is of."""
+def _document(report: Path, command: str) -> dict[str, Any] | None:
+    """The report of a conversion, if it is of this command."""
     try:
-        return str(json.loads(report.read_text())["command"])
+        document: dict[str, Any] = json.loads(report.read_text())
+        return document if document["command"] == command else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -167,48 +169,28 @@ def _is_ticket(path: Path) -> bool:
         return False  # unreadable: a conversion will say why
 
 
-def _finished(target: Path, ticket: Path, report: Path, command: str) -> dict[str, Any] | None:
-    """The report of an earlier run, if it was of the same target and settings."""
-    if not (ticket.is_file() and report.is_file()):
-        return None
+def _is_of(ticket: Path, target: Path, document: dict[str, Any]) -> bool:
+    """Whether ticket and report of an earlier run are of the target as it is now."""
     try:
-        document: dict[str, Any] = json.loads(report.read_text())
-        manifest = read_manifest(ticket)
-        sha256 = load(target)[1]
-        same = document["command"] == command and document["target"]["sha256"] == sha256
-        return document if same and manifest and manifest.target_sha256 == sha256 else None
-    except (OSError, ValueError, KeyError, TypeError, LtOnnxError):
-        return None
+        manifest, (_, sha256) = read_manifest(ticket), load(target)
+        known = (manifest.target_sha256 if manifest else "", document["target"]["sha256"])
+    except (OSError, KeyError, TypeError, LtOnnxError):
+        return False
+    return known == (sha256, sha256)
 
 
-def _summary(
-    name: str,
-    target: Path,
-    ticket: Path,
-    *,
-    document: dict[str, Any] | None,
-    failure: str,
-    reused: bool,
-) -> dict[str, Any]:
-    """An entry of the report: of several outputs the worst."""
-    entry: dict[str, Any] = {"name": name, "target": str(target), "ticket": None}
-    entry |= {"verdict": "error", "message": failure, **dict.fromkeys(FIGURES)}
-    entry |= {"seconds": 0.0, "reused": reused}
-    if document is None:
-        return entry
+def _figures(ticket: Path, document: dict[str, Any]) -> dict[str, Any]:
+    """What an entry says of a ticket: of several outputs the worst."""
     failed = [check["message"] for check in document["checks"] if not check["passed"]]
     data = ticket.with_name(f"{ticket.name}.data")
-    sizes = document["ticket"]
-    for figure, key in WORST.items():
+    figures = {name: document["ticket"][name] for name in ("kept", "density", "per_target_weight")}
+    for name, key in WORST.items():
         values = [out[key] for out in document["validate"]["outputs"] if out[key] is not None]
-        entry[figure] = min(values, default=None)
-    return entry | {
+        figures[name] = min(values, default=None)
+    return figures | {
         "ticket": str(ticket),
         "verdict": document["verdict"],
         "message": "; ".join(failed) or f"{len(document['checks'])} checks hold",
-        "kept": sizes["kept"],
-        "density": sizes["density"],
-        "per_target_weight": sizes["per_target_weight"],
         "bytes": ticket.stat().st_size + (data.stat().st_size if data.is_file() else 0),
         "seconds": sum(document["seconds"].values()),
     }
