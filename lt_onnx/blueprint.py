@@ -7,7 +7,7 @@ ticket runs and is constructed:
 - `Expand`  the univariate layer that opens a two-for-one block (Alg. 1, odd layers);
 - `Build`   a layer whose weights are subset sums (Alg. 1, even layers; Alg. 2).
 
-`planning` makes it; `construct` fills it with masks; `ticket` writes it.
+`planning` makes it, `construct` finds the masks, `writing` writes the ticket.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.layout import Layout
+from lt_onnx.manifest import DensePlace
 from lt_onnx.ops.activation_fit import LocalModel
 from lt_onnx.ops.activations import Activation
 from lt_onnx.options import Options
@@ -39,7 +40,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Expand:
-    """A univariate layer: each neuron listens to one channel, or to none and is a constant."""
+    """A univariate layer: each neuron reads one channel, or none and is a constant."""
 
     name: str
     tensor: str  # the target's
@@ -104,16 +105,6 @@ TicketStep: TypeAlias = Run | Expand | Build
 
 
 @dataclass(frozen=True)
-class Dense:
-    """A place where the target's own operator works on collapsed channels."""
-
-    name: str
-    op: str
-    reason: str
-    parameters: int
-
-
-@dataclass(frozen=True)
 class Blueprint:
     """The plan. `constants` are structural (indices, shapes) or taken over from the target."""
 
@@ -121,11 +112,11 @@ class Blueprint:
     options: Options
     steps: tuple[TicketStep, ...]
     constants: Mapping[str, Array]
-    dense: tuple[Dense, ...]
+    dense: tuple[DensePlace, ...]
     activation: Activation  # φ of the two-for-one blocks
     copy_wise: frozenset[str] = frozenset()  # target nodes that keep all copies, by name
     nonnegative: frozenset[str] = frozenset()  # target tensors that are never negative
-    fresh: frozenset[str] = frozenset()  # target tensors that constants do not survive to
+    constants_lost: frozenset[str] = frozenset()  # target tensors that none survives to
 
     @property
     def layers(self) -> tuple[SourceLayer, ...]:

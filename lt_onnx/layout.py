@@ -2,21 +2,21 @@
 
 A tensor without a layout is *plain*: shaped and ordered as in the target. A `Layout` says what its
 P physical channels along `axis` are. A target channel with no physical channel at all is zero
-everywhere (channel padding makes such).
+everywhere, as channel padding makes it.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 CONSTANT = -1  # the same number everywhere, whatever the input; `copy` tells constants apart
-UNUSED = -2  # nothing reads it: a masked-out row, or the mirror image of a neuron
+UNUSED = -2  # nothing reads it: a row without weights, or the mirror image of a neuron
 
 INT = np.int32
 Ints = NDArray[np.int32]
-Array = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Layout:
     axis: int
     size: int  # target channels
     channel: Ints  # [P]  target channel, CONSTANT or UNUSED
-    copy: Ints  # [P]  number among its likes
+    copy: Ints  # [P]  index among the copies of its channel, or among the constants
     part: Ints  # [P]
     mirror: int = 0
 
@@ -51,7 +51,7 @@ class Layout:
         """Number of constant channels."""
         return int((self.channel == CONSTANT).sum())
 
-    def take(self, places: NDArray[np.int64]) -> "Layout":
+    def take(self, places: Indices) -> "Layout":
         """The layout after gathering the physical channels `places`."""
         return replace(
             self, channel=self.channel[places], copy=self.copy[places], part=self.part[places]
@@ -77,7 +77,11 @@ class Layout:
             mirror=self.mirror * inner,
         )
 
-    def find(self, keys: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+    def without_constants(self) -> "Layout":
+        """The layout where constant channels no longer hold a constant, and are unused."""
+        return replace(self, channel=np.where(self.channel >= 0, self.channel, INT(UNUSED)))
+
+    def find(self, keys: Iterable[tuple[int, int]]) -> Indices:
         """Places of (channel, copy) pairs; -1 where there is none."""
         place = {
             (int(c), int(q)): p
@@ -86,7 +90,18 @@ class Layout:
         return np.array([place.get(key, -1) for key in keys], np.int64)
 
 
-def built(size: int, copies: int, group: int, constants: int, axis: int) -> Layout:
+def unsplit_layout(size: int, axis: int, *, channel: ArrayLike, copy: ArrayLike) -> Layout:
+    """A layout of whole channels (part 0 everywhere): `channel` and `copy` are [P]."""
+    channels = np.asarray(channel, INT)
+    return Layout(axis, size, channels, np.asarray(copy, INT), np.zeros(len(channels), INT))
+
+
+def plain_layout(size: int, axis: int) -> Layout:
+    """A plain tensor's layout: a single copy of each of its `size` channels, in order."""
+    return constructed_layout(size, axis, copies=1, group=1, constants=0)
+
+
+def constructed_layout(size: int, axis: int, *, copies: int, group: int, constants: int) -> Layout:
     """What a constructed layer puts out, group by group: copies 0, 1, …, then constants.
 
     Every group has the same number of rows, so that with more groups than constants the last
@@ -96,33 +111,33 @@ def built(size: int, copies: int, group: int, constants: int, axis: int) -> Layo
     data = np.arange(size).reshape(group, 1, -1)
     numbers = np.arange(group * extra).reshape(group, extra)
     return _grouped(
-        axis,
         size,
+        axis,
         channel=(np.tile(data, (1, copies, 1)), np.where(numbers < constants, CONSTANT, UNUSED)),
         copy=(np.tile(np.arange(copies)[:, None], (group, 1, size // group)), numbers),
     )
 
 
-def opened(
-    slots: NDArray[np.int64], size: int, group: int, constants: int, mirrored: bool, axis: int
+def univariate_layout(
+    size: int, axis: int, *, slots: Indices, group: int, constants: int, mirrored: bool
 ) -> Layout:
     """What a univariate layer puts out, group by group: its slots, their mirrors, constants.
 
     Args:
-        slots: (channel, part) of every slot, [S, 2].
         size: target channels.
+        axis: of the channels.
+        slots: (channel, part) of every slot, [S, 2].
         group: groups of the layer that reads it.
         constants: constants of every group.
         mirrored: as many mirror images follow each group's slots.
-        axis: of the channels.
     """
     numbers = np.arange(len(slots)).reshape(group, -1)
     mirrors = numbers[:, : numbers.shape[1] if mirrored else 0]
     common = np.tile(np.arange(constants), (group, 1))
     channel, part = slots[numbers].transpose(2, 0, 1)
     return _grouped(
-        axis,
         size,
+        axis,
         channel=(channel, np.full_like(mirrors, UNUSED), np.full_like(common, CONSTANT)),
         copy=(numbers, mirrors, common),
         part=(part, np.zeros_like(mirrors), np.zeros_like(common)),
@@ -131,16 +146,17 @@ def opened(
 
 
 def _grouped(
-    axis: int,
     size: int,
-    channel: Sequence[Array],
-    copy: Sequence[Array],
-    part: Sequence[Array] | None = None,
+    axis: int,
+    *,
+    channel: Sequence[Indices],
+    copy: Sequence[Indices],
+    part: Sequence[Indices] | None = None,
     mirror: int = 0,
 ) -> Layout:
     """A layout from blocks of entries, each [group, …]; every group has one of each in turn."""
 
-    def flat(blocks: Sequence[Array]) -> Ints:
+    def flat(blocks: Sequence[Indices]) -> Ints:
         rows = [block.reshape(len(block), -1) for block in blocks]
         return np.concatenate(rows, axis=1).reshape(-1).astype(INT)
 

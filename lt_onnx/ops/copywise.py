@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lt_onnx.layout import CONSTANT, UNUSED, Layout
-from lt_onnx.ops.rule import Emitter, RefusalError, axes_of, only, rewired, spread
+from lt_onnx.layout import Layout
+from lt_onnx.ops.rule import Emitter, RefusalError, axes_of, only, repeated, rewired
 from lt_onnx.target import Node
 
 
@@ -27,14 +27,11 @@ def prelu(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     slope, shape = to.constant(node.inputs[1]), to.shape(node.inputs[0])
     if slope is None or shape is None:
         raise RefusalError("the slope is not constant")
-    repeated = spread(slope, layout, len(shape), 1.0)
-    if repeated is None:
+    slopes = repeated(slope, layout, rank=len(shape), rest=1.0)
+    if slopes is None:
         raise RefusalError("the slope varies along another axis than the channels")
-    if repeated is slope:
-        to.emit(rewired(node, to))
-    else:
-        name = to.parameter(node, f"{node.name}/slope", repeated)
-        to.emit(rewired(node, to, {1: name}))
+    names = {} if slopes is slope else {1: to.parameter(node, f"{node.name}/slope", slopes)}
+    to.emit(rewired(node, to, names))
     return layout
 
 
@@ -48,22 +45,22 @@ def instance_norm(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> 
         value = to.constant(node.inputs[i])
         if value is None or value.size != layout.size:
             raise RefusalError("its scale and shift are not constants per channel")
-        repeated = np.where(layout.channel >= 0, value.reshape(-1)[layout.channel], 0)
-        names[i] = to.parameter(node, f"{node.name}/{i}", repeated.astype(np.float32))
+        values = np.where(layout.channel >= 0, value.reshape(-1)[layout.channel], 0)
+        names[i] = to.parameter(node, f"{node.name}/{i}", values.astype(np.float32))
     to.emit(rewired(node, to, names))
-    return replace(layout, channel=np.where(layout.channel >= 0, layout.channel, UNUSED))
+    return layout.without_constants()
 
 
 def along(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
-    """Softmax and its like, along another axis than the channels'."""
+    """Softmax, LogSoftmax and Hardmax along another axis than the channels'."""
     layout, shape = only(layouts), to.shape(node.inputs[0])
     if shape is None or to.opset < 13:
         raise RefusalError("it flattens its input (before operator set 13), or its rank is unknown")
     if node.attributes.get("axis", -1) % len(shape) == layout.axis:
         raise RefusalError("it mixes the channels")
     to.emit(rewired(node, to))
-    # constants beside each other are no constants any more
-    return replace(layout, channel=np.where(layout.channel >= 0, layout.channel, UNUSED))
+    # of a constant it depends on the length of the axis
+    return layout.without_constants()
 
 
 def resize(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
@@ -73,39 +70,60 @@ def resize(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
         raise RefusalError("its rank is unknown")
     if node.attributes.get("coordinate_transformation_mode") == "tf_crop_and_resize":
         raise RefusalError("it crops and fills what lies outside")
-    rank = len(shape)
-    axes = list(node.attributes.get("axes") or range(rank))
-    at = axes.index(layout.axis) if layout.axis in axes else None
     if node.op == "Upsample" or to.opset < 11:
+        at: int | None = layout.axis
         scales = node.attributes.get("scales")
         if scales is None:
-            value = to.constant(node.inputs[1])
-            scales = None if value is None else value.tolist()
-        if scales is None or scales[layout.axis] != 1:
-            raise RefusalError("its scales are computed, or it resizes the channels")
-        to.emit(rewired(node, to))
-        return layout
-    if len(node.inputs) > 3 and node.inputs[3]:
-        if at is None:
-            to.emit(rewired(node, to))
+            scales = to.constant(node.inputs[1])
+    else:
+        axes = list(node.attributes.get("axes") or range(len(shape)))
+        at = axes.index(layout.axis) if layout.axis in axes else None
+        if len(node.inputs) > 3 and node.inputs[3]:
+            inputs = {} if at is None else {3: _sizes(node, layout, at, to)}
+            to.emit(rewired(node, to, inputs))
             return layout
-        sizes = to.constant(node.inputs[3])
-        if sizes is not None:
-            if sizes[at] != layout.size:
-                raise RefusalError("it resizes the channels")
-            sizes = sizes.copy()
-            sizes[at] = layout.width
-            name = to.add_constant(f"{node.name}/sizes", sizes)
-        else:
-            name = to.with_entry(node.inputs[3], at, layout.width, f"{node.name}/sizes")
-        to.emit(rewired(node, to, {3: name}))
-        return layout
-    scales_name = node.inputs[2] if len(node.inputs) > 2 else ""
-    value = to.constant(scales_name) if scales_name else None
-    if value is None or (at is not None and value[at] != 1):
+        name = node.inputs[2] if len(node.inputs) > 2 else ""
+        scales = to.constant(name) if name else None
+    if scales is None or (at is not None and scales[at] != 1):
         raise RefusalError("its scales are computed, or it resizes the channels")
     to.emit(rewired(node, to))
     return layout
+
+
+def _sizes(node: Node, layout: Layout, at: int, to: Emitter) -> str:
+    """The sizes that a Resize is asked for, with as many channels at entry `at` as there are."""
+    name, sizes = f"{node.name}/sizes", to.constant(node.inputs[3])
+    if sizes is None:
+        return _with_entry(node.inputs[3], at, value=layout.width, name=name, to=to)
+    if sizes[at] != layout.size:
+        raise RefusalError("it resizes the channels")
+    sizes = sizes.copy()
+    sizes[at] = layout.width
+    return to.add_constant(name, sizes)
+
+
+def _with_entry(tensor: str, place: int, *, value: int, name: str, to: Emitter) -> str:
+    """A computed vector of integers, with the entry at `place` replaced by `value`."""
+    source, parts = to.collapsed(tensor), []
+    for end, start, stop in (("head", 0, place), ("tail", place + 1, 2**31)):
+        if start == stop or (end == "tail" and place == -1):
+            continue
+        part = to.unused(f"{name}/{end}")
+        if to.opset >= 10:
+            bounds = [
+                to.add_constant(f"{part}/{key}", np.array([bound], np.int64))
+                for key, bound in (("start", start), ("stop", stop))
+            ]
+            to.emit(Node("Slice", part, (source, *bounds), (part,)))
+        else:
+            keys = {"starts": [start], "ends": [stop], "axes": [0]}
+            to.emit(Node("Slice", part, (source,), (part,), keys))
+        parts.append(part)
+    entry = to.add_constant(f"{name}/entry", np.array([value], np.int64))
+    parts.insert(0 if place == 0 else 1, entry)
+    out = to.unused(name)
+    to.emit(Node("Concat", out, tuple(parts), (out,), {"axis": 0}))
+    return out
 
 
 def repeat(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
@@ -123,7 +141,7 @@ def repeat(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
         raise RefusalError("it repeats the channels")
     at = layout.axis - len(shape)
     if goal is None:
-        name = to.with_entry(node.inputs[1], at, 1, f"{node.name}/shape")
+        name = _with_entry(node.inputs[1], at, value=1, name=f"{node.name}/shape", to=to)
     else:
         goal = goal.copy()
         if len(goal) >= -at:
@@ -146,7 +164,7 @@ def spatial(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout
     to.emit(rewired(node, to))
     if node.op == "AveragePool" and pads and node.attributes.get("count_include_pad", 0):
         # averaged with the padding's zeros, a constant is none at the border
-        return replace(layout, channel=np.where(layout.channel == CONSTANT, -2, layout.channel))
+        return layout.without_constants()
     return layout
 
 

@@ -5,21 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from lt_onnx.layout import CONSTANT, UNUSED, Layout
-from lt_onnx.ops.rule import Emitter, RefusalError, rewired, spread
+from lt_onnx.layout import CONSTANT, Layout, plain_layout, unsplit_layout
+from lt_onnx.ops.rule import Emitter, RefusalError, repeated, rewired
 from lt_onnx.target import Node
 
+# what a constant may have where the channels hold constants: it changes nothing there
 NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Sum": 0.0, "Mul": 1.0, "Div": 1.0}
-
-
-def _data(node: Node, to: Emitter) -> list[int]:
-    """Positions of the inputs that are not constants."""
-    return [i for i, n in enumerate(node.inputs) if n and to.constant(n) is None]
 
 
 def merge(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """A function of several tensors, position by position: same physical order on all."""
-    data = _data(node, to)
+    data = [i for i, name in enumerate(node.inputs) if name and to.constant(name) is None]
     if len(data) == 1:
         return _with_constants(node, layouts[data[0]], data[0], to)
     for i, name in enumerate(node.inputs):
@@ -45,104 +41,99 @@ def merge(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     if all(layout is None for layout in carried):
         raise RefusalError("it broadcasts one channel over single copies")
     reference = next(layout for layout in carried if layout is not None)
-    wanted = common(node, carried, reference, to)
-    inputs = {
-        i: aligned(node.inputs[i], layouts[i], wanted, f"{node.name}/order{i}", to) for i in wide
-    }
+    wanted = _common(node, carried, reference, to)
+    inputs = {i: _aligned(node, i, layouts[i], wanted, to) for i in wide}
     inputs |= {i: to.collapsed(node.inputs[i]) for i in single}
     to.emit(rewired(node, to, inputs))
     if single:  # one channel that serves all: what was constant no longer is
-        wanted = replace(wanted, channel=np.where(wanted.channel >= 0, wanted.channel, UNUSED))
+        wanted = wanted.without_constants()
     return wanted
 
 
 def _with_constants(node: Node, layout: Layout | None, data: int, to: Emitter) -> Layout:
-    """The other inputs are constants: repeated along the channels where they vary there."""
-    shape, names = to.shape(node.inputs[data]), {}
-    out = to.shape(node.outputs[0])
+    """The inputs but `data` are constants: repeated along the channels where they vary there."""
+    shape, out = to.shape(node.inputs[data]), to.shape(node.outputs[0])
     assert layout is not None
     if shape is None or out is None or len(out) != len(shape):
         raise RefusalError("it changes the rank of its input")
+    names = {}
     for i, name in enumerate(node.inputs):
-        if i == data:
-            continue
         value = to.constant(name)
-        assert value is not None
+        if i == data or value is None:
+            continue
         neutral = NEUTRAL.get(node.op)
         if neutral is None and value.size != 1:
             raise RefusalError("a constant of it has more than one element")
         if value.size == 1:
             continue
-        repeated = spread(value, layout, len(shape), neutral or 0.0)
-        if repeated is None or (node.op == "Div" and i == 0):
+        values = repeated(value, layout, rank=len(shape), rest=neutral or 0.0)
+        if values is None or (node.op == "Div" and i == 0):
             raise RefusalError("a constant of it does not broadcast over the channels")
-        names[i] = name if repeated is value else to.parameter(node, f"{node.name}/{i}", repeated)
-        flat = repeated.ndim <= len(shape) and np.prod(repeated.shape, dtype=int) in (
-            1,
-            repeated.shape[layout.axis - len(shape)] if repeated.ndim > 0 else 1,
-        )
-        if not flat or repeated is value:  # varies over positions: constants do not stay constant
-            layout = replace(layout, channel=np.where(layout.channel >= 0, layout.channel, UNUSED))
+        names[i] = name if values is value else to.parameter(node, f"{node.name}/{i}", values)
+        if values is value or values.size != values.shape[layout.axis]:
+            layout = layout.without_constants()  # it varies over positions, and so would they
     to.emit(rewired(node, to, names))
     return layout
 
 
-def common(node: Node, layouts: Sequence[Layout | None], reference: Layout, to: Emitter) -> Layout:
+def _copies(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> int:
+    """Copies of the output: as many as the fewest inputs have, unless a later layer wants more."""
+    counts = [1 if layout is None else layout.copies for layout in layouts]
+    return max(counts) if to.copies_wanted(node.outputs[0]) else min(counts)
+
+
+def _common(node: Node, layouts: Sequence[Layout | None], reference: Layout, to: Emitter) -> Layout:
     """The order that inputs of one operator are brought to.
 
-    As many copies as the fewest inputs have, unless a later layer wants more (a single copy then
-    serves as every copy); the constants that all inputs carry.
+    Where the inputs differ in copies, a single copy serves as every copy; the constants are those
+    that all inputs carry.
     """
-    counts = [1 if layout is None else layout.copies for layout in layouts]
-    copies = max(counts) if to.copies_wanted(node.outputs[0]) else min(counts)
+    copies = _copies(node, layouts, to)
     fullest = max(
         (layout for layout in layouts if layout is not None), key=lambda layout: layout.copies
     )
-    keep = fullest.channel >= 0
-    keep &= fullest.copy < copies
-    numbers = [
+    constants = [
         set(layout.copy[layout.channel == CONSTANT].tolist()) if layout is not None else set()
         for layout in layouts
     ]
-    shared = set.intersection(*numbers)
-    keep |= (fullest.channel == CONSTANT) & np.isin(fullest.copy, list(shared))
-    channels = np.flatnonzero(keep)
-    kept = fullest.take(channels)
-    absent = sorted(
-        {c for layout in layouts for c in _channels(layout, reference)} - set(kept.channel.tolist())
+    shared = list(set.intersection(*constants))
+    keep = (fullest.channel >= 0) & (fullest.copy < copies)
+    keep |= (fullest.channel == CONSTANT) & np.isin(fullest.copy, shared)
+    common = fullest.take(np.flatnonzero(keep))
+    present = {c for layout in layouts for c in _channels(layout, reference)}
+    absent = sorted(present - set(common.channel.tolist()))
+    if not absent:
+        return common
+    # channels that the fullest input has as zeros
+    return unsplit_layout(
+        common.size,
+        common.axis,
+        channel=np.concatenate([np.repeat(absent, copies), common.channel]),
+        copy=np.concatenate([np.tile(np.arange(copies), len(absent)), common.copy]),
     )
-    if absent:  # channels that the fullest input has as zeros
-        extra = np.repeat(np.array(absent, np.int32), copies)
-        number = np.tile(np.arange(copies, dtype=np.int32), len(absent))
-        kept = replace(
-            kept,
-            channel=np.concatenate([extra, kept.channel]),
-            copy=np.concatenate([number, kept.copy]),
-            part=np.zeros(len(extra) + kept.width, np.int32),
-        )
-    return kept
 
 
 def _channels(layout: Layout | None, reference: Layout) -> list[int]:
+    """The channels that are not zero everywhere."""
     if layout is None:
         return list(range(reference.size))
     return sorted({int(c) for c in layout.channel if c >= 0})
 
 
-def aligned(tensor: str, layout: Layout | None, wanted: Layout, name: str, to: Emitter) -> str:
-    """The ticket's tensor for `tensor`, gathered into the order `wanted` where it is not yet."""
+def _aligned(node: Node, i: int, layout: Layout | None, wanted: Layout, to: Emitter) -> str:
+    """The ticket's tensor for input `i`, gathered into the order `wanted` where it is not yet."""
+    tensor = to.place(node.inputs[i])
     if layout is None:
         places = np.where(wanted.channel >= 0, wanted.channel, -1).astype(np.int64)
     else:
         copies = layout.copies
-        keys = [
+        places = layout.find(
             (c, q % copies if c >= 0 else q)
             for c, q in zip(wanted.channel.tolist(), wanted.copy.tolist(), strict=True)
-        ]
-        places = layout.find(keys)
+        )
         if np.array_equal(places, np.arange(layout.width)):
-            return to.place(tensor)
-    return to.gather(to.place(tensor), places, wanted.axis, name)
+            return tensor
+    return to.gather(tensor, places, wanted.axis, f"{node.name}/order{i}")
 
 
 def concat(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
@@ -155,51 +146,27 @@ def concat(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     if any(layout is not None and layout.axis != reference.axis for layout in layouts):
         raise RefusalError("its inputs have their channels on different axes")
     if axis != reference.axis:
-        wanted = common(node, layouts, reference, to)
-        inputs = {
-            i: aligned(name, layouts[i], wanted, f"{node.name}/order{i}", to)
-            for i, name in enumerate(node.inputs)
-        }
+        wanted = _common(node, layouts, reference, to)
+        inputs = {i: _aligned(node, i, layout, wanted, to) for i, layout in enumerate(layouts)}
         to.emit(rewired(node, to, inputs))
         return wanted
-    many = to.copies_wanted(node.outputs[0])
-    counts = [1 if layout is None else layout.copies for layout in layouts]
-    copies = max(counts) if many else min(counts)
+    copies = _copies(node, layouts, to)
     parts: list[Layout] = []
     inputs = {}
     offset = constants = 0
-    for i, name in enumerate(node.inputs):
-        layout = layouts[i]
-        size = (to.shape(name) or ())[axis] if layout is None else layout.size
+    for i, (name, given) in enumerate(zip(node.inputs, layouts, strict=True)):
+        size = (to.shape(name) or ())[axis] if given is None else given.size
         if not isinstance(size, int):
             raise RefusalError(f"the number of channels of '{name}' is unknown")
-        layout = layout or plain(size, axis)
+        layout = given or plain_layout(size, axis)
         if layout.copies != copies:
-            keep = layout.channel >= 0
-            channels = np.unique(layout.channel[keep])
-            numbers = np.arange(copies)
-            ends = np.flatnonzero(~keep)
-            wanted = replace(
-                layout,
-                channel=np.concatenate([np.tile(channels, copies), layout.channel[ends]]).astype(
-                    np.int32
-                ),
-                copy=np.concatenate([np.repeat(numbers, len(channels)), layout.copy[ends]]).astype(
-                    np.int32
-                ),
-                part=np.zeros(copies * len(channels) + len(ends), np.int32),
-            )
-            inputs[i] = aligned(name, layouts[i], wanted, f"{node.name}/order{i}", to)
-            layout = wanted
+            layout = _with_copies(layout, copies)
+            inputs[i] = _aligned(node, i, given, layout, to)
         is_constant = layout.channel == CONSTANT
         numbering = np.cumsum(is_constant) - 1 + constants
-        parts.append(
-            replace(
-                layout,
-                channel=np.where(layout.channel >= 0, layout.channel + offset, layout.channel),
-                copy=np.where(is_constant, numbering, layout.copy),
-            )
-        )
+        channel = np.where(layout.channel >= 0, layout.channel + offset, layout.channel)
+        copy = np.where(is_constant, numbering, layout.copy)
+        parts.append(replace(layout, channel=channel, copy=copy))
         offset += size
         constants += int(is_constant.sum())
     to.emit(rewired(node, to, inputs))
@@ -212,12 +179,13 @@ def concat(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     )
 
 
-def plain(size: int, axis: int) -> Layout:
-    """The layout that says what a plain tensor is: one copy, in order."""
-    return Layout(
-        axis,
-        size,
-        np.arange(size, dtype=np.int32),
-        np.zeros(size, np.int32),
-        np.zeros(size, np.int32),
+def _with_copies(layout: Layout, copies: int) -> Layout:
+    """Copies 0 to `copies` - 1 of all channels of `layout`, then its constants."""
+    data = layout.channel >= 0
+    channels, ends = np.unique(layout.channel[data]), np.flatnonzero(~data)
+    return unsplit_layout(
+        layout.size,
+        layout.axis,
+        channel=np.concatenate([np.tile(channels, copies), layout.channel[ends]]),
+        copy=np.concatenate([np.repeat(np.arange(copies), len(channels)), layout.copy[ends]]),
     )

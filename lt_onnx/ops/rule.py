@@ -1,4 +1,8 @@
-"""What a rule is, what it may ask for, and what rules share."""
+"""What a rule is, what it may ask for, and what rules share.
+
+A rule takes a node and the layouts of its inputs. It emits the node, with the ticket's tensors, and
+returns the layout of its output, or one for each output; or it refuses, and says why.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -34,6 +38,9 @@ class Emitter(Protocol):
     def place(self, tensor: str) -> str:
         """Name of the ticket's tensor that holds this target tensor (with its layout, if any)."""
 
+    def unused(self, name: str) -> str:
+        """`name`, numbered if it is taken; from now on it is."""
+
     def add_constant(self, name: str, value: Array) -> str:
         """Add a structural constant; returns the name it got."""
 
@@ -48,9 +55,6 @@ class Emitter(Protocol):
 
     def collapsed(self, tensor: str) -> str:
         """Name of the ticket's tensor that holds this one as the target has it."""
-
-    def with_entry(self, tensor: str, place: int, value: int, name: str) -> str:
-        """A computed vector of integers with one entry replaced."""
 
     def copies_wanted(self, tensor: str) -> bool:
         """Whether a later layer listens to more than one copy of this target tensor."""
@@ -91,7 +95,15 @@ def axes_of(node: Node, to: Emitter, position: int = 1) -> list[int] | None:
     return None if axes is None else [int(axis) for axis in axes]
 
 
-def spread(value: Array, layout: Layout, rank: int, rest: float) -> Array | None:
+def order_of_axes(node: Node, rank: int) -> list[int]:
+    """The `perm` of a Transpose. Raises RefusalError unless it is an order of `rank` axes."""
+    order = list(node.attributes.get("perm") or reversed(range(rank)))
+    if sorted(order) != list(range(rank)):
+        raise RefusalError(f"its perm is no order of {rank} axes")
+    return order
+
+
+def repeated(value: Array, layout: Layout, *, rank: int, rest: float) -> Array | None:
     """`value`, which broadcasts over a tensor of `rank`, repeated for the copies of each channel.
 
     Constant and unused channels get `rest`. A value that is one number along the channels stays as

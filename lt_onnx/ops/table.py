@@ -5,6 +5,7 @@
 | `copywise`    | apply the operator unchanged to all physical channels                    |
 | `merging`     | bring several inputs to the same physical order first                    |
 | `rearranging` | index arithmetic: the layout changes, the data moves as in the target    |
+| `reshaping`   | the same for Reshape, and for chains of Reshape and Transpose             |
 
 An operator that is not in `RULES`, or whose rule refuses, is *dense*: its inputs are collapsed to
 one copy, it runs as in the target, and a linear layer behind it opens a new two-for-one block.
@@ -14,7 +15,7 @@ To add an operator, name it in a row of `RULES`; one that is computed position b
 
 from collections.abc import Collection, Mapping
 
-from lt_onnx.ops import copywise, merging, rearranging
+from lt_onnx.ops import copywise, merging, rearranging, reshaping
 from lt_onnx.ops.rule import RefusalError, Rule
 from lt_onnx.target import Node
 
@@ -59,7 +60,7 @@ RULES = registered(
     (copywise.prelu, ["PRelu"]),
     (merging.merge, MERGING),
     (merging.concat, ["Concat"]),
-    (rearranging.reshape, "Flatten Reshape".split()),
+    (reshaping.reshape, "Flatten Reshape".split()),
     (rearranging.transpose, ["Transpose"]),
     (rearranging.squeeze, ["Squeeze"]),
     (rearranging.unsqueeze, ["Unsqueeze"]),

@@ -1,147 +1,113 @@
 """Open a two-for-one block: the univariate layer before a constructed one (Alg. 1, odd layers)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from lt_onnx.blueprint import Expand
-from lt_onnx.layout import Layout, opened
+from lt_onnx.layout import Layout, univariate_layout
 from lt_onnx.ops.activation_fit import Use
 from lt_onnx.ops.rule import RefusalError
 from lt_onnx.ops.table import rule_for
 from lt_onnx.planning.allocation import neurons
 from lt_onnx.planning.draft import Draft
+from lt_onnx.planning.emitted import UNNUMBERED, Block, Copies, Opening
 from lt_onnx.planning.requirements import RESERVE
 from lt_onnx.source.layer import SourceLayer
 from lt_onnx.target import Node
 
 
-def open_block(
-    draft: Draft, tensor: str, channels: int, group: int, axis: int, rank: int, constants: bool
-) -> tuple[str, Expand]:
-    """Open a two-for-one block on `tensor`, unless it is open; returns its output's key and it."""
-    key = (tensor, group, constants)
-    if key in draft.expanded:
-        return draft.expanded[key]
-    node = draft.origins.get(tensor)
-    if node is not None and group == 1 and tensor not in draft.fresh:
-        moved = _open_before(draft, node, constants)
-        if moved is not None:
-            draft.expanded[key] = moved
-            return moved
-    layout = draft.layouts.get(tensor)
-    if layout is not None and (layout.copies > 1 or layout.axis != axis or tensor in draft.fresh):
-        draft.collapsed(tensor)
+def open_block(draft: Draft, opening: Opening) -> Block:
+    """Open a two-for-one block, unless it is open."""
+    blocks = draft.emitted.blocks
+    if opening not in blocks:
+        blocks[opening] = _open_before_reshape(draft, opening) or _open(draft, opening)
+    return blocks[opening]
+
+
+def _open(draft: Draft, opening: Opening) -> Block:
+    """Open the block on the tensor itself, on the one copy that it has, or on copy 0."""
+    tensor, layout = opening.tensor, draft.layout(opening.tensor)
+    lost = tensor in draft.request.constants_lost
+    if layout is not None and (layout.copies > 1 or layout.axis != opening.axis or lost):
         layout = None
-    source = draft.plain[tensor] if layout is None else draft.physical[tensor]
+    source = draft.collapsed(tensor) if layout is None else draft.place(tensor)
     name = draft.unused(f"{tensor}/univariate")
-    step = _univariate(draft, name, tensor, source, layout, channels, axis, rank, group, constants)
-    draft.steps.append(step)
-    made = f"{tensor}\0expanded\0{group}\0{constants}"
-    draft.shapes[made] = draft.shapes.get(tensor, ())
-    draft.put(made, step.output, step.out_layout)
-    draft.expanded[key] = (made, step)
-    return draft.expanded[key]
+    expand = _univariate(draft, opening, name=name, source=source, layout=layout)
+    draft.emitted.steps.append(expand)
+    draft.emitted.shapes[expand.output] = draft.shape(tensor) or ()
+    return Block(expand, Copies(expand.output, expand.out_layout))
 
 
-def _open_before(draft: Draft, node: Node, constants: bool) -> tuple[str, Expand] | None:
+def _open_before_reshape(draft: Draft, opening: Opening) -> Block | None:
     """Open the block before a Flatten, where a channel is still one channel, if that works."""
-    before = draft.shapes.get(node.inputs[0])
-    if before is None or len(before) < 3 or not isinstance(before[1], int):
+    node = draft.emitted.reshaped.get(opening.tensor)
+    if node is None or opening.group > 1 or opening.tensor in draft.request.constants_lost:
         return None
-    layout = draft.layouts.get(node.inputs[0])
+    tensor = node.inputs[0]
+    shape, layout = draft.shape(tensor), draft.layout(tensor)
+    if shape is None or len(shape) < 3 or not isinstance(shape[1], int):
+        return None
     if layout is not None and (layout.copies > 1 or layout.axis != 1):
         return None
-    mark, opened_before = len(draft.steps), dict(draft.expanded)
-    made, step = open_block(draft, node.inputs[0], before[1], 1, 1, len(before), constants)
+    snapshot = draft.emitted.snapshot()
+    before = open_block(draft, Opening(tensor, shape[1], 1, 1, len(shape), opening.constants))
     name = draft.unused(f"{node.name}/expanded")
-    output = f"{node.outputs[0]}\0expanded"
-    again = replace(node, name=name, inputs=(made, *node.inputs[1:]), outputs=(output,))
-    draft.shapes[output] = draft.shapes.get(node.outputs[0], ())
-    draft.physical[output] = name
+    inputs = (before.output.name, *node.inputs[1:])
     try:
-        spread = rule_for(node)(again, [draft.layouts[made]], draft)
-        assert isinstance(spread, Layout)
+        spread = rule_for(node)(
+            replace(node, name=name, inputs=inputs, outputs=(name,)), [before.output.layout], draft
+        )
     except RefusalError:
-        del draft.steps[mark:]
-        draft.expanded = opened_before
+        draft.emitted.restore(snapshot)
         return None
-    draft.put(output, name, spread)
-    return output, step
+    assert isinstance(spread, Layout)
+    return Block(before.expand, Copies(name, spread))
 
 
 def _univariate(
-    draft: Draft,
-    name: str,
-    tensor: str,
-    source: str,
-    layout: Layout | None,
-    size: int,
-    axis: int,
-    rank: int,
-    group: int,
-    constants: bool,
+    draft: Draft, opening: Opening, *, name: str, source: str, layout: Layout | None
 ) -> Expand:
     """The layer: how many neurons it has and for what, its random weights and its nodes."""
-    use = draft.model.use
-    nonnegative = draft.sign.get(tensor, False)
-    parts = (1, -1) if use is Use.SPLIT and not nonnegative else (1,)
-    if use is not Use.SPLIT:
-        parts = (0,)
-    m = neurons(draft.target, draft.options, draft.views_of(tensor), size * len(parts))
+    request, size = draft.request, opening.channels
+    use, nonnegative = request.model.use, opening.tensor in request.nonnegative
+    parts = _parts(use, nonnegative)
+    views = _reshaped_from(draft, opening.tensor)
+    m = neurons(request.target, request.options, views, features=size * len(parts))
     slots = np.stack(
         [np.repeat(np.arange(size), len(parts) * m), np.tile(np.repeat(parts, m), size)], axis=1
     )
-    reserve = RESERVE if constants else 0
-    opens = reserve > 0 and (layout is None or not layout.constants)
-    data = len(slots)
-    half = data if use is Use.MIRROR else 0
-    if use is Use.SPLIT:
-        # a neuron of the wrong sign for every slot still open is left over
-        total = data + reserve
-        rows = math.ceil(total * (1 + max(0.25, 1 / size)) + 4 * math.sqrt(total)) + 8
-    else:
-        rows = data + half + 2 * reserve + (8 if reserve else 0)
+    constants = RESERVE if opening.constants else 0
+    biased = constants > 0 and (layout is None or not layout.constants)
     width = layout.width if layout is not None else size
-    convolution = axis == 1 and rank > 2
+    rows = _rows(use, size, slots=len(slots), constants=constants)
+    convolution = opening.axis == 1 and opening.rank > 2
     spec = SourceLayer(
         name=draft.unused(f"{name}/weight"),
-        index=draft.layer_number(),
-        shape=(rows, width, *[1] * (rank - 2)) if convolution else (rows, width),
-        bias=opens,
-        mirror_rows=half,
-        transposed=not convolution and (rank > 2 or not draft.has_gemm),
+        index=UNNUMBERED,
+        shape=(rows, width, *[1] * (opening.rank - 2)) if convolution else (rows, width),
+        bias=biased,
+        mirror_rows=len(slots) if use is Use.MIRROR else 0,
+        transposed=not convolution and (opening.rank > 2 or not request.has_gemm),
     )
-    out = opened(slots, size, group, reserve, half > 0, axis)
+    out = univariate_layout(
+        size,
+        opening.axis,
+        slots=slots,
+        group=opening.group,
+        constants=constants,
+        mirrored=use is Use.MIRROR,
+    )
     scale, order = draft.unused(f"{name}/sigma"), draft.unused(f"{name}/order")
-    tensors = {key: draft.unused(f"{name}/{key}") for key in ("sum", "scaled", "neurons")}
-    bias = f"{spec.name}/bias"
-    extra = (bias,) if opens else ()
-    if convolution:
-        first_node = Node("Conv", name, (source, spec.name, *extra), (tensors["sum"],))
-    elif not spec.transposed:
-        first_node = Node(
-            "Gemm", name, (source, spec.name, *extra), (tensors["sum"],), {"transB": 1}
-        )
-    else:
-        first_node = Node("MatMul", name, (source, spec.name), (tensors["sum"],))
-    nodes = [first_node]
-    scaled_from = tensors["sum"]
-    if opens and first_node.op == "MatMul":
-        scaled_from = draft.unused(f"{name}/biased")
-        nodes.append(Node("Add", f"{name}/add", (tensors["sum"], bias), (scaled_from,)))
-    for constant in draft.activation.constants(draft.target):
-        draft.constants[constant] = draft.target.constants[constant]
-    output = draft.unused(f"{tensor}/neurons")
-    nodes += [
-        Node("Mul", scale, (scaled_from, scale), (tensors["scaled"],)),
-        *draft.activation.at(name, tensors["scaled"], tensors["neurons"]),
-        Node("Gather", order, (tensors["neurons"], order), (output,), {"axis": axis}),
-    ]
+    nodes = _nodes(draft, spec, name, source=source, scale=scale, convolution=convolution)
+    output = draft.unused(f"{opening.tensor}/neurons")
+    reordered = nodes[-1].outputs[0], order
+    nodes.append(Node("Gather", order, reordered, (output,), {"axis": opening.axis}))
     return Expand(
         name=name,
-        tensor=tensor,
+        tensor=opening.tensor,
         source=spec,
         input=source,
         in_layout=layout,
@@ -150,10 +116,59 @@ def _univariate(
         channels=size,
         neurons=m,
         slots=slots,
-        constants=reserve,
-        model=draft.model,
+        constants=constants,
+        model=request.model,
         nonnegative=nonnegative,
         nodes=tuple(nodes),
         scale=scale,
         order=order,
     )
+
+
+def _nodes(
+    draft: Draft, spec: SourceLayer, name: str, *, source: str, scale: str, convolution: bool
+) -> list[Node]:
+    """The layer's nodes up to its activation: product, bias, scale, φ."""
+    request = draft.request
+    total, scaled, output = (draft.unused(f"{name}/{key}") for key in ("sum", "scaled", "neurons"))
+    bias = (f"{spec.name}/bias",) if spec.bias else ()
+    inputs = (source, spec.name)
+    if convolution:
+        nodes = [Node("Conv", name, (*inputs, *bias), (total,))]
+    elif not spec.transposed:
+        nodes = [Node("Gemm", name, (*inputs, *bias), (total,), {"transB": 1})]
+    else:
+        nodes = [Node("MatMul", name, inputs, (total,))]
+        if spec.bias:
+            biased = draft.unused(f"{name}/biased")
+            nodes.append(Node("Add", f"{name}/add", (total, *bias), (biased,)))
+    for constant in request.activation.constants(request.target):
+        draft.take_constant(constant)
+    nodes.append(Node("Mul", scale, (nodes[-1].outputs[0], scale), (scaled,)))
+    return [*nodes, *request.activation.at(name, scaled, output)]
+
+
+def _parts(use: Use, nonnegative: bool) -> Sequence[int]:
+    """Parts of a channel that have neurons of their own (see `Layout`)."""
+    if use is not Use.SPLIT:
+        return (0,)
+    return (1,) if nonnegative else (1, -1)
+
+
+def _rows(use: Use, size: int, *, slots: int, constants: int) -> int:
+    """Neurons of the source, of which the ticket chooses: more than it needs."""
+    if use is not Use.SPLIT:
+        mirrors = slots if use is Use.MIRROR else 0
+        return slots + mirrors + 2 * constants + (8 if constants else 0)
+    # a neuron of the wrong sign for every slot still open is left over
+    total = slots + constants
+    return math.ceil(total * (1 + max(0.25, 1 / size)) + 4 * math.sqrt(total)) + 8
+
+
+def _reshaped_from(draft: Draft, tensor: str) -> set[str]:
+    """A target tensor and what was flattened or reshaped from it so far."""
+    views = {tensor}
+    for output, node in draft.emitted.reshaped.items():
+        if node.inputs[0] in views:
+            views.add(output)
+    return views

@@ -1,63 +1,75 @@
 """Take a node of the target over: copy-wise by the table in `ops`, else on single copies."""
 
+from collections.abc import Sequence
+
 from lt_onnx.layout import Layout
-from lt_onnx.ops.rearranging import composed
+from lt_onnx.ops.reshaping import chain
 from lt_onnx.ops.rule import RefusalError, UndecidedError
 from lt_onnx.ops.table import UNKNOWN, has_rule, rule_for
-from lt_onnx.planning.draft import MULTIPLYING, Draft
+from lt_onnx.planning.draft import Draft
+from lt_onnx.planning.parameters import MULTIPLYING
 from lt_onnx.target import Node
 
 
 def take_over(draft: Draft, node: Node) -> None:
     """Run `node` in the ticket, on all copies where a rule knows how."""
-    if _pass_on(draft, node):
+    if _continue_chain(draft, node):
         return
-    layouts = [draft.layouts.get(name) for name in node.inputs]
+    layouts = [draft.layout(name) for name in node.inputs]
     if any(layout is not None for layout in layouts):
-        mark = len(draft.steps), len(draft.dense)
-        try:
-            made = rule_for(node)(node, layouts, draft)
-        except UndecidedError:
-            draft.views[node.outputs[0]] = (node.inputs[0], (node,))
-        except RefusalError as refusal:
-            del draft.steps[mark[0] :], draft.dense[mark[1] :]
-            draft.run_dense(node, str(refusal))
-        else:
-            draft.kept.add(node.name)
-            several: list[Layout | None] = [*made] if isinstance(made, list) else [made]
-            several += [None] * (len(node.outputs) - len(several))
-            for name, given in zip(node.outputs, several, strict=True):
-                if name:
-                    draft.put(name, draft.place(name), given)
-            _remember(draft, node)
+        _run_on_copies(draft, node, layouts)
         return
-    between = node.outputs[0] in draft.feeding and node.inputs and node.inputs[0] in draft.fed
-    declared = between or node.op in MULTIPLYING or node.domain
-    draft.run_dense(node, None if has_rule(node) or not declared else UNKNOWN)
-    _remember(draft, node)
+    declared = draft.request.is_between_layers(node) or node.op in MULTIPLYING or node.domain
+    draft.run_dense(node, UNKNOWN if declared and not has_rule(node) else None)
+    _remember_reshape(draft, node)
 
 
-def _pass_on(draft: Draft, node: Node) -> bool:
-    """Take `node` into the chain of reshapes and transposes that it stands behind, if any."""
-    if node.op not in ("Reshape", "Transpose") or node.inputs[0] not in draft.views:
-        return False
-    if node.inputs[0] in draft.plain:
-        return False
-    base, chain = draft.views[node.inputs[0]]
-    chain = (*chain, node)
+def _run_on_copies(draft: Draft, node: Node, layouts: Sequence[Layout | None]) -> None:
+    """Run `node` on the copies of its inputs; on single copies if its rule refuses."""
+    snapshot = draft.emitted.snapshot()
     try:
-        made = composed(chain, draft.layouts[base], draft)
-    except UndecidedError:
-        draft.views[node.outputs[0]] = (base, chain)
-    except RefusalError:
+        result = rule_for(node)(node, layouts, draft)
+    except RefusalError as refusal:
+        draft.emitted.restore(snapshot)
+        if isinstance(refusal, UndecidedError):
+            draft.emitted.undecided[node.outputs[0]] = node.inputs[0], (node,)
+        else:
+            draft.run_dense(node, str(refusal))
+        return
+    draft.emitted.copy_wise[node.name] = None
+    outputs: list[Layout | None] = [*result] if isinstance(result, list) else [result]
+    outputs += [None] * (len(node.outputs) - len(outputs))
+    for name, layout in zip(node.outputs, outputs, strict=True):
+        if name:
+            draft.put(name, draft.place(name), layout)
+    _remember_reshape(draft, node)
+
+
+def _continue_chain(draft: Draft, node: Node) -> bool:
+    """Take `node` into the chain of reshapes and transposes that it stands behind, if any."""
+    emitted = draft.emitted
+    if node.op not in ("Reshape", "Transpose") or node.inputs[0] not in emitted.undecided:
         return False
-    else:
-        draft.kept |= {link.name for link in chain}
-        draft.passed |= {link.outputs[0] for link in chain[:-1]}
-        draft.put(node.outputs[0], draft.place(node.outputs[0]), made)
+    if node.inputs[0] in emitted.singles:
+        return False
+    base, before = emitted.undecided[node.inputs[0]]
+    nodes = (*before, node)
+    snapshot = emitted.snapshot()
+    try:
+        layout = chain(nodes, emitted.copies[base].layout, draft)
+    except RefusalError as refusal:
+        emitted.restore(snapshot)
+        if isinstance(refusal, UndecidedError):
+            emitted.undecided[node.outputs[0]] = base, nodes
+        return isinstance(refusal, UndecidedError)
+    for link in nodes:
+        emitted.copy_wise.add(link.name, None)
+    for link in before:
+        emitted.inside_chains.add(link.outputs[0], None)
+    draft.put(node.outputs[0], draft.place(node.outputs[0]), layout)
     return True
 
 
-def _remember(draft: Draft, node: Node) -> None:
+def _remember_reshape(draft: Draft, node: Node) -> None:
     if node.op in ("Flatten", "Reshape"):
-        draft.origins[node.outputs[0]] = node
+        draft.emitted.reshaped[node.outputs[0]] = node

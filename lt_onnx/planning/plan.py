@@ -12,67 +12,74 @@ from dataclasses import replace
 
 from lt_onnx.blueprint import Blueprint, Run, TicketStep
 from lt_onnx.ops.activations import commonest
-from lt_onnx.ops.signs import never_negative
+from lt_onnx.ops.signs import nonnegative_tensors
 from lt_onnx.options import Mode, Options
 from lt_onnx.planning import layers, nodes
 from lt_onnx.planning.draft import Draft
+from lt_onnx.planning.emitted import Emitted
+from lt_onnx.planning.request import Request
 from lt_onnx.planning.requirements import required
 from lt_onnx.target import Linear, Target
 
 
-def plan(target: Target, options: Options, fresh: frozenset[str] = frozenset()) -> Blueprint:
+def plan(
+    target: Target, options: Options, *, constants_lost: frozenset[str] = frozenset()
+) -> Blueprint:
     """Plan the ticket of `target`.
 
-    `fresh` are tensors that constants turned out not to survive to: the layers that read them open
-    blocks with biases of their own.
+    `constants_lost` are tensors that constants turned out not to survive to: the layers that read
+    them open blocks with biases of their own.
     """
     activation, model = commonest(target)
-    optimistic = Draft(target, options, activation, model, None, fresh)
-    _walk(optimistic)
-    many = options.mode is Mode.L_PLUS_1
-    carried = optimistic.layouts.keys() | optimistic.passed
-    wanted = required(target, many=many, copy_wise=optimistic.kept, carrying=carried)
-    draft = Draft(target, options, activation, model, wanted, fresh)
-    _walk(draft)
-    return _finished(draft)
+    nonnegative = nonnegative_tensors(target)
+    request = Request(target, options, activation, model, nonnegative, constants_lost)
+    first = _walk(request)
+    requirements = required(
+        target,
+        many=options.mode is Mode.L_PLUS_1,
+        copy_wise=first.copy_wise,
+        carrying=first.copies.keys() | first.inside_chains.keys(),
+    )
+    request = replace(request, requirements=requirements)
+    return _finished(request, _walk(request))
 
 
-def _walk(draft: Draft) -> None:
-    """Plan the target's steps, in order."""
-    for step in draft.target.steps:
+def _walk(request: Request) -> Emitted:
+    """Plan the target's steps, in order, then its outputs."""
+    draft = Draft(request)
+    for step in request.target.steps:
         if isinstance(step, Linear):
             layers.build(draft, step)
         else:
-            sign = never_negative(step, draft.sign, draft.target.constants)
-            draft.sign.update(dict.fromkeys(step.outputs, sign))
             nodes.take_over(draft, step)
-    for port in draft.target.outputs:
+    for port in request.target.outputs:
         draft.collapsed(port.name)
+    return draft.emitted
 
 
-def _finished(draft: Draft) -> Blueprint:
-    """Drop what nothing reads and number the source layers."""
-    alive = {port.name for port in draft.target.outputs}
-    steps: list[TicketStep] = []
-    for step in reversed(draft.steps):
+def _finished(request: Request, emitted: Emitted) -> Blueprint:
+    """Drop what nothing reads, and number the source layers."""
+    alive = {port.name for port in request.target.outputs}
+    needed: list[TicketStep] = []
+    for step in reversed(emitted.steps):
         if any(name in alive for name in step.nodes[-1].outputs):
             alive |= {name for node in step.nodes for name in node.inputs}
-            steps.append(step)
-    steps.reverse()
-    numbered: list[TicketStep] = []
-    for step in steps:
+            needed.append(step)
+    steps: list[TicketStep] = []
+    index = 0
+    for step in reversed(needed):
         if not isinstance(step, Run):
-            index = sum(not isinstance(s, Run) for s in numbered)
             step = replace(step, source=replace(step.source, index=index))
-        numbered.append(step)
+            index += 1
+        steps.append(step)
     return Blueprint(
-        target=draft.target,
-        options=draft.options,
-        steps=tuple(numbered),
-        constants={name: v for name, v in draft.constants.items() if name in alive},
-        dense=tuple(draft.dense),
-        activation=draft.activation,
-        copy_wise=frozenset(draft.kept),
-        nonnegative=frozenset(name for name, known in draft.sign.items() if known),
-        fresh=draft.fresh,
+        target=request.target,
+        options=request.options,
+        steps=tuple(steps),
+        constants={name: v for name, v in emitted.constants.items() if name in alive},
+        dense=tuple(emitted.dense.values()),
+        activation=request.activation,
+        copy_wise=frozenset(emitted.copy_wise),
+        nonnegative=request.nonnegative,
+        constants_lost=request.constants_lost,
     )

@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from lt_onnx.blueprint import Blueprint, Dense
+from lt_onnx.blueprint import Blueprint
 from lt_onnx.construct.results import LayerStats
+from lt_onnx.manifest import DensePlace
 from lt_onnx.report import schema
 from lt_onnx.validation.bound.certify import Bound
 from lt_onnx.validation.fidelity import Check, Fidelity
@@ -85,7 +86,7 @@ class Report:
             options=self.options,
             calibration=self.calibration,
             layers=self.layers,
-            dense=msgspec.convert(self.dense, list[Dense]),
+            dense=msgspec.convert(self.dense, list[DensePlace]),
             verify=schema.Verified(**asdict(self.proof), genuine=self.proof.genuine),
             validate=_comparison(self.fidelity) if self.fidelity else None,
             trace=self.trace,
@@ -118,7 +119,7 @@ def conversion(
         command=command,
         options={**asdict(options), **lists},
         layers=layers,
-        dense=[asdict(place) for place in blueprint.dense],
+        dense=[msgspec.to_builtins(place) for place in blueprint.dense],
         proof=proof,
         fidelity=fidelity,
         trace=trace,

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from lt_onnx.blueprint import Dense
 from lt_onnx.construct.results import LayerStats
+from lt_onnx.manifest import DensePlace
 from lt_onnx.options import Options
 from lt_onnx.validation.bound.certify import Bound
 from lt_onnx.validation.fidelity import Check, OutputFidelity, Share
@@ -82,7 +82,7 @@ class Conversion(Document, frozen=True, kw_only=True, forbid_unknown_fields=True
     options: Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": "#/$defs/Options"})]
     calibration: str
     layers: list[LayerStats]
-    dense: list[Dense]
+    dense: list[DensePlace]
     verify: Verified
     validate: Comparison | None
     trace: list[LayerError] | None

@@ -205,7 +205,7 @@ def _planned_again(target: Target, ticket: Path, manifest: Manifest) -> Blueprin
     """The blueprint that a ticket was made from. Raises InputError when it is of another target."""
     if manifest.target_sha256 != target.sha256:
         raise InputError(f"{ticket}: was made from another target than {target.path}")
-    blueprint = plan(target, manifest.construction(), frozenset(manifest.fresh))
+    blueprint = plan(target, manifest.construction(), constants_lost=frozenset(manifest.fresh))
     planned = [(layer.name, layer.shape) for layer in blueprint.layers]
     if planned != [(record.weight, record.shape) for record in manifest.layers]:
         raise InputError(

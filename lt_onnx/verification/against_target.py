@@ -7,7 +7,6 @@ neurons, which has to name neurons that there are.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from onnx import helper
 
 from lt_onnx.blueprint import Blueprint, Expand, Run
 from lt_onnx.errors import InputError, LtOnnxError
-from lt_onnx.manifest import DensePlace, LayerRecord, Manifest
+from lt_onnx.manifest import LayerRecord, Manifest
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.runtime import to_proto, value_info
@@ -35,7 +34,7 @@ def check_planned(
     if read.sha256 != manifest.target_sha256:
         return [f"the ticket was made from another target than {target} (SHA-256 differs)"]
     try:
-        blueprint = plan(read, manifest.construction(), frozenset(manifest.fresh))
+        blueprint = plan(read, manifest.construction(), constants_lost=frozenset(manifest.fresh))
     except InputError as error:
         return [f"the target cannot be planned with the manifest's options: {error}"]
     except (LtOnnxError, ArithmeticError, AssertionError, LookupError, ValueError) as error:
@@ -84,7 +83,7 @@ def _layers(blueprint: Blueprint, manifest: Manifest) -> Iterator[str]:
             yield f"layer '{layer.weight}' is not the '{spec.name}' that the target is planned to"
     if len({(layer.stored, layer.half) for layer in manifest.layers}) > 1:
         yield "its layers are stored in different forms"
-    if [DensePlace(**asdict(place)) for place in blueprint.dense] != [*manifest.dense]:
+    if blueprint.dense != manifest.dense:
         yield "its dense places are not those that the target is planned to have"
     if [step.order for step in steps if isinstance(step, Expand)] != [*manifest.order]:
         yield "its orders are not those that the target is planned to have"

@@ -62,7 +62,7 @@ def write_ticket(
     """
     fresh = checkpoint.fresh if checkpoint is not None else frozenset()
     if fresh:
-        blueprint = plan(blueprint.target, blueprint.options, fresh)
+        blueprint = plan(blueprint.target, blueprint.options, constants_lost=fresh)
     while True:
         try:
             return blueprint, _write(blueprint, out, inputs, device, watch, tell, checkpoint)
@@ -72,7 +72,7 @@ def write_ticket(
             fresh |= {lost.tensor}
             if checkpoint is not None:
                 checkpoint.restart(fresh)
-            blueprint = plan(blueprint.target, blueprint.options, fresh)
+            blueprint = plan(blueprint.target, blueprint.options, constants_lost=fresh)
 
 
 def _write(

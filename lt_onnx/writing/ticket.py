@@ -12,7 +12,6 @@ deterministically, followed by the bytes of its data file.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,7 +29,6 @@ from lt_onnx.manifest import (
     GENERATOR,
     METADATA_KEY,
     SEAL_KEY,
-    DensePlace,
     LayerRecord,
     Manifest,
     OptionsRecord,
@@ -243,9 +241,9 @@ class TicketWriter:
             options=OptionsRecord.of(blueprint.options),
             layers=tuple(self.records),
             order=tuple(step.order for step in blueprint.steps if isinstance(step, Expand)),
-            dense=tuple(DensePlace(**asdict(place)) for place in blueprint.dense),
+            dense=blueprint.dense,
             parameters=tuple(
                 sorted(n for n, v in blueprint.constants.items() if v.dtype == np.float32)
             ),
-            fresh=tuple(sorted(blueprint.fresh)),
+            fresh=tuple(sorted(blueprint.constants_lost)),
         )
