@@ -106,12 +106,10 @@ class Session:
             model = _with_outputs(model, tensors) if tensors else model
             self._session = _open(model, device, optimise=True, folder=folder)
         self.path = path
-        self.shapes = {i.name: tuple(i.shape) for i in self._session.get_inputs()}
-        outputs = [o.name for o in self._session.get_outputs()]
-        inner = set(tensors)
-        self.tensors = frozenset(inner & {*outputs, *self.shapes})
-        self.output_names = [name for name in outputs if name not in inner]
         kinds = {i.name: i.type for i in self._session.get_inputs()}
+        outputs = [o.name for o in self._session.get_outputs()]
+        self.tensors = frozenset(tensors) & {*outputs, *kinds}
+        self.output_names = [name for name in outputs if name not in tensors]
         self._casts = {name: CASTS[kind] for name, kind in kinds.items() if kind in CASTS}
 
     def run(
@@ -131,10 +129,6 @@ class Session:
             v.astype(np.float32) if v.dtype in (np.float16, np.float64) else v for v in values
         ]
         return {**dict(zip(wanted, values, strict=True)), **inputs}
-
-    def metadata(self) -> dict[str, str]:
-        """The model's custom metadata."""
-        return dict(self._session.get_modelmeta().custom_metadata_map)
 
 
 _PARTLY = onnxruntime.RunOptions()

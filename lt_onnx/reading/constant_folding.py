@@ -134,14 +134,14 @@ class _Folding:
     def evaluate(self) -> bool:
         """Compute what can be computed now; whether that was anything."""
         kept, ready = [], []
-        known = {"", *self.constants}
+        constant = {"", *self.constants}
         partial: dict[str, Shape] = {}  # what each Shape gives, as far as it is known
         for node in self.graph.node:
             if self._hold_sizes(node, partial):
-                known.update(node.output)
-            elif known.issuperset(node.input) and self._may_compute(node):
+                constant.update(node.output)
+            elif constant.issuperset(node.input) and self._may_compute(node):
                 ready.append(node)
-                known.update(node.output)
+                constant.update(node.output)
             else:
                 kept.append(node)
         self.nodes_left -= len(self.graph.node) - len(kept)
@@ -209,7 +209,8 @@ class _Folding:
         name = node.output[0]
         if not is_standard_domain(node.domain) or name in self.constants:
             return False
-        source = self.shapes.get(node.input[0]) if node.input else None
+        first, second = [*list(node.input), "", ""][:2]
+        source = self.shapes.get(first)
         sizes: Shape | None = None
         scalar = node.op_type == "Size"
         if node.op_type == "Shape" and source is not None:
@@ -217,20 +218,13 @@ class _Folding:
             sizes = partial[name] = source[slice(bounds.get("start"), bounds.get("end"))]
         elif scalar and _is_static(source):
             sizes = (math.prod(source),)
-        elif (
-            node.op_type == "Gather"
-            and node.input[0] in partial
-            and node.input[1] in self.constants
-        ):
-            whole, indices = (
-                partial[node.input[0]],
-                array_of(self.path, self.constants[node.input[1]]),
-            )
+        elif node.op_type == "Gather" and first in partial and second in self.constants:
+            shape, indices = partial[first], array_of(self.path, self.constants[second])
             if not 0 < indices.size <= MAX_PROPAGATED or indices.ndim > 1:
                 return False
             places, scalar = indices.reshape(-1).tolist(), indices.ndim == 0
-            if all(isinstance(p, int) and -len(whole) <= p < len(whole) for p in places):
-                sizes = tuple(whole[p] for p in places)
+            if all(isinstance(p, int) and -len(shape) <= p < len(shape) for p in places):
+                sizes = tuple(shape[p] for p in places)
         if not _is_static(sizes):
             return False
         value = np.array(sizes, np.int64)
@@ -287,12 +281,9 @@ def infer_shapes(content: bytes) -> bytes:
             if dim.dim_value < 0:  # some exporters' word for an open axis; inference counts on it
                 dim.Clear()
     inferred = _inferred(model, data_prop=False)
-    whole = [
-        value
-        for value in _values(inferred).values()
-        if value.type.tensor_type.elem_type not in FLOATS
-    ]
-    longest = max((d for v in whole for d in shape_of(v) if isinstance(d, int)), default=0)
+    values = _values(inferred).values()
+    integers = [v for v in values if v.type.tensor_type.elem_type not in FLOATS]
+    longest = max((d for v in integers for d in shape_of(v) if isinstance(d, int)), default=0)
     if longest <= MAX_PROPAGATED:
         inferred = _inferred(model, data_prop=True)
     fields = {key: getattr(inferred, key) for key in ("value_info", "input", "output")}

@@ -32,12 +32,10 @@ def conv_transpose(node: Node, network: Network) -> Result:
     convolution, `strides` (of the shuffle), `begin` and `end` (pads), and what is cut off behind
     the shuffle, `cut_begin` and `cut_end`, each of one number per spatial axis.
     """
-    if node.op != "ConvTranspose" or node.domain:
-        return None
-    known = parameters(node, network)
-    if isinstance(known, Refusal):
-        return known
-    weight, bias = known
+    parts = parameters("ConvTranspose", node, network)
+    if parts is None or isinstance(parts, Refusal):
+        return parts
+    weight, bias = parts
     group = check_convolution(node, network, weight, bias)
     into, out, *kernel = weight.shape
     ones = [1] * len(kernel)

@@ -44,17 +44,17 @@ def to_depthwise(node: Node, network: Network) -> Result:
     )
     if rank > 2:
         return Rewrite((layer,))
-    given, made, axes = (f"{node.name}/{part}" for part in ("given", "made", "axes"))
+    opened, closed, axes = (f"{node.name}/{part}" for part in ("given", "made", "axes"))
     attributes: dict[str, list[int]] = {"axes": [2]}
     constants: dict[str, Array] = {}
     if network.opset >= 13:  # axes became an input
         attributes, constants = {}, {axes: np.array([2], np.int64)}
     steps = (
-        Node("Unsqueeze", f"{node.name}/open", (source, *constants), (given,), attributes),
-        replace(layer, input=given, output=made),
-        Node("Squeeze", f"{node.name}/close", (made, *constants), node.outputs, attributes),
+        Node("Unsqueeze", f"{node.name}/open", (source, *constants), (opened,), attributes),
+        replace(layer, input=opened, output=closed),
+        Node("Squeeze", f"{node.name}/close", (closed, *constants), node.outputs, attributes),
     )
-    return Rewrite(steps, constants, {given: (*shape, 1), made: (*shape, 1)})
+    return Rewrite(steps, constants, {opened: (*shape, 1), closed: (*shape, 1)})
 
 
 def fuse_depthwise(layer: Linear, network: Network) -> Result:

@@ -101,8 +101,9 @@ def _filled(
 
     What the checker or onnxruntime would refuse is left to them.
     """
-    known = len(node.input) == len(node.output) == 1 and node.input[0] in tensors
-    if node.op_type != "ConstantOfShape" or not known or not is_standard_domain(node.domain):
+    if node.op_type != "ConstantOfShape" or not is_standard_domain(node.domain):
+        return None
+    if len(node.input) != 1 or len(node.output) != 1 or node.input[0] not in tensors:
         return None
     shape = array_of(path, tensors[node.input[0]])
     values = [array_of(path, a.t) for a in node.attribute if a.name == "value"]

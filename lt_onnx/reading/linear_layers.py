@@ -16,8 +16,15 @@ MAX_ATTRIBUTE = 1 << 20  # strides, pads and the like
 CONV_ATTRIBUTES = ("strides", "pads", "dilations", "auto_pad")
 
 
-def parameters(node: Node, network: Network) -> tuple[Floats, Floats | None] | Refusal:
-    """Weight and bias of a Conv, ConvTranspose or Gemm. Raises InputError for other types."""
+def parameters(
+    op: str, node: Node, network: Network
+) -> tuple[Floats, Floats | None] | Refusal | None:
+    """Weight and bias of a Conv, ConvTranspose or Gemm; None for other nodes than of `op`.
+
+    Raises InputError for weights of another type than float32.
+    """
+    if node.op != op or node.domain:
+        return None
     weight, bias = network.constants.get(node.inputs[1]), network.floats(node, 2)
     if weight is None:
         return Refusal("its weight is computed")
@@ -30,12 +37,10 @@ def parameters(node: Node, network: Network) -> tuple[Floats, Floats | None] | R
 
 def conv(node: Node, network: Network) -> Result:
     """Case 1."""
-    if node.op != "Conv" or node.domain:
-        return None
-    known = parameters(node, network)
-    if isinstance(known, Refusal):
-        return known
-    weight, bias = known
+    parts = parameters("Conv", node, network)
+    if parts is None or isinstance(parts, Refusal):
+        return parts
+    weight, bias = parts
     layer = Linear(
         name=node.name,
         op="Conv",
@@ -51,12 +56,10 @@ def conv(node: Node, network: Network) -> Result:
 
 def gemm(node: Node, network: Network) -> Result:
     """Case 2."""
-    if node.op != "Gemm" or node.domain:
-        return None
-    known = parameters(node, network)
-    if isinstance(known, Refusal):
-        return known
-    weight, bias = known
+    parts = parameters("Gemm", node, network)
+    if parts is None or isinstance(parts, Refusal):
+        return parts
+    weight, bias = parts
     weight = weight if node.attributes.get("transB", 0) else weight.T
     width = len(weight)
     bias = np.zeros(width, np.float32) if bias is None else bias
