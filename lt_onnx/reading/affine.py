@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lt_onnx.reading.rewriting import Network, Refusal
 from lt_onnx.target import Node
 
-ARITHMETIC_OPS = frozenset("Add Div Mul Sub".split())
+AFFINE_ARITHMETIC = frozenset("Add Div Mul Sub".split())
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def affine_input(node: Node, constants: Container[str]) -> str | None:
     if node.op == "BatchNormalization":
         return None if node.inputs[0] in constants else node.inputs[0]
     computed = [name for name in node.inputs if name not in constants]
-    if node.op not in ARITHMETIC_OPS or len(computed) != 1:
+    if node.op not in AFFINE_ARITHMETIC or len(computed) != 1:
         return None
     return computed[0] if node.op != "Div" or computed[0] == node.inputs[0] else None
 

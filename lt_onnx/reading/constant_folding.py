@@ -32,7 +32,7 @@ MAX_GROWTH = 4  # … so many times what the file holds
 MAX_MULTIPLY_ADDS = 1 << 37  # of one constant
 MAX_TENSOR_SIZE = 1 << 31  # numbers of a tensor for one sample; runtimes count them in 32 bits
 MAX_PROPAGATED = 1 << 12  # numbers of a shape tensor; inference carries each of them on its own
-RANDOM = frozenset(
+RANDOM_OPS = frozenset(
     "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split()
 )
 # operators whose outputs have no static size, but never more numbers than the inputs allow
@@ -164,7 +164,7 @@ class _Folding:
 
         Raises InputError where it would take too much memory or time.
         """
-        if node.op_type in RANDOM or not is_standard_domain(node.domain):
+        if node.op_type in RANDOM_OPS or not is_standard_domain(node.domain):
             return False
         if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
             return False

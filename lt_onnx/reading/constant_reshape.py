@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from lt_onnx.reading.rewriting import Network, Refusal, Result, Rewrite
+from lt_onnx.reading.rewriting import Network, Refusal, Rewrite, RuleResult
 from lt_onnx.target import Node
 
 
-def constant_reshape(node: Node, network: Network) -> Result:
+def constant_reshape(node: Node, network: Network) -> RuleResult:
     """The axis that is not known is -1, as in ONNX."""
     if node.op != "Reshape" or node.domain or node.inputs[1] in network.constants:
         return None

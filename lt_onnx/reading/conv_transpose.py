@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.reading.linear_layers import check_convolution, parameters
-from lt_onnx.reading.rewriting import Network, Refusal, Result, Rewrite
+from lt_onnx.reading.rewriting import Network, Refusal, Rewrite, RuleResult
 from lt_onnx.target import Array, Floats, Linear, Node, Shape
 
 PerAxis: TypeAlias = NDArray[np.int64]  # a number for each spatial axis
 
 
-def conv_transpose(node: Node, network: Network) -> Result:
+def conv_transpose(node: Node, network: Network) -> RuleResult:
     """Case 1.
 
     The layer's weight is [O, I/G, *(taps · stride)]. Its attributes are those of the plain
@@ -103,7 +103,7 @@ def _pads(
     return (less, more) if mode == "SAME_UPPER" else (more, less)
 
 
-def to_convolution(layer: Linear, network: Network) -> Result:
+def to_convolution(layer: Linear, network: Network) -> RuleResult:
     """Case 2: the steps that the layer of case 1 becomes."""
     if layer.op != "ConvTranspose":
         return None

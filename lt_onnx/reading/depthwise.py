@@ -14,11 +14,11 @@ from dataclasses import replace
 import numpy as np
 
 from lt_onnx.reading.affine import affine_input, affine_of
-from lt_onnx.reading.rewriting import Network, Refusal, Result, Rewrite
+from lt_onnx.reading.rewriting import Network, Refusal, Rewrite, RuleResult
 from lt_onnx.target import Array, Linear, Node
 
 
-def to_depthwise(node: Node, network: Network) -> Result:
+def to_depthwise(node: Node, network: Network) -> RuleResult:
     """Case 1."""
     source = affine_input(node, network.constants)
     if source is None:
@@ -57,7 +57,7 @@ def to_depthwise(node: Node, network: Network) -> Result:
     return Rewrite(steps, constants, {opened: (*shape, 1), closed: (*shape, 1)})
 
 
-def fuse_depthwise(layer: Linear, network: Network) -> Result:
+def fuse_depthwise(layer: Linear, network: Network) -> RuleResult:
     """Case 2."""
     before = network.sole_maker(layer.input)
     if layer.op != "Conv" or before is None or before.op != "Conv" or before.attributes:

@@ -10,11 +10,11 @@ from dataclasses import replace
 import numpy as np
 
 from lt_onnx.reading.affine import affine_input, affine_of
-from lt_onnx.reading.rewriting import Network, Refusal, Result, Rewrite
+from lt_onnx.reading.rewriting import Network, Refusal, Rewrite, RuleResult
 from lt_onnx.target import Node
 
 
-def fuse_affine(node: Node, network: Network) -> Result:
+def fuse_affine(node: Node, network: Network) -> RuleResult:
     """The layer before `node`, with it in its weights; a ConvTranspose is such a layer too."""
     source = affine_input(node, network.constants)
     if source is None:

@@ -9,7 +9,7 @@ What contradicts itself raises InputError; runtimes and shape inference do not a
 
 import numpy as np
 
-from lt_onnx.reading.rewriting import Network, Refusal, Result, Rewrite
+from lt_onnx.reading.rewriting import Network, Refusal, Rewrite, RuleResult
 from lt_onnx.target import Floats, Linear, Node
 
 MAX_ATTRIBUTE = 1 << 20  # strides, pads and the like
@@ -35,7 +35,7 @@ def parameters(
     return weight, bias
 
 
-def conv(node: Node, network: Network) -> Result:
+def conv(node: Node, network: Network) -> RuleResult:
     """Case 1."""
     parts = parameters("Conv", node, network)
     if parts is None or isinstance(parts, Refusal):
@@ -54,7 +54,7 @@ def conv(node: Node, network: Network) -> Result:
     return Rewrite((layer,))
 
 
-def gemm(node: Node, network: Network) -> Result:
+def gemm(node: Node, network: Network) -> RuleResult:
     """Case 2."""
     parts = parameters("Gemm", node, network)
     if parts is None or isinstance(parts, Refusal):
@@ -83,7 +83,7 @@ def gemm(node: Node, network: Network) -> Result:
     return Rewrite((turn, layer), shapes={} if shape is None else {turned: shape[::-1]})
 
 
-def matmul(node: Node, network: Network) -> Result:
+def matmul(node: Node, network: Network) -> RuleResult:
     """Case 3."""
     if node.op != "MatMul" or node.domain:
         return None

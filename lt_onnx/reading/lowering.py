@@ -30,10 +30,10 @@ from lt_onnx.reading.graph import read_graph
 from lt_onnx.reading.linear_layers import conv, gemm, matmul
 from lt_onnx.reading.refusals import is_finite
 from lt_onnx.reading.remove_identity import remove_identity
-from lt_onnx.reading.rewriting import Network, Refusal, Result, Rewrite
+from lt_onnx.reading.rewriting import Network, Refusal, Rewrite, RuleResult
 from lt_onnx.target import Linear, Node, Step, Target
 
-NODE_RULES: tuple[Callable[[Node, Network], Result], ...] = (
+NODE_RULES: tuple[Callable[[Node, Network], RuleResult], ...] = (
     fuse_affine,
     conv,
     gemm,
@@ -42,7 +42,7 @@ NODE_RULES: tuple[Callable[[Node, Network], Result], ...] = (
     conv_transpose,
     constant_reshape,
 )
-LAYER_RULES: tuple[Callable[[Linear, Network], Result], ...] = (to_convolution, fuse_depthwise)
+LAYER_RULES: tuple[Callable[[Linear, Network], RuleResult], ...] = (to_convolution, fuse_depthwise)
 
 
 def read_target(path: Path) -> Target:
@@ -80,7 +80,7 @@ def lower(graph: Target) -> Target:
     return lowered
 
 
-def _first(step: Step, results: Iterable[Result]) -> Rewrite:
+def _first(step: Step, results: Iterable[RuleResult]) -> Rewrite:
     """The first rewrite of `step` among the results of rules; without one it stays."""
     for result in results:
         if isinstance(result, Rewrite):

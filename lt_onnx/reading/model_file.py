@@ -27,7 +27,7 @@ GivenModel: TypeAlias = str | Path | onnx.ModelProto
 MAX_PROTOBUF_BYTES = 2**31 - 1
 MAX_INLINE_BYTES = 1 << 30  # of a model in memory that is written as one file
 MAX_NODES = 50_000
-CHUNK = 1 << 24  # bytes that are hashed at a time
+HASHED_AT_ONCE = 1 << 24  # bytes
 
 
 def load(path: Path) -> tuple[onnx.ModelProto, str]:
@@ -61,7 +61,7 @@ def load(path: Path) -> tuple[onnx.ModelProto, str]:
         )
     for file in read_external(path, model):
         with file.open("rb") as stream:
-            while chunk := stream.read(CHUNK):
+            while chunk := stream.read(HASHED_AT_ONCE):
                 digest.update(chunk)
     return model, digest.hexdigest()
 

@@ -35,7 +35,7 @@ class Rewrite:
     replaces: str | None = None
 
 
-Result: TypeAlias = Rewrite | Refusal | None
+RuleResult: TypeAlias = Rewrite | Refusal | None
 
 
 @dataclass

@@ -20,7 +20,7 @@ from lt_onnx.errors import InputError, LtOnnxError
 MAX_SECONDS = 20  # of a call, and one more for every …
 BYTES_PER_SECOND = 1 << 26  # … of its request
 MAX_BYTES = 1 << 30  # that a call may allocate …
-MAX_GROWTH = 12  # … apart from so many times its request
+REQUEST_MULTIPLE = 12  # … apart from so many times its request
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -87,7 +87,7 @@ def _serve(pipe: Connection, parents: Connection) -> None:
             size = len(request := pipe.recv_bytes())
         except (EOFError, OSError):
             os._exit(0)
-        _limit_memory(MAX_BYTES + MAX_GROWTH * size)
+        _limit_memory(MAX_BYTES + REQUEST_MULTIPLE * size)
         signal.alarm(MAX_SECONDS + size // BYTES_PER_SECOND)
         pipe.send(_answer(request))
         signal.alarm(0)
