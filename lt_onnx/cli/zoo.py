@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from lt_onnx.cli.options import Force, Json, Quiet, Reports
 from lt_onnx.errors import InputError
 from lt_onnx.options import Options, Word
 from lt_onnx.validation.limits import Limits
+
+if TYPE_CHECKING:
+    from lt_onnx.report.schema import Model
 
 
 def zoo_command(
@@ -44,10 +47,10 @@ def zoo_command(
     check_reports(report or [])
     printing = threading.Lock()
 
-    def tell(entry: dict[str, Any]) -> None:
+    def tell(model: "Model") -> None:
         if not (quiet or json):
             with printing:
-                say(_line(entry))
+                say(_line(model))
 
     job = FolderJob(folder, output, options, limits, processes=jobs, force=force)
     models = convert_folder(job, tell)
@@ -58,7 +61,7 @@ def zoo_command(
     if json:
         print_json(document)
     elif not quiet:
-        counts = Counter(model["verdict"] for model in models)
+        counts = Counter(model.verdict for model in models)
         say(
             f"{counts['passed']} passed, {counts['failed']} failed, {counts['error']} could not be "
             f"converted; summary in {', '.join(str(path) for path in paths)}"
@@ -66,17 +69,15 @@ def zoo_command(
     raise typer.Exit(0 if document["verdict"] == "passed" else 1)
 
 
-def _line(entry: dict[str, Any]) -> str:
+def _line(model: "Model") -> str:
     """What is told of one network."""
     from lt_onnx.report.figures import decibels, percent
 
-    line = f"{entry['verdict']:7} {entry['name']}"
-    if entry["verdict"] != "error":
-        line += f": {decibels(entry['sqnr_db'])} dB"
-        if entry["agreement"] is not None:
-            line += f", agreement {percent(entry['agreement'])}"
-        line += f", {entry['per_target_weight']:.2f} per target weight"
-        line += ", finished before" if entry["reused"] else f", {entry['seconds']:.0f} s"
-    if entry["verdict"] != "passed":
-        line += f": {entry['message']}"
-    return line
+    line = f"{model.verdict:7} {model.name}"
+    if model.verdict != "error":
+        line += f": {decibels(model.sqnr_db)} dB"
+        if model.agreement is not None:
+            line += f", agreement {percent(model.agreement)}"
+        line += f", {model.per_target_weight:.2f} per target weight"
+        line += ", finished before" if model.reused else f", {model.seconds:.0f} s"
+    return line if model.verdict == "passed" else f"{line}: {model.message}"

@@ -146,13 +146,10 @@ def validation(
     )
 
 
-def collection(command: str, models: list[dict[str, Any]]) -> dict[str, Any]:
-    """The document of kind `zoo`: an entry (`schema.Model`) and a check per network."""
-    checks = [
-        Check(model["name"], model["verdict"] == "passed", model["message"]) for model in models
-    ]
-    entries = [schema.Model(**model) for model in models]
-    return _builtins(schema.Zoo(**_head("zoo", command, checks), models=entries))
+def collection(command: str, models: list[schema.Model]) -> dict[str, Any]:
+    """The document of kind `zoo`: an entry and a check per network."""
+    checks = [Check(model.name, model.verdict == "passed", model.message) for model in models]
+    return _builtins(schema.Zoo(**_head("zoo", command, checks), models=models))
 
 
 def plain(value: Any) -> Any:

@@ -111,19 +111,19 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     target: str
-    ticket: str | None
-    verdict: Literal["passed", "failed", "error"]
-    message: str
-    agreement: Share | None
-    accuracy: Share | None
-    target_accuracy: Share | None
-    sqnr_db: float | None
-    kept: Count | None
-    density: float | None
-    per_target_weight: float | None
-    bytes: Count | None
-    seconds: float
-    reused: Annotated[bool, Meta(description="the finished ticket of an earlier run")]
+    ticket: str | None = None
+    verdict: Literal["passed", "failed", "error"] = "error"
+    message: str = ""
+    agreement: Share | None = None
+    accuracy: Share | None = None
+    target_accuracy: Share | None = None
+    sqnr_db: float | None = None
+    kept: Count | None = None
+    density: float | None = None
+    per_target_weight: float | None = None
+    bytes: Count | None = None
+    seconds: float = 0.0
+    reused: Annotated[bool, Meta(description="the finished ticket of an earlier run")] = False
 
 
 class Zoo(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -17,22 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from lt_onnx.errors import InputError, LtOnnxError
 from lt_onnx.options import Options, Output
 from lt_onnx.pipeline import Job
 from lt_onnx.reading.model_file import load, read_manifest
+from lt_onnx.report.schema import Model
 from lt_onnx.validation.limits import Limits
 from lt_onnx.zoo.parent_watch import WATCH_PARENT
 
-Tell = Callable[[dict[str, Any]], None]
-
-WORST = {  # figures of an entry that are the worst of all outputs, by their name in a report
-    "agreement": "agreement",
-    "accuracy": "ticket_accuracy",
-    "target_accuracy": "target_accuracy",
-    "sqnr_db": "sqnr_db",
-}
-FIGURES = (*WORST, "kept", "density", "per_target_weight", "bytes")  # None where there is no ticket
+Tell = Callable[[Model], None]
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,7 @@ class FolderJob:
         )
 
 
-def convert_folder(job: FolderJob, tell: Tell) -> list[dict[str, Any]]:
+def convert_folder(job: FolderJob, tell: Tell) -> list[Model]:
     """Convert all networks; `tell` is called with each entry of the report as it comes.
 
     Raises InputError when there is nothing to convert or nowhere to write. An interrupt ends the
@@ -92,7 +87,7 @@ def convert_folder(job: FolderJob, tell: Tell) -> list[dict[str, Any]]:
         raise InputError(f"{job.output}: cannot be made: {error.strerror}") from None
     running: set[subprocess.Popen[str]] = set()
 
-    def one(target: Path) -> dict[str, Any]:
+    def one(target: Path) -> Model:
         entry = _entry(job, target, running)
         tell(entry)
         return entry
@@ -107,7 +102,7 @@ def convert_folder(job: FolderJob, tell: Tell) -> list[dict[str, Any]]:
             raise
 
 
-def _entry(job: FolderJob, target: Path, running: set["subprocess.Popen[str]"]) -> dict[str, Any]:
+def _entry(job: FolderJob, target: Path, running: set["subprocess.Popen[str]"]) -> Model:
     """Convert one network, unless it is finished, and sum it up."""
     name = target.relative_to(job.folder).with_suffix("").as_posix()
     ticket = job.output / f"{name}.ticket.onnx"
@@ -118,10 +113,8 @@ def _entry(job: FolderJob, target: Path, running: set["subprocess.Popen[str]"]) 
     if not reused:
         ticket.parent.mkdir(parents=True, exist_ok=True)
         document, failure = _convert(job, command, report, running)
-    entry: dict[str, Any] = {"name": name, "target": str(target), "ticket": None}
-    entry |= {"verdict": "error", "message": failure, **dict.fromkeys(FIGURES)}
-    entry |= {"seconds": 0.0, "reused": reused}
-    return entry if document is None else entry | _figures(ticket, document)
+    model = Model(name, str(target), message=failure, reused=reused)
+    return model if document is None else _measured(model, ticket, document)
 
 
 def _convert(
@@ -179,18 +172,27 @@ def _is_of(ticket: Path, target: Path, document: dict[str, Any]) -> bool:
     return known == (sha256, sha256)
 
 
-def _figures(ticket: Path, document: dict[str, Any]) -> dict[str, Any]:
-    """What an entry says of a ticket: of several outputs the worst."""
-    failed = [check["message"] for check in document["checks"] if not check["passed"]]
+def _measured(model: Model, ticket: Path, document: dict[str, Any]) -> Model:
+    """The entry with the figures of its ticket: of several outputs the worst."""
+    sizes, outputs, checks = document["ticket"], document["validate"]["outputs"], document["checks"]
+    failed = [check["message"] for check in checks if not check["passed"]]
     data = ticket.with_name(f"{ticket.name}.data")
-    figures = {name: document["ticket"][name] for name in ("kept", "density", "per_target_weight")}
-    for name, key in WORST.items():
-        values = [out[key] for out in document["validate"]["outputs"] if out[key] is not None]
-        figures[name] = min(values, default=None)
-    return figures | {
-        "ticket": str(ticket),
-        "verdict": document["verdict"],
-        "message": "; ".join(failed) or f"{len(document['checks'])} checks hold",
-        "bytes": ticket.stat().st_size + (data.stat().st_size if data.is_file() else 0),
-        "seconds": sum(document["seconds"].values()),
-    }
+
+    def worst(figure: str) -> float | None:
+        return min((out[figure] for out in outputs if out[figure] is not None), default=None)
+
+    return msgspec.structs.replace(
+        model,
+        ticket=str(ticket),
+        verdict=document["verdict"],
+        message="; ".join(failed) or f"{len(checks)} checks hold",
+        agreement=worst("agreement"),
+        accuracy=worst("ticket_accuracy"),
+        target_accuracy=worst("target_accuracy"),
+        sqnr_db=worst("sqnr_db"),
+        kept=sizes["kept"],
+        density=sizes["density"],
+        per_target_weight=sizes["per_target_weight"],
+        bytes=ticket.stat().st_size + (data.stat().st_size if data.is_file() else 0),
+        seconds=sum(document["seconds"].values()),
+    )
