@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from lt_onnx.validation.fidelity import Fidelity
     from lt_onnx.validation.limits import Limits
     from lt_onnx.validation.outputs import validate
-    from lt_onnx.verification import Proof, verify
+    from lt_onnx.verification.verify import Proof, verify
 
 _HOMES = {
     "Fidelity": "validation.fidelity",
     "InputError": "errors",
     "Limits": "validation.limits",
     "LtOnnxError": "errors",
-    "Proof": "verification",
+    "Proof": "verification.verify",
     "ResourceError": "errors",
     "Ticket": "pipeline",
     "UnsupportedError": "errors",
     "convert": "api",
     "validate": "validation.outputs",
-    "verify": "verification",
+    "verify": "verification.verify",
 }
 
 __all__ = [

@@ -27,7 +27,7 @@ from lt_onnx.validation.bound.certify import certified_bound
 from lt_onnx.validation.limits import Limits
 from lt_onnx.validation.outputs import validate
 from lt_onnx.validation.per_layer import trace
-from lt_onnx.verification import verify
+from lt_onnx.verification.verify import verify
 from lt_onnx.writing.build import Progress, fingerprint, write_source, write_ticket
 from lt_onnx.writing.checkpoint import Checkpoint, discard
 from lt_onnx.writing.ticket import files_of, is_of

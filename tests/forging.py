@@ -156,7 +156,7 @@ class Draft:
         """The layer's random numbers as stored, flat; `others` are what to draw otherwise."""
         seed = others.pop("seed", self.manifest["seed"])
         record = LayerRecord(**{**layer, **others})
-        drawn = np.concatenate([weights(seed, record, *rows) for rows in pieces(record)])
+        drawn = np.concatenate([weights(seed, record, rows) for rows in pieces(record)])
         if layer["transposed"]:
             drawn = drawn.reshape(layer["shape"]).T.reshape(-1)
         return drawn.astype(self.get(self.numbers(layer)).dtype)

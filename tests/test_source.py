@@ -61,14 +61,14 @@ def test_the_verifiers_own_generator_agrees(rows: int, columns: int) -> None:
     )
     drawn = sigma * draw_rows(99, layer, 0, 10).reshape(-1)
 
-    values = [weights(99, record, *piece) for piece in pieces(record)]
+    values = [weights(99, record, piece) for piece in pieces(record)]
     assert [*pieces(record)][-1][1] == 10
     np.testing.assert_array_equal(np.concatenate(values), drawn)
     np.testing.assert_array_equal(weights_at(99, record, np.arange(180)), drawn)
 
 
 def test_weights_are_uniform_and_layers_are_independent() -> None:
-    a, b = (uniform(0, layer, 0, 0, 200_000).astype(np.float64) for layer in (0, 1))
+    a, b = (uniform(0, layer, 0, start=0, stop=200_000).astype(np.float64) for layer in (0, 1))
     grid = np.sort(a)
     deviation = np.abs((grid + 1) / 2 - np.arange(1, len(a) + 1) / len(a)).max()
 

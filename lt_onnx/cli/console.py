@@ -89,7 +89,7 @@ def print_statistics(tested: "Statistics") -> None:
     table(rows, ["layer", "tested", "K-S", "p", "rows", "p", "before", "p"])
     say(
         f"random: {'no' if tested.failures else 'yes'}; {tested.tests} tests, smallest "
-        f"p = {min(layer.least for layer in tested.layers):.1e}, fails below {tested.threshold:.1e}"
+        f"p = {min(layer.p for layer in tested.layers):.1e}, fails below {tested.threshold:.1e}"
     )
 
 

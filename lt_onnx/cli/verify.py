@@ -27,8 +27,8 @@ def verify_command(
     scales is trained, and what stays dense is named. Which weights are kept is free.
     """
     from lt_onnx.packing import opened
-    from lt_onnx.verification import verify
     from lt_onnx.verification.statistics import statistics as test_statistics
+    from lt_onnx.verification.verify import verify
 
     with opened(ticket) as path:
         proof = verify(path, target=target)

@@ -65,7 +65,7 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
 
 def _read(ticket: Path) -> tuple[onnx.ModelProto, Manifest]:
     """A ticket that verifies. Raises InputError."""
-    from lt_onnx.verification import verify
+    from lt_onnx.verification.verify import verify
 
     proof = verify(ticket)
     if not proof.genuine:

@@ -20,7 +20,7 @@ from lt_onnx.report import schema
 from lt_onnx.validation.bound.certify import Bound
 from lt_onnx.validation.fidelity import Check, Fidelity
 from lt_onnx.validation.per_layer import LayerError
-from lt_onnx.verification import Proof
+from lt_onnx.verification.verify import Proof
 from lt_onnx.version import __version__
 
 

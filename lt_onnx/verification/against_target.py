@@ -1,9 +1,10 @@
 """The second, separate check: is the ticket's graph what its target is planned to?
 
-Here, and only here, the prover uses the constructor's planner: it plans the target with the
-manifest's options and compares nodes, attributes, wiring, inputs, outputs, layers, integer tensors
-and parameters with those of the file. Free are the masks, the scales and the order of each block's
-neurons, which has to name neurons that there are.
+In: the ticket and its target's file. Out: the differences. Here, and only here, the proof uses the
+constructor's planner: it plans the target with the manifest's options and compares nodes,
+attributes, edges, inputs, outputs, layers, integer tensors and parameters with those of the file.
+Free are the masks, the scales and the order of each block's neurons, which must name neurons that
+there are.
 """
 
 from collections.abc import Iterator
@@ -18,18 +19,25 @@ from lt_onnx.errors import InputError, LtOnnxError
 from lt_onnx.manifest import LayerRecord, Manifest
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
+from lt_onnx.reading.protobuf import node_title, replace_items
 from lt_onnx.runtime import to_proto, value_info
+from lt_onnx.verification.structure import OLDEST_IR
 from lt_onnx.verification.tensors import Tensor, Tensors
 from lt_onnx.version import __version__
 from lt_onnx.writing.storage import Form
 
-MOST = 20  # differences that are told
+MAX_DIFFERENCES = 20  # that are told
+# of a layer's record: what its source has too
+SOURCE_FIELDS = ("index", "shape", "transposed", "mirror_rows", "mirror_columns")
 
 
-def check_planned(
+def check_against_target(
     model: onnx.ModelProto, manifest: Manifest, tensors: Tensors, target: Path
 ) -> list[str]:
-    """How the ticket differs from what `target` is planned to; raises InputError for the target."""
+    """How the ticket differs from what the network at `target` is planned to; one line each.
+
+    Raises InputError for a target that cannot be read.
+    """
     read = read_target(target)
     if read.sha256 != manifest.target_sha256:
         return [f"the ticket was made from another target than {target} (SHA-256 differs)"]
@@ -39,18 +47,20 @@ def check_planned(
         return [f"the target cannot be planned with the manifest's options: {error}"]
     except (LtOnnxError, ArithmeticError, AssertionError, LookupError, ValueError) as error:
         return [f"the manifest's options do not fit the target: {error}"]
-    found = [
+    differences = [
         *_layers(blueprint, manifest),
         *_nodes(blueprint, manifest, model),
         *_ports(blueprint, model),
         *_constants(blueprint, manifest, tensors),
     ]
-    if found and manifest.version != __version__:
-        found.append(
+    if differences and manifest.version != __version__:
+        differences.append(
             f"the ticket was made by version {manifest.version}, this is {__version__}: versions "
             "may plan otherwise"
         )
-    return found[:MOST] + ([f"and {len(found) - MOST} more"] if len(found) > MOST else [])
+    if len(differences) > MAX_DIFFERENCES:
+        differences[MAX_DIFFERENCES:] = [f"and {len(differences) - MAX_DIFFERENCES} more"]
+    return differences
 
 
 def _layers(blueprint: Blueprint, manifest: Manifest) -> Iterator[str]:
@@ -60,26 +70,13 @@ def _layers(blueprint: Blueprint, manifest: Manifest) -> Iterator[str]:
         yield f"the target is planned to {len(steps)} layers, the ticket has {len(manifest.layers)}"
     for step, layer in zip(steps, manifest.layers, strict=False):
         spec = step.source
-        planned = (
-            spec.name,
-            spec.index,
-            spec.shape,
-            spec.transposed,
-            spec.mirror_rows,
-            spec.mirror_columns,
-            f"{spec.name}/bias" if spec.bias else None,
-            step.scale,
-        )
-        if planned != (
-            layer.weight,
-            layer.index,
-            layer.shape,
-            layer.transposed,
-            layer.mirror_rows,
-            layer.mirror_columns,
-            layer.bias,
-            layer.scale,
-        ):
+        planned = {
+            "weight": spec.name,
+            "bias": f"{spec.name}/bias" if spec.bias else None,
+            "scale": step.scale,
+            **{name: getattr(spec, name) for name in SOURCE_FIELDS},
+        }
+        if any(getattr(layer, name) != value for name, value in planned.items()):
             yield f"layer '{layer.weight}' is not the '{spec.name}' that the target is planned to"
     if len({(layer.stored, layer.half) for layer in manifest.layers}) > 1:
         yield "its layers are stored in different forms"
@@ -90,7 +87,7 @@ def _layers(blueprint: Blueprint, manifest: Manifest) -> Iterator[str]:
 
 
 def _nodes(blueprint: Blueprint, manifest: Manifest, model: onnx.ModelProto) -> Iterator[str]:
-    """Nodes that differ in operator, attributes or wiring."""
+    """Nodes that differ in operator, attributes or edges."""
     by_name = {layer.weight: layer for layer in manifest.layers}
     forms = [
         node
@@ -107,7 +104,7 @@ def _nodes(blueprint: Blueprint, manifest: Manifest, model: onnx.ModelProto) -> 
     for wanted, held in zip(planned, model.graph.node, strict=False):
         if _plain(wanted) == _plain(held):
             continue
-        where = f"node '{held.name}' ({held.op_type})"
+        where = node_title(held)
         if (wanted.op_type, wanted.name, wanted.domain) != (held.op_type, held.name, held.domain):
             yield f"{where} stands where the target has '{wanted.name}' ({wanted.op_type})"
             return  # what follows is displaced
@@ -125,9 +122,7 @@ def _plain(node: onnx.NodeProto) -> bytes:
     """A node as bytes, its attributes in order."""
     bare = onnx.NodeProto()
     bare.CopyFrom(node)
-    attributes = sorted(bare.attribute, key=lambda attribute: attribute.name)
-    del bare.attribute[:]
-    bare.attribute.extend(attributes)
+    replace_items(bare.attribute, sorted(bare.attribute, key=lambda attribute: attribute.name))
     return bytes(bare.SerializeToString(deterministic=True))
 
 
@@ -153,7 +148,7 @@ def _ports(blueprint: Blueprint, model: onnx.ModelProto) -> Iterator[str]:
     opsets = [helper.make_opsetid(d, v) for d, v in sorted(target.opsets.items())]
     if opsets != list(model.opset_import):
         yield "its operator sets are not the target's"
-    if model.ir_version != max(4, target.ir_version):
+    if model.ir_version != max(OLDEST_IR, target.ir_version):
         yield f"its IR version is {model.ir_version}, not the target's"
 
 

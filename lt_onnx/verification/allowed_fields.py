@@ -1,7 +1,8 @@
-"""What a ticket's protobuf is made of: nothing in it that no ticket has.
+"""Which protobuf fields a ticket's file may fill.
 
-A list of the fields that tickets fill, message by message, leaves no place to hide numbers in:
-no functions, subgraphs, training info, quantisation, tensors in attributes, second data fields.
+In: the parsed model. Out: every field, attribute and name beside those that tickets have, message
+by message: no functions, subgraphs, training info, quantisation, tensors in attributes or second
+data fields, where numbers could be hidden.
 """
 
 from collections import Counter
@@ -13,11 +14,11 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from onnx import AttributeProto
 
-from lt_onnx.target import is_standard_domain
+from lt_onnx.reading.protobuf import canonical_domain, node_title
 
-MOST_PARTS = 500_000  # a ticket of 10,000 nodes has a tenth of it
-MOST_INTEGERS = 1024  # of one attribute
-KINDS = {  # where an attribute of each type has its value
+MAX_MESSAGES = 500_000  # in a file; a ticket of 10,000 nodes has a tenth of it
+MAX_ATTRIBUTE_SIZE = 1024  # integers or bytes of one attribute
+VALUE_FIELDS = {  # where an attribute of each type has its value
     AttributeProto.FLOAT: "f",
     AttributeProto.INT: "i",
     AttributeProto.STRING: "s",
@@ -26,7 +27,7 @@ KINDS = {  # where an attribute of each type has its value
     AttributeProto.STRINGS: "strings",
     AttributeProto.TENSOR: "t",  # of a ConstantOfShape; `structure` judges it
 }
-FIELDS = {
+FIELDS = {  # of each message
     "ModelProto": "ir_version producer_name producer_version graph opset_import metadata_props",
     "GraphProto": "node name initializer sparse_initializer input output",
     "NodeProto": "input output name op_type domain attribute",
@@ -44,13 +45,13 @@ FIELDS = {
 
 
 def is_readable(message: Message) -> bool:
-    """Whether every name is text, and there are not too many parts to look at.
+    """Whether every string is UTF-8, and there are at most MAX_MESSAGES messages to look at.
 
-    Protobuf hands out what is not UTF-8 as bytes, or raises.
+    Protobuf returns what is not UTF-8 as bytes, or raises.
     """
     count = 0
     try:
-        for part in _parts(message):
+        for part in _messages(message):
             for field, value in part.ListFields():
                 if field.type == field.TYPE_STRING:
                     values = [value] if isinstance(value, str | bytes) else value
@@ -58,47 +59,47 @@ def is_readable(message: Message) -> bool:
                         return False
                 elif field.type == field.TYPE_MESSAGE and not isinstance(value, Message):
                     count += len(value)
-            if count > MOST_PARTS:
+            if count > MAX_MESSAGES:
                 return False
     except (UnicodeDecodeError, RecursionError):
         return False
     return True
 
 
-def check_form(model: onnx.ModelProto) -> list[str]:
+def check_fields(model: onnx.ModelProto) -> list[str]:
     """What is in the file that no ticket has; one line each."""
     failures: list[str] = []
-    for part in _parts(model):
-        kind = part.DESCRIPTOR.name
-        known = FIELDS.get(kind, "").split()
+    for part in _messages(model):
+        allowed = FIELDS.get(part.DESCRIPTOR.name, "").split()
         for field, _ in part.ListFields():
-            if field.name not in known:
-                failures.append(f"{_called(part)} has '{field.name}', which no ticket has")
+            if field.name not in allowed:
+                failures.append(f"{_title(part)} has '{field.name}', which no ticket has")
         if len(UnknownFieldSet(part)):
-            failures.append(f"{_called(part)} has fields that ONNX does not know")
+            failures.append(f"{_title(part)} has fields that ONNX does not know")
         if isinstance(part, onnx.TensorProto):
             external = part.data_location == onnx.TensorProto.EXTERNAL
             if part.HasField("raw_data") == external or (part.external_data and not external):
-                failures.append(f"{_called(part)} has not one place where its numbers are")
+                failures.append(f"{_title(part)} has not one place where its numbers are")
     for node in model.graph.node:
-        failures += [f"{_called(node)}: {why}" for why in _attributes(node)]
+        failures += [f"{_title(node)}: {why}" for why in _attributes(node)]
     return [*dict.fromkeys(failures), *_names(model)]
 
 
 def _attributes(node: onnx.NodeProto) -> Iterator[str]:
+    """What is wrong with a node's attributes."""
     names = Counter(attribute.name for attribute in node.attribute)
     if max(names.values(), default=1) > 1:
         yield "an attribute stands there twice"
     for attribute in node.attribute:
         filled = {field.name for field, _ in attribute.ListFields()} - {"name", "type"}
-        wanted = KINDS.get(attribute.type)
+        wanted = VALUE_FIELDS.get(attribute.type)
         if wanted is None or filled - {wanted}:
             yield f"its attribute '{attribute.name}' holds more than its type says"
         elif wanted == "t" and node.op_type != "ConstantOfShape":
             yield f"it hides a tensor in its attribute '{attribute.name}'"
-        if len(attribute.ints) > MOST_INTEGERS or len(attribute.s) > MOST_INTEGERS:
+        if len(attribute.ints) > MAX_ATTRIBUTE_SIZE or len(attribute.s) > MAX_ATTRIBUTE_SIZE:
             yield f"its attribute '{attribute.name}' is too long to be one"
-        if sum(map(len, attribute.strings)) > MOST_INTEGERS:
+        if sum(map(len, attribute.strings)) > MAX_ATTRIBUTE_SIZE:
             yield f"its attribute '{attribute.name}' is too long to be one"
 
 
@@ -107,7 +108,7 @@ def _names(model: onnx.ModelProto) -> Iterator[str]:
     graph = model.graph
     for what, names in (
         ("metadata entry", [entry.key for entry in model.metadata_props]),
-        ("operator set", [_domain(opset.domain) for opset in model.opset_import]),
+        ("operator set", [canonical_domain(opset.domain) for opset in model.opset_import]),
         ("graph output", [value.name for value in graph.output]),
         (
             "tensor",
@@ -126,12 +127,8 @@ def _names(model: onnx.ModelProto) -> Iterator[str]:
                 yield f"a {what} has no name"
 
 
-def _domain(domain: str) -> str:
-    return "" if is_standard_domain(domain) else domain
-
-
-def _parts(message: Message) -> Iterator[Message]:
-    """The message and all that it is made of."""
+def _messages(message: Message) -> Iterator[Message]:
+    """The message and all messages in it."""
     waiting: list[Message] = [message]
     while waiting:
         part = waiting.pop()
@@ -141,8 +138,8 @@ def _parts(message: Message) -> Iterator[Message]:
                 waiting += [value] if isinstance(value, Message) else list(value)
 
 
-def _called(part: Any) -> str:
-    """A message as its user knows it."""
+def _title(part: Any) -> str:
+    """A message as failures name it."""
     name = getattr(part, "name", "")
     match part:
         case onnx.ModelProto():
@@ -150,7 +147,7 @@ def _called(part: Any) -> str:
         case onnx.GraphProto():
             return f"the graph '{name}'"
         case onnx.NodeProto():
-            return f"node '{name}' ({part.op_type})"
+            return node_title(part)
         case onnx.TensorProto():
             return f"tensor '{name}'"
         case onnx.SparseTensorProto():

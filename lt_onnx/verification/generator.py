@@ -1,5 +1,6 @@
 """The random source again, after its written specification (see `source`), in plain NumPy.
 
+In: a seed and a layer's record. Out: its weights σ·u and biases, float32, at any positions.
 Philox4x32-10 with the key (seed) and the counter (block, layer, stream): block b holds the unit
 values of positions 4b…4b+3. Mirror images are drawn from where their originals are.
 """
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.manifest import LayerRecord
+from lt_onnx.target import Floats
 
 CHUNK = 1 << 17  # weights that one thread checks at a time; what NumPy makes of them fits a cache
 WEIGHTS, BIASES = 0, 1  # streams
@@ -27,12 +29,14 @@ def pieces(layer: LayerRecord) -> Iterator[tuple[int, int]]:
             yield start, min(start + step, high)
 
 
-def weights(seed: int, layer: LayerRecord, start: int, stop: int) -> NDArray[np.float32]:
-    """The weights σ·u of some rows, flat; all of them mirror images, or none."""
+def weights(seed: int, layer: LayerRecord, rows: tuple[int, int]) -> Floats:
+    """The weights of the rows from … up to, flat; all of them mirror images, or none."""
+    start, stop = rows
     row, half, columns = math.prod(layer.shape[1:]), layer.mirror_rows, layer.mirror_columns
     image = half <= start < 2 * half
     origin = start - half if image else start
-    unit = uniform(seed, layer.index, WEIGHTS, origin * row, (origin + stop - start) * row)
+    last = origin + stop - start
+    unit = uniform(seed, layer.index, WEIGHTS, start=origin * row, stop=last * row)
     if image:
         unit = -unit
     if columns:
@@ -42,8 +46,8 @@ def weights(seed: int, layer: LayerRecord, start: int, stop: int) -> NDArray[np.
     return (np.float32(layer.sigma) * unit).astype(np.float32)
 
 
-def weights_at(seed: int, layer: LayerRecord, places: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The weights σ·u at flat positions of [O, I, *K], each drawn alone."""
+def weights_at(seed: int, layer: LayerRecord, places: NDArray[np.int64]) -> Floats:
+    """The weights at flat positions of [O, I, *K], each drawn alone."""
     row_size, taps = math.prod(layer.shape[1:]), math.prod(layer.shape[2:])
     row, column = places // row_size, places % row_size
     channel = column // taps
@@ -58,16 +62,16 @@ def weights_at(seed: int, layer: LayerRecord, places: NDArray[np.int64]) -> NDAr
     return (np.float32(layer.sigma) * unit).astype(np.float32)
 
 
-def biases(seed: int, layer: LayerRecord) -> NDArray[np.float32]:
-    """The biases of a layer that opens a path, [O]."""
-    drawn = uniform(seed, layer.index, BIASES, 0, layer.shape[0])
+def biases(seed: int, layer: LayerRecord) -> Floats:
+    """The biases of a layer, [O]."""
+    drawn = uniform(seed, layer.index, BIASES, start=0, stop=layer.shape[0])
     half = layer.mirror_rows
     drawn[half : 2 * half] = -drawn[:half]
     return (np.float32(layer.sigma) * drawn).astype(np.float32)
 
 
-def uniform(seed: int, layer: int, stream: int, start: int, stop: int) -> NDArray[np.float32]:
-    """Unit values, uniform on [-1, 1), of positions start…stop-1."""
+def uniform(seed: int, layer: int, stream: int, *, start: int, stop: int) -> Floats:
+    """Unit values u, uniform on [-1, 1), of positions start…stop-1."""
     first, last = start // 4, (stop + 3) // 4
     lanes = _philox(seed, layer, stream, np.arange(first, last, dtype=np.uint64))
     words = np.empty((last - first, 4), np.uint32)
@@ -89,7 +93,7 @@ def deviation(init: str, shape: Sequence[int]) -> np.float32:
     return np.float32(math.sqrt(3 * variance[init]))
 
 
-def _unit(words: NDArray[np.uint32]) -> NDArray[np.float32]:
+def _unit(words: NDArray[np.uint32]) -> Floats:
     """The upper 24 bits as a signed number below 1."""
     unit = (words.view(np.int32) >> 8).astype(np.float32)
     unit *= np.float32(2.0**-23)

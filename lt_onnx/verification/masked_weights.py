@@ -1,22 +1,21 @@
 """Every stored number of a random layer against its source, bit for bit.
 
-A weight is +0 or what the seed gives at its position; −0 and denormal numbers are neither. Tensors
-are read in pieces; of a sparse one only the kept positions are drawn.
+In: the manifest and the tensors. Out: what was compared, and the layers that fail. A weight is +0
+or what the seed gives at its position; −0 and denormal numbers are neither. Tensors are read in
+pieces; of a sparse one only the kept positions are drawn.
 """
 
 import math
 import os
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lt_onnx.manifest import LayerRecord, Manifest
 from lt_onnx.verification.generator import CHUNK, biases, deviation, pieces, weights, weights_at
-from lt_onnx.verification.tensors import Sparse, Tensor
+from lt_onnx.verification.tensors import Sparse, Tensor, Tensors
 
 
 class Flaw(Exception):  # noqa: N818  (a finding, for the list of them)
@@ -24,37 +23,35 @@ class Flaw(Exception):  # noqa: N818  (a finding, for the list of them)
 
 
 @dataclass(frozen=True)
-class Counts:
-    """What was proved of some layers."""
+class LayerCounts:
+    """What was proved of some layers: how many, their kept and all their source weights."""
 
     layers: int = 0
     kept: int = 0
     source: int = 0
 
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(
+    def __add__(self, other: "LayerCounts") -> "LayerCounts":
+        return LayerCounts(
             self.layers + other.layers, self.kept + other.kept, self.source + other.source
         )
 
 
-def numbers_of(layer: LayerRecord) -> str:
-    """The initializer that holds a layer's random numbers."""
+def source_tensor(layer: LayerRecord) -> str:
+    """The initializer that holds a layer's random numbers, masked or whole."""
     if layer.stored == "masked":
         return f"{layer.weight}/source"
     return f"{layer.weight}/half" if layer.half else layer.weight
 
 
-def tensors_of(layer: LayerRecord) -> list[str]:
+def stored_tensors(layer: LayerRecord) -> list[str]:
     """The initializers that hold a layer's numbers, mask and biases."""
     mask = [f"{layer.weight}/mask"] if layer.stored == "masked" else []
-    return [numbers_of(layer), *mask, *([layer.bias] if layer.bias is not None else [])]
+    return [source_tensor(layer), *mask, *([layer.bias] if layer.bias is not None else [])]
 
 
-def check_layers(
-    manifest: Manifest, tensors: Mapping[str, Tensor | Sparse]
-) -> tuple[Counts, list[str]]:
+def check_masked_weights(manifest: Manifest, tensors: Tensors) -> tuple[LayerCounts, list[str]]:
     """What was proved, and what is wrong: one line for each layer that fails."""
-    total, failures = Counts(), []
+    total, failures = LayerCounts(), []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for layer in manifest.layers:
             try:
@@ -65,13 +62,10 @@ def check_layers(
 
 
 def _check_layer(
-    layer: LayerRecord,
-    manifest: Manifest,
-    tensors: Mapping[str, Tensor | Sparse],
-    pool: ThreadPoolExecutor,
-) -> Counts:
+    layer: LayerRecord, manifest: Manifest, tensors: Tensors, pool: ThreadPoolExecutor
+) -> LayerCounts:
     """One layer's weights and biases. Raises Flaw."""
-    for name in [*tensors_of(layer), layer.scale]:
+    for name in [*stored_tensors(layer), layer.scale]:
         if name not in tensors:
             raise Flaw(f"tensor '{name}' is missing")
     sigma = deviation(manifest.options.init, layer.shape)
@@ -80,7 +74,7 @@ def _check_layer(
             f"layer '{layer.weight}' has σ = {layer.sigma!r}; "
             f"'{manifest.options.init}' gives it {float(sigma)!r}"
         )
-    name, stored = numbers_of(layer), tensors[numbers_of(layer)]
+    name, stored = source_tensor(layer), tensors[source_tensor(layer)]
     dtype = np.dtype(np.float16 if layer.half else np.float32)
     shape = tuple(layer.shape[::-1] if layer.transposed else layer.shape)
     sparse = isinstance(stored, Sparse)
@@ -101,23 +95,23 @@ def _check_layer(
     if layer.bias is not None:
         kept += _check_bias(layer, manifest.seed, tensors[layer.bias])
         size += layer.shape[0]
-    return Counts(1, kept, size)
+    return LayerCounts(1, kept, size)
 
 
 def _check_dense(layer: LayerRecord, seed: int, stored: Tensor, pool: ThreadPoolExecutor) -> int:
-    """Weights that are stored one and all, zeros too; how many are kept. Raises Flaw."""
+    """Weights that are stored with their zeros; how many are kept. Raises Flaw."""
     reader, dtype, bits = stored.reader(layer.transposed), stored.dtype, _bits(stored.dtype)
     row = math.prod(layer.shape[1:])
 
     def check(rows: tuple[int, int]) -> int:
         part = reader.rows(*rows).view(bits)
-        drawn = weights(seed, layer, *rows).astype(dtype)
+        drawn = weights(seed, layer, rows).astype(dtype)
         good = part == drawn.view(bits)
         if layer.stored != "masked":
             good |= part == 0
         if not good.all():
             bad = int(np.argmin(good))
-            raise _wrong(layer, rows[0] * row + bad, part.view(dtype)[bad], drawn[bad])
+            raise _mismatch(layer, rows[0] * row + bad, part.view(dtype)[bad], drawn[bad])
         return int(np.count_nonzero(part))
 
     return sum(pool.map(check, pieces(layer)))
@@ -135,12 +129,12 @@ def _check_sparse(layer: LayerRecord, seed: int, stored: Sparse) -> int:
         good = (part.view(bits) == drawn.view(bits)) & (part.view(bits) != 0)
         if not good.all():
             bad = int(np.argmin(good))
-            raise _wrong(layer, int(places[bad]), part[bad], drawn[bad])
+            raise _mismatch(layer, int(places[bad]), part[bad], drawn[bad])
     return len(stored.places)
 
 
 def _check_mask(layer: LayerRecord, mask: Tensor | Sparse, shape: tuple[int, ...]) -> int:
-    """Zeros and ones beside the source; how many are kept. Raises Flaw."""
+    """A mask of zeros and ones beside the source; how many are kept. Raises Flaw."""
     wrong = Flaw(f"tensor '{layer.weight}/mask' is not a mask of zeros and ones")
     if isinstance(mask, Sparse) or mask.dtype != np.uint8 or mask.shape != shape:
         raise wrong
@@ -154,7 +148,7 @@ def _check_mask(layer: LayerRecord, mask: Tensor | Sparse, shape: tuple[int, ...
 
 
 def _check_bias(layer: LayerRecord, seed: int, tensor: Tensor | Sparse) -> int:
-    """Biases of a layer that opens a path; how many are kept. Raises Flaw."""
+    """The biases of a layer; how many are kept. Raises Flaw."""
     fits = tensor.shape == (layer.shape[0],) and tensor.dtype == np.float32
     if isinstance(tensor, Sparse) or not fits:
         raise Flaw(f"tensor '{layer.bias}' does not fit its layer")
@@ -176,10 +170,10 @@ def _bits(dtype: np.dtype[Any]) -> type[np.unsignedinteger[Any]]:
     return np.uint16 if dtype == np.float16 else np.uint32
 
 
-def _wrong(layer: LayerRecord, place: int, found: Any, drawn: NDArray[Any]) -> Flaw:
+def _mismatch(layer: LayerRecord, place: int, stored: Any, drawn: Any) -> Flaw:
     """A number that is not the source's, at a flat place of [O, I, *K]."""
     index = [int(i) for i in np.unravel_index(place, tuple(layer.shape))]
     return Flaw(
-        f"tensor '{numbers_of(layer)}' at {index[::-1] if layer.transposed else index} is "
-        f"{found!r}, the source has {drawn!r}"
+        f"tensor '{source_tensor(layer)}' at {index[::-1] if layer.transposed else index} is "
+        f"{stored!r}, the source has {drawn!r}"
     )

@@ -1,8 +1,9 @@
 """Is the source random? Tests of the numbers that the seed gives to a ticket's layers.
 
-The proof shows that a ticket's weights are the generator's; this shows that the generator's numbers
-are independent and uniform, for this seed and these layers. Of each layer are tested, on a sample
-where it is large and without mirror images:
+In: a ticket, of which only the manifest is read. Out: p-values. The proof shows that a ticket's
+weights are the generator's; this shows that the generator's numbers are independent and uniform,
+for this seed and these layers. Tested are, of each layer, or of a sample where it is large, without
+mirror images:
 
 - u = w/σ against the uniform law on [-1, 1), by Kolmogorov and Smirnov;
 - the correlation of neighbouring rows;
@@ -21,15 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from lt_onnx.errors import InputError
-from lt_onnx.manifest import METADATA_KEY, LayerRecord, Manifest, parse_manifest
-from lt_onnx.reading.model_file import metadata_of
+from lt_onnx.manifest import LayerRecord, Manifest
 from lt_onnx.verification.generator import weights_at
-from lt_onnx.verification.tensors import read_model
+from lt_onnx.verification.ticket_file import manifest_of, read_model
 
 SIGNIFICANCE = 1e-4
-SAMPLE = 1 << 18  # weights of a layer that are tested
-FEWEST = 8  # pairs of numbers that a correlation is worth
+MAX_SAMPLE = 1 << 18  # weights of a layer that are tested
+MIN_PAIRS = 8  # of numbers, for a correlation
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class LayerStatistics:
     p_before: float | None
 
     @property
-    def least(self) -> float:
+    def p(self) -> float:
         """The smallest p-value."""
         return min(p for p in (self.p_uniform, self.p_rows, self.p_before) if p is not None)
 
@@ -63,10 +62,9 @@ class Statistics:
     def failures(self) -> list[str]:
         """One line for each layer whose numbers are not random."""
         return [
-            f"layer '{layer.weight}' is not random: p = {layer.least:.1e} is below "
-            f"{self.threshold:.1e}"
+            f"layer '{layer.weight}' is not random: p = {layer.p:.1e} is below {self.threshold:.1e}"
             for layer in self.layers
-            if not layer.least >= self.threshold
+            if not layer.p >= self.threshold
         ]
 
     def document(self) -> dict[str, Any]:
@@ -81,9 +79,7 @@ class Statistics:
 
 def statistics(path: Path) -> Statistics:
     """Test the source of the ticket at `path`. Raises InputError when it is none."""
-    manifest = parse_manifest(path, metadata_of(read_model(path)[0]))
-    if manifest is None:
-        raise InputError(f"{path}: not a ticket: it has no '{METADATA_KEY}' metadata")
+    manifest = manifest_of(path, read_model(path)[0])
     layers: list[LayerStatistics] = []
     last: NDArray[np.float64] | None = None
     for layer in manifest.layers:
@@ -95,12 +91,12 @@ def statistics(path: Path) -> Statistics:
 
 
 def _sample(manifest: Manifest, layer: LayerRecord) -> tuple[NDArray[np.float64], int]:
-    """Unit weights of some rows, spread over the layer, and how many there are in a row."""
+    """Unit weights u of some rows, spread over the layer, and how many there are in a row."""
     taps, half = math.prod(layer.shape[2:]), layer.mirror_columns * math.prod(layer.shape[2:])
-    width = min(layer.shape[1] * taps - half, SAMPLE // 2)
+    width = min(layer.shape[1] * taps - half, MAX_SAMPLE // 2)
     columns = np.arange(width)
     columns[half:] += half  # the mirror images stand between
-    own, wanted = layer.shape[0] - layer.mirror_rows, SAMPLE // width
+    own, wanted = layer.shape[0] - layer.mirror_rows, MAX_SAMPLE // width
     if own <= wanted:
         rows = np.arange(own)
     else:  # pairs of neighbours
@@ -115,7 +111,8 @@ def _sample(manifest: Manifest, layer: LayerRecord) -> tuple[NDArray[np.float64]
 def _test(
     layer: LayerRecord, sample: NDArray[np.float64], width: int, last: NDArray[np.float64] | None
 ) -> LayerStatistics:
-    found = stats.kstest(sample, "uniform", args=(-1.0, 2.0))
+    """The tests of one layer's sample, `width` numbers in a row; `last` is the layer before."""
+    uniform = stats.kstest(sample, "uniform", args=(-1.0, 2.0))
     rows = _correlation(sample[:-width], sample[width:]) if len(sample) > width else None
     before = None
     if last is not None:
@@ -124,8 +121,8 @@ def _test(
     return LayerStatistics(
         layer.weight,
         len(sample),
-        float(found.statistic),
-        float(found.pvalue),
+        float(uniform.statistic),
+        float(uniform.pvalue),
         *(rows or (None, None)),
         *(before or (None, None)),
     )
@@ -135,7 +132,7 @@ def _correlation(
     first: NDArray[np.float64], second: NDArray[np.float64]
 ) -> tuple[float, float] | None:
     """Correlation of two samples, and its p-value; None where they are too small."""
-    if len(first) < FEWEST:
+    if len(first) < MIN_PAIRS:
         return None
-    found = stats.pearsonr(first, second)
-    return float(found.statistic), float(found.pvalue)
+    pearson = stats.pearsonr(first, second)
+    return float(pearson.statistic), float(pearson.pvalue)

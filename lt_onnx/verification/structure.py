@@ -1,162 +1,193 @@
-"""What the graph is made of besides random weights, and that it is as the manifest has it."""
+"""What the graph is made of besides random weights, and that it is as the manifest has it.
+
+In: the model, its manifest and its tensors. Out: counts of scales and parameters, and every tensor
+or node that is neither a layer's, an index, nor a parameter or dense place that the manifest names.
+"""
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from lt_onnx.manifest import DenseReason, LayerRecord, Manifest
-from lt_onnx.target import is_standard_domain
-from lt_onnx.verification.constant_flow import check_flow, whole_data
-from lt_onnx.verification.graph_index import LINEAR, Wiring, called, duplicates
-from lt_onnx.verification.masked_weights import tensors_of
+from lt_onnx.manifest import DensePlace, DenseReason, LayerRecord, Manifest
+from lt_onnx.reading.protobuf import node_title
+from lt_onnx.target import Floats, is_standard_domain
+from lt_onnx.verification.constant_flow import check_constant_flow, computed_integers
+from lt_onnx.verification.graph_index import GraphIndex, index_graph
+from lt_onnx.verification.masked_weights import stored_tensors
 from lt_onnx.verification.tensors import Tensor, Tensors
 
 OLDEST_IR = 4  # from there on initializers are no inputs
+INDEX_DTYPES = (np.int64, np.int32, np.bool_)
+LINEAR_OPS = frozenset(
+    "Attention Conv ConvInteger ConvTranspose DeformConv Einsum GRU Gemm LSTM MatMul MatMulInteger "
+    "QLinearConv QLinearMatMul RNN".split()
+)
 
 
-@dataclass
-class Findings:
-    """What was counted in the graph, and what is wrong with it."""
+@dataclass(frozen=True)
+class Structure:
+    """Numbers that are no weights, and what is wrong with the graph."""
 
-    scales: int = 0
+    scales: int = 0  # that are not zero
     parameters: int = 0
-    failures: list[str] = field(default_factory=list)
+    failures: tuple[str, ...] = ()
 
 
-def check_structure(model: onnx.ModelProto, manifest: Manifest, tensors: Tensors) -> Findings:
-    """Check that nothing dense hides."""
-    wiring, failures = Wiring.of(model, manifest)
-    found = Findings(failures=failures)
-    of_layers = [name for layer in manifest.layers for name in tensors_of(layer)]
+def check_structure(model: onnx.ModelProto, manifest: Manifest, tensors: Tensors) -> Structure:
+    """Check that every tensor and node of the graph is accounted for."""
+    index, failures = index_graph(model, manifest)
+    stored = [name for layer in manifest.layers for name in stored_tensors(layer)]
     scales = [layer.scale for layer in manifest.layers]
+    of_layers = {*stored, *scales}
     weights = [layer.weight for layer in manifest.layers]
-    for name in duplicates([*of_layers, *scales]) or duplicates(weights):
-        found.failures.append(f"tensor '{name}' belongs to two layers, or is two things of one")
-    for place, layer in enumerate(manifest.layers):
-        if layer.index != place:
-            found.failures.append(
-                f"layer '{layer.weight}' is number {place}, but drawn from {layer.index}"
+    for name in _repeated([*stored, *scales]) or _repeated(weights):
+        failures.append(f"tensor '{name}' belongs to two layers, or is two things of one")
+    for number, layer in enumerate(manifest.layers):
+        if layer.index != number:
+            failures.append(
+                f"layer '{layer.weight}' is number {number}, but drawn from {layer.index}"
             )
-        found.scales += _scale(layer, tensors, found.failures)
-    _check_parameters(manifest, tensors, {*of_layers, *scales}, found)
-    for name in sorted(tensors.keys() - wiring.readers.keys() - wiring.outputs):
-        found.failures.append(f"tensor '{name}' is read by no node")
-    _check_order(manifest, wiring, tensors, found.failures)
-    _check_dense(manifest, wiring, tensors, found.failures)
-    _check_nodes(model, wiring, found.failures)
-    found.failures += check_flow(wiring, tensors, {*of_layers, *scales})
-    return found
+        failures += _check_scale(layer, tensors)
+    named = {name: tensors[name] for name in manifest.parameters if name in tensors}
+    parameters = {
+        name: tensor
+        for name, tensor in named.items()
+        if isinstance(tensor, Tensor) and tensor.dtype == np.float32 and name not in of_layers
+    }
+    failures += _check_tensors(manifest, tensors, of_layers, parameters)
+    for name in sorted(tensors.keys() - index.readers.keys() - index.outputs):
+        failures.append(f"tensor '{name}' is read by no node")
+    failures += _check_orders(manifest, index, tensors)
+    failures += _check_dense(manifest, index, tensors)
+    failures += _check_nodes(model, index)
+    failures += check_constant_flow(index, tensors, of_layers)
+    return Structure(
+        scales=sum(int(np.count_nonzero(_scale(layer, tensors))) for layer in manifest.layers),
+        parameters=sum(tensor.size for tensor in parameters.values()),
+        failures=tuple(failures),
+    )
 
 
-def _scale(layer: LayerRecord, tensors: Tensors, failures: list[str]) -> int:
-    """How many scales a layer has that are not zero."""
+def _repeated(names: list[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def _scale(layer: LayerRecord, tensors: Tensors) -> Floats:
+    """A layer's scales, none where they are not one float per channel."""
     tensor = tensors.get(layer.scale)
-    if tensor is None:
-        return 0  # `layers` has told
     shape = (layer.shape[0], *[1] * len(layer.shape[2:]))
     if not isinstance(tensor, Tensor) or tensor.dtype != np.float32 or tensor.shape != shape:
-        failures.append(f"tensor '{layer.scale}' is not one scale per channel")
-        return 0
-    value = tensor.array()
-    if not np.isfinite(value).all():
-        failures.append(f"tensor '{layer.scale}' holds a scale that is not finite")
-    return int(np.count_nonzero(value))
+        return np.zeros(0, np.float32)
+    return tensor.array()
 
 
-def _check_parameters(
-    manifest: Manifest, tensors: Tensors, of_layers: set[str], found: Findings
-) -> None:
-    """Every tensor that is no layer's is a named float parameter, or an index."""
-    named = set(manifest.parameters)
+def _check_scale(layer: LayerRecord, tensors: Tensors) -> Iterator[str]:
+    scale = _scale(layer, tensors)
+    if layer.scale in tensors and not scale.size:  # `masked_weights` tells what is missing
+        yield f"tensor '{layer.scale}' is not one scale per channel"
+    if not np.isfinite(scale).all():
+        yield f"tensor '{layer.scale}' holds a scale that is not finite"
+
+
+def _check_tensors(
+    manifest: Manifest, tensors: Tensors, of_layers: Set[str], parameters: Mapping[str, Tensor]
+) -> Iterator[str]:
+    """Every tensor that is no layer's is a parameter that the manifest names, or an index."""
     for name, tensor in tensors.items():
         if name in of_layers:
-            if name in named:
-                found.failures.append(f"tensor '{name}' of a layer is named as a parameter too")
+            if name in manifest.parameters:
+                yield f"tensor '{name}' of a layer is named as a parameter too"
         elif not isinstance(tensor, Tensor):
-            found.failures.append(f"sparse tensor '{name}' is no layer's weight")
-        elif name in named and tensor.dtype == np.float32:
-            found.parameters += tensor.size
+            yield f"sparse tensor '{name}' is no layer's weight"
+        elif name in parameters:
             if not np.isfinite(tensor.array()).all():
-                found.failures.append(f"tensor '{name}' holds a parameter that is not finite")
-        elif tensor.dtype not in (np.int64, np.int32, np.bool_) or name in named:
-            found.failures.append(
+                yield f"tensor '{name}' holds a parameter that is not finite"
+        elif tensor.dtype not in INDEX_DTYPES or name in manifest.parameters:
+            yield (
                 f"tensor '{name}' ({tensor.dtype}, {tensor.size} values) is neither source, "
                 "scale, index nor a named parameter"
             )
-    for name in sorted(named - tensors.keys()):
-        found.failures.append(f"parameter '{name}' of the manifest is not in the file")
+    for name in sorted({*manifest.parameters} - tensors.keys()):
+        yield f"parameter '{name}' of the manifest is not in the file"
 
 
-def _check_order(manifest: Manifest, wiring: Wiring, tensors: Tensors, failures: list[str]) -> None:
+def _check_orders(manifest: Manifest, index: GraphIndex, tensors: Tensors) -> Iterator[str]:
     """Every tensor that reorders neurons is the index of one Gather."""
     rows = max(layer.shape[0] for layer in manifest.layers)
     for name in manifest.order:
-        tensor, reader = tensors.get(name), wiring.only_reader(name, 1)
+        tensor, reader = tensors.get(name), index.only_reader(name, 1)
+        gathers = reader is not None and index.nodes[reader].op_type == "Gather"
         fits = isinstance(tensor, Tensor) and tensor.dtype == np.int64 and len(tensor.shape) == 1
-        if not fits or reader is None or wiring.nodes[reader].op_type != "Gather":
-            failures.append(f"tensor '{name}' is not the order of a block's neurons")
-        elif isinstance(tensor, Tensor) and not _orders(tensor.array(), rows):
-            failures.append(f"tensor '{name}' orders neurons that no block has")
+        if not isinstance(tensor, Tensor) or not fits or not gathers:
+            yield f"tensor '{name}' is not the order of a block's neurons"
+            continue
+        places = tensor.array()
+        if ((places < 0) | (places >= rows)).any():
+            yield f"tensor '{name}' orders neurons that no block has"
 
 
-def _orders(places: NDArray[np.int64], rows: int) -> bool:
-    return bool(((places >= 0) & (places < rows)).all())
-
-
-def _check_dense(manifest: Manifest, wiring: Wiring, tensors: Tensors, failures: list[str]) -> None:
+def _check_dense(manifest: Manifest, index: GraphIndex, tensors: Tensors) -> Iterator[str]:
     """Every place declared dense is there, once, with as many parameters as declared."""
-    there = Counter((node.name, node.op_type) for node in wiring.nodes)
+    there = Counter((node.name, node.op_type) for node in index.nodes)
     declared = Counter((place.name, place.op) for place in manifest.dense)
     for (name, op), count in declared.items():
         if there[name, op] != count:
-            failures.append(
+            yield (
                 f"node '{name}' ({op}) is declared dense {count} times and stands there "
                 f"{there[name, op]} times"
             )
-    by_name = {
-        (wiring.nodes[i].name, wiring.nodes[i].op_type): wiring.nodes[i] for i in wiring.dense
-    }
+    nodes = {(node.name, node.op_type): node for node in (index.nodes[i] for i in index.dense)}
     for place in manifest.dense:
-        node = by_name.get((place.name, place.op))
+        node = nodes.get((place.name, place.op))
         if node is None or declared[place.name, place.op] > 1:
             continue
-        values = [tensors[name] for name in node.input if name in tensors]
-        floats = [v for v in values if isinstance(v, Tensor) and v.dtype == np.float32]
-        floats = [v for v in floats if v.size > 1 or node.op_type == "Concat"]
-        whole = sum(math.prod(tensors[name].shape) for name in whole_data(node, tensors))
-        count, claimed = sum(value.size for value in floats) + whole, place.parameters
-        fits = count == claimed
-        if not fits and place.reason == DenseReason.REPEATED:  # zeros stand for constants
-            fits = sum(len(np.unique(v.array())) - 1 for v in floats) <= claimed <= count
+        count, fits = _count_parameters(place, node, tensors)
         if not fits:
-            failures.append(f"{called(node)} has {count} parameters, declared are {claimed}")
+            yield f"{node_title(node)} has {count} parameters, declared are {place.parameters}"
 
 
-def _check_nodes(model: onnx.ModelProto, wiring: Wiring, failures: list[str]) -> None:
+def _count_parameters(
+    place: DensePlace, node: onnx.NodeProto, tensors: Tensors
+) -> tuple[int, bool]:
+    """How many parameters a dense node has, and whether that is what is declared."""
+    read = [tensors[name] for name in node.input if name in tensors]
+    floats = [t for t in read if isinstance(t, Tensor) and t.dtype == np.float32]
+    floats = [t for t in floats if t.size > 1 or node.op_type == "Concat"]
+    integers = sum(math.prod(tensors[name].shape) for name in computed_integers(node, tensors))
+    count = sum(tensor.size for tensor in floats) + integers
+    fits = count == place.parameters
+    if not fits and place.reason == DenseReason.REPEATED:  # zeros stand for constants
+        distinct = sum(len(np.unique(tensor.array())) - 1 for tensor in floats)
+        fits = distinct <= place.parameters <= count
+    return count, fits
+
+
+def _check_nodes(model: onnx.ModelProto, index: GraphIndex) -> Iterator[str]:
     """Order, domains, and linear operators that are nobody's."""
-    known = {value.name for value in model.graph.input}
-    known |= {t.name for t in model.graph.initializer}
-    known |= {t.values.name for t in model.graph.sparse_initializer}
-    if model.ir_version < OLDEST_IR or all(
-        not is_standard_domain(o.domain) for o in model.opset_import
-    ):
-        failures.append(f"the model is of IR {model.ir_version}, or names no operator set")
-    for number, node in enumerate(wiring.nodes):
-        unknown = next((name for name in node.input if name and name not in known), None)
-        if unknown is not None:
-            failures.append(f"{called(node)} reads '{unknown}', which nothing before it makes")
-        known.update(node.output)
-        free = number not in wiring.layers and number not in wiring.dense
-        if free and is_standard_domain(node.domain) and not onnx.defs.has(node.op_type):
-            failures.append(f"{called(node)} is of no operator that ONNX knows")
-        if free and not is_standard_domain(node.domain):
-            failures.append(f"{called(node)} is of domain '{node.domain}' and not declared dense")
-        elif free and node.op_type in LINEAR:
-            failures.append(f"{called(node)} is neither a layer nor declared dense")
+    standard = [is_standard_domain(operators.domain) for operators in model.opset_import]
+    if model.ir_version < OLDEST_IR or not any(standard):
+        yield f"the model is of IR {model.ir_version}, or names no operator set"
+    computed = {value.name for value in model.graph.input}
+    computed |= {tensor.name for tensor in model.graph.initializer}
+    computed |= {tensor.values.name for tensor in model.graph.sparse_initializer}
+    for number, node in enumerate(index.nodes):
+        missing = next((name for name in node.input if name and name not in computed), None)
+        if missing is not None:
+            yield f"{node_title(node)} reads '{missing}', which nothing before it makes"
+        computed.update(node.output)
+        if number in index.layers or number in index.dense:
+            continue
+        if not is_standard_domain(node.domain):
+            yield f"{node_title(node)} is of domain '{node.domain}' and not declared dense"
+            continue
+        if not onnx.defs.has(node.op_type):
+            yield f"{node_title(node)} is of no operator that ONNX knows"
+        if node.op_type in LINEAR_OPS:
+            yield f"{node_title(node)} is neither a layer nor declared dense"
     for value in model.graph.output:
-        if value.name not in wiring.maker and value.name not in wiring.inputs:
-            failures.append(f"graph output '{value.name}' is made by no node")
+        if value.name not in index.maker and value.name not in index.inputs:
+            yield f"graph output '{value.name}' is made by no node"

@@ -1,10 +1,9 @@
-"""A ticket's file and its tensors, opened without belief and read in pieces.
+"""A ticket's tensors: where their numbers are, each checked to be all there, read in pieces.
 
 External data is one file in the ticket's folder, named by its bare name, no link; tensors lie in it
 one behind the other.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,18 +13,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from lt_onnx.errors import InputError
-from lt_onnx.files import check_file
-from lt_onnx.manifest import MAX_AXES, MAX_LAYER_WEIGHTS, SEAL_KEY
-from lt_onnx.reading.protobuf import MAX_PARTS, too_many_parts
+from lt_onnx.manifest import MAX_AXES, MAX_LAYER_WEIGHTS
 
-PADDING = 4096  # bytes that may lie between two tensors of a data file, at most
+MAX_PADDING = 4096  # bytes between two tensors of a data file
 EXTERNAL = onnx.TensorProto.EXTERNAL
-PLACE = {"location", "offset", "length"}  # what external data is described by
+EXTERNAL_KEYS = ("length", "location", "offset")
 
 
 @dataclass(frozen=True)
@@ -98,55 +94,16 @@ class Sparse:
 Tensors: TypeAlias = Mapping[str, Tensor | Sparse]
 
 
-def read_model(path: Path) -> tuple[onnx.ModelProto, bool]:
-    """The graph, external data left where it is, and whether the file is as protobuf writes it.
-
-    Raises InputError. Of a file that says things twice, runtimes may read the other.
-    """
-    check_file(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if too_many_parts(content):
-        raise InputError(f"{path}: made of more than {MAX_PARTS:,} parts; no ticket is")
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(content)
-    except DecodeError:
-        raise InputError(f"{path}: not an ONNX model (truncated, or another format)") from None
-    return model, model.SerializeToString(deterministic=True) == content
-
-
-def broken_seal(path: Path, model: onnx.ModelProto) -> str | None:
-    """Why the seal does not hold; None when it does. Takes it off the model. Raises InputError."""
-    seals = [entry for entry in model.metadata_props if entry.key == SEAL_KEY]
-    if not seals:
-        return f"the seal '{SEAL_KEY}' is missing: the file was changed after it was made"
-    claimed = seals[0].value
-    for seal in seals:
-        model.metadata_props.remove(seal)
-    digest = hashlib.sha256(model.SerializeToString(deterministic=True))
-    for file in sorted({_file(path, t) for t in model.graph.initializer if _is_external(t)}):
-        with file.open("rb") as stream:
-            while piece := stream.read(1 << 24):
-                digest.update(piece)
-    if claimed != digest.hexdigest():
-        return f"the seal '{SEAL_KEY}' is broken: the file was changed after it was made"
-    return None
-
-
-def open_tensors(path: Path, model: onnx.ModelProto) -> dict[str, Tensor | Sparse]:
-    """The initializers by name, each proven to be all there. Raises InputError."""
-    found: dict[str, Tensor | Sparse] = {t.name: _located(path, t) for t in model.graph.initializer}
-    _check_places(path, [t for t in found.values() if isinstance(t, Tensor) and t.file])
-    for proto in model.graph.sparse_initializer:
-        found[proto.values.name] = _sparse(path, proto)
-    return found
+def locate_tensors(path: Path, model: onnx.ModelProto) -> dict[str, Tensor | Sparse]:
+    """The initializers by name, each checked to be all there. Raises InputError."""
+    dense = {t.name: _located(path, t) for t in model.graph.initializer}
+    _check_places(path, [tensor for tensor in dense.values() if tensor.file])
+    sparse = {s.values.name: _sparse(path, s) for s in model.graph.sparse_initializer}
+    return {**dense, **sparse}
 
 
 def _located(path: Path, proto: onnx.TensorProto) -> Tensor:
-    """Where an initializer's numbers are, proven to be there. Raises InputError."""
+    """Where an initializer's numbers are. Raises InputError where they are not all there."""
     where = f"{path}: tensor '{proto.name}'"
     try:
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(proto.data_type))
@@ -155,11 +112,11 @@ def _located(path: Path, proto: onnx.TensorProto) -> Tensor:
     if min(proto.dims, default=0) < 0 or len(proto.dims) > MAX_AXES or dtype.hasobject:
         raise InputError(f"{where}: its type and shape are none of a tensor")
     size = math.prod(proto.dims) * dtype.itemsize
-    if not _is_external(proto):
+    if not is_external(proto):
         if len(proto.raw_data) != size:
             raise InputError(f"{where}: its shape and its bytes disagree")
         return Tensor(proto, dtype)
-    file = _file(path, proto)
+    file = external_file(path, proto)
     entries = {entry.key: entry.value for entry in proto.external_data}
     numbers = [entries["offset"], entries["length"]]
     if not all(number.isascii() and number.isdigit() and len(number) < 20 for number in numbers):
@@ -170,16 +127,17 @@ def _located(path: Path, proto: onnx.TensorProto) -> Tensor:
     return Tensor(proto, dtype, file, offset)
 
 
-def _is_external(proto: onnx.TensorProto) -> bool:
+def is_external(proto: onnx.TensorProto) -> bool:
+    """Whether an initializer's numbers are in a file of their own."""
     return bool(proto.data_location == EXTERNAL)
 
 
-def _file(path: Path, proto: onnx.TensorProto) -> Path:
+def external_file(path: Path, proto: onnx.TensorProto) -> Path:
     """The data file of a tensor, beside the ticket. Raises InputError."""
     entries = {entry.key: entry.value for entry in proto.external_data}
     where = f"{path}: tensor '{proto.name}': external data '{entries.get('location', '')}'"
-    if len(entries) != len(proto.external_data) or entries.keys() != PLACE:
-        raise InputError(f"{where} is not described by its {', '.join(sorted(PLACE))}, once each")
+    if len(entries) != len(proto.external_data) or sorted(entries) != [*EXTERNAL_KEYS]:
+        raise InputError(f"{where} is not described by its {', '.join(EXTERNAL_KEYS)}, once each")
     name = str(entries.get("location", ""))
     if not name.isprintable() or set(name) & set("/\\:") or name.strip(". ") == "":
         raise InputError(f"{where} is not the bare name of a file beside the ticket")
@@ -205,17 +163,17 @@ def _check_places(path: Path, tensors: list[Tensor]) -> None:
     for (_, end, first), (start, _, second) in pairwise([(0, 0, "the start"), *spans]):
         if start < end:
             raise InputError(f"{path}: tensors '{first}' and '{second}' overlap in '{file.name}'")
-        if start - end >= PADDING:
+        if start - end >= MAX_PADDING:
             raise InputError(f"{path}: '{file.name}' holds bytes of no tensor before '{second}'")
     if file.stat().st_size != spans[-1][1]:
         raise InputError(f"{path}: '{file.name}' goes on behind the last tensor")
 
 
 def _sparse(path: Path, proto: onnx.SparseTensorProto) -> Sparse:
-    """A sparse initializer, proven to be one. Raises InputError."""
+    """A sparse initializer. Raises InputError where its indices contradict its shape."""
     where = f"{path}: sparse tensor '{proto.values.name}'"
     shape = tuple(proto.dims)
-    if _is_external(proto.values) or _is_external(proto.indices):
+    if is_external(proto.values) or is_external(proto.indices):
         raise InputError(f"{where}: lies in external data, where no ticket has it")
     values, places = (_located(path, part).array() for part in (proto.values, proto.indices))
     fits = (

@@ -1,0 +1,111 @@
+"""The sequence of the proof, and what it proves.
+
+Shared with the construction are the manifest's schema and the written specification of the
+generator (see `source`): the package has its own Philox, in plain NumPy, and its own reading of
+tensors and graph.
+
+Proved, whoever made the file:
+
+- every stored weight is +0 or, bit for bit, what the seed gives at its position, σ included;
+  biases likewise, and only where the manifest says that a layer has them (`masked_weights`);
+- each random layer is read once, by its linear operator, in the manifest's order, and scaled by one
+  factor per channel; every other linear operator is declared dense (`structure`);
+- every other float is a parameter that the manifest names and counts, larger ones only in places
+  declared dense; integers are shapes and indices and reach no data; nothing is computed from
+  constants alone, and no attribute, function or subgraph holds numbers (`constant_flow`,
+  `allowed_fields`);
+- the seal holds: the file is byte for byte what was sealed. A seal is no secret; whoever changes
+  a file can seal it again, so nothing above relies on it.
+
+With the target (`against_target`): the graph, its attributes, indices and parameters are what the
+manifest's options make of that target.
+
+Not proved: which weights the mask keeps, which neurons a block reads and what the scales are, which
+the construction chooses freely, and options that decide nothing else. Without the target, that the
+operators between the layers, their attributes, indices and named scalars are the target's: a graph
+has room for numbers there, so whoever distrusts a ticket's maker gives the target. That the ticket
+computes nearly what its target does is for `validate` to say, that the generator is random for
+`statistics`.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lt_onnx.errors import InputError
+from lt_onnx.verification.allowed_fields import check_fields, is_readable
+from lt_onnx.verification.masked_weights import LayerCounts, check_masked_weights
+from lt_onnx.verification.structure import Structure, check_structure
+from lt_onnx.verification.tensors import locate_tensors
+from lt_onnx.verification.ticket_file import check_seal, manifest_of, read_model
+
+MAX_FAILURES = 100  # that are told
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Outcome: `failures` is empty when the ticket is genuine; counts are of what was checked."""
+
+    layers: int = 0
+    kept: int = 0
+    source: int = 0
+    scales: int = 0
+    parameters: int = 0
+    dense: int = 0
+    seed: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def genuine(self) -> bool:
+        """Whether everything was proved."""
+        return not self.failures
+
+
+def verify(path: Path, target_sha256: str | None = None, *, target: Path | None = None) -> Proof:
+    """Check the ticket at `path`.
+
+    Args:
+        path: the ticket; its external data lies beside it.
+        target_sha256: also check that the ticket says to be made from that file.
+        target: also check that the graph is what this network is planned to.
+
+    Returns:
+        the proof: every failure is a line that names the node or tensor.
+
+    Raises:
+        InputError: the file is no ticket at all, or the target is no network.
+    """
+    path = Path(path)
+    model, canonical = read_model(path)
+    if not is_readable(model):
+        raise InputError(f"{path}: a name in it is not UTF-8, or it has more parts than any ticket")
+    manifest = manifest_of(path, model)
+    failures = []
+    if target_sha256 is not None and manifest.target_sha256 != target_sha256:
+        failures.append("the ticket was made from another target (SHA-256 differs)")
+    malformed = check_fields(model)
+    if not canonical:
+        malformed.append("the file says things twice or out of order, as no ticket does")
+    failures += malformed
+    counts, structure = LayerCounts(), Structure()
+    if not malformed:  # else a name may stand for two things, and a tensor for two arrays
+        tensors = locate_tensors(path, model)
+        counts, wrong = check_masked_weights(manifest, tensors)
+        structure = check_structure(model, manifest, tensors)
+        failures += [*wrong, *structure.failures]
+        if target is not None:
+            from lt_onnx.verification.against_target import check_against_target
+
+            failures += check_against_target(model, manifest, tensors, target)
+    failures += check_seal(path, model)
+    if len(failures) > MAX_FAILURES:
+        failures[MAX_FAILURES:] = [f"and {len(failures) - MAX_FAILURES} more"]
+    return Proof(
+        layers=counts.layers,
+        kept=counts.kept,
+        source=counts.source,
+        scales=structure.scales,
+        parameters=structure.parameters,
+        dense=len(manifest.dense),
+        seed=manifest.seed,
+        failures=failures,
+    )
