@@ -54,7 +54,8 @@ class OutputSums:
         known_a, known_b = np.isfinite(a), np.isfinite(b)
         self.finite &= bool(known_b[known_a].all())
         equal = (np.isnan(a) & np.isnan(b)) | (a == b)
-        difference = np.where(equal, 0.0, a - b)
+        with np.errstate(invalid="ignore"):  # of infinities
+            difference = np.where(equal, 0.0, a - b)
         difference = np.where(np.isfinite(difference), difference, 0.0)
         both = known_a & known_b
         self.error += float(np.square(difference).sum())

@@ -1,0 +1,162 @@
+"""The comparison of outputs: exact sums, and it fails on every wrong network."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from graphs import Builder, save
+from perturbed import CHANGES, LAYERS, network, perturbed, weight_of
+
+from lt_onnx.errors import InputError
+from lt_onnx.reading.lowering import read_target
+from lt_onnx.samples.samples import Samples, random_samples
+from lt_onnx.validation import outputs
+from lt_onnx.validation.fidelity import Fidelity
+from lt_onnx.validation.limits import Limits
+from lt_onnx.validation.outputs import OutputSums, validate
+
+
+def compared(target: Path, other: Path, limits: Limits) -> Fidelity:
+    ports = read_target(target).inputs
+    return validate(target, other, random_samples(ports, 20, 0, smooth=False), ports, limits)
+
+
+@pytest.fixture
+def values() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    t = rng.standard_normal((40, 6)).astype(np.float32)
+    return t, t + np.float32(0.1) * rng.standard_normal(t.shape).astype(np.float32)
+
+
+def test_the_figures_are_those_of_their_definitions(values: tuple[np.ndarray, np.ndarray]) -> None:
+    t, made = (v.astype(np.float64) for v in values)
+    sums = OutputSums()
+    for part in (slice(0, 13), slice(13, 40)):
+        sums.add(values[0][part], values[1][part])
+    labels = np.arange(40) % 6
+    found = sums.fidelity("scores", labels)
+    relative = np.linalg.norm(t - made) / np.linalg.norm(t)
+
+    assert found.max_abs == np.abs(t - made).max()
+    assert found.mean_abs == pytest.approx(np.abs(t - made).mean())
+    assert found.relative == found.smallest_tolerance == pytest.approx(relative)
+    assert found.sqnr_db == pytest.approx(-20 * math.log10(relative))
+    cosine = (t * made).sum() / np.linalg.norm(t) / np.linalg.norm(made)
+    assert found.cosine == pytest.approx(cosine)
+    assert found.agreement == (t.argmax(1) == made.argmax(1)).mean()
+    assert found.target_accuracy == (t.argmax(1) == labels).mean()
+    assert found.ticket_accuracy == (made.argmax(1) == labels).mean()
+    assert found.accuracy_drop == found.target_accuracy - found.ticket_accuracy
+    assert set(found.points) <= set(zip(t.reshape(-1), made.reshape(-1), strict=True))
+
+
+def test_an_output_is_summed_in_parts(
+    values: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = OutputSums(), OutputSums()
+    whole.add(*values)
+    monkeypatch.setattr(outputs, "MAX_COMPARED", 7)
+    parts.add(*values)
+
+    assert parts.error == pytest.approx(whole.error)
+    assert (parts.largest, parts.count) == (whole.largest, whole.count)
+
+
+def test_points_are_a_few_of_many() -> None:
+    sums = OutputSums()
+    for _ in range(3):
+        sums.add(np.zeros((1000, 10), np.float32), np.ones((1000, 10), np.float32))
+
+    assert 0 < len(sums.fidelity("y", None).points) <= outputs.MAX_POINTS
+
+
+def test_one_changed_value_shows_in_every_figure(values: tuple[np.ndarray, np.ndarray]) -> None:
+    t = values[0]
+    sign, turned, bit = t.copy(), t.copy(), t.copy()
+    sign[3, t[3].argmax()] *= -1
+    turned[:6] = t[:6].T
+    bit.view(np.uint32)[5, 2] ^= 1
+    for made, visible in ((sign, True), (turned, True), (bit, False)):
+        sums = OutputSums()
+        sums.add(t, made)
+        found = sums.fidelity("scores", None)
+        assert min(found.max_abs, found.mean_abs, found.relative, found.smallest_tolerance) > 0
+        assert found.sqnr_db < math.inf
+        if visible:
+            assert found.cosine < 1
+            assert found.agreement is not None
+            assert found.agreement < 1
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_values_that_are_not_finite_fail_where_the_targets_are(wrong: float) -> None:
+    t = np.array([[1.0, np.inf, np.nan, 2.0]], np.float32)
+    same, bad = OutputSums(), OutputSums()
+    same.add(t, t)
+    made = t.copy()
+    made[0, 0] = wrong
+    bad.add(t, made)
+
+    assert same.fidelity("y", None).finite
+    assert same.fidelity("y", None).relative == 0
+    assert not bad.fidelity("y", None).finite
+    assert bad.fidelity("y", None).smallest_tolerance == math.inf
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("layer", LAYERS[:2])
+def test_a_network_that_is_wrong_in_one_weight_fails(
+    tmp_path: Path, layer: str, change: str
+) -> None:
+    target = network(tmp_path)
+    wrong = perturbed(target, weight_of(target, layer), CHANGES[change])
+    limits = Limits(max_abs=1e-4, max_rel=1e-5, min_sqnr=100.0, min_agreement=1.0)
+
+    assert compared(target, target, limits).passed
+    failed = [check.name for check in compared(target, wrong, limits).checks if not check.passed]
+    assert [name.split(":")[0] for name in failed][:3] == ["max-abs", "max-rel", "min-sqnr"]
+
+
+def test_an_input_with_swapped_axes_gives_another_output(tmp_path: Path) -> None:
+    """The samples reach both networks as they are: what is turned for one would be found."""
+    target = network(tmp_path)
+    ports = read_target(target).inputs
+    samples = random_samples(ports, 20, 0, smooth=False)
+    images = np.ascontiguousarray(samples.arrays["x"].swapaxes(2, 3))
+    turned = Samples({"x": images}, None, "turned")
+    straight, other = (
+        validate(target, target, inputs, ports, Limits()).outputs[0].points
+        for inputs in (samples, turned)
+    )
+
+    assert straight != other
+
+
+def test_outputs_must_correspond(tmp_path: Path) -> None:
+    b = Builder(0)
+    y = b("Relu", "x")
+    target = save(b.model(y, ("N", 4)), tmp_path)
+    b = Builder(0)
+    b.count = 5
+    renamed = save(b.model(b("Relu", "x"), ("N", 4)), tmp_path, "renamed.onnx")
+    b = Builder(0)
+    narrow = save(b.model(b("ReduceMax", "x", axes=[1]), ("N", 4)), tmp_path, "narrow.onnx")
+
+    with pytest.raises(InputError, match=r"its outputs \['t6'\] are not the target's \['t1'\]"):
+        compared(target, renamed, Limits())
+    with pytest.raises(InputError, match=r"output 't1' has shape \[8, 1\], the target's has"):
+        compared(target, narrow, Limits())
+
+
+def test_labels_give_accuracies_and_progress_ends_at_one(tmp_path: Path) -> None:
+    target = network(tmp_path)
+    ports = read_target(target).inputs
+    samples = random_samples(ports, 20, 0, smooth=False)
+    labelled = Samples(samples.arrays, np.arange(20) % 5, "labelled")
+    told: list[float] = []
+    found = validate(target, target, labelled, ports, Limits(), progress=told.append).outputs[0]
+
+    assert found.target_accuracy == found.ticket_accuracy is not None
+    assert told[-1] == 1.0
+    assert told == sorted(told)
