@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import MODELS
 
+from lt_onnx import convert
 from lt_onnx.errors import InputError
 from lt_onnx.options import Mode, Options, Output
 from lt_onnx.pipeline import Job
@@ -60,3 +61,30 @@ def test_what_a_search_finds_itself_is_not_given(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="its folder does not exist"):
         find_settings(Job(job.target, Options(), Output(tmp_path / "no" / "t.onnx")), goal)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", ["l+1", "2l"])
+def test_a_target_finds_the_smallest_setting(tmp_path: Path, mode: str) -> None:
+    made = {
+        wish: convert(
+            MODELS / "residual.onnx",
+            tmp_path / "t.onnx",
+            mode=mode,
+            target_sqnr=wish,
+            force=True,
+            calibration=MODELS / "digits.calibration.npz",
+            samples=MODELS / "digits.samples.npz",
+        ).report
+        for wish in (18.0, 30.0)
+    }
+
+    assert made[18.0].kept < made[30.0].kept
+    for wish, report in made.items():
+        assert report.fidelity.outputs[0].sqnr_db > wish - 3
+    assert [p.name for p in tmp_path.iterdir()] == ["t.onnx"]
+
+
+def test_a_target_excludes_settings_of_ones_own(tmp_path: Path) -> None:
+    for words in ({"target_sqnr": 20.0, "base_size": 5}, {"target_agreement": 1.5}):
+        with pytest.raises(InputError):
+            convert(MODELS / "residual.onnx", tmp_path / "t.onnx", **words)

@@ -1,31 +1,30 @@
 """The command line that does the same again, as a report quotes it."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from lt_onnx.options import Options
 
 
 def command_of(
-    verb: str, paths: Sequence[object], options: Options | None, words: dict[str, object]
+    verb: str, paths: Sequence[object], options: Options | None, words: Mapping[str, object]
 ) -> str:
-    """The command that does it again: what differs from the defaults, quoted for a shell."""
-    said = ["lt-onnx", verb, *[str(path) for path in paths]]
-    given: dict[str, object] = {}
-    for field in fields(Options) if options is not None else ():
-        value = getattr(options, field.name)
-        if value != field.default and field.name not in ("prices", "base_sizes"):
-            given[field.name] = value
-    for name, value in (*given.items(), *words.items()):
-        if value in (None, False):
-            continue
-        option = f"--{name.replace('_', '-')}"
-        values = value if isinstance(value, list) else [value]
-        for one in values:
-            said += [option] if one is True else [option, str(one)]
-    for layer, price in options.prices if options is not None else ():
-        said += ["--price", f"{layer}={price:g}"]
-    for layer, size in options.base_sizes if options is not None else ():
-        said += ["--base-size", f"{layer}={size}"]
-    return shlex.join(said)
+    """The command, quoted for a shell: what of `options` differs from the defaults, and `words`.
+
+    A word that is None, False or 0 is not said, one that is a list once for each of its values.
+    """
+    said = {name: value for name, value in words.items() if value not in (None, False)}
+    by_layer: list[str] = []
+    if options is not None:
+        chosen = {field.name: getattr(options, field.name) for field in fields(Options)}
+        prices, base_sizes = chosen.pop("prices"), chosen.pop("base_sizes")
+        said = {k: v for k, v in chosen.items() if v != getattr(Options, k)} | said
+        by_layer += [part for layer, μ in prices for part in ("--price", f"{layer}={μ:g}")]
+        by_layer += [part for layer, m in base_sizes for part in ("--base-size", f"{layer}={m}")]
+    parts = ["lt-onnx", verb, *map(str, paths)]
+    for name, value in said.items():
+        flag = f"--{name.replace('_', '-')}"
+        for one in value if isinstance(value, list) else [value]:
+            parts += [flag] if one is True else [flag, str(one)]
+    return shlex.join([*parts, *by_layer])

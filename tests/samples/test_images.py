@@ -1,0 +1,101 @@
+"""A folder of images: layout, size, scale and labels; nothing is turned or mirrored."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lt_onnx.errors import InputError
+from lt_onnx.samples import images
+from lt_onnx.samples.images import Pictures, load_images
+from lt_onnx.target import Port
+
+FLOAT = np.dtype(np.float32)
+NCHW = Port("image", ("N", 3, 4, 6), FLOAT)
+
+
+def pixels(seed: int = 0, height: int = 4, width: int = 6) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def saved(folder: Path, name: str, value: np.ndarray) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(value).save(path)
+
+
+def test_pixels_are_where_they_were(tmp_path: Path) -> None:
+    saved(tmp_path, "a.png", pixels())
+    first, labels = load_images(tmp_path, NCHW, Pictures())
+    nhwc = Port("image", ("N", 4, 6, 3), FLOAT)
+    last, _ = load_images(tmp_path, nhwc, Pictures(layout="nhwc"))
+
+    assert labels is None
+    assert (first.shape, first.dtype) == ((1, 3, 4, 6), np.float32)
+    assert np.array_equal(first[0], pixels().transpose(2, 0, 1) / np.float32(255))
+    assert np.array_equal(last[0], pixels() / np.float32(255))
+
+
+def test_mean_and_std_are_per_channel_or_for_all(tmp_path: Path) -> None:
+    saved(tmp_path, "a.png", pixels())
+    plain = load_images(tmp_path, NCHW, Pictures())[0]
+    each = load_images(tmp_path, NCHW, Pictures((0.1, 0.2, 0.3), (0.5, 0.25, 2.0)))[0]
+    every = load_images(tmp_path, NCHW, Pictures((0.5,), (0.25,)))[0]
+
+    for channel, (mean, std) in enumerate(zip((0.1, 0.2, 0.3), (0.5, 0.25, 2.0), strict=True)):
+        assert each[0, channel] == pytest.approx((plain[0, channel] - mean) / std, abs=1e-6)
+    assert every == pytest.approx((plain - 0.5) / 0.25, abs=1e-6)
+
+
+def test_images_are_scaled_and_cropped_in_the_middle(tmp_path: Path) -> None:
+    value = np.zeros((8, 24, 3), np.uint8)
+    value[:, 8:16] = 255
+    saved(tmp_path, "a.png", value)
+    square = Port("image", ("N", 3, 4, 4), FLOAT)
+
+    assert load_images(tmp_path, square, Pictures())[0].mean() > 0.9
+
+
+def test_labels_are_the_subfolders_in_their_order(tmp_path: Path) -> None:
+    for number, name in enumerate(("b/2.png", "a/1.png", "b/1.png")):
+        saved(tmp_path, name, pixels(number))
+    found, labels = load_images(tmp_path, NCHW, Pictures())
+
+    assert labels is not None
+    assert labels.tolist() == [0, 1, 1]
+    assert np.array_equal(found[2], pixels(0).transpose(2, 0, 1) / np.float32(255))
+
+
+def test_sizes_that_the_model_leaves_open_must_be_equal(tmp_path: Path) -> None:
+    port = Port("image", ("N", 3, None, None), FLOAT)
+    saved(tmp_path, "a.png", pixels())
+    assert load_images(tmp_path, port, Pictures())[0].shape == (1, 3, 4, 6)
+    saved(tmp_path, "b.png", pixels(height=5))
+    with pytest.raises(InputError, match="its images differ in size"):
+        load_images(tmp_path, port, Pictures())
+
+
+def test_what_is_no_image_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="there is no image in it"):
+        load_images(tmp_path, NCHW, Pictures())
+    saved(tmp_path, "a.png", pixels())
+    for port, message in (
+        (Port("x", ("N", 3), FLOAT), "the model's input 'x' is no image"),
+        (Port("x", ("N", 3, 4, 6), np.dtype(np.int64)), "the model's input 'x' is no image"),
+        (Port("x", ("N", 6, 4, 3), FLOAT), r"images have 1, 3 or 4: is `layout` right\?"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_images(tmp_path, port, Pictures())
+    with pytest.raises(InputError, match="`mean` has 2 numbers; the model has 3 channels"):
+        load_images(tmp_path, NCHW, Pictures(mean=(0.1, 0.2)))
+    monkeypatch.setattr(images, "MAX_PIXELS", 20)
+    with pytest.raises(InputError, match="6 by 4 pixels are too many"):
+        load_images(tmp_path, NCHW, Pictures())
+
+
+def test_settings_that_mean_nothing_are_refused() -> None:
+    with pytest.raises(InputError, match="`layout` is 'chwn'; choose nchw or nhwc"):
+        Pictures(layout="chwn")
+    with pytest.raises(InputError, match="`std` holds 0"):
+        Pictures(std=(1.0, 0.0, 1.0))

@@ -1,0 +1,147 @@
+"""Inputs: what a file must hold, batches, and random ones that are the same for a seed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lt_onnx.errors import InputError
+from lt_onnx.samples.samples import (
+    MAX_BATCH_NUMBERS,
+    OPEN_AXIS,
+    Samples,
+    batch_size,
+    drawn_sizes,
+    load_samples,
+    random_samples,
+    save_samples,
+)
+from lt_onnx.target import Port
+
+IMAGE = Port("image", ("N", 3, 4, "width"), np.dtype(np.float32))
+CLASS = Port("class", ("N",), np.dtype(np.int64))
+
+
+def counted(count: int = 5) -> Samples:
+    image = np.arange(count * 3 * 4 * 2, dtype=np.float32).reshape(count, 3, 4, 2)
+    return Samples({"image": image}, np.arange(count), "counted")
+
+
+def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
+    save_samples(tmp_path / "s.npz", counted())
+    found = load_samples(tmp_path / "s.npz", (IMAGE,))
+
+    assert found.arrays["image"].tobytes() == counted().arrays["image"].tobytes()
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 1, 2, 3, 4]
+    assert (found.count, found.numbers, found.origin) == (5, 24, str(tmp_path / "s.npz"))
+
+
+def test_a_single_array_does_for_one_input(tmp_path: Path) -> None:
+    np.save(tmp_path / "s.npy", counted().arrays["image"])
+
+    assert load_samples(tmp_path / "s.npy", (IMAGE,)).labels is None
+    with pytest.raises(InputError, match="one array; the model has 2 inputs"):
+        load_samples(tmp_path / "s.npy", (IMAGE, CLASS))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"other": np.zeros((2, 3, 4, 2))}, "no array for the model's input 'image'; it holds oth"),
+        ({"image": np.zeros((2, 3, 4))}, r"has shape \[2, 3, 4\], the model wants \[N, 3, 4, wid"),
+        ({"image": np.zeros((2, 3, 5, 2))}, r"has shape \[2, 3, 5, 2\], the model wants"),
+        ({"image": np.float32(1)}, r"has shape \[\], the model wants"),
+        ({"image": np.zeros((2, 3, 4, 2), complex)}, "is complex128, the model wants float32"),
+        ({"image": np.full((2, 3, 4, 2), np.nan)}, "'image' holds NaN or infinity"),
+        ({"image": np.full((2, 3, 4, 2), 1e300)}, "'image' holds NaN or infinity"),
+        ({"image": np.zeros((0, 3, 4, 2))}, r"its arrays hold \[0\] samples"),
+        ({"image": np.zeros((2, 3, 4, 2)), "labels": np.zeros(3)}, "one number per sample"),
+        ({"image": np.zeros((2, 3, 4, 2)), "labels": np.zeros((2, 1))}, "one number per sample"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(
+    tmp_path: Path, arrays: dict[str, np.ndarray], message: str
+) -> None:
+    np.savez(tmp_path / "s.npz", **arrays)
+    with pytest.raises(InputError, match=message):
+        load_samples(tmp_path / "s.npz", (IMAGE,))
+
+
+def test_inputs_have_as_many_samples_each(tmp_path: Path) -> None:
+    np.savez(tmp_path / "s.npz", **{"image": np.zeros((2, 3, 4, 2)), "class": np.zeros(3, int)})
+    with pytest.raises(InputError, match=r"its arrays hold \[2, 3\] samples; give as many in each"):
+        load_samples(tmp_path / "s.npz", (IMAGE, CLASS))
+
+
+def test_parts_keep_their_labels() -> None:
+    first, last = counted().first(2), counted().last(2)
+
+    assert np.array_equal(first.arrays["image"], counted().arrays["image"][:2])
+    assert np.array_equal(last.arrays["image"], counted().arrays["image"][3:])
+    assert first.labels is not None
+    assert last.labels is not None
+    assert (first.labels.tolist(), last.labels.tolist()) == ([0, 1], [3, 4])
+
+
+def test_blended_samples_lie_between_two() -> None:
+    samples = counted(3)
+    blended = samples.blended(0.75)
+    image = samples.arrays["image"]
+
+    assert blended.labels is None
+    assert blended.arrays["image"].dtype == np.float32
+    assert np.array_equal(blended.arrays["image"][1], 0.75 * image[1] + 0.25 * image[0])
+    assert np.array_equal(blended.arrays["image"][0], 0.75 * image[0] + 0.25 * image[2])
+
+
+def test_batches_hold_all_samples_in_order() -> None:
+    batches = counted(5).batches((IMAGE,), 2)
+
+    assert [len(feeds["image"]) for feeds in batches] == [2, 2, 1]
+    together = np.concatenate([feeds["image"] for feeds in batches])
+    assert np.array_equal(together, counted(5).arrays["image"])
+
+
+def test_a_batch_that_the_model_fixes_is_kept_and_the_rest_is_left_out() -> None:
+    fixed = Port("image", (2, 3, 4, 2), np.dtype(np.float32))
+
+    assert [len(feeds["image"]) for feeds in counted(5).batches((fixed,), 8)] == [2, 2]
+    assert counted(1).batches((fixed,), 8) == []
+
+
+def test_large_samples_make_small_batches() -> None:
+    assert batch_size(1, 8) == 8
+    assert batch_size(MAX_BATCH_NUMBERS // 4, 8) == 4
+    assert batch_size(10 * MAX_BATCH_NUMBERS, 8) == 1
+
+
+def test_random_inputs_follow_their_seed_and_ports() -> None:
+    ports = (IMAGE, CLASS)
+    made = [random_samples(ports, 6, seed, smooth=False) for seed in (1, 1, 2)]
+    image, classes = (made[0].arrays[name] for name in ("image", "class"))
+
+    assert (image.shape, image.dtype) == ((6, 3, 4, OPEN_AXIS), np.float32)
+    assert drawn_sizes(IMAGE) == [3, 4, OPEN_AXIS]
+    assert set(classes.tolist()) <= {0, 1}
+    assert np.array_equal(image, made[1].arrays["image"])
+    assert not np.array_equal(image, made[2].arrays["image"])
+    assert abs(float(image.mean())) < 0.1
+    assert float(image.std()) == pytest.approx(1, abs=0.1)
+
+
+def test_smooth_inputs_have_neighbours_alike_and_unit_variance() -> None:
+    port = Port("image", ("N", 3, 32, 32), np.dtype(np.float32))
+    alike = {}
+    for smooth in (False, True):
+        image = random_samples((port,), 40, 0, smooth=smooth).arrays["image"]
+        alike[smooth] = float((image[..., 1:] * image[..., :-1]).mean() / image.var())
+        assert float(image.std()) == pytest.approx(1, abs=0.1)
+
+    assert abs(alike[False]) < 0.02
+    assert alike[True] > 0.5
+
+
+def test_too_many_random_numbers_are_refused() -> None:
+    with pytest.raises(InputError, match=r"4\.8 GB; give inputs with `calibration` and `samples`"):
+        random_samples((Port("x", ("N", 10**6), np.dtype(np.float32)),), 1200, 0, smooth=False)
