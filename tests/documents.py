@@ -7,6 +7,7 @@ from typing import Any
 
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.report.document import Report, collection, validation
+from lt_onnx.report.schema import Model
 from lt_onnx.validation.bound.certify import Bound
 from lt_onnx.validation.fidelity import Check, Fidelity, OutputFidelity
 from lt_onnx.validation.per_layer import LayerError
@@ -81,26 +82,22 @@ def compared(*checks: Check, trace: list[LayerError] | None = None) -> dict[str,
     return validation(*paths, command="lt-onnx validate", fidelity=fidelity(*checks), trace=trace)
 
 
-MODEL = {
-    "name": "sub/net",
-    "target": "zoo/sub/net.onnx",
-    "ticket": "out/sub/net.ticket.onnx",
-    "verdict": "passed",
-    "message": "3 checks hold",
-    "agreement": 0.99,
-    "accuracy": None,
-    "target_accuracy": None,
-    "sqnr_db": math.inf,
-    "kept": 80,
-    "density": 0.125,
-    "per_target_weight": 2.0,
-    "bytes": 2_000_000,
-    "seconds": 12.4,
-    "reused": False,
-}
-NOTHING = dict.fromkeys("ticket agreement sqnr_db kept density per_target_weight bytes".split())
-BROKEN = {**MODEL, **NOTHING, "name": "bad", "verdict": "error", "message": "no model"}
+MODEL = Model(
+    name="sub/net",
+    target="zoo/sub/net.onnx",
+    ticket="out/sub/net.ticket.onnx",
+    verdict="passed",
+    message="3 checks hold",
+    agreement=0.99,
+    sqnr_db=math.inf,
+    kept=80,
+    density=0.125,
+    per_target_weight=2.0,
+    bytes=2_000_000,
+    seconds=12.4,
+)
+BROKEN = Model("bad", "zoo/bad.onnx", message="no model", seconds=0.4)
 
 
-def zoo(*models: dict[str, Any]) -> dict[str, Any]:
+def zoo(*models: Model) -> dict[str, Any]:
     return collection("lt-onnx zoo", list(models or (MODEL, BROKEN)))

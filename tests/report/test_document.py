@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from documents import BROKEN, HELD, LAYERS, MISSED, MODEL, OUTPUT, TRACE, compared, report, zoo
@@ -71,7 +72,7 @@ def test_a_validation_and_a_zoo() -> None:
 
     found = zoo()
     assert list(found) == [*HEAD, "models"]
-    assert found["models"] == [MODEL, BROKEN]
+    assert found["models"] == [msgspec.structs.asdict(model) for model in (MODEL, BROKEN)]
     assert [check["passed"] for check in found["checks"]] == [True, False]
 
 
