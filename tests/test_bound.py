@@ -157,7 +157,7 @@ CASES = [  # in CI one mode of each, both of the ResNet, UltraFace in none
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "mode"), CASES)
 def test_it_is_finite_for_real_targets(shared: Path, tmp_path: Path, name: str, mode: str) -> None:
     target = shared / f"{name}.onnx"

@@ -80,7 +80,7 @@ def test_validation_notices_one_wrong_weight_of_a_real_network(tmp_path: Path, c
     assert other.outputs[0].max_abs > 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_papers_rule_on_the_papers_target(shared: Path, tmp_path: Path) -> None:
     """Table 2: 4,386 nonzero weights in the two convolutional layers."""
     target = shared / "paper-mnist-relu.onnx"
@@ -101,7 +101,7 @@ def test_the_papers_rule_on_the_papers_target(shared: Path, tmp_path: Path) -> N
     assert 3800 < sum(layer.kept for layer in convolutions) <= 4600
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_deep_residual_ticket_works_where_the_papers_rule_collapses(
     shared: Path, tmp_path: Path
 ) -> None:

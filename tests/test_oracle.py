@@ -170,7 +170,7 @@ def test_the_model_zoos_classics_are_planned_in_little_memory() -> None:
     assert int(peak) < 1_000_000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["l+1", "2l"])
 @pytest.mark.parametrize("name", SHARED_NAMES)
 def test_real_targets(shared: Path, tmp_path: Path, name: str, mode: str) -> None:
@@ -180,7 +180,7 @@ def test_real_targets(shared: Path, tmp_path: Path, name: str, mode: str) -> Non
     assert error(exact(shared / f"{name}.onnx", tmp_path, mode)) < (2e-4 if curved else 1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["l+1", "2l"])
 @pytest.mark.parametrize("name", [n for n in SHARED_NAMES if "sigmoid" in n or "tanh" in n])
 def test_real_curved_targets_in_double_precision(
