@@ -20,14 +20,6 @@ from lt_onnx.writing.ticket import data_of
 Record = dict[str, Any]  # a layer in the manifest
 
 
-def _as_it_is(content: bytes) -> bytes:
-    return content
-
-
-def _nothing(path: Path) -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class Step:
     """A node to be slipped in; it reads `was` and makes `now` (see `Draft.insert`)."""
@@ -53,8 +45,8 @@ class Draft:
     data: bytes | None = None
     texts: list[str] | None = None  # manifest entries, if not the one of `manifest`
     seals: Callable[[str], list[str]] | None = None  # seal entries, if not the right seal alone
-    ending: Callable[[bytes], bytes] = _as_it_is  # what becomes of the file's bytes
-    beside: Callable[[Path], None] = _nothing  # what is done in the folder afterwards
+    ending: Callable[[bytes], bytes] | None = None  # what becomes of the file's bytes
+    beside: Callable[[Path], None] | None = None  # what is done in the folder afterwards
 
     @staticmethod
     def read(path: Path) -> "Draft":
@@ -81,10 +73,17 @@ class Draft:
         right = digest.hexdigest() if sealed else self.seal
         for seal in [right] if self.seals is None else self.seals(right):
             model.metadata_props.add(key=SEAL_KEY, value=seal)
-        path.write_bytes(self.ending(model.SerializeToString(deterministic=True)))
+        content = model.SerializeToString(deterministic=True)
+        path.write_bytes(content if self.ending is None else self.ending(content))
         if self.data is not None:
             data_of(path).write_bytes(self.data)
-        self.beside(path)
+        if self.beside is not None:
+            self.beside(path)
+
+    @property
+    def seal_holds(self) -> bool:
+        """Whether the file that is written sealed has the seal that it needs, and that alone."""
+        return self.seals is None and self.ending is None
 
     # tensors -----------------------------------------------------------------------------------
 
