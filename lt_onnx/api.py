@@ -106,20 +106,20 @@ def convert(
     return _convert(**locals())
 
 
-def _convert(model: GivenModel, output: str | Path | None, **words: Any) -> Ticket:
-    """`convert`: sort its words into groups, and make the ticket."""
+def _convert(model: GivenModel, output: str | Path | None, **arguments: Any) -> Ticket:
+    """`convert`: sort its arguments into groups, and make the ticket."""
     if output is None and not isinstance(model, str | Path):
         raise InputError("a model in memory needs an `output`")
 
     def taken(group: type) -> dict[str, Any]:
-        return {f.name: words.pop(f.name) for f in fields(group) if f.name in words}
+        return {f.name: arguments.pop(f.name) for f in fields(group) if f.name in arguments}
 
     options, goal = make_options(**taken(Options)), Goal(**taken(Goal))
     written = Output(path=None if output is None else Path(output), **taken(Output))
-    words["device"] = choose(Device, "device", words["device"])
-    words = {name: value for name, value in words.items() if value is not None}
+    arguments["device"] = choose(Device, "device", arguments["device"])
+    arguments = {name: value for name, value in arguments.items() if value is not None}
     with on_disk(model) as target:
-        return make_ticket(Job(target, options, written, **words), goal)
+        return make_ticket(Job(target, options, written, **arguments), goal)
 
 
 def make_ticket(job: Job, goal: Goal) -> Ticket:

@@ -1,6 +1,6 @@
-"""Everything a user can choose, as frozen groups of words.
+"""Everything a user can choose, as frozen groups.
 
-A field that is annotated with a `Word` is also an option of the command line (`cli.options`), so
+A field that is annotated with a `Param` is also an option of the command line (`cli.options`), so
 that a new one is declared here alone. Values are checked when a group is made.
 """
 
@@ -74,20 +74,20 @@ def choices(kind: type[StrEnum]) -> list[str]:
     return [member.value for member in kind if member is not Select.EXACT]
 
 
-def choose(kind: type[Choice], name: str, word: str) -> Choice:
-    """The member that `word` stands for. Raises InputError naming the argument and the choices."""
-    if word not in choices(kind) and word is not Select.EXACT:
-        raise InputError(f"`{name}` is '{word}'; choose one of {', '.join(choices(kind))}")
-    return kind(word)
+def choose(kind: type[Choice], name: str, value: str) -> Choice:
+    """The member that has this value. Raises InputError naming the argument and the choices."""
+    if value not in choices(kind) and value is not Select.EXACT:
+        raise InputError(f"`{name}` is '{value}'; choose one of {', '.join(choices(kind))}")
+    return kind(value)
 
 
 @dataclass(frozen=True)
-class Word:
+class Param:
     """How the command line asks for a field.
 
     Where `key` is `LAYER=` or `OUTPUT:`, values may be given for one of them alone, any number of
     times. They become a mapping, in which "" stands for every other one; with `singles` they go to
-    that field, as pairs, and every other one's value (None for `auto`) to the word's own.
+    that field, as pairs, and every other one's value (None for `auto`) to the field itself.
     """
 
     help: str
@@ -99,14 +99,14 @@ class Word:
     singles: str | None = None
 
 
-def words_of(group: type) -> dict[str, tuple[Any, Word]]:
-    """Type and `Word` of every field of a group that has one."""
-    found = {}
+def params_of(group: type) -> dict[str, tuple[Any, Param]]:
+    """Type and `Param` of every field of a group that has one."""
+    params = {}
     for name, hint in get_type_hints(group, include_extras=True).items():
-        for word in getattr(hint, "__metadata__", ()):
-            if isinstance(word, Word):
-                found[name] = hint.__origin__, word
-    return found
+        for param in getattr(hint, "__metadata__", ()):
+            if isinstance(param, Param):
+                params[name] = hint.__origin__, param
+    return params
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,10 @@ class Options:
     Raises InputError for values out of range.
     """
 
-    mode: Annotated[Mode, Word("l+1: copies, depth L+1; 2l: depth 2L.")] = Mode.L_PLUS_1
+    mode: Annotated[Mode, Param("l+1: copies, depth L+1; 2l: depth 2L.")] = Mode.L_PLUS_1
     base_size: Annotated[
         int | None,
-        Word(
+        Param(
             "m, elements of a base set (2-32), auto without; again for single layers.",
             unit="M",
             read=int,
@@ -133,14 +133,14 @@ class Options:
             singles="base_sizes",
         ),
     ] = None
-    tolerance: Annotated[float, Word("ε per normalised parameter.")] = 0.01
-    select: Annotated[Select, Word("noise, smallest (the paper's) or best.")] = Select.NOISE
-    sigma: Annotated[Sigma, Word("One scale per channel or per layer.")] = Sigma.CHANNEL
-    init: Annotated[Init, Word("unit, kaiming, xavier or lecun.")] = Init.UNIT
-    seed: Annotated[int, Word("Seed of the random source.")] = 0
+    tolerance: Annotated[float, Param("ε per normalised parameter.")] = 0.01
+    select: Annotated[Select, Param("noise, smallest (the paper's) or best.")] = Select.NOISE
+    sigma: Annotated[Sigma, Param("One scale per channel or per layer.")] = Sigma.CHANNEL
+    init: Annotated[Init, Param("unit, kaiming, xavier or lecun.")] = Init.UNIT
+    seed: Annotated[int, Param("Seed of the random source.")] = 0
     price: Annotated[
         float | None,
-        Word(
+        Param(
             "Price of a kept weight; again for single layers.",
             unit="μ",
             read=float,
@@ -148,13 +148,13 @@ class Options:
             singles="prices",
         ),
     ] = None
-    dearness: Annotated[float, Word("Power of a layer's size that its price follows.")] = 0.7
+    dearness: Annotated[float, Param("Power of a layer's size that its price follows.")] = 0.7
     prices: tuple[tuple[str, float], ...] = ()
     base_sizes: tuple[tuple[str, int], ...] = ()
-    weights: Annotated[Weights, Word("folded, masked (source and mask) or sparse.")] = (
+    weights: Annotated[Weights, Param("folded, masked (source and mask) or sparse.")] = (
         Weights.FOLDED
     )
-    fp16: Annotated[bool, Word("Store random weights in half precision.")] = False
+    fp16: Annotated[bool, Param("Store random weights in half precision.")] = False
 
     def __post_init__(self) -> None:
         for size in (self.base_size, *dict(self.base_sizes).values()):
@@ -183,7 +183,7 @@ class Options:
 
 CHOICES: dict[str, type[StrEnum]] = {
     name: kind
-    for name, (kind, _) in words_of(Options).items()
+    for name, (kind, _) in params_of(Options).items()
     if isinstance(kind, type) and issubclass(kind, StrEnum)
 }
 
@@ -192,16 +192,16 @@ def make_options(
     *,
     prices: Mapping[str, float] | None = None,
     base_sizes: Mapping[str, int] | None = None,
-    **words: Any,
+    **arguments: Any,
 ) -> Options:
-    """Options from a caller's words: members of enumerations by value, single layers by name.
+    """Options from a caller's arguments: members of enumerations by value, single layers by name.
 
     Raises InputError naming the argument, and its choices or range.
     """
     for name, kind in CHOICES.items():
-        if name in words:
-            words[name] = choose(kind, name, words[name])
-    return Options(prices=_pairs(prices), base_sizes=_pairs(base_sizes), **words)
+        if name in arguments:
+            arguments[name] = choose(kind, name, arguments[name])
+    return Options(prices=_pairs(prices), base_sizes=_pairs(base_sizes), **arguments)
 
 
 def _pairs(by_layer: Mapping[str, Any] | None) -> tuple[tuple[str, Any], ...]:
@@ -218,17 +218,17 @@ class Output:
     """
 
     path: Annotated[
-        Path | None, Word("Ticket file, or folder for several.", flags=("--output", "-o"))
+        Path | None, Param("Ticket file, or folder for several.", flags=("--output", "-o"))
     ] = None
-    emit_source: Annotated[bool, Word("Also write the source network.")] = False
+    emit_source: Annotated[bool, Param("Also write the source network.")] = False
     max_memory: Annotated[
         int | None,
-        Word(
+        Param(
             "Refuse to need more, e.g. 8G.",
             unit="BYTES",
             read=byte_count,
             expects="bytes, as in 800M or 8G",
         ),
     ] = None
-    force: Annotated[bool, Word("Overwrite what exists under the output's name.")] = False
-    resume: Annotated[bool, Word("Keep what is finished; go on from there if killed.")] = False
+    force: Annotated[bool, Param("Overwrite what exists under the output's name.")] = False
+    resume: Annotated[bool, Param("Keep what is finished; go on from there if killed.")] = False

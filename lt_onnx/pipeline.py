@@ -34,7 +34,6 @@ from lt_onnx.writing.ticket import files_of, is_of
 
 MAX_TRACED_SAMPLES = 128  # errors of layers are alike from one input to the next
 
-
 Announce = Callable[[Blueprint, Prediction], None]
 
 
@@ -46,7 +45,7 @@ def silent(*_: object) -> None:
 class Job:
     """One conversion: what `lt_onnx.convert` was asked for.
 
-    Raises InputError for words that are out of range or contradict each other.
+    Raises InputError for arguments that are out of range or contradict each other.
     """
 
     target: Path
@@ -88,7 +87,7 @@ class Job:
         def file(samples: str | Path | Samples | None) -> str | None:
             return None if samples is None or isinstance(samples, Samples) else str(samples)
 
-        words: dict[str, object] = {
+        arguments: dict[str, object] = {
             "output": str(self.ticket),
             "calibration": file(self.calibration),
             "calibration_count": self.calibration_count,
@@ -98,9 +97,9 @@ class Job:
             "bound": self.bound,
             "max_memory": self.output.max_memory,
             "no_validate": not self.validate,
-            **self.limits.words(),
+            **self.limits.arguments(),
         }
-        return command_of("convert", [self.target], self.options, words)
+        return command_of("convert", [self.target], self.options, arguments)
 
 
 @dataclass(frozen=True)

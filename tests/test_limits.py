@@ -106,7 +106,7 @@ def test_what_can_never_be_judged_is_refused_before_any_work(
 
 
 def test_words_are_those_of_the_command_line() -> None:
-    words = Limits(min_sqnr=30, max_abs={"": 1.5, "a:b": 0.25}).words()
+    words = Limits(min_sqnr=30, max_abs={"": 1.5, "a:b": 0.25}).arguments()
 
     assert words == {
         "max_abs": ["1.5", "a:b:0.25"],

@@ -19,7 +19,7 @@ from lt_onnx.options import (
     choices,
     choose,
     make_options,
-    words_of,
+    params_of,
 )
 from lt_onnx.search.ladder import Goal
 from lt_onnx.validation.limits import Limits
@@ -83,7 +83,7 @@ def test_every_choice_stands_for_itself(kind: type[Mode]) -> None:
 
 def test_every_field_of_a_group_has_a_word_or_is_the_other_half_of_one() -> None:
     for group in GROUPS:
-        words = words_of(group)
+        words = params_of(group)
         halves = {word.singles for _, word in words.values()}
         assert {field.name for field in fields(group)} == set(words) | (halves - {None})
         assert all(word.help for _, word in words.values())

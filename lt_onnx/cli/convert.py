@@ -9,27 +9,27 @@ import typer
 from lt_onnx.cli.console import announce, print_json, print_report, progress, say
 from lt_onnx.cli.options import CalibrationFile, Json, PerLayer, Quiet, Reports, SamplesFile
 from lt_onnx.errors import InputError
-from lt_onnx.options import Device, Options, Output, Word
+from lt_onnx.options import Device, Options, Output, Param
 from lt_onnx.search.ladder import Goal
 from lt_onnx.validation.limits import Limits
 
 
 def convert_command(
-    targets: Annotated[list[Path], Word("ONNX files to convert.")],
+    targets: Annotated[list[Path], Param("ONNX files to convert.")],
     *,
     options: Options,
     goal: Goal,
     calibration: CalibrationFile = None,
-    calibration_count: Annotated[int | None, Word("How many; more: truer and slower.")] = None,
+    calibration_count: Annotated[int | None, Param("How many; more: truer and slower.")] = None,
     samples: SamplesFile = None,
     device: Annotated[
-        Device, Word("Where subset sums are solved: auto, cpu or cuda.")
+        Device, Param("Where subset sums are solved: auto, cpu or cuda.")
     ] = Device.AUTO,
     output: Output,
     validate: Annotated[
-        bool, Word("Compare with the target.", flags=("--validate/--no-validate",))
+        bool, Param("Compare with the target.", flags=("--validate/--no-validate",))
     ] = True,
-    bound: Annotated[bool, Word("Certify the largest error over the inputs' box.")] = False,
+    bound: Annotated[bool, Param("Certify the largest error over the inputs' box.")] = False,
     limits: Limits,
     per_layer: PerLayer = False,
     report: Reports = None,

@@ -15,7 +15,7 @@ from lt_onnx.cli.options import (
     numbers,
 )
 from lt_onnx.errors import InputError
-from lt_onnx.options import Mode, Options, Word
+from lt_onnx.options import Mode, Options, Param
 from lt_onnx.search.ladder import LADDERS, Rung
 from lt_onnx.units import size_text
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 def frontier_command(
-    target: Annotated[Path, Word("ONNX file to make tickets of.")],
+    target: Annotated[Path, Param("ONNX file to make tickets of.")],
     *,
     mode: OneMode = None,
-    base_size: Annotated[str | None, Word("m's, as in 6,8,10; else a ladder.")] = None,
-    price: Annotated[str | None, Word("μ's, as in 0,0.002: all pairs with the m's.")] = None,
-    seeds: Annotated[int, Word("Tickets per setting.")] = 1,
+    base_size: Annotated[str | None, Param("m's, as in 6,8,10; else a ladder.")] = None,
+    price: Annotated[str | None, Param("μ's, as in 0,0.002: all pairs with the m's.")] = None,
+    seeds: Annotated[int, Param("Tickets per setting.")] = 1,
     calibration: CalibrationFile = None,
     samples: SamplesFile = None,
     report: ReportFile = None,

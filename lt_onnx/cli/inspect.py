@@ -5,11 +5,11 @@ from typing import Annotated
 
 from lt_onnx.cli.console import print_json, say, table
 from lt_onnx.cli.options import Json, Only, ReportFile
-from lt_onnx.options import Options, Word
+from lt_onnx.options import Options, Param
 
 
 def inspect_command(
-    target: Annotated[Path, Word("ONNX file to look into.")],
+    target: Annotated[Path, Param("ONNX file to look into.")],
     *,
     options: Annotated[Options, Only("mode")],
     report: ReportFile = None,

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from lt_onnx.cli.console import say
 from lt_onnx.cli.options import Force, Quiet
-from lt_onnx.options import Word
+from lt_onnx.options import Param
 from lt_onnx.units import size_text
 
 
 def pack_command(
-    ticket: Annotated[Path, Word("Ticket to pack.")],
+    ticket: Annotated[Path, Param("Ticket to pack.")],
     *,
-    output: Annotated[Path | None, Word("Pack to write (.ltz).", flags=("--output", "-o"))] = None,
+    output: Annotated[Path | None, Param("Pack to write (.ltz).", flags=("--output", "-o"))] = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -29,10 +29,10 @@ def pack_command(
 
 
 def unpack_command(
-    packed: Annotated[Path, Word("Pack to open (.ltz).")],
+    packed: Annotated[Path, Param("Pack to open (.ltz).")],
     *,
     output: Annotated[
-        Path | None, Word("Ticket to write, or a folder.", flags=("--output", "-o"))
+        Path | None, Param("Ticket to write, or a folder.", flags=("--output", "-o"))
     ] = None,
     force: Force = False,
     quiet: Quiet = False,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from lt_onnx.cli.console import filled, print_json, say, table
 from lt_onnx.cli.options import Json, OneMode, Only, ReportFile
-from lt_onnx.options import Mode, Options, Word
+from lt_onnx.options import Mode, Options, Param
 from lt_onnx.units import duration_text, size_text
 
 # what stands in the columns of the two tables
@@ -18,14 +18,14 @@ THEORY = (
 
 
 def plan_command(
-    target: Annotated[Path, Word("ONNX file to plan a ticket of.")],
+    target: Annotated[Path, Param("ONNX file to plan a ticket of.")],
     *,
     mode: OneMode = None,
     options: Annotated[Options, Only("base_size")],
-    epsilon: Annotated[float | None, Word("Also what the theorems ask for this error …")] = None,
-    delta: Annotated[float, Word("… with this probability of failure.")] = 0.01,
-    constant: Annotated[float | None, Word("C of the theorems; measured without.")] = None,
-    gamma: Annotated[float, Word("γ of Theorem 3.2.")] = 0.1,
+    epsilon: Annotated[float | None, Param("Also what the theorems ask for this error …")] = None,
+    delta: Annotated[float, Param("… with this probability of failure.")] = 0.01,
+    constant: Annotated[float | None, Param("C of the theorems; measured without.")] = None,
+    gamma: Annotated[float, Param("γ of Theorem 3.2.")] = 0.1,
     report: ReportFile = None,
     json: Json = False,
 ) -> None:

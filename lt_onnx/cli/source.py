@@ -5,15 +5,15 @@ from typing import Annotated
 
 from lt_onnx.cli.console import progress, say
 from lt_onnx.cli.options import Force, Only, Quiet
-from lt_onnx.options import Init, Options, Word
+from lt_onnx.options import Init, Options, Param
 
 KAIMING = Options(init=Init.KAIMING)
 
 
 def source_command(
-    target: Annotated[Path, Word("ONNX file whose source network is wanted.")],
+    target: Annotated[Path, Param("ONNX file whose source network is wanted.")],
     *,
-    output: Annotated[Path | None, Word("File to write.", flags=("--output", "-o"))] = None,
+    output: Annotated[Path | None, Param("File to write.", flags=("--output", "-o"))] = None,
     options: Annotated[Options, Only("mode", "base_size", "init", "seed")] = KAIMING,
     force: Force = False,
     quiet: Quiet = False,

@@ -5,15 +5,15 @@ from typing import Annotated
 from lt_onnx.cli.console import say
 from lt_onnx.cli.options import Picture, Quiet, ReportFile
 from lt_onnx.errors import InputError
-from lt_onnx.options import Word
+from lt_onnx.options import Param
 
 
 def stats_command(
     *,
-    count: Annotated[int, Word("Problems of each kind.")] = 100_000,
-    base_size: Annotated[int, Word("m (2-20).")] = 15,
-    tolerance: Annotated[float, Word("ε.")] = 0.01,
-    seed: Annotated[int, Word("Seed of the problems.")] = 0,
+    count: Annotated[int, Param("Problems of each kind.")] = 100_000,
+    base_size: Annotated[int, Param("m (2-20).")] = 15,
+    tolerance: Annotated[float, Param("ε.")] = 0.01,
+    seed: Annotated[int, Param("Seed of the problems.")] = 0,
     report: ReportFile = None,
     picture: Picture = None,
     quiet: Quiet = False,

@@ -13,26 +13,26 @@ from lt_onnx.validation.limits import Limits
 
 if TYPE_CHECKING:
     from lt_onnx.samples.images import Pictures
-from lt_onnx.options import Word
+from lt_onnx.options import Param
 
 
 def validate_command(
-    target: Annotated[Path, Word("The target network.")],
-    ticket: Annotated[Path, Word("The ticket, or any network of equal outputs.")],
+    target: Annotated[Path, Param("The target network.")],
+    ticket: Annotated[Path, Param("The ticket, or any network of equal outputs.")],
     *,
     samples: SamplesFile = None,
-    mean: Annotated[str | None, Word("Of images, taken off [0, 1]: 0.5 or r,g,b.")] = None,
-    std: Annotated[str | None, Word("Of images: 0.5 or r,g,b.")] = None,
+    mean: Annotated[str | None, Param("Of images, taken off [0, 1]: 0.5 or r,g,b.")] = None,
+    std: Annotated[str | None, Param("Of images: 0.5 or r,g,b.")] = None,
     layout: Annotated[
-        str, Word("Of the model's image input: nchw or nhwc.", unit="[nchw|nhwc]")
+        str, Param("Of the model's image input: nchw or nhwc.", unit="[nchw|nhwc]")
     ] = "nchw",
-    count: Annotated[int, Word("Random inputs without --samples.")] = 64,
-    seed: Annotated[int, Word("Seed of random inputs.")] = 0,
-    save_inputs: Annotated[Path | None, Word("Write the inputs used here (.npz).")] = None,
+    count: Annotated[int, Param("Random inputs without --samples.")] = 64,
+    seed: Annotated[int, Param("Seed of random inputs.")] = 0,
+    save_inputs: Annotated[Path | None, Param("Write the inputs used here (.npz).")] = None,
     limits: Limits,
     per_layer: PerLayer = False,
     min_layer_sqnr: Annotated[
-        float | None, Word("Of every layer; the first below is named.")
+        float | None, Param("Of every layer; the first below is named.")
     ] = None,
     report: Reports = None,
     json: Json = False,
@@ -67,18 +67,18 @@ def validate_command(
     if traced is not None and min_layer_sqnr is not None:
         check = check_layer_errors(traced, min_layer_sqnr)
         fidelity = replace(fidelity, checks=[*fidelity.checks, check])
-    words = {
+    arguments = {
         "samples": samples,
         "mean": mean,
         "std": std,
         "layout": layout if layout != "nchw" else None,
         "count": count if samples is None else None,
         "seed": seed if samples is None else None,
-        **limits.words(),
+        **limits.arguments(),
         "per_layer": per_layer,
         "min_layer_sqnr": min_layer_sqnr,
     }
-    command = command_of("validate", [target, ticket], None, words)
+    command = command_of("validate", [target, ticket], None, arguments)
     document = validation(target, ticket, command=command, fidelity=fidelity, trace=traced)
     write_reports(report or [], document)
     if json:

@@ -8,16 +8,16 @@ import typer
 
 from lt_onnx.cli.console import print_json, print_statistics, say
 from lt_onnx.cli.options import Json, Quiet
-from lt_onnx.options import Word
+from lt_onnx.options import Param
 
 
 def verify_command(
-    ticket: Annotated[Path, Word("Ticket to prove, or a pack (.ltz) of one.")],
+    ticket: Annotated[Path, Param("Ticket to prove, or a pack (.ltz) of one.")],
     *,
     target: Annotated[
-        Path | None, Word("Also check that its graph is what this file is planned to.")
+        Path | None, Param("Also check that its graph is what this file is planned to.")
     ] = None,
-    statistics: Annotated[bool, Word("Also test that its source is random.")] = False,
+    statistics: Annotated[bool, Param("Also test that its source is random.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:

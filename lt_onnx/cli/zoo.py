@@ -10,7 +10,7 @@ import typer
 from lt_onnx.cli.console import print_json, say
 from lt_onnx.cli.options import Force, Json, Quiet, Reports
 from lt_onnx.errors import InputError
-from lt_onnx.options import Options, Word
+from lt_onnx.options import Options, Param
 from lt_onnx.validation.limits import Limits
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def zoo_command(
-    folder: Annotated[Path, Word("Folder with ONNX files, at any depth.")],
+    folder: Annotated[Path, Param("Folder with ONNX files, at any depth.")],
     *,
-    output: Annotated[Path, Word("Folder for tickets.", flags=("--output", "-o"))],
+    output: Annotated[Path, Param("Folder for tickets.", flags=("--output", "-o"))],
     options: Options,
     force: Force = False,
-    jobs: Annotated[int, Word("Conversions at a time.", flags=("--jobs", "-j"))] = 1,
+    jobs: Annotated[int, Param("Conversions at a time.", flags=("--jobs", "-j"))] = 1,
     limits: Limits,
     report: Reports = None,
     json: Json = False,
@@ -54,8 +54,8 @@ def zoo_command(
 
     job = FolderJob(folder, output, options, limits, processes=jobs, force=force)
     models = convert_folder(job, tell)
-    words: dict[str, object] = {"output": output, **limits.words()}
-    document = collection(command_of("zoo", [folder], options, words), models)
+    arguments: dict[str, object] = {"output": output, **limits.arguments()}
+    document = collection(command_of("zoo", [folder], options, arguments), models)
     paths = report or [output / f"zoo{suffix}" for suffix in FORMATS]
     write_reports(paths, document)
     if json:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from lt_onnx.errors import InputError
-from lt_onnx.options import Mode, Word
+from lt_onnx.options import Mode, Param
 from lt_onnx.validation.fidelity import Fidelity
 
 
@@ -35,8 +35,8 @@ LADDERS = {
 class Goal:
     """How good a ticket must be at every output; None asks for nothing."""
 
-    target_sqnr: Annotated[float | None, Word("Find the smallest ticket of so many dB.")] = None
-    target_agreement: Annotated[float | None, Word("… of such a share of equal top-1.")] = None
+    target_sqnr: Annotated[float | None, Param("Find the smallest ticket of so many dB.")] = None
+    target_agreement: Annotated[float | None, Param("… of such a share of equal top-1.")] = None
 
     def __post_init__(self) -> None:
         sqnr, share = self.target_sqnr, self.target_agreement

@@ -1,7 +1,7 @@
 """What a comparison must hold: limits by output, and the checks that come of them.
 
-A limit is declared once, as a field of `Limits`: its word on the command line, the figure that it
-limits, and what an output must be to have one. Options, checks and reports follow.
+A limit is declared once, as a field of `Limits`: how the command line asks for it, the figure that
+it limits, and what an output must be to have one. Options, checks and reports follow.
 """
 
 import math
@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, TypeAlias, get_type_hints
 
 from lt_onnx.errors import InputError
-from lt_onnx.options import Word
+from lt_onnx.options import Param
 from lt_onnx.validation.fidelity import Check, OutputFidelity
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class Figure:
     needs: Needs = Needs.VALUES
 
 
-def _word(help: str, unit: str = "X") -> Word:
-    return Word(help, unit=unit, read=float, key="OUTPUT:")
+def _param(help: str, unit: str = "X") -> Param:
+    return Param(help, unit=unit, read=float, key="OUTPUT:")
 
 
 @dataclass(frozen=True)
@@ -52,25 +52,25 @@ class Limits:
 
     max_abs: Annotated[
         Limit,
-        _word("Largest error, at an output or all."),
+        _param("Largest error, at an output or all."),
         Figure("largest error", lambda out: out.max_abs),
     ] = None
     max_rel: Annotated[
-        Limit, _word("Largest relative error."), Figure("relative error", lambda out: out.relative)
+        Limit, _param("Largest relative error."), Figure("relative error", lambda out: out.relative)
     ] = None
     min_sqnr: Annotated[
         Limit,
-        _word("Least SQNR.", unit="DB"),
+        _param("Least SQNR.", unit="DB"),
         Figure("SQNR in dB", lambda out: out.sqnr_db, least=True),
     ] = None
     min_agreement: Annotated[
         Limit,
-        _word("Least share of equal top-1."),
+        _param("Least share of equal top-1."),
         Figure("agreement", lambda out: out.agreement, least=True, needs=Needs.CLASSES),
     ] = None
     max_accuracy_drop: Annotated[
         Limit,
-        _word("Largest loss of accuracy."),
+        _param("Largest loss of accuracy."),
         Figure("accuracy drops by", lambda out: out.accuracy_drop, needs=Needs.LABELS),
     ] = None
 
@@ -100,7 +100,7 @@ class Limits:
         limit: Limit = getattr(self, name)
         return {} if limit is None else limit if isinstance(limit, Mapping) else {"": limit}
 
-    def words(self) -> dict[str, object]:
+    def arguments(self) -> dict[str, object]:
         """The limits as the command line has them: `[OUTPUT:]number`, by name."""
         return {
             name: [f"{out}:{value:g}" if out else f"{value:g}" for out, value in asked.items()]
@@ -116,9 +116,9 @@ def judge(outputs: Sequence[OutputFidelity], limits: Limits) -> list[Check]:
     """
     checks = []
     for out in outputs:
-        word = "are finite numbers" if out.finite else "hold NaN or infinity where the target's are"
+        said = "are finite numbers" if out.finite else "hold NaN or infinity where the target's are"
         checks.append(
-            Check(f"finite: {out.name}", out.finite, f"output '{out.name}': its values {word}")
+            Check(f"finite: {out.name}", out.finite, f"output '{out.name}': its values {said}")
         )
     for name, figure in FIGURES.items():
         asked = limits.of(name)

@@ -11,7 +11,7 @@ from typer.main import get_command
 from lt_onnx.cli.app import app
 from lt_onnx.cli.options import OneMode, Only, expanded, numbers
 from lt_onnx.errors import InputError
-from lt_onnx.options import Init, Mode, Options, Output, Select, Sigma, Word
+from lt_onnx.options import Init, Mode, Options, Output, Param, Select, Sigma
 from lt_onnx.search.ladder import Goal
 from lt_onnx.validation.limits import FIGURES, Limits
 
@@ -107,10 +107,10 @@ def test_positional_parameters_are_arguments_and_one_may_be_a_choice() -> None:
     got: list[Any] = []
 
     def command(
-        target: Annotated[Path, Word("A file.")],
+        target: Annotated[Path, Param("A file.")],
         *,
         mode: OneMode = None,
-        count: Annotated[int, Word("How many.", flags=("--count", "-n"))] = 3,
+        count: Annotated[int, Param("How many.", flags=("--count", "-n"))] = 3,
     ) -> None:
         got.append((target, mode, count))
 
