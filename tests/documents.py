@@ -11,7 +11,7 @@ from lt_onnx.report.schema import Model
 from lt_onnx.validation.bound.certify import Bound
 from lt_onnx.validation.fidelity import Check, Fidelity, OutputFidelity
 from lt_onnx.validation.per_layer import LayerError
-from lt_onnx.verification import Proof
+from lt_onnx.verification.verify import Proof
 
 OUTPUT = OutputFidelity(
     name="scores",

@@ -10,7 +10,7 @@ import pytest
 from documents import BROKEN, HELD, LAYERS, MISSED, MODEL, OUTPUT, TRACE, compared, report, zoo
 
 from lt_onnx.report.document import plain
-from lt_onnx.verification import Proof
+from lt_onnx.verification.verify import Proof
 
 HEAD = ["schema", "kind", "version", "command", "verdict", "checks"]
 
