@@ -11,6 +11,7 @@ Rows: TypeAlias = Sequence[Mapping[str, Any]]  # a document's entries
 
 TRACE_TITLE = "Where error enters"
 TRACE_HEAD = ("layer", "error in", "passed on", "×", "own", "out", "SQNR dB")
+DENSE_COLUMNS = {"node": "{name}", "op": "{op}", "parameters": "{parameters:,}", "why": "{reason}"}
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,15 @@ def tables(document: Mapping[str, Any]) -> list[Table]:
     if document["kind"] == "zoo":
         every = [Table("Models", _model_rows(document["models"]), ("model", "verdict"))]
     else:
-        traced, dense = document.get("trace") or [], document.get("dense") or []
+        traced = document.get("trace") or []
+        dense_rows = [
+            {column: text.format_map(place) for column, text in DENSE_COLUMNS.items()}
+            for place in document.get("dense") or []
+        ]
         every = [
             Table("Layers", _layer_rows(document.get("layers") or [], traced), ("layer", "kind")),
             Table(TRACE_TITLE, trace_rows(traced), ("layer",)),
-            Table("What stays dense", _dense_rows(dense), ("node", "op", "why")),
+            Table("What stays dense", dense_rows, ("node", "op", "why")),
         ]
     return [table for table in every if table.rows]
 
@@ -93,19 +98,10 @@ def tables(document: Mapping[str, Any]) -> list[Table]:
 def trace_rows(layers: Rows, digits: int = 3) -> list[dict[str, str]]:
     """Where error enters and where it is amplified, a row of `TRACE_HEAD` per traced layer."""
     keys = ("into", "passed_on", "amplification", "own", "out")
+    rows = [[layer["name"], *(number(layer[key], digits) for key in keys)] for layer in layers]
     return [
-        dict(
-            zip(
-                TRACE_HEAD,
-                (
-                    layer["name"],
-                    *(number(layer[key], digits) for key in keys),
-                    decibels(layer["sqnr_db"]),
-                ),
-                strict=True,
-            )
-        )
-        for layer in layers
+        dict(zip(TRACE_HEAD, [*row, decibels(layer["sqnr_db"])], strict=True))
+        for row, layer in zip(rows, layers, strict=True)
     ]
 
 
@@ -145,18 +141,6 @@ def _layer_rows(layers: Rows, trace: Rows) -> list[dict[str, str]]:
             }
         )
     return rows
-
-
-def _dense_rows(places: Rows) -> list[dict[str, str]]:
-    return [
-        {
-            "node": place["name"],
-            "op": place["op"],
-            "parameters": f"{place['parameters']:,}",
-            "why": place["reason"],
-        }
-        for place in places
-    ]
 
 
 def _model_rows(models: Rows) -> list[dict[str, str]]:

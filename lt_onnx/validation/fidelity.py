@@ -1,11 +1,22 @@
 """What a comparison of two networks comes to: figures per output, and the checks on them."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
 from msgspec import Meta
 
 Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+def relative_error(signal: float, error: float) -> float:
+    """‖t − t̂‖ / ‖t‖ from the squares of both norms; ‖t − t̂‖ where t is zero."""
+    return math.sqrt(error / signal) if signal else math.sqrt(error)
+
+
+def sqnr_of(relative: float) -> float:
+    """A relative error in decibels, as a ratio of signal to noise."""
+    return -20 * math.log10(relative) if relative else math.inf
 
 
 @dataclass(frozen=True)

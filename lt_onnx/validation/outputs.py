@@ -16,7 +16,7 @@ from lt_onnx.errors import InputError
 from lt_onnx.reading.model_file import open_session
 from lt_onnx.samples.samples import VALIDATION_BATCH, Samples
 from lt_onnx.target import Array, Port
-from lt_onnx.validation.fidelity import Fidelity, OutputFidelity
+from lt_onnx.validation.fidelity import Fidelity, OutputFidelity, relative_error, sqnr_of
 from lt_onnx.validation.limits import Limits, judge
 
 MAX_COMPARED = 1 << 20  # entries that are compared at a time
@@ -68,7 +68,7 @@ class OutputSums:
 
     def fidelity(self, name: str, labels: Array | None) -> OutputFidelity:
         """The figures of output `name`; `labels` [N] are the samples' true classes."""
-        relative = math.sqrt(self.error / self.signal) if self.signal else math.sqrt(self.error)
+        relative = relative_error(self.signal, self.error)
         norms = math.sqrt(self.signal * self.power)
         agreement = target_accuracy = ticket_accuracy = None
         if self.decisions:
@@ -82,7 +82,7 @@ class OutputSums:
             max_abs=self.largest,
             mean_abs=self.absolute / max(self.count, 1),
             relative=relative,
-            sqnr_db=-20 * math.log10(relative) if relative else math.inf,
+            sqnr_db=sqnr_of(relative),
             cosine=self.product / norms if norms else 1.0,
             finite=self.finite,
             agreement=agreement,

@@ -11,8 +11,6 @@ copies), with Euclidean norms over all samples and entries:
     out           ‖ŷ - y‖ / ‖y‖
 """
 
-import math
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +30,7 @@ from lt_onnx.reading.model_file import open_session, read_manifest
 from lt_onnx.runtime import Program
 from lt_onnx.samples.samples import Samples
 from lt_onnx.target import Array, Linear, Target, linear_nodes
-from lt_onnx.validation.fidelity import Check
+from lt_onnx.validation.fidelity import Check, relative_error, sqnr_of
 
 BATCH_SIZE = 16
 MAX_EXPOSED = 1 << 26  # numbers of both networks that are held at a time
@@ -65,7 +63,9 @@ def trace(
     true = open_session(target, tensors=[name for linear in linears for name in _ends(linear)])
     manifest = read_manifest(ticket)
     blueprint = None if manifest is None else _planned_again(network, ticket, manifest)
-    views = _views(linears) if blueprint is None else _ticket_views(blueprint)
+    views = {linear.name: (_View(linear.input), _View(linear.output)) for linear in linears}
+    if blueprint is not None:
+        views = _ticket_views(blueprint)
     made = open_session(ticket, tensors=[view.tensor for pair in views.values() for view in pair])
     if blueprint is None and made.tensors.isdisjoint(linear.output for linear in linears):
         raise InputError(
@@ -91,7 +91,7 @@ def trace(
                 layer.compare(expected, actual, network.opsets)
         if progress is not None:
             progress((number + 1) / len(batches))
-    return [layer.error() for layer in layers if layer.norms]
+    return [layer.error() for layer in layers if layer.squares]
 
 
 def check_layer_errors(layers: Sequence[LayerError], min_sqnr: float) -> Check:
@@ -131,29 +131,13 @@ class _View:
 
 
 @dataclass
-class _Norms:
-    """Squared norms of a tensor and of the error in it."""
-
-    signal: float = 0.0
-    error: float = 0.0
-
-    def add(self, true: Array, made: Array) -> None:
-        a = true.astype(np.float64)
-        self.signal += float(np.square(a).sum())
-        self.error += float(np.square(a - made).sum())
-
-    def ratio(self) -> float:
-        return math.sqrt(self.error / self.signal) if self.signal else math.sqrt(self.error)
-
-
-@dataclass
 class _Layer:
     """A layer under comparison: where the ticket has its input and output, and what was summed."""
 
     linear: Linear
     before: _View
     behind: _View
-    norms: defaultdict[str, _Norms] = field(default_factory=lambda: defaultdict(_Norms))
+    squares: dict[str, Array] = field(default_factory=dict)  # ‖t‖² and ‖t − t̂‖² by kind of error
     exact: Program | None = None  # the target's layer
 
     def compare(
@@ -165,7 +149,7 @@ class _Layer:
         y_made = self.behind.read(actual[self.behind.tensor], len(linear.bias))
         if y_made.shape != y.shape:
             return  # another network's tensor of the same name
-        self.norms["out"].add(y, y_made)
+        self._add("out", y, y_made)
         if before.tensor not in actual or linear.input not in expected:
             return
         x = expected[linear.input]
@@ -173,7 +157,7 @@ class _Layer:
         if x_made.size != x.size:
             return
         x_made = x_made.reshape(x.shape)  # a block may open before the target flattens
-        self.norms["into"].add(x, x_made)
+        self._add("into", x, x_made)
         if self.exact is None:
             nodes, constants = linear_nodes(linear)
             like = {linear.input: x_made}
@@ -181,12 +165,17 @@ class _Layer:
                 nodes, like, constants=constants, outputs=[linear.output], opsets=opsets
             )
         y_exact = self.exact({linear.input: np.ascontiguousarray(x_made, np.float32)})[0]
-        self.norms["passed_on"].add(y, y_exact)
-        self.norms["own"].add(y_exact, y_made)
+        self._add("passed_on", y, y_exact)
+        self._add("own", y_exact, y_made)
+
+    def _add(self, kind: str, true: Array, made: Array) -> None:
+        a = true.astype(np.float64)
+        squares = np.array([np.square(a).sum(), np.square(a - made).sum()])
+        self.squares[kind] = self.squares.get(kind, 0.0) + squares
 
     def error(self) -> LayerError:
         """The ratios of all that was added."""
-        ratios = {name: norms.ratio() for name, norms in self.norms.items()}
+        ratios = {kind: relative_error(*squares.tolist()) for kind, squares in self.squares.items()}
         into, passed_on, own = (ratios.get(name) for name in ("into", "passed_on", "own"))
         return LayerError(
             name=self.linear.name,
@@ -195,8 +184,8 @@ class _Layer:
             into=into,
             passed_on=passed_on,
             own=own,
-            sqnr_db=_decibels(ratios["out"]),
-            own_sqnr_db=None if own is None else _decibels(own),
+            sqnr_db=sqnr_of(ratios["out"]),
+            own_sqnr_db=None if own is None else sqnr_of(own),
             amplification=passed_on / into if passed_on is not None and into else None,
         )
 
@@ -217,11 +206,6 @@ def _planned_again(target: Target, ticket: Path, manifest: Manifest) -> Blueprin
 
 def _ends(linear: Linear) -> tuple[str, str]:
     return linear.input, linear.output
-
-
-def _views(linears: Sequence[Linear]) -> dict[str, tuple[_View, _View]]:
-    """Input and output of every layer in a network that calls them as the target does."""
-    return {linear.name: (_View(linear.input), _View(linear.output)) for linear in linears}
 
 
 def _ticket_views(blueprint: Blueprint) -> dict[str, tuple[_View, _View]]:
@@ -251,7 +235,3 @@ def _groups(
         held += size
     if group:
         yield group
-
-
-def _decibels(relative: float) -> float:
-    return -20 * math.log10(relative) if relative else math.inf

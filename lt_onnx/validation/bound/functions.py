@@ -58,59 +58,55 @@ def _torch(function: Callable[[Tensor], Tensor]) -> Callable[[Doubles], Doubles]
     return lambda x: np.asarray(function(torch.from_numpy(np.ascontiguousarray(x))).numpy())
 
 
+FIXED = {  # those that no attribute changes; the slopes are rounded up, the least values down
+    "Relu": Function(lambda x: np.maximum(x, 0), 1.0, smooth=False),
+    "Identity": Function(lambda x: x, 1.0, smooth=False),
+    "Dropout": Function(lambda x: x, 1.0, smooth=False),
+    "Sigmoid": Function(_torch(torch.sigmoid), 0.25),
+    "Tanh": Function(_torch(torch.tanh), 1.0),
+    "Softplus": Function(lambda x: np.logaddexp(0, x), 1.0),
+    "Softsign": Function(lambda x: x / (1 + np.abs(x)), 1.0),
+    "HardSwish": Function(_torch(nn.hardswish), 1.5, -0.375),
+    "Mish": Function(_torch(nn.mish), 1.1, -0.309),
+    "Erf": Function(_torch(torch.erf), 1.1284),
+}
+
+
 def function_of(node: Node, constants: Mapping[str, Array]) -> Function:
     """The activation `node`. Raises UnboundedError for one that is not known."""
     a: dict[str, Any] = dict(node.attributes)
+    if node.op in FIXED:
+        return FIXED[node.op]
     match node.op:
-        case "Relu":
-            return Function(lambda x: np.maximum(x, 0), 1.0, smooth=False)
-        case "Identity" | "Dropout":
-            return Function(lambda x: x, 1.0, smooth=False)
         case "LeakyRelu":
-            alpha = float(a.get("alpha", 0.01))
-            _check_slope(alpha, node)
+            alpha = _slope(a.get("alpha", 0.01), node)
             return Function(lambda x: np.where(x >= 0, x, alpha * x), max(1.0, alpha), smooth=False)
         case "Clip":
             low, high = (_limit(node, constants, i, key) for i, key in ((1, "min"), (2, "max")))
             return Function(lambda x: np.clip(x, low, high), 1.0, smooth=False)
-        case "Sigmoid":
-            return Function(_torch(torch.sigmoid), 0.25)
-        case "Tanh":
-            return Function(_torch(torch.tanh), 1.0)
-        case "Softplus":
-            return Function(lambda x: np.logaddexp(0, x), 1.0)
-        case "Softsign":
-            return Function(lambda x: x / (1 + np.abs(x)), 1.0)
         case "HardSigmoid":
-            alpha, beta = float(a.get("alpha", 0.2)), float(a.get("beta", 0.5))
-            _check_slope(alpha, node)
+            alpha, beta = _slope(a.get("alpha", 0.2), node), float(a.get("beta", 0.5))
             return Function(lambda x: np.clip(alpha * x + beta, 0, 1), alpha)
         case "Elu":
-            alpha = float(a.get("alpha", 1.0))
-            _check_slope(alpha, node)
+            alpha = _slope(a.get("alpha", 1.0), node)
             return Function(
                 lambda x: np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0))), max(1.0, alpha)
             )
+        case "Celu" if (alpha := float(a.get("alpha", 1.0))) > 0:
+            return Function(_torch(lambda x: nn.celu(x, alpha)), 1.0)
         case "Selu" if not a:
             return Function(_torch(nn.selu), 1.7581)
-        case "Celu" if float(a.get("alpha", 1.0)) > 0:
-            return Function(_torch(lambda x: nn.celu(x, float(a.get("alpha", 1.0)))), 1.0)
-        case "HardSwish":
-            return Function(_torch(nn.hardswish), 1.5, -0.375)
-        case "Mish":
-            return Function(_torch(nn.mish), 1.1, -0.309)
         case "Gelu" if a.get("approximate", "none") in ("none", b"none"):
             return Function(_torch(nn.gelu), 1.13, -0.171)
         case "Swish" if float(a.get("alpha", 1.0)) == 1:
             return Function(_torch(nn.silu), 1.1, -0.279)
-        case "Erf":
-            return Function(_torch(torch.erf), 1.1284)
     raise UnboundedError(f"no bound through {node.op} '{node.name}'")
 
 
-def _check_slope(alpha: float, node: Node) -> None:
+def _slope(alpha: Any, node: Node) -> float:
     if alpha < 0:
         raise UnboundedError(f"no bound through {node.op} '{node.name}': its slope is negative")
+    return float(alpha)
 
 
 def _limit(node: Node, constants: Mapping[str, Array], i: int, key: str) -> float:
