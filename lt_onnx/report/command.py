@@ -14,16 +14,16 @@ def command_of(
 
     A word that is None, False or 0 is not said, one that is a list once for each of its values.
     """
-    said = {name: value for name, value in words.items() if value not in (None, False)}
+    flags = {name: value for name, value in words.items() if value not in (None, False)}
     by_layer: list[str] = []
     if options is not None:
         chosen = {field.name: getattr(options, field.name) for field in fields(Options)}
         prices, base_sizes = chosen.pop("prices"), chosen.pop("base_sizes")
-        said = {k: v for k, v in chosen.items() if v != getattr(Options, k)} | said
+        flags = {k: v for k, v in chosen.items() if v != getattr(Options, k)} | flags
         by_layer += [part for layer, μ in prices for part in ("--price", f"{layer}={μ:g}")]
         by_layer += [part for layer, m in base_sizes for part in ("--base-size", f"{layer}={m}")]
     parts = ["lt-onnx", verb, *map(str, paths)]
-    for name, value in said.items():
+    for name, value in flags.items():
         flag = f"--{name.replace('_', '-')}"
         for one in value if isinstance(value, list) else [value]:
             parts += [flag] if one is True else [flag, str(one)]

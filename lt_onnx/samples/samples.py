@@ -112,36 +112,36 @@ def _read(
         images, labels = load_images(path, ports[0], pictures)
         return {ports[0].name: images}, labels
     check_file(path)
-    wanted = [port.name for port in ports]
+    names = [port.name for port in ports]
     try:
         if zipfile.is_zipfile(path):
-            arrays = _members(path, [*wanted, "labels"])
+            arrays = _members(path, [*names, "labels"])
             return arrays, arrays.pop("labels", None)
         if len(ports) != 1:
             raise InputError(f"{path}: one array; the model has {len(ports)} inputs")
         with path.open("rb") as stream:
-            return {wanted[0]: _array(stream, path.stat().st_size)}, None
+            return {names[0]: _array(stream, path.stat().st_size)}, None
     except READ_ERRORS:
         raise InputError(
             f"{path}: not an npz file of plain arrays; write it with numpy.savez"
         ) from None
 
 
-def _members(path: Path, wanted: list[str]) -> dict[str, Array]:
-    """The `wanted` arrays of an npz file, `labels` if it has them."""
+def _members(path: Path, names: list[str]) -> dict[str, Array]:
+    """The arrays `names` of an npz file, `labels` if it has them."""
     with zipfile.ZipFile(path) as archive:
         members = {
             info.filename.removesuffix(".npy"): info
             for info in archive.infolist()
             if info.filename.endswith(".npy")
         }
-        missing = [name for name in wanted if name not in members and name != "labels"]
+        missing = [name for name in names if name not in members and name != "labels"]
         if missing:
             raise InputError(
                 f"{path}: no array for the model's input '{missing[0]}'; it holds "
                 f"{', '.join(sorted(members)[:20]) or 'nothing'}: name each array as the input"
             )
-        members = {name: members[name] for name in wanted if name in members}
+        members = {name: members[name] for name in names if name in members}
         size = sum(info.file_size for info in members.values())
         if size > MAX_UNPACKED_BYTES + MAX_EXPANSION * path.stat().st_size:
             raise InputError(f"{path}: unpacks to {size / 1e9:.1f} GB; write it uncompressed")

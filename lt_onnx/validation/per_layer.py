@@ -59,34 +59,35 @@ def trace(
     `progress` is called with the share done. Raises InputError when they cannot be compared.
     """
     network = read_target(target)
-    linears = network.linears
-    true = open_session(target, tensors=[name for linear in linears for name in _ends(linear)])
+    ends = {linear.name: (linear.input, linear.output) for linear in network.linears}
+    reference = open_session(target, tensors=[name for pair in ends.values() for name in pair])
     manifest = read_manifest(ticket)
     blueprint = None if manifest is None else _planned_again(network, ticket, manifest)
-    views = {linear.name: (_View(linear.input), _View(linear.output)) for linear in linears}
-    if blueprint is not None:
+    if blueprint is None:
+        views = {layer: (_View(before), _View(behind)) for layer, (before, behind) in ends.items()}
+    else:
         views = _ticket_views(blueprint)
-    made = open_session(ticket, tensors=[view.tensor for pair in views.values() for view in pair])
-    if blueprint is None and made.tensors.isdisjoint(linear.output for linear in linears):
+    other = open_session(ticket, tensors=[view.tensor for pair in views.values() for view in pair])
+    if blueprint is None and other.tensors.isdisjoint(behind for _, behind in ends.values()):
         raise InputError(
             f"{ticket}: is no ticket and shares no layer's tensor name with {target}: "
             "layers cannot be compared"
         )
     layers = [
         _Layer(linear, *views[linear.name])
-        for linear in linears
+        for linear in network.linears
         if linear.name in views
-        and linear.output in true.tensors
-        and views[linear.name][1].tensor in made.tensors
+        and linear.output in reference.tensors
+        and views[linear.name][1].tensor in other.tensors
     ]
     groups = list(_groups(layers, blueprint, network))
     batches = samples.batches(network.inputs, BATCH_SIZE)
     for number, feeds in enumerate(batches):
         for group in groups:
-            names = [name for layer in group for name in _ends(layer.linear)]
+            names = [name for layer in group for name in ends[layer.linear.name]]
             tensors = [view.tensor for layer in group for view in (layer.before, layer.behind)]
-            expected = true.run(feeds, [name for name in names if name in true.tensors])
-            actual = made.run(feeds, [name for name in tensors if name in made.tensors])
+            expected = reference.run(feeds, [n for n in names if n in reference.tensors])
+            actual = other.run(feeds, [n for n in tensors if n in other.tensors])
             for layer in group:
                 layer.compare(expected, actual, network.opsets)
         if progress is not None:
@@ -146,31 +147,31 @@ class _Layer:
         """Add a batch: tensors of the target and of the ticket, by name."""
         linear, before = self.linear, self.before
         y = expected[linear.output]
-        y_made = self.behind.read(actual[self.behind.tensor], len(linear.bias))
-        if y_made.shape != y.shape:
+        y_ticket = self.behind.read(actual[self.behind.tensor], len(linear.bias))
+        if y_ticket.shape != y.shape:
             return  # another network's tensor of the same name
-        self._add("out", y, y_made)
+        self._add("out", y, y_ticket)
         if before.tensor not in actual or linear.input not in expected:
             return
         x = expected[linear.input]
-        x_made = before.read(actual[before.tensor], linear.weight.shape[1] * linear.group)
-        if x_made.size != x.size:
+        x_ticket = before.read(actual[before.tensor], linear.weight.shape[1] * linear.group)
+        if x_ticket.size != x.size:
             return
-        x_made = x_made.reshape(x.shape)  # a block may open before the target flattens
-        self._add("into", x, x_made)
+        x_ticket = x_ticket.reshape(x.shape)  # a block may open before the target flattens
+        self._add("into", x, x_ticket)
         if self.exact is None:
             nodes, constants = linear_nodes(linear)
-            like = {linear.input: x_made}
+            like = {linear.input: x_ticket}
             self.exact = Program(
                 nodes, like, constants=constants, outputs=[linear.output], opsets=opsets
             )
-        y_exact = self.exact({linear.input: np.ascontiguousarray(x_made, np.float32)})[0]
+        y_exact = self.exact({linear.input: np.ascontiguousarray(x_ticket, np.float32)})[0]
         self._add("passed_on", y, y_exact)
-        self._add("own", y_exact, y_made)
+        self._add("own", y_exact, y_ticket)
 
-    def _add(self, kind: str, true: Array, made: Array) -> None:
+    def _add(self, kind: str, true: Array, other: Array) -> None:
         a = true.astype(np.float64)
-        squares = np.array([np.square(a).sum(), np.square(a - made).sum()])
+        squares = np.array([np.square(a).sum(), np.square(a - other).sum()])
         self.squares[kind] = self.squares.get(kind, 0.0) + squares
 
     def error(self) -> LayerError:
@@ -202,10 +203,6 @@ def _planned_again(target: Target, ticket: Path, manifest: Manifest) -> Blueprin
             "convert again"
         )
     return blueprint
-
-
-def _ends(linear: Linear) -> tuple[str, str]:
-    return linear.input, linear.output
 
 
 def _ticket_views(blueprint: Blueprint) -> dict[str, tuple[_View, _View]]:
