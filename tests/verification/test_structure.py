@@ -1,0 +1,146 @@
+"""Everything in the graph is accounted for, and counted as the manifest has it."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from handmade import Handmade, handmade
+from onnx import helper
+
+from lt_onnx.manifest import DenseReason
+from lt_onnx.verification.structure import check_structure
+
+EYE = np.eye(3, dtype=np.float32)
+
+
+def check(ticket: Handmade) -> str:
+    return "; ".join(check_structure(ticket.model, ticket.manifest, ticket.tensors).failures)
+
+
+def test_a_genuine_graph_is_counted() -> None:
+    ticket = handmade()
+    ticket.put("a_scale", np.float32([1, 0, 2, 3]).reshape(4, 1, 1))
+    structure = check_structure(ticket.model, ticket.manifest, ticket.tensors)
+
+    assert structure.failures == ()
+    assert (structure.scales, structure.parameters) == (3 + 3, 0)
+
+
+def test_a_dense_place_and_its_parameters_are_counted() -> None:
+    ticket = handmade()
+    ticket.extend("z = MatMul (y, w)", w=EYE)
+    ticket.declare_dense("", "MatMul", 9)
+    ticket.note(parameters=("w",))
+    structure = check_structure(ticket.model, ticket.manifest, ticket.tensors)
+
+    assert structure.failures == ()
+    assert structure.parameters == 9
+
+
+def with_dense(count: int, times: int = 1) -> Callable[[Handmade], None]:
+    def forge(ticket: Handmade) -> None:
+        ticket.extend("z = MatMul (y, w)", w=EYE)
+        ticket.note(parameters=("w",))
+        for _ in range(times):
+            ticket.declare_dense("", "MatMul", count)
+
+    return forge
+
+
+def with_order(order: object, text: str = "z = Gather <axis = 1> (y, o)") -> Callable:
+    def forge(ticket: Handmade) -> None:
+        ticket.extend(text, o=order)
+        ticket.note(order=("o",))
+
+    return forge
+
+
+def reverse_nodes(ticket: Handmade) -> None:
+    nodes = list(ticket.model.graph.node)[::-1]
+    del ticket.model.graph.node[:]
+    ticket.model.graph.node.extend(nodes)
+
+
+def other_output(ticket: Handmade) -> None:
+    ticket.model.graph.output[0].name = "nowhere"
+
+
+FORGERIES: dict[str, tuple[Callable[[Handmade], None], str]] = {
+    "a scale too many": (lambda t: t.put("b_scale", np.ones(4, np.float32)), "per channel"),
+    "a scale of doubles": (lambda t: t.put("b_scale", np.ones(3)), "per channel"),
+    "an infinite scale": (lambda t: t.put("b_scale", np.float32([1, np.inf, 1])), "not finite"),
+    "one scale of two layers": (lambda t: t.layer(1, scale="a_scale"), "belongs to two layers"),
+    "a layer drawn elsewhere": (lambda t: t.layer(1, index=2), "is number 1, but drawn from 2"),
+    "a layer named as parameter": (lambda t: t.note(parameters=("a",)), "parameter too"),
+    "an unnamed parameter": (
+        lambda t: t.extend("z = Mul (y, k)", k=np.float32(2)),
+        "'k' (float32, 1 values) is neither source, scale, index nor a named parameter",
+    ),
+    "a parameter of bytes": (
+        lambda t: (t.extend("z = Mul (y, k)", k=np.uint8(2)), t.note(parameters=("k",))),
+        "'k' (uint8, 1 values) is neither",
+    ),
+    "a parameter that is NaN": (
+        lambda t: (t.extend("z = Mul (y, k)", k=np.float32(np.nan)), t.note(parameters=("k",))),
+        "parameter that is not finite",
+    ),
+    "a parameter nowhere": (lambda t: t.note(parameters=("k",)), "'k' of the manifest is not in"),
+    "a tensor that nothing reads": (lambda t: t.put("k", np.arange(3)), "'k' is read by no node"),
+    "an order out of range": (with_order(np.array([0, 4])), "orders neurons that no block has"),
+    "an order below zero": (with_order(np.array([-1, 0])), "orders neurons that no block has"),
+    "an order of floats": (with_order(EYE[0]), "is not the order"),
+    "an order that is no index": (
+        with_order(np.array([[0, 1, 2]]), "z = Add (y, o)"),
+        "is not the order",
+    ),
+    "an order nowhere": (lambda t: t.note(order=("o",)), "'o' is not the order"),
+    "a dense layer": (lambda t: t.extend("z = MatMul (y, w)", w=EYE), "neither a layer nor"),
+    "a dense place with more": (with_dense(8), "has 9 parameters, declared are 8"),
+    "a dense place twice": (with_dense(9, times=2), "declared dense 2 times and stands there 1"),
+    "a dense place nowhere": (lambda t: t.declare_dense("n", "Conv", 0), "stands there 0 times"),
+    "a foreign operator": (lambda t: t.extend("z = own.Gelu (y)"), "is of domain 'own'"),
+    "an unknown operator": (lambda t: t.extend("z = Blur (y)"), "no operator that ONNX knows"),
+    "nodes in another order": (reverse_nodes, "which nothing before it makes"),
+    "an output of nothing": (other_output, "'nowhere' is made by no node"),
+    "an old IR": (lambda t: setattr(t.model, "ir_version", 3), "IR 3"),
+    "no operator set": (lambda t: t.model.ClearField("opset_import"), "no operator set"),
+    "what is wrong with a layer": (
+        lambda t: t.model.graph.node[1].attribute.append(helper.make_attribute("k", 1)),
+        "is not the Mul",
+    ),
+    "what is wrong with constants": (
+        lambda t: t.extend("z = Relu (b_scale)"),
+        "belongs to a layer",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_what_is_not_accounted_for_is_told(name: str) -> None:
+    forge, told = FORGERIES[name]
+    ticket = handmade()
+    forge(ticket)
+
+    assert told in check(ticket)
+
+
+@pytest.mark.parametrize(("claimed", "fits"), [(2, False), (3, True), (9, True), (10, False)])
+def test_repeated_parameters_are_counted_once_or_each(claimed: int, fits: bool) -> None:
+    """The target's own numbers, repeated for the copies; zeros stand for constants."""
+    ticket = handmade()
+    repeated = np.float32([[1, 2, 3], [1, 2, 0], [1, 2, 3]])
+    ticket.extend("z = MatMul (y, w)", w=repeated)
+    ticket.note(parameters=("w",))
+    ticket.declare_dense("", "MatMul", claimed, DenseReason.REPEATED.value)
+
+    assert (check(ticket) == "") == fits
+
+
+def test_integers_that_a_dense_place_computes_with_are_its_parameters() -> None:
+    ticket = handmade()
+    ticket.extend("i = Cast <to = 7> (y)  j = Add (i, k)  z = Cast <to = 1> (j)", k=np.arange(3))
+    ticket.declare_dense("", "Add", 3)
+
+    assert check(ticket) == ""
+    ticket.note(dense=())
+    assert "brings the integers of shapes into data" in check(ticket)
