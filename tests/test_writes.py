@@ -23,6 +23,7 @@ from lt_onnx.writing.checkpoint import checkpoint_of
 RESIDUAL = MODELS / "residual.onnx"
 QUIET = ("--quiet", "--no-validate")
 TOOLS = MODELS.parent / "tools"
+SMALL = 1 << 16  # bytes of weights in one file: less than the residual network's
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits and signals of Linux")
 
@@ -34,6 +35,19 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert run(["convert", str(RESIDUAL), "-o", str(folder / "t.onnx"), *QUIET]) == 0
     assert run(["pack", str(folder / "t.onnx"), "-q"]) == 0
     return folder
+
+
+@pytest.fixture(scope="module")
+def stored(known: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    """As `known`, and by whether the weights lie in the ticket's file or in one beside it."""
+    folder = tmp_path_factory.mktemp("apart")
+    out = folder / "o.onnx"  # the name that it keeps when it is unpacked
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lt_onnx.files.INLINE_LIMIT", SMALL)
+        assert run(["convert", str(RESIDUAL), "-o", str(out), *QUIET]) == 0
+        assert run(["pack", str(out), "-o", str(folder / "t.ltz"), "-q"]) == 0
+    assert (folder / "o.onnx.data").exists()
+    return {True: known, False: folder}
 
 
 @pytest.fixture
@@ -79,7 +93,7 @@ WRITERS = sorted(commands(Path(), Path()))
 @pytest.mark.parametrize("size", [0, 20_000])
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_full_disk_is_one_line_and_leaves_nothing(
-    known: Path,
+    stored: dict[bool, Path],
     tmp_path: Path,
     full: Callable[[int], None],
     name: str,
@@ -91,8 +105,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     if not inline:
         if name in ("inputs", "report", "pack"):
             pytest.skip("writes one file whatever its size")
-        monkeypatch.setattr("lt_onnx.files.INLINE_LIMIT", 0)
-    words = commands(known, tmp_path)[name]
+        monkeypatch.setattr("lt_onnx.files.INLINE_LIMIT", SMALL)
+    words = commands(stored[inline], tmp_path)[name]
     capsys.readouterr()
     full(size)
     code = run(words)
