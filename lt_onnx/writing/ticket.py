@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from lt_onnx import files
 from lt_onnx.blueprint import Blueprint, Expand, Run
@@ -35,10 +35,10 @@ from lt_onnx.manifest import (
 )
 from lt_onnx.options import Options, Weights
 from lt_onnx.reading.model_file import read_manifest
-from lt_onnx.runtime import to_proto, value_info
 from lt_onnx.source.layer import SourceLayer, draw_rows
 from lt_onnx.target import Array, Floats, Node, Target
 from lt_onnx.version import __version__
+from lt_onnx.writing.assembly import assemble
 from lt_onnx.writing.storage import Form, RowTensor, SparseTensor
 
 LARGEST_FILE = (1 << 31) - (1 << 24)  # bytes of a protobuf
@@ -207,26 +207,14 @@ class TicketWriter:
             if not isinstance(step, Run):
                 nodes += self._form(step.source).nodes()
         nodes += [node for step in blueprint.steps for node in step.nodes]
-        manifest = self._manifest()
-        graph = helper.make_graph(
-            [to_proto(node) for node in nodes],
-            f"{target.name or 'network'}_{'source' if self.is_source else 'ticket'}",
-            [value_info(p.name, p.dtype, p.shape) for p in target.inputs],
-            [value_info(p.name, p.dtype, p.shape) for p in target.outputs],
-            [
-                *self.initializers,
-                *[numpy_helper.from_array(v, k) for k, v in sorted(blueprint.constants.items())],
-            ],
-            sparse_initializer=self.sparse,
-        )
-        model = helper.make_model(
-            graph,
-            producer_name="lt-onnx",
-            producer_version=__version__,
-            opset_imports=[helper.make_opsetid(d, v) for d, v in sorted(target.opsets.items())],
-        )
-        model.ir_version = max(4, target.ir_version)  # from 4 on initializers are no inputs
-        helper.set_model_props(model, {METADATA_KEY: manifest.to_json()})
+        tensors = {tensor.name: tensor for tensor in self.initializers}
+        tensors |= {
+            k: numpy_helper.from_array(v, k) for k, v in sorted(blueprint.constants.items())
+        }
+        tensors |= {tensor.values.name: tensor for tensor in self.sparse}
+        name = f"{target.name or 'network'}_{'source' if self.is_source else 'ticket'}"
+        model = assemble(name, nodes, tensors, target)
+        model.metadata_props.add(key=METADATA_KEY, value=self._manifest().to_json())
         return model
 
     def _manifest(self) -> Manifest:

@@ -1,0 +1,92 @@
+"""A ticket's or a source's graph, assembled with onnx-graphsurgeon.
+
+In: nodes in the order in which they run, tensors, and the target whose inputs, outputs and operator
+sets they keep. Out: an ONNX model.
+
+onnx-graphsurgeon assembles what lt-onnx planned itself. It neither reads nor folds files that come
+from elsewhere: its folding gives wrong shapes on valid graphs, and evaluates constants of any size.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import helper, numpy_helper
+from onnx_graphsurgeon.ir.tensor import LazyValues, SparseValues
+from onnx_graphsurgeon.logger import G_LOGGER
+
+from lt_onnx.runtime import value_info
+from lt_onnx.target import Node, Port, Target
+from lt_onnx.version import __version__
+
+Initializer: TypeAlias = onnx.TensorProto | onnx.SparseTensorProto
+
+
+def assemble(
+    name: str, nodes: Sequence[Node], tensors: Mapping[str, Initializer], target: Target
+) -> onnx.ModelProto:
+    """The model of a graph `name`.
+
+    Args:
+        name: of the graph.
+        nodes: operators, each behind those whose outputs it reads.
+        tensors: what the nodes read besides each other's outputs, by name; written in this order.
+            They are never loaded: one that lies in a data file stays a reference to it.
+        target: the network whose inputs, outputs, operator sets and IR version it gets.
+    """
+    with G_LOGGER.suppress():  # it prints to the standard output
+        known = {port.name: _variable(port) for port in (*target.outputs, *target.inputs)}
+        known |= {key: _constant(key, tensor) for key, tensor in tensors.items()}
+        graph = gs.Graph(
+            nodes=[_node(node, known) for node in nodes],
+            inputs=[known[port.name] for port in target.inputs],
+            outputs=[known[port.name] for port in target.outputs],
+            name=name,
+            producer_name="lt-onnx",
+            producer_version=__version__,
+            import_domains=[helper.make_opsetid(d, v) for d, v in sorted(target.opsets.items())],
+            ir_version=max(4, target.ir_version),  # from 4 on initializers are no inputs
+        )
+        model: onnx.ModelProto = gs.export_onnx(graph)
+    # exported in the order in which nodes read them
+    place = {key: number for number, key in enumerate(tensors)}
+    model.graph.initializer.sort(key=lambda tensor: place[tensor.name])
+    model.graph.sparse_initializer.sort(key=lambda tensor: place[tensor.values.name])
+    # a port that is also a tensor, or a port of the other kind, was exported with that one's shape
+    for ports, exported in (
+        (target.inputs, model.graph.input),
+        (target.outputs, model.graph.output),
+    ):
+        for port, held in zip(ports, exported, strict=True):
+            held.CopyFrom(value_info(port.name, port.dtype, port.shape))
+    return model
+
+
+def _variable(port: Port) -> gs.Variable:
+    return gs.Variable(port.name, port.dtype, port.shape)
+
+
+def _constant(name: str, tensor: Initializer) -> gs.Constant:
+    sparse = isinstance(tensor, onnx.SparseTensorProto)
+    return gs.Constant(name, SparseValues(tensor) if sparse else LazyValues(tensor))
+
+
+def _node(node: Node, known: dict[str, gs.Tensor]) -> gs.Node:
+    """The node, wired to the tensors `known`; those it makes are added to them."""
+
+    def tensor(name: str) -> gs.Tensor:
+        return known.setdefault(name, gs.Variable(name)) if name else gs.Variable.empty()
+
+    return gs.Node(
+        node.op,
+        node.name,
+        {
+            key: numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
+            for key, value in node.attributes.items()
+        },
+        [tensor(name) for name in node.inputs],
+        [tensor(name) for name in node.outputs],
+        node.domain or None,
+    )
