@@ -158,9 +158,15 @@ def run(job: Job) -> Ticket:
         if job.output.resume
         else nullcontext()
     ) as checkpoint:
-        resumed = len(checkpoint.found) if checkpoint is not None else 0
+        resumed = len(checkpoint.saved) if checkpoint is not None else 0
         blueprint, stats = write_ticket(
-            blueprint, job.ticket, inputs, device, watch, job.progress, checkpoint
+            blueprint,
+            job.ticket,
+            inputs=inputs,
+            device=device,
+            watch=watch,
+            progress=job.progress,
+            checkpoint=checkpoint,
         )
         if job.source is not None:
             with watch("source"):

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from lt_onnx import convert, verify
 from lt_onnx.cli.app import run
 from lt_onnx.manifest import GENERATOR
-from lt_onnx.packing import unpack
+from lt_onnx.packing.unpack import unpack
 
 GOLDEN = Path(__file__).parent / "golden"
 TICKETS = {"philox4x32-10/1": "f8ec6d2c718f346093a1f48a56be3c0419f756e59c43216a78c4577a14deb0e7"}

@@ -256,7 +256,7 @@ def tickets(folder: Path) -> list[Files]:
 
 def packs(folder: Path, made_tickets: list[Files]) -> list[Files]:
     """The tickets' packs; likewise."""
-    from lt_onnx.packing import pack
+    from lt_onnx.packing.pack import pack
 
     made = []
     for number, files in enumerate(made_tickets):

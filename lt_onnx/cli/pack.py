@@ -20,7 +20,7 @@ def pack_command(
 
     What is left is graph, seed, packed masks and scales; unpack draws the rest again.
     """
-    from lt_onnx.packing import pack
+    from lt_onnx.packing.pack import pack
 
     path = output or ticket.with_suffix(".ltz")
     small, large = pack(ticket, path, force=force)
@@ -38,11 +38,11 @@ def unpack_command(
     quiet: Quiet = False,
 ) -> None:
     """Write the ticket of a pack, byte for byte as it was."""
-    from lt_onnx.packing import named, unpack
+    from lt_onnx.packing.unpack import ticket_name, unpack
 
     path = output or packed.parent
     if path.is_dir():
-        path = path / named(packed)
+        path = path / ticket_name(packed)
     files = unpack(packed, path, force=force)
     if not quiet:
         for file in files:

@@ -26,11 +26,11 @@ def verify_command(
     Every stored weight is drawn again from the seed and compared bit for bit; nothing but masks and
     scales is trained, and what stays dense is named. Which weights are kept is free.
     """
-    from lt_onnx.packing import opened
+    from lt_onnx.packing.unpack import unpacked_if_packed
     from lt_onnx.verification.statistics import statistics as test_statistics
     from lt_onnx.verification.verify import verify
 
-    with opened(ticket) as path:
+    with unpacked_if_packed(ticket) as path:
         proof = verify(path, target=target)
         tested = test_statistics(path) if statistics else None
     failures = [*proof.failures, *(tested.failures if tested is not None else [])]

@@ -1,20 +1,39 @@
-"""The random layers of a ticket, as packing and unpacking both see them."""
+"""A pack's description, and the random layers of a ticket as packing and unpacking see them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
+import msgspec
 import numpy as np
 import onnx
 
 from lt_onnx.manifest import LayerRecord, Manifest
 from lt_onnx.options import Weights
-from lt_onnx.source.layer import SourceLayer, draw_bias, draw_rows
-from lt_onnx.target import Array
-from lt_onnx.writing.storage import Form
+from lt_onnx.source.layer import SourceLayer, draw_bias, scaled_rows
+from lt_onnx.target import Floats
+from lt_onnx.verification.tensors import is_external
+from lt_onnx.writing.storage import Form, Initializer, name_of
 
-FORMAT = 1
-LARGEST_GRAPH = 256 << 20  # bytes of a graph without its random tensors
-ROWS = 1 << 20  # weights drawn at a time
+SUFFIX = ".ltz"
+PACK_FORMAT = 1
+MAX_GRAPH_BYTES = 256 << 20  # without its random tensors
+
+
+class PackedFile(msgspec.Struct, frozen=True):
+    """A file of the ticket."""
+
+    name: str
+    size: Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="bytes")
+    sha256: str
+
+
+class About(msgspec.Struct, frozen=True):
+    """The content of `pack.json`."""
+
+    format: int
+    name: str = ""
+    files: tuple[PackedFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -26,24 +45,12 @@ class PackedLayer:
     spec: SourceLayer
 
     @staticmethod
-    def all(manifest: Manifest) -> "list[PackedLayer]":
-        """Those of a ticket, in order."""
-        return [
-            PackedLayer(
-                r,
-                Form(r.weight, r.stored, r.half),
-                SourceLayer(
-                    r.weight,
-                    r.index,
-                    r.shape,
-                    r.bias is not None,
-                    r.mirror_rows,
-                    r.mirror_columns,
-                    r.transposed,
-                ),
-            )
-            for r in manifest.layers
-        ]
+    def of(r: LayerRecord) -> "PackedLayer":
+        """The layer that a manifest describes."""
+        spec = SourceLayer(
+            r.weight, r.index, r.shape, bool(r.bias), r.mirror_rows, r.mirror_columns, r.transposed
+        )
+        return PackedLayer(r, Form.of(r), spec)
 
     @property
     def names(self) -> list[str]:
@@ -51,31 +58,28 @@ class PackedLayer:
         masks = [self.form.mask] if self.form.stored is Weights.MASKED else []
         return [self.form.numbers, *masks, *([self.record.bias] if self.record.bias else [])]
 
-    def rows(self, seed: int) -> Iterator[tuple[int, Array]]:
-        """The source's own rows, [R, I·K] at a time, with the number of the first."""
-        spec = self.spec
-        step = max(1, ROWS // max(spec.row_size, 1))
-        for start in range(0, spec.shape[0], step):
-            drawn = draw_rows(seed, spec, start, min(start + step, spec.shape[0]))
-            yield start, drawn.reshape(len(drawn), -1) * np.float32(self.record.sigma)
+    def rows(self, seed: int) -> Iterator[tuple[int, Floats]]:
+        """The source's own rows, some [R, I·K] at a time, with the number of the first."""
+        return scaled_rows(seed, self.spec, np.float32(self.record.sigma))
 
-    def biases(self, seed: int) -> Array:
+    def biases(self, seed: int) -> Floats:
         """The source's own biases, [O]."""
         return draw_bias(seed, self.spec) * np.float32(self.record.sigma)
 
 
-@dataclass(frozen=True)
-class Tensors:
-    """The initializers of a graph by name."""
+def layers_of(manifest: Manifest) -> list[PackedLayer]:
+    """The random layers of a ticket, in order."""
+    return [PackedLayer.of(record) for record in manifest.layers]
 
-    dense: dict[str, onnx.TensorProto]
-    sparse: dict[str, onnx.SparseTensorProto]
 
-    @staticmethod
-    def of(model: onnx.ModelProto) -> "Tensors":
-        """Those of a model; changing one changes the model."""
-        graph = model.graph
-        return Tensors(
-            {tensor.name: tensor for tensor in graph.initializer},
-            {tensor.values.name: tensor for tensor in graph.sparse_initializer},
-        )
+def initializers_of(model: onnx.ModelProto) -> dict[str, Initializer]:
+    """The initializers of a model by name; changing one changes the model."""
+    graph = model.graph
+    return {name_of(tensor): tensor for tensor in (*graph.initializer, *graph.sparse_initializer)}
+
+
+def raw_tensors(tensor: Initializer) -> list[onnx.TensorProto]:
+    """Those whose numbers lie in the model's file: values and places of a sparse one, or none."""
+    if isinstance(tensor, onnx.SparseTensorProto):
+        return [tensor.values, tensor.indices]
+    return [] if is_external(tensor) else [tensor]

@@ -11,6 +11,7 @@ negatives of rows 0…h-1; `mirror_columns` does the same for input channels.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ from lt_onnx.source.philox import fill_all, gather
 from lt_onnx.target import Floats
 
 WEIGHTS, BIASES = 0, 1
+WEIGHTS_AT_ONCE = 1 << 20  # held while all of a layer is drawn
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class SourceLayer:
     def row_size(self) -> int:
         """Weights per output channel."""
         return math.prod(self.shape[1:])
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """The initializer's."""
+        return self.shape[::-1] if self.transposed else self.shape
 
     def sigma(self, init: Init) -> np.float32:
         """σ of the uniform distribution: the scheme's standard deviation times √3."""
@@ -73,6 +80,14 @@ def draw_rows(seed: int, layer: SourceLayer, start: int, stop: int) -> Floats:
         half = layer.mirror_columns
         np.negative(out[:, :half], out=out[:, half : 2 * half])
     return out
+
+
+def scaled_rows(seed: int, layer: SourceLayer, sigma: np.float32) -> Iterator[tuple[int, Floats]]:
+    """All weights σ·u, some rows [R, I·K] at a time, each with the number of its first row."""
+    count = max(1, WEIGHTS_AT_ONCE // max(layer.row_size, 1))
+    for start in range(0, layer.shape[0], count):
+        drawn = draw_rows(seed, layer, start, min(start + count, layer.shape[0]))
+        yield start, drawn.reshape(len(drawn), -1) * sigma
 
 
 def draw_at(

@@ -8,7 +8,6 @@ from elsewhere: its folding gives wrong shapes on valid graphs, and evaluates co
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -20,8 +19,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 from lt_onnx.runtime import value_info
 from lt_onnx.target import Node, Port, Target
 from lt_onnx.version import __version__
-
-Initializer: TypeAlias = onnx.TensorProto | onnx.SparseTensorProto
+from lt_onnx.writing.storage import Initializer
 
 
 def assemble(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -10,19 +10,17 @@ import msgspec
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.construct.construction import construct
 from lt_onnx.construct.layer_state import BLOCK
-from lt_onnx.construct.results import LayerStats, MaskedRows
+from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.manifest import GENERATOR, OptionsRecord
 from lt_onnx.planning.plan import plan
 from lt_onnx.samples.samples import Samples
-from lt_onnx.source.layer import draw_bias, draw_rows
+from lt_onnx.source.layer import draw_bias, scaled_rows
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Device
 from lt_onnx.version import __version__
 from lt_onnx.writing.checkpoint import Checkpoint
 from lt_onnx.writing.ticket import TicketWriter
-
-WEIGHTS_IN_FLIGHT = 1 << 22  # of a source that is only written
 
 Progress = Callable[[str, float], None]
 
@@ -49,62 +47,72 @@ def fingerprint(blueprint: Blueprint, inputs: Samples) -> str:
 
 def write_ticket(
     blueprint: Blueprint,
-    out: Path,
+    path: Path,
+    *,
     inputs: Samples,
     device: Device,
     watch: Stopwatch,
-    tell: Progress,
+    progress: Progress,
     checkpoint: Checkpoint | None = None,
 ) -> tuple[Blueprint, list[LayerStats]]:
-    """Construct the ticket and write it, row by row; the plan that was followed at last.
+    """Construct the ticket and write it to `path`, row by row.
 
-    Where the constants of a tensor turn out lost, a new plan opens a block there.
+    Returns the plan that was followed, and what every layer came to: where the constants of a
+    tensor turn out lost, a new plan opens a block there.
+
+    Args:
+        blueprint: the plan to begin with.
+        path: of the ticket.
+        inputs: calibration inputs.
+        device: where subset sums are solved.
+        watch: is told where the time goes.
+        progress: is called with ("construct", share done).
+        checkpoint: what an earlier run had finished, and where it is noted.
     """
-    fresh = checkpoint.fresh if checkpoint is not None else frozenset()
-    if fresh:
-        blueprint = plan(blueprint.target, blueprint.options, constants_lost=fresh)
+    lost = checkpoint.constants_lost if checkpoint is not None else frozenset()
+    if lost:
+        blueprint = plan(blueprint.target, blueprint.options, constants_lost=lost)
     while True:
+        saved = dict(checkpoint.saved) if checkpoint is not None else {}
+        pieces = construct(blueprint, inputs, device=device, watch=watch, saved=saved)
         try:
-            return blueprint, _write(blueprint, out, inputs, device, watch, tell, checkpoint)
-        except LostConstantsError as lost:
-            if lost.tensor in fresh:
+            with TicketWriter(blueprint, path, source=False) as writer:
+                stats = _write(
+                    writer, pieces, watch=watch, progress=progress, checkpoint=checkpoint
+                )
+            return blueprint, stats
+        except LostConstantsError as error:
+            if error.tensor in lost:
                 raise
-            fresh |= {lost.tensor}
+            lost |= {error.tensor}
             if checkpoint is not None:
-                checkpoint.restart(fresh)
-            blueprint = plan(blueprint.target, blueprint.options, constants_lost=fresh)
+                checkpoint.restart(lost)
+            blueprint = plan(blueprint.target, blueprint.options, constants_lost=lost)
 
 
 def _write(
-    blueprint: Blueprint,
-    out: Path,
-    inputs: Samples,
-    device: Device,
+    writer: TicketWriter,
+    pieces: Iterable[MaskedRows | BuiltLayer],
+    *,
     watch: Stopwatch,
-    tell: Progress,
+    progress: Progress,
     checkpoint: Checkpoint | None,
 ) -> list[LayerStats]:
     """One attempt at a ticket."""
-    stats = []
-    total, done = max(blueprint.source_weights, 1), 0
-    saved = dict(checkpoint.found) if checkpoint is not None else {}
-    with TicketWriter(blueprint, out, source=False) as writer:
-        for piece in construct(blueprint, inputs, device=device, watch=watch, saved=saved):
-            spec = piece.step.source
-            with watch("write"):
-                if isinstance(piece, MaskedRows):
-                    writer.rows(spec, piece.start, piece.weight)
-                    done += piece.weight.size
-                    if checkpoint is not None:
-                        checkpoint.rows(piece)
-                else:
-                    writer.layer(spec, piece.bias, piece.step.scale, piece.tensors)
-                    stats.append(piece.stats)
-                    if checkpoint is not None:
-                        checkpoint.layer(piece)
-            tell("construct", done / total)
+    stats, done = [], 0
+    for piece in pieces:
         with watch("write"):
-            writer.finish()
+            if isinstance(piece, MaskedRows):
+                writer.write_rows(piece)
+                done += piece.weight.size
+            else:
+                writer.close_layer(piece.step, bias=piece.bias, tensors=piece.tensors)
+                stats.append(piece.stats)
+            if checkpoint is not None:
+                checkpoint.note(piece)
+        progress("construct", done / max(writer.blueprint.source_weights, 1))
+    with watch("write"):
+        writer.finish()
     return stats
 
 
@@ -114,14 +122,12 @@ def write_source(blueprint: Blueprint, path: Path, progress: Progress | None = N
     done = 0
     with TicketWriter(blueprint, path, source=True) as writer:
         for step in (s for s in blueprint.steps if isinstance(s, Expand | Build)):
-            spec = step.source
-            rows = max(1, WEIGHTS_IN_FLIGHT // max(spec.row_size, 1))
-            for start in range(0, spec.shape[0], rows):
-                weight = draw_rows(seed, spec, start, min(start + rows, spec.shape[0]))
-                writer.rows(spec, start, weight.reshape(len(weight), -1) * spec.sigma(init))
+            spec, sigma = step.source, step.source.sigma(init)
+            for start, weight in scaled_rows(seed, spec, sigma):
+                writer.write_rows(MaskedRows(step, start, weight))
                 done += weight.size
                 if progress is not None:
                     progress("source", done / max(blueprint.source_weights, 1))
-            bias = draw_bias(seed, spec) * spec.sigma(init) if spec.bias else None
-            writer.layer(spec, bias, step.scale, step.neutral_tensors())
+            bias = draw_bias(seed, spec) * sigma if spec.bias else None
+            writer.close_layer(step, bias=bias, tensors=step.neutral_tensors())
         writer.finish()

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from io import BufferedRandom
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from lt_onnx.blueprint import Expand
@@ -25,7 +25,7 @@ from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows, SavedL
 from lt_onnx.errors import InputError, Interrupted
 from lt_onnx.files import cannot_write, try_lock
 
-HEAD = struct.Struct("<QI")  # length and CRC-32 of what follows
+FRAME_HEAD = struct.Struct("<QI")  # length and CRC-32 of what follows
 
 
 def checkpoint_of(path: Path) -> Path:
@@ -49,8 +49,8 @@ class Checkpoint:
 
     def __init__(self, ticket: Path, key: str) -> None:
         self.path = checkpoint_of(ticket)
-        self.found: dict[str, SavedLayer] = {}
-        self.fresh: frozenset[str] = frozenset()
+        self.saved: dict[str, SavedLayer] = {}
+        self.constants_lost: frozenset[str] = frozenset()
         self._key = key
         try:
             self._stream: BufferedRandom = open(self.path, "a+b")  # noqa: SIM115
@@ -64,34 +64,27 @@ class Checkpoint:
     def __enter__(self) -> "Checkpoint":
         return self
 
-    def restart(self, fresh: frozenset[str]) -> None:
-        """Forget all: constants were lost on the tensors `fresh`, and another plan is followed."""
+    def restart(self, constants_lost: frozenset[str]) -> None:
+        """Forget all: constants were lost on the tensors, and another plan is followed."""
         self._cut(0)
-        self.found, self.fresh = {}, fresh
-        self._write({"key": self._key, "fresh": sorted(fresh)})
+        self.saved, self.constants_lost = {}, constants_lost
+        self._write({"key": self._key, "fresh": sorted(constants_lost)})
         self._flush()
 
-    def rows(self, piece: MaskedRows) -> None:
-        """Note the masks of some rows of a constructed layer."""
-        if isinstance(piece.step, Expand) or piece.step.name in self.found:
+    def note(self, piece: MaskedRows | BuiltLayer) -> None:
+        """Note the masks of some rows, or that a layer is finished and need not be built again."""
+        name = piece.step.name
+        if isinstance(piece.step, Expand) or name in self.saved:  # univariate layers cost nothing
             return
-        about = {"layer": piece.step.name, "start": piece.start, "shape": piece.weight.shape}
-        self._write(about, np.packbits(piece.weight != 0).tobytes())
+        if isinstance(piece, MaskedRows):
+            rows = {"layer": name, "start": piece.start, "shape": piece.weight.shape}
+            self._write(rows, np.packbits(piece.weight != 0).tobytes())
+        elif piece.scale is not None and piece.offset is not None:
+            layer = {"layer": name, "stats": asdict(piece.stats)}
+            self._write(layer, piece.scale.tobytes() + piece.offset.tobytes())
+            self._flush()
 
-    def layer(self, piece: BuiltLayer) -> None:
-        """Note that a layer is finished; from here on it need not be constructed again."""
-        if piece.scale is None or piece.offset is None or piece.step.name in self.found:
-            return  # univariate layers cost nothing
-        about = {"layer": piece.step.name, "stats": asdict(piece.stats)}
-        self._write(about, piece.scale.tobytes() + piece.offset.tobytes())
-        self._flush()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         with contextlib.suppress(OSError):  # of a full disk, which was told before
             self._stream.close()
         if error is None:
@@ -100,22 +93,19 @@ class Checkpoint:
             raise Interrupted("interrupted; the same command with `resume=True` goes on from there")
 
     def _read(self) -> None:
-        """Find the finished layers of the same conversion; start anew when it is of another."""
+        """Take over the layers of the same conversion; start anew when the file is of another."""
         pieces: dict[str, dict[int, tuple[tuple[int, ...], bytes]]] = {}
         end, first = 0, True
         for stop, about, content in self._frames():
             if first and about.get("key") != self._key:
                 break
             if first:
-                self.fresh, first = frozenset(about["fresh"]), False
+                self.constants_lost, first = frozenset(about["fresh"]), False
             elif "stats" in about:
-                name, both = about["layer"], np.frombuffer(content, np.float64)
-                scale, offset = np.split(both, 2)
-                known: dict[str, Any] = {
-                    k: tuple(v) if isinstance(v, list) else v for k, v in about["stats"].items()
-                }
-                stats = LayerStats(**known)
-                self.found[name] = SavedLayer(pieces.pop(name, {}), scale, offset, stats)
+                scale, offset = np.split(np.frombuffer(content, np.float64), 2)
+                stats = msgspec.convert(about["stats"], LayerStats)
+                masks = pieces.pop(about["layer"], {})
+                self.saved[about["layer"]] = SavedLayer(masks, scale, offset, stats)
             else:
                 rows = tuple(about["shape"]), content
                 pieces.setdefault(about["layer"], {})[about["start"]] = rows
@@ -129,8 +119,8 @@ class Checkpoint:
     def _frames(self) -> Iterator[tuple[int, dict[str, Any], bytes]]:
         """Whole frames: where each ends, its line, its bytes."""
         self._stream.seek(0)
-        while len(head := self._stream.read(HEAD.size)) == HEAD.size:
-            length, crc = HEAD.unpack(head)
+        while len(head := self._stream.read(FRAME_HEAD.size)) == FRAME_HEAD.size:
+            length, crc = FRAME_HEAD.unpack(head)
             if length > os.fstat(self._stream.fileno()).st_size:
                 return
             payload = self._stream.read(length)
@@ -142,7 +132,7 @@ class Checkpoint:
     def _write(self, about: dict[str, Any], content: bytes = b"") -> None:
         payload = json.dumps(about).encode() + b"\n" + content
         try:
-            self._stream.write(HEAD.pack(len(payload), zlib.crc32(payload)) + payload)
+            self._stream.write(FRAME_HEAD.pack(len(payload), zlib.crc32(payload)) + payload)
         except OSError as error:
             raise cannot_write(self.path, error) from None
 

@@ -8,19 +8,31 @@ With `half` the numbers are float16, rounded from the source's; a Cast makes the
 before their layer, so that every runtime computes as before.
 """
 
-import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from lt_onnx.manifest import LayerRecord
 from lt_onnx.options import Weights
-from lt_onnx.target import Array, Node
+from lt_onnx.source.layer import SourceLayer
+from lt_onnx.target import Array, Floats, Node
 
 ALIGNMENT = 4096  # of tensors in external data, so that runtimes can map them
+MIN_EXTERNAL_BYTES = 1024  # of a tensor in external data
+
+Initializer: TypeAlias = onnx.TensorProto | onnx.SparseTensorProto
+
+
+def name_of(tensor: Initializer) -> str:
+    """What the graph calls an initializer."""
+    held = tensor.values if isinstance(tensor, onnx.SparseTensorProto) else tensor
+    return str(held.name)
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,11 @@ class Form:
     name: str
     stored: Weights
     half: bool
+
+    @staticmethod
+    def of(record: LayerRecord) -> "Form":
+        """The form of a ticket's layer."""
+        return Form(record.weight, record.stored, record.half)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -65,26 +82,22 @@ class Form:
 
 
 class RowTensor:
-    """A tensor of a file that is filled row by row; `transposed` ones are stored [I, O].
+    """A tensor of a file that is filled row by row.
 
     Held in memory, or written to `stream`, external data, at the next free place.
     """
 
     def __init__(
-        self,
-        name: str,
-        dtype: np.dtype[Any],
-        shape: tuple[int, ...],
-        transposed: bool,
-        stream: BinaryIO | None,
+        self, name: str, dtype: np.dtype[Any], spec: SourceLayer, stream: BinaryIO | None
     ) -> None:
-        self.name, self.dtype, self.transposed = name, dtype, transposed
-        self.shape = shape[::-1] if transposed else shape
-        self.bytes = math.prod(shape) * dtype.itemsize
+        self.name, self.dtype, self.spec = name, dtype, spec
+        self.bytes = spec.size * dtype.itemsize
         self._stream = stream
-        self._rows = shape[0]
         if stream is None:
-            self._array = np.zeros((shape[0], math.prod(shape[1:])), dtype)
+            self._array = np.zeros(spec.stored_shape, dtype)
+            self._rows = (
+                self._array.T if spec.transposed else self._array.reshape(len(self._array), -1)
+            )
             return
         self.offset = -(-stream.seek(0, os.SEEK_END) // ALIGNMENT) * ALIGNMENT
         stream.truncate(self.offset + self.bytes)
@@ -92,26 +105,21 @@ class RowTensor:
     def write(self, start: int, rows: Array) -> None:
         """Store the rows start, start+1, …; [R, I·K]."""
         if self._stream is None:
-            self._array[start : start + len(rows)] = rows
+            self._rows[start : start + len(rows)] = rows
             return
-        size = self.dtype.itemsize
-        if not self.transposed:
-            self._stream.seek(self.offset + start * rows.shape[1] * size)
-            self._stream.write(np.ascontiguousarray(rows, self.dtype).data.cast("B"))
-            return
-        columns = np.ascontiguousarray(rows.T, self.dtype)
-        for i, column in enumerate(columns):
-            self._stream.seek(self.offset + (i * self._rows + start) * size)
-            self._stream.write(column.data.cast("B"))
+        blocks = rows.T if self.spec.transposed else rows.reshape(1, -1)  # [I, R] or all at once
+        for i, block in enumerate(np.ascontiguousarray(blocks, self.dtype)):
+            place = (
+                i * self.spec.shape[0] + start if self.spec.transposed else start * rows.shape[1]
+            )
+            self._stream.seek(self.offset + place * self.dtype.itemsize)
+            self._stream.write(block.data.cast("B"))
 
     def proto(self, location: str) -> onnx.TensorProto:
         """The initializer; in external data it lies in the file `location`."""
         if self._stream is None:
-            array = self._array.T if self.transposed else self._array
-            return numpy_helper.from_array(
-                np.ascontiguousarray(array).reshape(self.shape), self.name
-            )
-        tensor = onnx.TensorProto(name=self.name, dims=self.shape)
+            return numpy_helper.from_array(self._array, self.name)
+        tensor = onnx.TensorProto(name=self.name, dims=self.spec.stored_shape)
         tensor.data_type = helper.np_dtype_to_tensor_dtype(self.dtype)
         tensor.data_location = onnx.TensorProto.EXTERNAL
         for key, entry in (("location", location), ("offset", self.offset), ("length", self.bytes)):
@@ -122,33 +130,69 @@ class RowTensor:
 class SparseTensor:
     """A sparse initializer that is filled row by row; only what is kept is ever held."""
 
-    def __init__(
-        self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], transposed: bool
-    ) -> None:
-        self.name, self.dtype, self.transposed, self.shape = name, dtype, transposed, shape
+    def __init__(self, name: str, dtype: np.dtype[Any], spec: SourceLayer) -> None:
+        self.name, self.dtype, self.spec = name, dtype, spec
         self._places: list[Array] = []
         self._values: list[Array] = []
 
     def write(self, start: int, rows: Array) -> None:
         """Store the rows start, start+1, …; [R, I·K]."""
         row, column = np.nonzero(rows)
-        self._values.append(rows[row, column].astype(self.dtype))
-        row = row + start
-        flat = column * self.shape[0] + row if self.transposed else row * rows.shape[1] + column
+        self._values.append(rows[row, column])
+        row, height = row + start, self.spec.shape[0]
+        flat = column * height + row if self.spec.transposed else row * rows.shape[1] + column
         self._places.append(flat.astype(np.int64))
 
-    @property
-    def bytes(self) -> int:
-        """In the file."""
-        return sum(part.nbytes for part in (*self._places, *self._values))
-
-    def proto(self) -> onnx.SparseTensorProto:
-        """The initializer: values by rising flat index."""
+    def proto(self, location: str) -> onnx.SparseTensorProto:
+        """The initializer: values by rising flat index. It is never in external data."""
         places = np.concatenate([np.zeros(0, np.int64), *self._places])
         values = np.concatenate([np.zeros(0, self.dtype), *self._values])
         order = np.argsort(places, kind="stable")
         return onnx.SparseTensorProto(
             values=numpy_helper.from_array(values[order], self.name),
             indices=numpy_helper.from_array(places[order], f"{self.name}/places"),
-            dims=self.shape[::-1] if self.transposed else self.shape,
+            dims=self.spec.stored_shape,
         )
+
+
+class LayerTensors:
+    """The initializers of one random layer, filled row by row.
+
+    `stream_of` tells, by a tensor's name and its bytes, the external data that it is written to;
+    None: it is held in memory.
+    """
+
+    def __init__(
+        self, spec: SourceLayer, form: Form, stream_of: Callable[[str, int], BinaryIO | None]
+    ) -> None:
+        self.form = form
+        self.kept = 0
+
+        def tensor(name: str, dtype: np.dtype[Any]) -> RowTensor:
+            return RowTensor(name, dtype, spec, stream_of(name, spec.size * dtype.itemsize))
+
+        self._numbers: RowTensor | SparseTensor
+        if form.stored is Weights.SPARSE:
+            self._numbers = SparseTensor(form.numbers, form.dtype, spec)
+        else:
+            self._numbers = tensor(form.numbers, form.dtype)
+        self._mask = (
+            tensor(form.mask, np.dtype(np.uint8)) if form.stored is Weights.MASKED else None
+        )
+
+    def write(self, start: int, source: Floats, kept: NDArray[np.bool_]) -> None:
+        """Store the rows start, start+1, … of the source, both [R, I·K], and which are kept."""
+        if self._mask is not None:
+            self._numbers.write(start, source)
+            self._mask.write(start, kept.astype(np.uint8))
+            self.kept += int(np.count_nonzero(kept))
+            return
+        # in half precision some round to 0
+        rows = np.where(kept, source, np.float32(0)).astype(self.form.dtype, copy=False)
+        self._numbers.write(start, rows)
+        self.kept += int(np.count_nonzero(rows))
+
+    def protos(self, location: str) -> list[Initializer]:
+        """The initializers; what is in external data lies in the file `location`."""
+        mask = [] if self._mask is None else [self._mask.proto(location)]
+        return [self._numbers.proto(location), *mask]

@@ -12,16 +12,16 @@ deterministically, followed by the bytes of its data file.
 
 import hashlib
 from collections.abc import Mapping
+from io import BufferedRandom
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from lt_onnx import files
-from lt_onnx.blueprint import Blueprint, Expand, Run
+from lt_onnx.blueprint import Blueprint, Build, Expand
+from lt_onnx.construct.results import MaskedRows
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import Part, appear_together, cannot_write, remove_stale_parts
 from lt_onnx.manifest import (
@@ -36,12 +36,13 @@ from lt_onnx.manifest import (
 from lt_onnx.options import Options, Weights
 from lt_onnx.reading.model_file import read_manifest
 from lt_onnx.source.layer import SourceLayer, draw_rows
-from lt_onnx.target import Array, Floats, Node, Target
+from lt_onnx.target import Array, Floats, Target
 from lt_onnx.version import __version__
 from lt_onnx.writing.assembly import assemble
-from lt_onnx.writing.storage import Form, RowTensor, SparseTensor
+from lt_onnx.writing.storage import MIN_EXTERNAL_BYTES, Form, Initializer, LayerTensors, name_of
 
-LARGEST_FILE = (1 << 31) - (1 << 24)  # bytes of a protobuf
+MAX_FILE_BYTES = (1 << 31) - (1 << 24)  # of a protobuf
+CHUNK_BYTES = 1 << 24  # hashed at a time
 
 
 def data_of(path: Path) -> Path:
@@ -77,23 +78,20 @@ def is_of(path: Path, target: Target, options: Options) -> bool:
 class TicketWriter:
     """Takes masked rows in the blueprint's order and leaves a finished file, or nothing.
 
-    A context manager: leaving it by an exception removes what was written. Raises ResourceError
-    when the disk is full and InputError when the folder cannot be written to.
+    With `source` it is the unmasked network that is written. A context manager: leaving it by an
+    exception removes what was written. Raises ResourceError when the disk is full and InputError
+    when the folder cannot be written to.
     """
 
     def __init__(self, blueprint: Blueprint, path: Path, *, source: bool) -> None:
         self.blueprint = blueprint
-        self.path = path
-        self.stored = Weights.FOLDED if source else blueprint.options.weights
-        self.half = blueprint.options.fp16 and not source
+        self.path, self.data_path = path, data_of(path)
         self.is_source = source
+        self.stored = Weights.FOLDED if source else blueprint.options.weights
         self.inline = is_inline(blueprint, self.stored)
-        self.data_path = data_of(path)
-        self.initializers: list[onnx.TensorProto] = []
-        self.sparse: list[onnx.SparseTensorProto] = []
-        self.records: list[LayerRecord] = []
-        self._open: dict[str, RowTensor | SparseTensor] = {}  # of the layer under way
-        self._kept = 0
+        self._tensors: dict[str, Initializer] = {}
+        self._records: list[LayerRecord] = []
+        self._layer: LayerTensors | None = None  # under way
         self._graph: Part | None = None
         self._data: Part | None = None
 
@@ -102,76 +100,53 @@ class TicketWriter:
         remove_stale_parts(self.data_path)
         return self
 
-    def rows(self, spec: SourceLayer, start: int, weight: Floats) -> None:
-        """Write some rows [R, I·K] of the layer under way, masked and scaled to σ."""
-        form = self._form(spec)
+    def write_rows(self, rows: MaskedRows) -> None:
+        """Write some rows of the layer under way, masked and scaled to σ."""
+        spec, source, kept = rows.step.source, rows.weight, rows.weight != 0
+        if self.stored is Weights.MASKED:
+            options, stop = self.blueprint.options, rows.start + len(kept)
+            drawn = draw_rows(options.seed, spec, rows.start, stop)
+            source = drawn.reshape(kept.shape) * spec.sigma(options.init)
         try:
-            if self.stored is not Weights.MASKED:
-                kept = (weight + np.float32(0)).astype(form.dtype)  # some round to 0; none is -0
-                self._tensor(spec, form.numbers, form.dtype).write(start, kept)
-            else:
-                options = self.blueprint.options
-                full = draw_rows(options.seed, spec, start, start + len(weight))
-                full = full.reshape(weight.shape) * spec.sigma(options.init)
-                self._tensor(spec, form.numbers, form.dtype).write(start, full)
-                kept = (weight != 0).astype(np.uint8)
-                self._tensor(spec, form.mask, np.dtype(np.uint8)).write(start, kept)
+            if self._layer is None:
+                self._layer = LayerTensors(spec, self._form(spec), self._stream_of)
+            self._layer.write(rows.start, source, kept)
         except OSError as error:
             raise cannot_write(self.data_path, error) from None
-        self._kept += int(np.count_nonzero(kept))
 
-    def layer(
-        self, spec: SourceLayer, bias: Floats | None, scale: str, tensors: Mapping[str, Array]
+    def close_layer(
+        self, step: Expand | Build, *, bias: Floats | None, tensors: Mapping[str, Array]
     ) -> None:
-        """Close the layer under way: its bias, its scales and orders by name."""
-        for tensor in self._open.values():
-            if isinstance(tensor, SparseTensor):
-                self.sparse.append(tensor.proto())
-            else:
-                self.initializers.append(tensor.proto(self.data_path.name))
-        if bias is not None:
-            self.initializers.append(numpy_helper.from_array(bias, f"{spec.name}/bias"))
-        self.initializers += [numpy_helper.from_array(v, k) for k, v in tensors.items()]
-        self.records.append(
+        """End the layer under way: its masked biases [O], its scales and orders by name."""
+        assert self._layer is not None
+        spec, bias_name = step.source, f"{step.source.name}/bias"
+        for proto in self._layer.protos(self.data_path.name):
+            self._tensors[name_of(proto)] = proto
+        small = {} if bias is None else {bias_name: bias}
+        self._add_arrays({**small, **tensors})
+        self._records.append(
             LayerRecord(
                 weight=spec.name,
                 index=spec.index,
                 shape=spec.shape,
                 sigma=float(spec.sigma(self.blueprint.options.init)),
-                kept=self._kept,
+                kept=self._layer.kept,
                 transposed=spec.transposed,
                 mirror_rows=spec.mirror_rows,
                 mirror_columns=spec.mirror_columns,
-                bias=f"{spec.name}/bias" if bias is not None else None,
+                bias=None if bias is None else bias_name,
                 kept_bias=0 if bias is None else int(np.count_nonzero(bias)),
-                scale=scale,
+                scale=step.scale,
                 stored=self.stored,
-                half=self.half,
+                half=self._layer.form.half,
             )
         )
-        self._open, self._kept = {}, 0
-
-    def _form(self, spec: SourceLayer) -> Form:
-        return Form(spec.name, self.stored, self.half)
-
-    def _tensor(
-        self, spec: SourceLayer, name: str, dtype: np.dtype[Any]
-    ) -> RowTensor | SparseTensor:
-        if name not in self._open:
-            if self.stored is Weights.SPARSE:
-                self._open[name] = SparseTensor(name, dtype, spec.shape, spec.transposed)
-                return self._open[name]
-            small = self.inline or spec.size * dtype.itemsize < 1024
-            if not small and self._data is None:
-                self._data = Part(self.data_path)
-            stream = None if small or self._data is None else self._data.stream
-            self._open[name] = RowTensor(name, dtype, spec.shape, spec.transposed, stream)
-        return self._open[name]
+        self._layer = None
 
     def finish(self) -> None:
         """Write the graph and give the files their names."""
         model = self._model()
-        if model.ByteSize() > LARGEST_FILE:
+        if model.ByteSize() > MAX_FILE_BYTES:
             raise ResourceError(
                 f"{self.path}: {model.ByteSize() / 1e9:.1f} GB are more than one file can hold: "
                 "use `weights=folded`"
@@ -181,7 +156,7 @@ class TicketWriter:
             seal = hashlib.sha256(model.SerializeToString(deterministic=True))
             for part in data:
                 part.stream.seek(0)
-                while piece := part.stream.read(1 << 24):
+                while piece := part.stream.read(CHUNK_BYTES):
                     seal.update(piece)
             model.metadata_props.add(key=SEAL_KEY, value=seal.hexdigest())
             self._graph = Part(self.path)
@@ -190,35 +165,38 @@ class TicketWriter:
         except OSError as error:
             raise cannot_write(self.path, error) from None
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         for part in (self._graph, self._data):
             if part is not None:
                 part.drop()
 
+    def _form(self, spec: SourceLayer) -> Form:
+        return Form(spec.name, self.stored, self.blueprint.options.fp16 and not self.is_source)
+
+    def _stream_of(self, name: str, size: int) -> BufferedRandom | None:
+        """The data file, for a tensor that is not to be held."""
+        if self.inline or size < MIN_EXTERNAL_BYTES:
+            return None
+        if self._data is None:
+            self._data = Part(self.data_path)
+        return self._data.stream
+
+    def _add_arrays(self, arrays: Mapping[str, Array]) -> None:
+        self._tensors |= {k: numpy_helper.from_array(v, k) for k, v in arrays.items()}
+
     def _model(self) -> onnx.ModelProto:
         blueprint, target = self.blueprint, self.blueprint.target
-        nodes: list[Node] = []
-        for step in blueprint.steps:
-            if not isinstance(step, Run):
-                nodes += self._form(step.source).nodes()
+        nodes = [node for layer in blueprint.layers for node in self._form(layer).nodes()]
         nodes += [node for step in blueprint.steps for node in step.nodes]
-        tensors = {tensor.name: tensor for tensor in self.initializers}
-        tensors |= {
-            k: numpy_helper.from_array(v, k) for k, v in sorted(blueprint.constants.items())
-        }
-        tensors |= {tensor.values.name: tensor for tensor in self.sparse}
+        self._add_arrays(dict(sorted(blueprint.constants.items())))
         name = f"{target.name or 'network'}_{'source' if self.is_source else 'ticket'}"
-        model = assemble(name, nodes, tensors, target)
+        model = assemble(name, nodes, self._tensors, target)
         model.metadata_props.add(key=METADATA_KEY, value=self._manifest().to_json())
         return model
 
     def _manifest(self) -> Manifest:
         blueprint, target = self.blueprint, self.blueprint.target
+        floats = [name for name, v in blueprint.constants.items() if v.dtype == np.float32]
         return Manifest(
             format=FORMAT,
             version=__version__,
@@ -227,11 +205,9 @@ class TicketWriter:
             target_sha256=target.sha256,
             target_name=target.path.name,
             options=OptionsRecord.of(blueprint.options),
-            layers=tuple(self.records),
+            layers=tuple(self._records),
             order=tuple(step.order for step in blueprint.steps if isinstance(step, Expand)),
             dense=blueprint.dense,
-            parameters=tuple(
-                sorted(n for n, v in blueprint.constants.items() if v.dtype == np.float32)
-            ),
+            parameters=tuple(sorted(floats)),
             fresh=tuple(sorted(blueprint.constants_lost)),
         )

@@ -1,0 +1,115 @@
+"""From a ticket to its pack."""
+
+import hashlib
+import io
+import json
+import lzma
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_onnx.errors import InputError
+from lt_onnx.files import atomic_write, check_file, check_place
+from lt_onnx.options import Weights
+from lt_onnx.packing.format import (
+    MAX_GRAPH_BYTES,
+    PACK_FORMAT,
+    About,
+    PackedFile,
+    PackedLayer,
+    initializers_of,
+    layers_of,
+    raw_tensors,
+)
+from lt_onnx.target import Array
+from lt_onnx.verification.tensors import Sparse, Tensor, Tensors, locate_tensors
+from lt_onnx.verification.ticket_file import manifest_of, read_model
+from lt_onnx.verification.verify import verify
+
+LZMA_PRESET = 6  # higher ones gain nothing on random masks
+
+
+def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
+    """Write the pack of a ticket; its size and the ticket's, in bytes.
+
+    Raises InputError when the ticket is none, is not genuine or cannot be read, or when nothing can
+    be written (`force` lets it overwrite), and ResourceError when the disk is full.
+    """
+    check_file(ticket)
+    check_place(output, force=force)
+    proof = verify(ticket)
+    if not proof.genuine:
+        raise InputError(f"{ticket}: is not genuine: {proof.failures[0]}")
+    model = read_model(ticket)[0]
+    manifest, stored = manifest_of(ticket, model), locate_tensors(ticket, model)
+    masks, packed = lzma.LZMACompressor(preset=LZMA_PRESET), io.BytesIO()
+    for layer in layers_of(manifest):
+        for kept in _kept(layer, manifest.seed, stored, ticket):
+            packed.write(masks.compress(np.packbits(kept).tobytes()))
+    packed.write(masks.flush())
+    data = {held.file for held in stored.values() if isinstance(held, Tensor) and held.file}
+    files = [PackedFile(file.name, file.stat().st_size, _hash(file)) for file in (ticket, *data)]
+    protos = initializers_of(model)
+    for layer in layers_of(manifest):
+        for tensor in (t for name in layer.names for t in raw_tensors(protos[name])):
+            tensor.raw_data = b""
+    graph = model.SerializeToString(deterministic=True)
+    if len(graph) > MAX_GRAPH_BYTES:
+        raise InputError(
+            f"{ticket}: {len(graph) / 1e6:.0f} MB of it are parameters of the target; a pack holds "
+            f"{MAX_GRAPH_BYTES >> 20} MiB: keep the ticket itself"
+        )
+    about = msgspec.to_builtins(About(PACK_FORMAT, ticket.name, tuple(files)))
+    with atomic_write(output) as (stream,), zipfile.ZipFile(stream, "w") as archive:
+        _add(archive, "pack.json", json.dumps(about, sort_keys=True).encode())
+        _add(archive, "graph.onnx", graph)
+        _add(archive, "masks.bin", packed.getvalue(), zipfile.ZIP_STORED)
+    return output.stat().st_size, sum(file.size for file in files)
+
+
+def _kept(
+    layer: PackedLayer, seed: int, tensors: Tensors, ticket: Path
+) -> Iterator[NDArray[np.bool_]]:
+    """Which weights are kept, rows at a time, then which biases."""
+    masked = layer.form.stored is Weights.MASKED
+    stored = _stored_rows(layer, tensors[layer.form.mask if masked else layer.form.numbers])
+    for start, drawn in layer.rows(seed):
+        rows = stored(start, start + len(drawn)).reshape(drawn.shape)
+        kept = rows != 0
+        # what verify proved with a generator of its own, this one must draw again
+        if not masked and (rows != drawn.astype(layer.form.dtype))[kept].any():
+            raise InputError(f"{ticket}: '{layer.form.name}' does not match its source: run verify")
+        yield kept
+    if layer.record.bias is not None:
+        biases = tensors[layer.record.bias]
+        assert isinstance(biases, Tensor)
+        yield biases.array() != 0
+
+
+def _stored_rows(layer: PackedLayer, tensor: Tensor | Sparse) -> Callable[[int, int], Array]:
+    """Reads the rows start…stop-1 of a layer's tensor."""
+    transposed = layer.spec.transposed
+    if isinstance(tensor, Tensor):
+        return tensor.reader(transposed).rows
+    dense = np.zeros(tensor.shape, tensor.dtype)
+    dense.reshape(-1)[tensor.places] = tensor.values
+    rows = dense.T if transposed else dense
+    return lambda start, stop: rows[start:stop]
+
+
+def _add(
+    archive: zipfile.ZipFile, name: str, content: bytes, method: int = zipfile.ZIP_DEFLATED
+) -> None:
+    """Add an entry that is the same on every machine."""
+    entry = zipfile.ZipInfo(name)
+    entry.compress_type = method
+    archive.writestr(entry, content)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

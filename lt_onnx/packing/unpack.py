@@ -1,0 +1,235 @@
+"""From a pack to its ticket. A pack may come from anybody: all it says is checked."""
+
+import hashlib
+import io
+import lzma
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedRandom
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from lt_onnx import files
+from lt_onnx.errors import InputError, ResourceError
+from lt_onnx.files import atomic_write, check_file, check_place
+from lt_onnx.manifest import Manifest, parse_manifest
+from lt_onnx.options import Weights
+from lt_onnx.packing.format import (
+    MAX_GRAPH_BYTES,
+    PACK_FORMAT,
+    SUFFIX,
+    About,
+    PackedFile,
+    PackedLayer,
+    initializers_of,
+    layers_of,
+    raw_tensors,
+)
+from lt_onnx.reading.model_file import metadata_of
+from lt_onnx.units import size_text
+from lt_onnx.writing.storage import ALIGNMENT, MIN_EXTERNAL_BYTES, Initializer, LayerTensors
+from lt_onnx.writing.ticket import data_of
+
+MAX_KEPT_BYTES = 12  # of a kept weight in a sparse ticket
+MAX_WEIGHTS_PER_BYTE = 1024  # of a sparse ticket's file: none keeps so few
+MAX_MEMBER_BYTES = {"pack.json": 1 << 16, "graph.onnx": MAX_GRAPH_BYTES, "masks.bin": 1 << 30}
+# what zipfile and its decompressors raise for what is none of theirs
+ZIP_ERRORS = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, EOFError)
+DAMAGED = (*ZIP_ERRORS, RuntimeError, ValueError, KeyError, TypeError, OverflowError)
+
+
+@dataclass(frozen=True)
+class _Pack:
+    """What a pack holds, its types checked."""
+
+    path: Path
+    files: tuple[PackedFile, ...]  # the ticket, and its data if it has any
+    model: onnx.ModelProto
+    manifest: Manifest
+    masks: lzma.LZMAFile
+
+    def damaged(self, why: str) -> InputError:
+        """What to raise for a pack that contradicts itself."""
+        return InputError(f"{self.path}: damaged, or forged: {why}")
+
+    def read_masks(self, size: int) -> bytes:
+        """The next bytes of the masks, `size` at most. Raises InputError."""
+        try:
+            return self.masks.read(size)
+        except (EOFError, lzma.LZMAError):
+            raise self.damaged("its masks are no masks") from None
+
+    def read_bits(self, count: int) -> NDArray[np.bool_]:
+        """The next `count` bits of the masks. Raises InputError."""
+        packed = self.read_masks(-(-count // 8))
+        if len(packed) != -(-count // 8):
+            raise self.damaged("its masks are truncated")
+        return np.unpackbits(np.frombuffer(packed, np.uint8), count=count).astype(bool)
+
+
+def ticket_name(packed: Path) -> str:
+    """The file name of a pack's ticket. Raises InputError."""
+    return _files(packed, _members(packed, "pack.json")[0])[0].name
+
+
+@contextmanager
+def unpacked_if_packed(path: Path) -> Iterator[Path]:
+    """A ticket's own path; of a pack (.ltz) the ticket in it, written for as long as the block.
+
+    Raises as `unpack`.
+    """
+    if path.suffix != SUFFIX:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield unpack(path, Path(folder) / ticket_name(path))[0]
+
+
+def unpack(packed: Path, output: Path, *, force: bool = False) -> list[Path]:
+    """Write the ticket of a pack, byte for byte as it was; the files written.
+
+    Raises InputError when it is no pack, or damaged, or when the ticket cannot be written (`force`
+    lets it overwrite), and ResourceError when the disk is full: then nothing is written.
+    """
+    pack = _open(packed)
+    if len(pack.files) == 2 and output.name != pack.files[0].name:
+        raise InputError(
+            f"{packed}: the ticket has external data and keeps its name: give a folder, or a path "
+            f"that ends in {pack.files[0].name}"
+        )
+    paths = [output, data_of(output)][: len(pack.files)]
+    for path in paths:
+        check_place(path, force=force)
+    initializers = initializers_of(pack.model)
+    _check_sizes(pack, initializers, output)
+    with atomic_write(*paths) as streams:
+        for layer in layers_of(pack.manifest):
+            _fill(pack, layer, initializers, streams[1] if len(streams) == 2 else None)
+        if pack.read_masks(1):
+            raise pack.damaged("it has more masks than its layers need")
+        streams[0].write(pack.model.SerializeToString(deterministic=True))
+        for stream, file in zip(streams, pack.files, strict=True):
+            stream.seek(0)
+            if hashlib.file_digest(stream, "sha256").hexdigest() != file.sha256:
+                raise pack.damaged(f"'{file.name}' comes out otherwise")
+    return paths
+
+
+def _check_sizes(pack: _Pack, initializers: dict[str, Initializer], output: Path) -> None:
+    """Refuse what cannot be a ticket before anything is drawn or written."""
+    inside = outside = sparse_weights = 0
+    layers = layers_of(pack.manifest)
+    room = pack.model.ByteSize() + ALIGNMENT * (len(layers) + 1)  # around what layers hold
+    for layer in layers:
+        is_sparse, numbers = layer.form.stored is Weights.SPARSE, layer.form.numbers
+        for name in layer.names:
+            tensor = initializers.get(name)
+            of_sparse = isinstance(tensor, onnx.SparseTensorProto)
+            if tensor is None or of_sparse != (is_sparse and name == numbers):
+                raise pack.damaged(f"it has no tensor '{name[:80]}'")
+        size = layer.spec.size * layer.form.dtype.itemsize
+        if is_sparse:
+            sparse_weights += layer.spec.size
+            room += MAX_KEPT_BYTES * layer.record.kept
+        elif not raw_tensors(initializers[numbers]):
+            outside += size
+        else:
+            inside += size
+        room += 2 * layer.spec.size  # a mask, and biases
+    claimed = [file.size for file in pack.files]
+    most = 2 * files.INLINE_LIMIT + MIN_EXTERNAL_BYTES * len(layers)
+    fits = inside <= min(claimed[0], most) and outside <= sum(claimed[1:])
+    fits &= sparse_weights <= MAX_WEIGHTS_PER_BYTE * claimed[0]
+    if not fits or sum(claimed) > inside + outside + room:
+        raise pack.damaged("the sizes of its layers and of its files disagree")
+    free = shutil.disk_usage(output.parent).free
+    if sum(claimed) > free:
+        raise ResourceError(
+            f"{output}: about {size_text(sum(claimed))} are needed, {size_text(free)} are free"
+        )
+
+
+def _fill(
+    pack: _Pack,
+    layer: PackedLayer,
+    initializers: dict[str, Initializer],
+    data: BufferedRandom | None,
+) -> None:
+    """Draw a layer's tensors and put them where they were."""
+
+    def stream_of(name: str, size: int) -> BufferedRandom | None:
+        if raw_tensors(initializers[name]):
+            return None
+        if data is None:
+            raise pack.damaged(f"tensor '{name[:80]}' lies in a file that it does not name")
+        return data
+
+    seed, drawn_layer = pack.manifest.seed, LayerTensors(layer.spec, layer.form, stream_of)
+    for start, drawn in layer.rows(seed):
+        drawn_layer.write(start, drawn, pack.read_bits(drawn.size).reshape(drawn.shape))
+    for name, proto in zip(layer.names, drawn_layer.protos(""), strict=False):
+        for held, made in zip(raw_tensors(initializers[name]), raw_tensors(proto), strict=True):
+            held.raw_data = made.raw_data
+    if layer.record.bias is not None:
+        drawn = layer.biases(seed)
+        biases = np.where(pack.read_bits(drawn.size), drawn, np.float32(0))
+        for held in raw_tensors(initializers[layer.record.bias]):
+            held.raw_data = biases.tobytes()
+
+
+def _open(packed: Path) -> _Pack:
+    """A pack, its types checked. Raises InputError."""
+    about, graph, masks = _members(packed, "pack.json", "graph.onnx", "masks.bin")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(graph)
+    except DecodeError:
+        raise InputError(f"{packed}: damaged: its graph is no ONNX model") from None
+    manifest = parse_manifest(packed, metadata_of(model))
+    if manifest is None:
+        raise InputError(f"{packed}: its graph is no ticket")
+    bits = lzma.open(io.BytesIO(masks))  # noqa: SIM115  (memory: nothing to close)
+    return _Pack(packed, _files(packed, about), model, manifest, bits)
+
+
+def _members(packed: Path, *names: str) -> list[bytes]:
+    """Members of the zip file. Raises InputError."""
+    check_file(packed)
+    contents = []
+    try:
+        with zipfile.ZipFile(packed) as archive:
+            for name in names:
+                with archive.open(name) as stream:
+                    contents.append(stream.read(MAX_MEMBER_BYTES[name] + 1))
+                if len(contents[-1]) > MAX_MEMBER_BYTES[name]:
+                    raise ValueError(name)
+    except OSError as error:
+        raise InputError(f"{packed}: cannot be read: {error.strerror or error}") from None
+    except DAMAGED:
+        raise InputError(f"{packed}: not a pack of lt-onnx, or damaged") from None
+    return contents
+
+
+def _files(packed: Path, content: bytes) -> tuple[PackedFile, ...]:
+    """The files that a pack says it holds. Raises InputError."""
+    try:
+        about = msgspec.json.decode(content, type=About)
+        if about.format != PACK_FORMAT:
+            raise InputError(f"{packed}: a pack of another version; update lt-onnx")
+        names = [file.name for file in about.files]
+        plain = all(name.isprintable() and Path(name).name == name != "" for name in names)
+        if not plain or names not in ([about.name], [about.name, f"{about.name}.data"]):
+            raise ValueError("files")
+    except (ValueError, RecursionError):
+        raise InputError(f"{packed}: not a pack of lt-onnx, or damaged") from None
+    return about.files

@@ -1,0 +1,206 @@
+"""A pack that contradicts itself is refused with what is wrong in it, before a ticket appears."""
+
+import json
+import lzma
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from conftest import MODELS
+
+from lt_onnx import convert
+from lt_onnx.errors import InputError, ResourceError
+from lt_onnx.manifest import LayerRecord
+from lt_onnx.options import Weights
+from lt_onnx.packing import unpack as module
+from lt_onnx.packing.format import PackedLayer, initializers_of, layers_of
+from lt_onnx.packing.pack import pack
+from lt_onnx.packing.unpack import ticket_name, unpack, unpacked_if_packed
+from lt_onnx.reading.model_file import read_manifest
+from lt_onnx.source.layer import draw_bias, draw_rows
+
+Members = dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def ticket(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("made") / "t.onnx"
+    convert(MODELS / "plain-relu.onnx", path, base_size=3, validate=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def packed(ticket: Path) -> Path:
+    path = ticket.with_suffix(".ltz")
+    assert pack(ticket, path) == (path.stat().st_size, ticket.stat().st_size)
+    return path
+
+
+def members_of(packed: Path) -> Members:
+    with zipfile.ZipFile(packed) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write(path: Path, members: Members) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def about(**changes: Any) -> Callable[[Members], None]:
+    def change(members: Members) -> None:
+        known = json.loads(members["pack.json"])
+        members["pack.json"] = json.dumps({**known, **changes}).encode()
+
+    return change
+
+
+def file(**changes: Any) -> Callable[[Members], None]:
+    """Another description of the ticket's file."""
+
+    def change(members: Members) -> None:
+        known = json.loads(members["pack.json"])
+        known["files"] = [{**known["files"][0], **changes}]
+        if "name" in changes:
+            known["name"] = changes["name"]
+        members["pack.json"] = json.dumps(known).encode()
+
+    return change
+
+
+def content(name: str, value: bytes) -> Callable[[Members], None]:
+    return lambda members: members.update({name: value})
+
+
+def masks(edit: Callable[[bytes], bytes]) -> Callable[[Members], None]:
+    def change(members: Members) -> None:
+        members["masks.bin"] = lzma.compress(edit(lzma.decompress(members["masks.bin"])))
+
+    return change
+
+
+def graph(edit: Callable[[onnx.ModelProto], object]) -> Callable[[Members], None]:
+    def change(members: Members) -> None:
+        model = onnx.load_from_string(members["graph.onnx"])
+        edit(model)
+        members["graph.onnx"] = model.SerializeToString(deterministic=True)
+
+    return change
+
+
+def outside(model: onnx.ModelProto) -> None:
+    held = model.graph.initializer[0]
+    held.data_location = onnx.TensorProto.EXTERNAL
+
+
+NO_PACK = "not a pack of lt-onnx, or damaged"
+FORGED: dict[str, tuple[Callable[[Members], object], str]] = {
+    "another version": (about(format=9), "a pack of another version; update lt-onnx"),
+    "version of another type": (about(format="1"), NO_PACK),
+    "no files": (about(files=[]), NO_PACK),
+    "files of null": (about(files=[None]), NO_PACK),
+    "another name": (about(name="u.onnx"), NO_PACK),
+    "a name with a folder": (file(name="../t.onnx"), NO_PACK),
+    "an empty name": (file(name=""), NO_PACK),
+    "a name that prints nothing": (file(name="a\x00b"), NO_PACK),
+    "a size below 0": (file(bytes=-1), NO_PACK),
+    "a size that is a float": (file(bytes=1.5), NO_PACK),
+    "a digest that is none": (file(sha256=None), NO_PACK),
+    "a list": (content("pack.json", b"[]"), NO_PACK),
+    "no JSON": (content("pack.json", b"{"), NO_PACK),
+    "deep JSON": (content("pack.json", b"[" * 60_000), NO_PACK),
+    "a long description": (content("pack.json", b" " * (1 << 17)), NO_PACK),
+    "no description": (lambda members: members.pop("pack.json"), NO_PACK),
+    "no masks": (lambda members: members.pop("masks.bin"), NO_PACK),
+    "no model": (content("graph.onnx", b"\xff" * 9), "its graph is no ONNX model"),
+    "another model": (
+        content("graph.onnx", (MODELS / "plain-relu.onnx").read_bytes()),
+        "its graph is no ticket",
+    ),
+    "another digest": (file(sha256="0" * 64), "'t.onnx' comes out otherwise"),
+    "a small size": (file(bytes=10), "the sizes of its layers and of its files disagree"),
+    "a large size": (file(bytes=10**9), "the sizes of its layers and of its files disagree"),
+    "masks cut": (masks(lambda bits: bits[:-9]), "its masks are truncated"),
+    "masks that go on": (masks(lambda bits: bits + b"\0"), "more masks than its layers need"),
+    "masks turned": (masks(lambda bits: bytes([bits[0] ^ 1]) + bits[1:]), "comes out otherwise"),
+    "masks that are none": (content("masks.bin", b"none"), "its masks are no masks"),
+    "a tensor less": (graph(lambda model: model.graph.initializer.pop(0)), "it has no tensor"),
+    "a tensor elsewhere": (graph(outside), "sizes of its layers and of its files disagree"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_pack_is_refused(packed: Path, tmp_path: Path, name: str) -> None:
+    change, message = FORGED[name]
+    members = members_of(packed)
+    change(members)
+
+    with pytest.raises(InputError, match=message):
+        unpack(write(tmp_path / "bad.ltz", members), tmp_path / "t.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.ltz"]
+
+
+def test_a_pack_gives_its_ticket_and_its_name(ticket: Path, packed: Path, tmp_path: Path) -> None:
+    assert ticket_name(packed) == "t.onnx"
+    assert unpack(packed, tmp_path / "u.onnx") == [tmp_path / "u.onnx"]
+    assert (tmp_path / "u.onnx").read_bytes() == ticket.read_bytes()
+
+
+def test_a_pack_is_unpacked_for_as_long_as_it_is_needed(ticket: Path, packed: Path) -> None:
+    with unpacked_if_packed(packed) as path:
+        assert path.read_bytes() == ticket.read_bytes()
+    assert not path.exists()
+    with unpacked_if_packed(ticket) as path:
+        assert path == ticket
+    assert ticket.exists()
+
+
+def test_a_disk_without_room_is_told_before_anything_is_drawn(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type(module.shutil.disk_usage(tmp_path))(10**6, 10**6, 10)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)
+
+    with pytest.raises(ResourceError, match="are needed, 10 B are free"):
+        unpack(packed, tmp_path / "t.onnx")
+
+
+def test_what_is_not_genuine_is_not_packed(ticket: Path, tmp_path: Path) -> None:
+    model = onnx.load(ticket)
+    model.producer_name = "another"
+    onnx.save(model, tmp_path / "t.onnx")
+
+    with pytest.raises(InputError, match="is not genuine"):
+        pack(tmp_path / "t.onnx", tmp_path / "t.ltz")
+    assert not (tmp_path / "t.ltz").exists()
+
+
+def test_a_packs_graph_has_no_random_numbers(ticket: Path, packed: Path) -> None:
+    manifest = read_manifest(ticket)
+    assert manifest is not None
+    held = initializers_of(onnx.load_from_string(members_of(packed)["graph.onnx"]))
+    names = {name for layer in layers_of(manifest) for name in layer.names}
+
+    assert names < held.keys()
+    assert all(not held[name].raw_data for name in names)
+    assert all(held[name].raw_data for name in held.keys() - names)
+
+
+def test_a_layer_is_drawn_as_its_record_says() -> None:
+    record = LayerRecord(
+        "w", 3, (5, 2, 3), 0.5, 0, False, 2, 1, "w/bias", 0, "s", Weights.MASKED, False
+    )
+    layer = PackedLayer.of(record)
+    drawn = np.concatenate([rows for _, rows in layer.rows(seed=9)])
+
+    assert layer.names == ["w/source", "w/mask", "w/bias"]
+    np.testing.assert_array_equal(
+        drawn, draw_rows(9, layer.spec, 0, 5).reshape(5, 6) * np.float32(0.5)
+    )
+    np.testing.assert_array_equal(drawn[2:4], -drawn[:2])
+    np.testing.assert_array_equal(layer.biases(9), draw_bias(9, layer.spec) * np.float32(0.5))
