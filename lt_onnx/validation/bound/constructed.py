@@ -84,15 +84,10 @@ def bound_neurons(
     def either(of_constant: Doubles, of_data: Doubles) -> Doubles:
         return np.where(column(constant), of_constant, of_data)
 
-    slopes = Slopes(
-        either(value, column(offset) + full), column(up) + full, column(down) + full, low, high
-    )
-    return Range(
-        either(fixed.low, data.low),
-        either(fixed.high, data.high),
-        either(fixed.error, data.error),
-        slopes,
-    )
+    offsets = either(value, column(offset) + full)
+    slopes = Slopes(offsets, column(up) + full, column(down) + full, low, high)
+    low, high = either(fixed.low, data.low), either(fixed.high, data.high)
+    return Range(low, high, either(fixed.error, data.error), slopes)
 
 
 def _neurons(step: Expand, weights: TicketWeights) -> tuple[Array, Doubles, Doubles]:
