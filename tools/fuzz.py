@@ -41,14 +41,15 @@ from attempts import SECONDS, Case, Functions, Outcome, attempt, memory, placed
 from mutants.mutate import mutate
 from mutants.values import Files, Random
 
-from lt_onnx import packing, pipeline
+from lt_onnx import pipeline
 from lt_onnx.cli import app
+from lt_onnx.packing import pack, unpack
 from lt_onnx.planning import prediction
 from lt_onnx.validation import per_layer
 from lt_onnx.verification import verify
 
 # all that commands import when they need it: a campaign is of one state of the code
-LOADED = (pipeline, prediction, packing, per_layer, verify)
+LOADED = (pipeline, prediction, pack, unpack, per_layer, verify)
 
 MEMORY = "1500M"  # that a conversion is allowed
 ROOM = 6 << 30  # address space that a worker may take: past that it would harm the machine

@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,6 @@ from lt_onnx import convert
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.manifest import LayerRecord
 from lt_onnx.options import Weights
-from lt_onnx.packing import unpack as module
 from lt_onnx.packing.format import PackedLayer, initializers_of, layers_of
 from lt_onnx.packing.pack import pack
 from lt_onnx.packing.unpack import ticket_name, unpack, unpacked_if_packed
@@ -163,8 +163,8 @@ def test_a_pack_is_unpacked_for_as_long_as_it_is_needed(ticket: Path, packed: Pa
 def test_a_disk_without_room_is_told_before_anything_is_drawn(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = type(module.shutil.disk_usage(tmp_path))(10**6, 10**6, 10)
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)
+    usage = shutil.disk_usage(tmp_path)._replace(free=10)
+    monkeypatch.setattr("lt_onnx.packing.unpack.shutil.disk_usage", lambda path: usage)
 
     with pytest.raises(ResourceError, match="are needed, 10 B are free"):
         unpack(packed, tmp_path / "t.onnx")

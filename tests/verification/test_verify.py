@@ -11,7 +11,7 @@ from handmade import SEED, handmade
 
 from lt_onnx.errors import InputError
 from lt_onnx.options import Weights
-from lt_onnx.packing import unpack
+from lt_onnx.packing.unpack import unpack
 from lt_onnx.verification.verify import MAX_FAILURES, verify
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "philox4x32-10-1.ltz"
