@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float32]
+Doubles: TypeAlias = NDArray[np.float64]
+Indices: TypeAlias = NDArray[np.int64]
 Shape: TypeAlias = tuple[int | str | None, ...]
 
 

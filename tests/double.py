@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from lt_onnx import convert
-from lt_onnx.construct import layer, stepwise_run
+from lt_onnx.construct import layer_construction, stepwise_run
 from lt_onnx.ops import activations
 from lt_onnx.ops.activation_fit import Function, LocalModel, Use, fit
 from lt_onnx.options import Select
@@ -31,7 +31,7 @@ SLOPES = {Use.MIRROR: 0.25, Use.ODD: 1.0}  # of a Sigmoid and a Tanh, on either 
 def oracle_error(target: Path, folder: Path, mode: str, patch: pytest.MonkeyPatch) -> float:
     """Largest difference between target and exact ticket, relative to the largest output."""
     patch.setattr(activations, "fit", _exact_model)
-    for module in (layer, stepwise_run):
+    for module in (layer_construction, stepwise_run):
         patch.setattr(module, "Program", _DoubleProgram)
     path = folder / "t.onnx"
     convert(target, path, mode=mode, select=Select.EXACT, base_size=4, validate=False)

@@ -33,23 +33,24 @@ def test_philox_known_answers() -> None:
 
 def test_any_rows_can_be_drawn_alone() -> None:
     layer = SourceLayer("w", 3, (13, 5, 3, 3))
-    whole = draw_rows(2**40 + 7, layer, 0, 13)
+    whole = draw_rows(2**40 + 7, layer, start=0, stop=13)
 
-    np.testing.assert_array_equal(draw_rows(2**40 + 7, layer, 4, 9), whole[4:9])
+    np.testing.assert_array_equal(draw_rows(2**40 + 7, layer, start=4, stop=9), whole[4:9])
     rows, columns = np.array([2, 11]), np.array([0, 17, 44])
     np.testing.assert_array_equal(
-        draw_at(2**40 + 7, layer, rows, columns), whole.reshape(13, -1)[np.ix_(rows, columns)]
+        draw_at(2**40 + 7, layer, rows=rows, columns=columns),
+        whole.reshape(13, -1)[np.ix_(rows, columns)],
     )
 
 
 def test_mirror_images_are_negatives() -> None:
     layer = SourceLayer("w", 1, (9, 7, 2), mirror_rows=4, mirror_columns=3, bias=True)
-    whole, bias = draw_rows(5, layer, 0, 9), draw_bias(5, layer)
+    whole, bias = draw_rows(5, layer, start=0, stop=9), draw_bias(5, layer)
 
     np.testing.assert_array_equal(whole[4:8], -whole[:4])
     np.testing.assert_array_equal(whole[:, 3:6], -whole[:, :3])
     np.testing.assert_array_equal(bias[4:8], -bias[:4])
-    np.testing.assert_array_equal(draw_rows(5, layer, 3, 6), whole[3:6])
+    np.testing.assert_array_equal(draw_rows(5, layer, start=3, stop=6), whole[3:6])
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(0, 0), (4, 0), (0, 3), (4, 3)])
@@ -59,7 +60,7 @@ def test_the_verifiers_own_generator_agrees(rows: int, columns: int) -> None:
     record = LayerRecord(
         "w", 2, [10, 6, 3], float(sigma), 0, False, rows, columns, None, 0, "s", "folded", False
     )
-    drawn = sigma * draw_rows(99, layer, 0, 10).reshape(-1)
+    drawn = sigma * draw_rows(99, layer, start=0, stop=10).reshape(-1)
 
     values = [weights(99, record, piece) for piece in pieces(record)]
     assert [*pieces(record)][-1][1] == 10

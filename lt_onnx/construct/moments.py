@@ -3,21 +3,25 @@
 Letters: T sampled output positions, V features (virtual input channels), K kernel taps.
 """
 
+import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lt_onnx.target import Array, Floats, Linear
+from lt_onnx.ops.conv_padding import pads_for
+from lt_onnx.target import Array, Doubles, Floats, Indices, Linear
 
 DAMPING = 0.01  # share of the mean diagonal added to H before it is inverted
-LARGEST_BLOCK = 1152  # problems that share one H; bounds Cholesky work to O(n · block²)
 
 
 def positions(
-    shapes: Sequence[tuple[int, ...]], count: int, rng: np.random.Generator
-) -> list[NDArray[np.int64]]:
-    """Sample `count` output positions [T_b, 1 + spatial] of outputs [N, O, *S]."""
+    shapes: Sequence[tuple[int, ...]], count: int, *, rng: np.random.Generator
+) -> list[Indices]:
+    """Sample `count` output positions of outputs shaped [N, O, *S]: [T_b, 1 + spatial] of each.
+
+    All positions where there are fewer; `rng` is drawn from.
+    """
     sizes = [int(np.prod([s[0], *s[2:]])) for s in shapes]
     total = sum(sizes)
     flat = np.sort(rng.choice(total, count, replace=False)) if count < total else np.arange(total)
@@ -29,45 +33,42 @@ def positions(
     return picked
 
 
-def patches(x: Floats, at: NDArray[np.int64], linear: Linear, pads: Sequence[int]) -> Floats:
-    """Input patches of the sampled output positions: [T, V, K].
+def patches(x: Sequence[Floats], at: Sequence[Indices], *, linear: Linear) -> Floats:
+    """What a layer's kernel sees at sampled output positions of every batch: [T, V, K].
 
-    `x` is [N, V, *S] for Conv, [N, V] for Gemm and [N, …, V] for MatMul.
+    `x` are [N, V, *S] for Conv, [N, V] for Gemm and [N, …, V] for MatMul, `at` their `positions`.
     """
-    if linear.op == "Gemm":
-        return np.ascontiguousarray(x[at[:, 0]])[:, :, None]
-    if linear.op == "MatMul":
+    return np.concatenate([_patches(*batch, linear) for batch in zip(x, at, strict=True)])
+
+
+def _patches(x: Floats, at: Indices, linear: Linear) -> Floats:
+    """Those of one batch."""
+    if linear.op != "Conv":
         return np.ascontiguousarray(x[tuple(at.T)])[:, :, None]
-    rank = len(linear.kernel)
-    padded = np.pad(
-        x, [(0, 0), (0, 0), *[(max(pads[i], 0), max(pads[i + rank], 0)) for i in range(rank)]]
-    )
+    rank, pads = len(linear.kernel), pads_for(linear, x.shape[2:])
+    around = [(max(pads[i], 0), max(pads[i + rank], 0)) for i in range(rank)]
+    padded = np.pad(x, [(0, 0), (0, 0), *around])
     strides, dilations = linear.spatial("strides", 1), linear.spatial("dilations", 1)
-    taps = list(np.ndindex(*linear.kernel))
-    out = np.empty((len(at), padded.shape[1], len(taps)), np.float32)
-    for t, tap in enumerate(taps):
+    out = np.empty((len(at), padded.shape[1], math.prod(linear.kernel)), np.float32)
+    for t, tap in enumerate(np.ndindex(*linear.kernel)):
         index = tuple(at[:, 1 + i] * strides[i] + tap[i] * dilations[i] for i in range(rank))
         out[:, :, t] = padded[(at[:, 0], slice(None), *index)]
     return out
 
 
-def covariance(patches: Floats) -> NDArray[np.float64]:
+def covariance(patches: Floats) -> Doubles:
     """Covariance of the patches' entries, [V·K, V·K]; their mean is the biases' business."""
     a = patches.reshape(len(patches), -1)
     a = a - a.mean(0)
     return np.asarray((a.T @ a) / np.float32(len(a)), np.float64)
 
 
-def feedback(H: NDArray[np.float64]) -> tuple[NDArray[np.int64], Floats, Floats]:
+def feedback(H: Doubles) -> tuple[Indices, Floats, Floats]:
     """Order and factor for error feedback along a row (as in OBQ and GPTQ).
 
-    Args:
-        H: moments E[x xᵀ] of the problems' features, [n, n].
-
-    Returns:
-        order: problems by falling diagonal, [n].
-        upper: U with H⁻¹ = Uᵀ U after damping, in that order, [n, n].
-        weight: price 1/U_tt² of a squared error, by problem (not by order), [n].
+    `H` [n, n] are the moments of the problems' features. Returns the problems by falling diagonal,
+    [n]; U with H⁻¹ = Uᵀ U after damping, in that order, [n, n]; and the price 1/U_tt² of a squared
+    error, by problem (not by order), [n].
     """
     n = len(H)
     diagonal = np.diagonal(H)
@@ -81,7 +82,7 @@ def feedback(H: NDArray[np.float64]) -> tuple[NDArray[np.int64], Floats, Floats]
     return order, np.ascontiguousarray(upper, np.float32), weight
 
 
-def channel_mean(values: Sequence[Array], axis: int) -> NDArray[np.float64]:
+def channel_mean(values: Sequence[Array], axis: int) -> Doubles:
     """Mean per channel over all batches and positions."""
     total, count = 0.0, 0
     for value in values:
@@ -92,22 +93,19 @@ def channel_mean(values: Sequence[Array], axis: int) -> NDArray[np.float64]:
 
 
 def slopes(
-    x: Sequence[Array],
-    rows: NDArray[np.int64],
-    y: Sequence[Array],
-    channels: NDArray[np.int64],
-    axis: int,
-) -> NDArray[np.float64]:
-    """Per row r of `x`: the s with the least variance of y − s·x, y being its channel's values."""
+    x: Sequence[Array], y: Sequence[Array], *, rows: Indices, channels: Indices, axis: int
+) -> Doubles:
+    """Per row r of `x`: the s with the least variance of y − s·x, y being its channel's values.
+
+    Channels lie on `axis`; `rows` [r] are those of x, `channels` [r] their own in y.
+    """
+    total = partial(np.sum, axis=1, dtype=np.float64)
     count, sums = 0, np.zeros((4, len(rows)))
-    for made, true in zip(x, y, strict=True):
-        a = np.moveaxis(made, axis, 0)[rows].reshape(len(rows), -1)
-        b = np.moveaxis(true, axis, 0)[channels].reshape(len(rows), -1)
+    for ticket, target in zip(x, y, strict=True):
+        a = np.moveaxis(ticket, axis, 0)[rows].reshape(len(rows), -1)
+        b = np.moveaxis(target, axis, 0)[channels].reshape(len(rows), -1)
         count += a.shape[1]
-        sums[0] += a.sum(1, dtype=np.float64)
-        sums[1] += b.sum(1, dtype=np.float64)
-        sums[2] += (a * a).sum(1, dtype=np.float64)
-        sums[3] += (a * b).sum(1, dtype=np.float64)
+        sums += [total(a), total(b), total(a * a), total(a * b)]
     mean_x, mean_y, square, product = sums / max(count, 1)
     variance = square - mean_x**2
     with np.errstate(divide="ignore", invalid="ignore"):

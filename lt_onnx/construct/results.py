@@ -1,7 +1,7 @@
-"""What the construction puts out: rows of masked weights as they come, then their layer's rest."""
+"""What the construction puts out, masked rows and then their layer, and what it counts."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -9,7 +9,11 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from lt_onnx.blueprint import Build, Expand
-from lt_onnx.target import Array, Floats
+from lt_onnx.layout import Layout
+from lt_onnx.options import MAX_BASE_SIZE
+from lt_onnx.target import Array, Doubles, Floats, Indices
+
+EDGES = 10.0 ** np.arange(-7, 1.01, 0.25)  # of the histogram of |z - Σ|; what is beyond counts too
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,37 @@ class MaskedRows:
     def scaled(self, sigma: np.float32) -> "MaskedRows":
         """The same in a source of another σ."""
         return replace(self, weight=self.weight * sigma)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts over some of a layer's problems. Tallies are added."""
+
+    problems: int = 0
+    misses: int = 0  # |z - Σ| above the tolerance
+    elements: int = 0  # of all subsets
+    error: float = 0.0  # sum of |z - Σ|
+    kept: int = 0  # weights, those on constants too
+    sizes: Indices = field(default_factory=lambda: np.zeros(MAX_BASE_SIZE + 1, np.int64))
+    errors: Indices = field(default_factory=lambda: np.zeros(len(EDGES) - 1, np.int64))
+
+    @staticmethod
+    def of(z: Array, masks: Array, residuals: Array, *, tolerance: float) -> "Tally":
+        """The tally of some problems, arrays of one shape; those that ask for zero do not count."""
+        asked = z != 0
+        sizes, error = np.bitwise_count(masks[asked]), np.abs(residuals[asked])
+        return Tally(
+            problems=int(asked.sum()),
+            misses=int((error > tolerance).sum()),
+            elements=int(sizes.sum()),
+            error=float(error.sum(dtype=np.float64)),
+            sizes=np.bincount(sizes, minlength=MAX_BASE_SIZE + 1),
+            errors=np.histogram(np.clip(error, EDGES[0], EDGES[-1]), EDGES)[0],
+        )
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """Both together."""
+        return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -44,10 +79,25 @@ class LayerStats:
     base_size: Annotated[int, Meta(description="m")] = 0
     lam: Annotated[float | None, Meta(description="median lambda of the rows")] = None
     size_counts: Annotated[tuple[int, ...], Meta(description="problems by |S| = 0, 1, ...")] = ()
-    error_counts: Annotated[  # between the edges of `tally.EDGES`
+    error_counts: Annotated[  # between the EDGES
         tuple[int, ...],
         Meta(description="problems by |z - sum|, in quarter decades from 1e-7 to 10"),
     ] = ()
+
+
+def sqnr(y: Sequence[Array], out: Sequence[Array], layout: Layout) -> float:
+    """Signal to noise of a layer's first copies against the target, in dB.
+
+    `y` [N, …] are the target's outputs batch by batch, `out` those of the ticket, in `layout`.
+    """
+    places = layout.find((c, 0) for c in range(layout.size))
+    signal = noise = 0.0
+    for wanted, reached in zip(y, out, strict=True):
+        copy = np.take(reached, places, layout.axis) if layout.width > layout.size else reached
+        signal += float(np.square(wanted, dtype=np.float64).sum())
+        noise += float(np.square(wanted.astype(np.float64) - copy).sum())
+    powers = np.nan_to_num([signal, noise], nan=1e300, posinf=1e300).clip(1e-300, 1e300)
+    return 10 * float(np.subtract(*np.log10(powers)))
 
 
 @dataclass(frozen=True)
@@ -58,8 +108,8 @@ class BuiltLayer:
     bias: Floats | None  # masked
     tensors: Mapping[str, Array]  # scales and orders by name
     stats: LayerStats
-    scale: NDArray[np.float64] | None = None  # [R], of a constructed layer before rounding
-    offset: NDArray[np.float64] | None = None  # [R]  what its biases add to every sum
+    scale: Doubles | None = None  # [R], of a constructed layer before rounding
+    offset: Doubles | None = None  # [R]  what its biases add to every sum
 
     def scaled(self, sigma: np.float32) -> "BuiltLayer":
         """The same in a source of another σ, which the scales take back."""
@@ -76,8 +126,8 @@ class SavedLayer:
     """What of a constructed layer cannot be had again without constructing it."""
 
     pieces: Mapping[int, tuple[tuple[int, ...], bytes]]  # by first row: shape, packed masks
-    scale: NDArray[np.float64]  # [R]
-    offset: NDArray[np.float64]  # [R]
+    scale: Doubles  # [R]
+    offset: Doubles  # [R]
     stats: LayerStats
 
     def kept(self, start: int) -> NDArray[np.bool_]:

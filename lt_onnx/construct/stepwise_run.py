@@ -1,42 +1,52 @@
 """A network run step by step over the calibration batches, freeing what nobody reads any more."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from lt_onnx.errors import InputError
 from lt_onnx.runtime import Program
-from lt_onnx.target import Array, Node
+from lt_onnx.target import Array, Node, Step
 
 
-@dataclass
 class StepwiseRun:
     """One network under way: the batches of every tensor that is still to be read."""
 
-    values: dict[str, list[Array]]
-    uses: dict[str, int]
-    opsets: Mapping[str, int]
-    constants: Mapping[str, Array]
+    def __init__(
+        self,
+        inputs: Mapping[str, list[Array]],
+        steps: Iterable[Step],
+        *,
+        opsets: Mapping[str, int],
+        constants: Mapping[str, Array],
+    ) -> None:
+        """`inputs` batch by batch, and the `steps` that will read tensors."""
+        self.values = dict(inputs)
+        self.readers = Counter(name for step in steps for name in step.inputs)  # to come
+        self.opsets, self.constants = opsets, constants
 
-    def run(self, nodes: Sequence[Node], extra: Mapping[str, Array], output: str) -> list[Array]:
-        """Run `nodes` on every batch; `extra` are constants of this call."""
+    def run(
+        self, nodes: Sequence[Node], constants: Mapping[str, Array], *, output: str
+    ) -> list[Array]:
+        """Run `nodes` on every batch, with `constants` of this call; the batches of `output`.
+
+        Raises InputError for nodes that read nothing that was computed before.
+        """
         names = {name for node in nodes for name in node.inputs if name in self.values}
         if not names:
-            raise InputError(
-                f"node '{nodes[0].name}' ({nodes[0].op}) reads no tensor that was computed before"
-            )
+            raise InputError(f"{nodes[0].title} reads no tensor that was computed before")
         count = len(next(iter(self.values[name] for name in names)))
         feeds = [{name: self.values[name][b] for name in names} for b in range(count)]
         outputs = [name for name in nodes[-1].outputs if name]
-        constants = {**self.constants, **extra}
+        constants = {**self.constants, **constants}
         program = Program(nodes, feeds[0], constants=constants, outputs=outputs, opsets=self.opsets)
         results = [program(feed) for feed in feeds]
         for i, name in enumerate(outputs):
             self.values[name] = [result[i] for result in results]
         return self.values[output]
 
-    def drop(self, names: Sequence[str]) -> None:
-        """Count one reader off each tensor and free those that nobody reads any more."""
-        for name in names:
-            self.uses[name] = self.uses.get(name, 0) - 1
-            if self.uses[name] <= 0:
+    def drop(self, steps: Iterable[Step]) -> None:
+        """Take note that `steps` are done: tensors that nobody else is to read are freed."""
+        for name in (name for step in steps for name in step.inputs):
+            self.readers[name] -= 1
+            if self.readers[name] <= 0:
                 self.values.pop(name, None)

@@ -1,129 +1,180 @@
 """A univariate layer, which opens a two-for-one block: each neuron listens to one channel.
 
-Algorithm 1, odd layers. Which neuron serves which channel is `neurons`' business; here the layer is
-pruned to that, its scales are set, and some neurons that are left become constants.
+Algorithm 1, odd layers. Neurons are assigned to channels (the index permutation I), the layer is
+pruned to that, its scales are set, and some neurons that are left become constants. Letters: R
+neurons (rows), I input channels, P slots (channel and sign, m of each).
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lt_onnx.blueprint import Expand
 from lt_onnx.construct.constants import SIZES, Response, constant_values
-from lt_onnx.construct.neurons import assign, first_places, order, peaks
 from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows
 from lt_onnx.errors import LostConstantsError
+from lt_onnx.layout import CONSTANT
 from lt_onnx.ops.activation_fit import Use
 from lt_onnx.options import Options, Sigma
 from lt_onnx.source.layer import draw_bias, draw_rows
-from lt_onnx.target import Array, Floats
+from lt_onnx.target import Array, Doubles, Floats, Indices
 
+UNSERVED = -1  # a slot that no neuron is left for
 MARGIN = 1.25  # of the calibration's largest input that a neuron must still hand on
 SPLIT_MARGIN = 16.0  # the same where φ is linear all the way, and smaller inputs cost nothing
 
 
 def expand(
-    step: Expand, options: Options, x: list[Array], response: Response
+    step: Expand, options: Options, *, x: Sequence[Array], response: Response
 ) -> tuple[MaskedRows, BuiltLayer, Floats]:
-    """The layer's rows, what is left of it, and the gain of every slot.
+    """Prune and scale the layer of `step`: its rows, the rest of it, and the slots' gains [P].
 
-    `x` are its inputs over the calibration, `response` that of its activation.
+    `x` are its inputs over the calibration, batch by batch, `response` that of its activation. A
+    slot's neuron is its gain times the channel; a slot without one has 0. Raises
+    LostConstantsError when constants were planned to reach the layer and none does.
     """
-    source, layout = step.source, step.in_layout
-    axis = step.out_layout.axis
-    unit = draw_rows(options.seed, source, 0, source.shape[0]).reshape(source.shape[0], -1)
-    place = np.arange(step.channels) if layout is None else first_places(layout)
-    present = place >= 0
-    peak = peaks(x, axis)
-    rows = assign(step, unit, place)
+    source, model, axis = step.source, step.model, step.out_layout.axis
+    unit = draw_rows(options.seed, source, start=0, stop=source.shape[0])
+    unit = unit.reshape(len(unit), -1)
+    place = np.arange(step.channels)  # of every channel's copy 0
+    if step.in_layout is not None:
+        place = step.in_layout.find((c, 0) for c in range(step.in_layout.size))
+    slot_rows = assign(step, unit, place)
     keep = np.zeros(unit.shape, bool)
     scale = np.zeros(len(unit), np.float64)
     gains = np.zeros(len(step.slots), np.float64)
 
     channel = step.slots[:, 0]
-    filled = (rows >= 0) & present[channel]
-    slot_rows, slot_places = rows[filled], place[channel[filled]]
-    weight = unit[slot_rows, slot_places].astype(np.float64)
-    keep[slot_rows, slot_places] = True
-    model = step.model
-    largest = np.maximum(peak[slot_places], 1e-6) * MARGIN
-    if model.use is Use.SPLIT:  # a channel that was silent so far may yet be as loud as the others
-        largest[:] = peak[slot_places].max(initial=1e-6) * SPLIT_MARGIN
-    allowed = model.reach / largest if math.isfinite(model.reach) else np.ones(len(largest))
-    if model.use is Use.SPLIT:
-        allowed = np.minimum(allowed, 1.0)
-    if options.sigma is Sigma.CHANNEL:
-        scale[slot_rows] = allowed / np.abs(weight)
-    else:
-        scale[slot_rows] = allowed.min(initial=np.inf) if len(allowed) else 1.0
+    filled = (slot_rows >= 0) & (place >= 0)[channel]
+    rows, columns = slot_rows[filled], place[channel[filled]]
+    weight = unit[rows, columns].astype(np.float64)
+    keep[rows, columns] = True
+    others = tuple(i for i in range(x[0].ndim) if i != axis)
+    largest = [np.maximum(v.max(axis=others), -v.min(axis=others)) for v in x]
+    peak = np.max(largest, 0)[columns].astype(np.float64)
+    scale[rows] = _scales(step, options, weight=weight, peak=peak)
     scale = scale.astype(np.float32).astype(np.float64)
-    gain = model.slope * scale[slot_rows] * weight
+    gain = model.slope * scale[rows] * weight
     gains[filled] = np.abs(gain) if model.use is Use.SPLIT else gain
     half = source.mirror_rows
-    if half:
-        keep[half : 2 * half] = keep[:half]
-        scale[half : 2 * half] = scale[:half]
+    keep[half : 2 * half] = keep[:half]
+    scale[half : 2 * half] = scale[:half]
 
-    bias = None
-    chosen = np.zeros(0, np.int64)
+    constants, bias = np.zeros(0, np.int64), None
     if step.constants:
+        free = np.setdiff1d(np.arange(2 * half, len(unit)), slot_rows)
         size = SIZES[: step.constants] * float(np.abs(gains).max(initial=1e-6))
-        sign = response.side(size)
-        chosen, bias, columns, drive = _constants(step, options.seed, unit, rows, x, axis, sign)
-        keep[chosen, columns] = columns >= 0
-        wanted = response.drive(size[: len(chosen)], drive)
-        scale[chosen] = wanted / drive
+        sign, seed = response.side(size), options.seed
+        constants, listens, drive = _constants(step, seed, unit=unit, free=free, x=x, sign=sign)
+        scale[constants] = response.drive(size[: len(constants)], drive) / drive
         if options.sigma is Sigma.LAYER:
-            scale[chosen] = np.abs(np.median(scale[chosen]))
-    stored = np.where(keep, unit, np.float32(0))
-    kept = int(np.count_nonzero(stored))
-    if bias is not None:
-        kept += int(np.count_nonzero(bias))
+            scale[constants] = np.abs(np.median(scale[constants]))
+        if source.bias:
+            bias = np.zeros(len(unit), np.float32)
+            bias[constants] = drive
+        else:
+            keep[constants, listens] = True
+    masked = np.where(keep, unit, np.float32(0))
     tensors: dict[str, Array] = {
         step.scale: scale.astype(np.float32).reshape(-1, *[1] * (x[0].ndim - axis - 1)),
-        step.order: order(step, rows, chosen, half),
+        step.order: order(step, slot_rows, constants=constants),
     }
+    kept = np.count_nonzero(masked) + (0 if bias is None else np.count_nonzero(bias))
     stats = LayerStats(
         name=step.name,
         kind="univariate",
         op=step.nodes[0].op,
         target_weights=0,
-        kept=kept,
-        source_weights=stored.size,
+        kept=int(kept),
+        source_weights=masked.size,
         scales=int(np.count_nonzero(scale)),
         base_size=step.neurons,
     )
-    return (
-        MaskedRows(step, 0, stored),
-        BuiltLayer(step, bias, tensors, stats),
-        gains.astype(np.float32),
-    )
+    rest = BuiltLayer(step, bias, tensors, stats)
+    return MaskedRows(step, 0, masked), rest, gains.astype(np.float32)
+
+
+def _scales(step: Expand, options: Options, *, weight: Doubles, peak: Doubles) -> Doubles:
+    """Scales that keep neurons of these weights where φ is (leaky) linear, [n].
+
+    `peak` [n] is the largest input that each has met.
+    """
+    model = step.model
+    largest = np.maximum(peak, 1e-6) * MARGIN
+    if model.use is Use.SPLIT:  # a channel that was silent so far may yet be as loud as the others
+        largest[:] = peak.max(initial=1e-6) * SPLIT_MARGIN
+    allowed = model.reach / largest if math.isfinite(model.reach) else np.ones(len(largest))
+    if model.use is Use.SPLIT:
+        allowed = np.minimum(allowed, 1.0)
+    if options.sigma is Sigma.CHANNEL:
+        return allowed / np.abs(weight)
+    return np.full(len(weight), allowed.min(initial=np.inf))
 
 
 def _constants(
-    step: Expand,
-    seed: int,
-    unit: Floats,
-    rows: NDArray[np.int64],
-    x: list[Array],
-    axis: int,
-    sign: float,
-) -> tuple[NDArray[np.int64], Floats | None, NDArray[np.int64], Floats]:
-    """Constant neurons: rows, masked biases, the column each listens to (-1), unit drive."""
-    free = np.setdiff1d(np.arange(2 * step.source.mirror_rows, len(unit)), rows)
+    step: Expand, seed: int, *, unit: Floats, free: Indices, x: Sequence[Array], sign: float
+) -> tuple[Indices, Indices, Floats]:
+    """Which of the `free` neurons become constants, those that are driven hardest in one direction.
+
+    Returns their rows, the input that each listens to (-1: its own bias), and their pre-activations
+    before any scale. Raises LostConstantsError.
+    """
     if step.source.bias:
-        drawn = draw_bias(seed, step.source)
-        chosen = free[np.argsort(-sign * drawn[free], kind="stable")][: step.constants]
-        bias = np.zeros_like(drawn)
-        bias[chosen] = drawn[chosen]
-        return chosen, bias, np.full(len(chosen), -1), drawn[chosen]
-    assert step.in_layout is not None
-    places, values = constant_values(step.in_layout, x, axis)
-    if not len(places):
-        raise LostConstantsError(step.name, step.tensor)
-    pull = unit[np.ix_(free, places)] * values
-    best = (sign * pull).argmax(1)
-    drive = pull[np.arange(len(free)), best]
+        drive = draw_bias(seed, step.source)[free]
+        listens = np.full(len(free), -1)
+    else:
+        assert step.in_layout is not None
+        places, values = constant_values(step.in_layout, x, step.out_layout.axis)
+        if not len(places):
+            raise LostConstantsError(step.name, step.tensor)
+        pull = unit[np.ix_(free, places)] * values
+        best = (sign * pull).argmax(1)
+        drive, listens = pull[np.arange(len(free)), best], places[best]
     first = np.argsort(-sign * drive, kind="stable")[: step.constants]
-    return free[first], None, places[best[first]], drive[first]
+    return free[first], listens[first], drive[first]
+
+
+def assign(step: Expand, unit: Floats, place: Indices) -> Indices:
+    """Give every slot a neuron, [P]: any may serve any channel whose sign its weight has.
+
+    The strongest neurons choose first, each the open (channel, sign) where its weight is largest;
+    UNSERVED where none is left. `unit` [R, I] are their weights, `place` the input that is each
+    channel's copy 0, -1 where there is none.
+    """
+    if step.model.use is not Use.SPLIT:
+        return np.arange(len(step.slots), dtype=np.int64)
+    signs = len(np.unique(step.slots[:, 1]))  # positive, or positive and negative
+    m = len(step.slots) // (signs * step.channels)
+    rows = np.full(len(step.slots), UNSERVED, np.int64)
+    need = np.full((2, step.channels), m)
+    need[:, place < 0] = need[signs:] = 0
+    candidates, channels = unit[:, np.maximum(place, 0)], np.arange(step.channels)
+    for row in np.argsort(-np.abs(candidates).max(1), kind="stable"):
+        weights = candidates[row]
+        negative = (weights < 0).astype(np.int64)
+        wanted = need[negative, channels] > 0
+        if wanted.any():
+            channel = np.where(wanted, np.abs(weights), -1).argmax()
+            sign = negative[channel]
+            rows[(channel * signs + sign + 1) * m - need[sign, channel]] = row
+            need[sign, channel] -= 1
+    return rows
+
+
+def order(step: Expand, slot_rows: Indices, *, constants: Indices) -> Indices:
+    """Which neuron stands at each physical channel of the expanded layout, [width].
+
+    `slot_rows` are the slots' neurons, or UNSERVED, and `constants` the neurons that are constant.
+    """
+    out = step.out_layout
+    idle = 0  # a slot without a neuron shows some neuron; its gain of 0 keeps it unread
+    places = np.full(out.width, idle, np.int64)
+    data, constant = out.channel >= 0, out.channel == CONSTANT
+    places[data] = np.maximum(slot_rows[out.copy[data]], idle)
+    if step.source.mirror_rows:
+        twins = (out.channel < 0) & ~constant
+        places[twins] = slot_rows[out.copy[twins]] + step.source.mirror_rows
+    if len(constants):
+        places[constant] = constants[np.minimum(out.copy[constant], len(constants) - 1)]
+    return places

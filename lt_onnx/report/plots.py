@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lt_onnx.construct.tally import EDGES
+from lt_onnx.construct.results import EDGES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,11 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lt_onnx.options import Init
 from lt_onnx.source.philox import fill_all, gather
-from lt_onnx.target import Floats
+from lt_onnx.target import Floats, Indices
 
 WEIGHTS, BIASES = 0, 1
 WEIGHTS_AT_ONCE = 1 << 20  # held while all of a layer is drawn
@@ -64,7 +63,7 @@ class SourceLayer:
         return np.float32(math.sqrt(3 * variance))
 
 
-def draw_rows(seed: int, layer: SourceLayer, start: int, stop: int) -> Floats:
+def draw_rows(seed: int, layer: SourceLayer, *, start: int, stop: int) -> Floats:
     """Unit weights u of the output channels start…stop-1, of shape [stop-start, I, *K]."""
     half = layer.mirror_rows
     out = np.empty((stop - start, *layer.shape[1:]), np.float32)
@@ -73,7 +72,7 @@ def draw_rows(seed: int, layer: SourceLayer, start: int, stop: int) -> Floats:
         if low < high:
             block = out[low - start : high - start]
             flat = block.reshape(-1)  # a view: rows are contiguous
-            fill_all(flat, (low - shift) * layer.row_size, seed, layer.index, WEIGHTS)
+            fill_all(flat, (low - shift) * layer.row_size, np.uint64(seed), layer.index, WEIGHTS)
             if shift:
                 np.negative(block, out=block)
     if layer.mirror_columns:
@@ -86,26 +85,22 @@ def scaled_rows(seed: int, layer: SourceLayer, sigma: np.float32) -> Iterator[tu
     """All weights σ·u, some rows [R, I·K] at a time, each with the number of its first row."""
     count = max(1, WEIGHTS_AT_ONCE // max(layer.row_size, 1))
     for start in range(0, layer.shape[0], count):
-        drawn = draw_rows(seed, layer, start, min(start + count, layer.shape[0]))
+        drawn = draw_rows(seed, layer, start=start, stop=min(start + count, layer.shape[0]))
         yield start, drawn.reshape(len(drawn), -1) * sigma
 
 
-def draw_at(
-    seed: int, layer: SourceLayer, rows: NDArray[np.int64], columns: NDArray[np.int64]
-) -> Floats:
+def draw_at(seed: int, layer: SourceLayer, *, rows: Indices, columns: Indices) -> Floats:
     """Unit weights at some output channels and flat [in, tap] columns, [rows, columns]."""
     taps = math.prod(layer.shape[2:])
     row, row_sign = _unmirrored(rows, layer.mirror_rows)
     column, column_sign = _unmirrored(columns, layer.mirror_columns * taps)
     places = row[:, None] * layer.row_size + column[None, :]
     out = np.empty(places.shape, np.float32)
-    gather(out.reshape(-1), places.reshape(-1), seed, layer.index, WEIGHTS)
+    gather(out.reshape(-1), places.reshape(-1), np.uint64(seed), layer.index, WEIGHTS)
     return out * (row_sign[:, None] * column_sign[None, :]).astype(np.float32)
 
 
-def _unmirrored(
-    numbers: NDArray[np.int64], half: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _unmirrored(numbers: Indices, half: int) -> tuple[Indices, Indices]:
     """Where mirror images are drawn from, and their signs."""
     image = (numbers >= half) & (numbers < 2 * half)
     return np.where(image, numbers - half, numbers), np.where(image, -1, 1)
@@ -114,7 +109,7 @@ def _unmirrored(
 def draw_bias(seed: int, layer: SourceLayer) -> Floats:
     """Unit biases of a layer with `bias`, of shape [O]."""
     out = np.empty(layer.shape[0], np.float32)
-    fill_all(out, 0, seed, layer.index, BIASES)
+    fill_all(out, 0, np.uint64(seed), layer.index, BIASES)
     half = layer.mirror_rows
     np.negative(out[:half], out=out[half : 2 * half])
     return out

@@ -31,52 +31,42 @@ def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     return c0, c1, c2, c3
 
 
+@numba.njit(cache=True, inline="always")
+def words_of(number, seed, layer, stream):  # type: ignore[no-untyped-def]
+    """The four words of the positions 4·number … 4·number + 3."""
+    counter, key, c2, c3 = np.uint64(number), np.uint64(seed), np.uint64(layer), np.uint64(stream)
+    low, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
+    return philox(counter & low, counter >> shift, c2, c3, key & low, key >> shift)
+
+
+@numba.njit(cache=True, inline="always")
+def unit_value(word):  # type: ignore[no-untyped-def]
+    """The unit value of a word."""
+    return np.float32(np.int32(np.uint32(word)) >> np.int32(8)) * np.float32(2.0**-23)
+
+
 @numba.njit(cache=True)
 def fill(out, start, seed, layer, stream):  # type: ignore[no-untyped-def]
     """Write the unit values of the positions start, start+1, … into the flat array `out`."""
-    k0 = np.uint64(seed) & np.uint64(0xFFFFFFFF)
-    k1 = np.uint64(seed) >> np.uint64(32)
-    first = start // 4
-    last = (start + out.size - 1) // 4
-    for block in range(first, last + 1):
-        counter = np.uint64(block)
-        words = philox(
-            counter & np.uint64(0xFFFFFFFF),
-            counter >> np.uint64(32),
-            np.uint64(layer),
-            np.uint64(stream),
-            k0,
-            k1,
-        )
-        for lane in range(4):
-            place = np.int64(block) * 4 + lane - start
+    for number in range(start // 4, (start + out.size - 1) // 4 + 1):
+        words = words_of(number, seed, layer, stream)
+        for i in range(4):
+            place = np.int64(number) * 4 + i - start
             if 0 <= place < out.size:
-                word = np.int32(np.uint32(words[lane]))
-                out[place] = np.float32(word >> np.int32(8)) * np.float32(2.0**-23)
+                out[place] = unit_value(words[i])
 
 
 @numba.njit(cache=True, parallel=True)
 def fill_all(out, start, seed, layer, stream):  # type: ignore[no-untyped-def]
     """The same on all cores."""
     for piece in numba.prange(-(-out.size // PIECE)):
-        some = out[piece * PIECE : (piece + 1) * PIECE]
-        fill(some, start + piece * PIECE, seed, layer, stream)
+        first = piece * PIECE
+        fill(out[first : first + PIECE], start + first, seed, layer, stream)
 
 
 @numba.njit(cache=True)
 def gather(out, places, seed, layer, stream):  # type: ignore[no-untyped-def]
-    """The unit values of scattered positions."""
-    k0 = np.uint64(seed) & np.uint64(0xFFFFFFFF)
-    k1 = np.uint64(seed) >> np.uint64(32)
+    """Write the unit values of scattered positions into the flat array `out`."""
     for i in range(places.size):
-        counter = np.uint64(places[i] // 4)
-        words = philox(
-            counter & np.uint64(0xFFFFFFFF),
-            counter >> np.uint64(32),
-            np.uint64(layer),
-            np.uint64(stream),
-            k0,
-            k1,
-        )
-        word = np.int32(np.uint32(words[places[i] % 4]))
-        out[i] = np.float32(word >> np.int32(8)) * np.float32(2.0**-23)
+        words = words_of(places[i] // 4, seed, layer, stream)
+        out[i] = unit_value(words[places[i] % 4])

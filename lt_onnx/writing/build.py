@@ -9,7 +9,7 @@ import msgspec
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.construct.construction import construct
-from lt_onnx.construct.layer_state import BLOCK
+from lt_onnx.construct.layer_task import BLOCK_WEIGHTS
 from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.manifest import GENERATOR, OptionsRecord
@@ -35,7 +35,7 @@ def fingerprint(blueprint: Blueprint, inputs: Samples) -> str:
                 blueprint.target.sha256,
                 blueprint.options.seed,
                 msgspec.structs.asdict(OptionsRecord.of(blueprint.options)),
-                BLOCK,
+                BLOCK_WEIGHTS,
             ],
             sort_keys=True,
         ).encode()

@@ -105,7 +105,7 @@ class TicketWriter:
         spec, source, kept = rows.step.source, rows.weight, rows.weight != 0
         if self.stored is Weights.MASKED:
             options, stop = self.blueprint.options, rows.start + len(kept)
-            drawn = draw_rows(options.seed, spec, rows.start, stop)
+            drawn = draw_rows(options.seed, spec, start=rows.start, stop=stop)
             source = drawn.reshape(kept.shape) * spec.sigma(options.init)
         try:
             if self._layer is None:

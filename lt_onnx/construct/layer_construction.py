@@ -1,0 +1,150 @@
+"""One constructed layer: the masks of its rows, then their biases (Alg. 1, even layers; Alg. 2).
+
+λ from the targets and the biases → subsets → sums over the calibration inputs → rescaling →
+biases. Rows are drawn and solved some blocks at a time, then put out block by block: of the layer's
+weights no more than this is ever held.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+
+from lt_onnx.construct.biases import Biases
+from lt_onnx.construct.layer_task import Block, LayerTask
+from lt_onnx.construct.masks import choose, first_lambdas, rescaled
+from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows, SavedLayer, Tally
+from lt_onnx.construct.shared_problems import SharedProblems
+from lt_onnx.layout import CONSTANT
+from lt_onnx.options import Device
+from lt_onnx.runtime import Program
+from lt_onnx.source.layer import draw_rows
+from lt_onnx.stopwatch import Stopwatch
+from lt_onnx.target import Array, Doubles, Floats
+
+# random weights that are drawn and solved at a time: as many as a block, but a GPU wants more
+CHUNK_WEIGHTS = {Device.CPU: 1 << 23, Device.CUDA: 1 << 26}
+
+RowsThenLayer: TypeAlias = Generator[MaskedRows, None, BuiltLayer]
+
+
+class LayerSums:
+    """Runs a layer's blocks and collects their sums, biases added, before any scale."""
+
+    def __init__(self, task: LayerTask, opsets: Mapping[str, int]) -> None:
+        self.task, self.opsets = task, opsets
+        self.sums: list[Array] = []  # [N, …, R, …] batch by batch, filled as blocks are added
+        self._programs: dict[int, Program] = {}  # by number of groups
+
+    def run(self, block: Block, weight: Floats) -> list[Array]:
+        """What a block's rows [R', L] make of the calibration inputs: [N, …, R', …] by batch."""
+        step, source = self.task.step, self.task.step.source
+        node, width = step.nodes[0], self.task.features.width
+        shape = (len(weight), *source.shape[1:])
+        given = np.ascontiguousarray(weight.T) if source.transposed else weight.reshape(shape)
+        groups = len(block.groups)
+        inputs = np.s_[block.groups.start * width : block.groups.stop * width]
+        own = (slice(None),) * step.in_layout.axis + (inputs,)
+        x = self.task.x
+        if groups < step.linear.group:
+            x = [np.ascontiguousarray(value[own]) for value in x]
+        feeds = [{node.inputs[0]: value, node.inputs[1]: given} for value in x]
+        if groups not in self._programs:
+            if node.op == "Conv":
+                node = replace(node, attributes={**node.attributes, "group": groups})
+            outputs = [node.outputs[0]]
+            program = Program([node], feeds[0], constants={}, outputs=outputs, opsets=self.opsets)
+            self._programs = {groups: program}
+        return [self._programs[groups](feed)[0] for feed in feeds]
+
+    def add(self, block: Block, raw: Sequence[Array], offset: Doubles) -> None:
+        """Put a block's sums beside those before it, with what biases add to each row, [R']."""
+        axis = self.task.axis
+        if not self.sums:
+            for value in raw:
+                shape = (*value.shape[:axis], len(self.task.channel), *value.shape[axis + 1 :])
+                self.sums.append(np.empty(shape, value.dtype))
+        own = (slice(None),) * axis + (block.rows,)
+        added = offset.astype(raw[0].dtype).reshape(-1, *[1] * (raw[0].ndim - axis - 1))
+        for value, sums in zip(raw, self.sums, strict=True):
+            # biases add the same number everywhere, so that the sums need not be run again
+            np.add(value, added, out=sums[own])
+
+
+def construct_rows(task: LayerTask, sums: LayerSums, *, watch: Stopwatch) -> RowsThenLayer:
+    """Build a layer's rows; `sums` is given what they make of the calibration inputs.
+
+    Raises LostConstantsError when no constant reaches the layer that its biases were planned from,
+    and RangeError for numbers that are too large for the subset sums.
+    """
+    biases, shared = Biases.of(task), SharedProblems(task)
+    first = first_lambdas(task, biases.least_lambdas())
+    tally, done = Tally(), []
+    for blocks in task.chunks(CHUNK_WEIGHTS[task.device]):
+        with watch("moments"):
+            shared.prepare(blocks)
+        chosen = choose(task, blocks, shared=shared, lam=first, watch=watch)
+        tally = sum(chosen.tallies, tally)
+        for block in blocks:
+            start = block.rows.start - blocks[0].rows.start
+            rows = chosen.part(slice(start, start + len(block)))
+            with watch("run"):
+                raw = sums.run(block, rows.weight)
+            with watch("biases"):
+                rows = rescaled(task, rows, block=block, raw=raw)
+                rows = biases.added(rows, block, raw=raw, shared=shared)
+                sums.add(block, raw, rows.offset)
+            tally = sum(rows.tallies, tally) + Tally(kept=int(np.count_nonzero(rows.weight)))
+            done.append((rows.lam, rows.scale, rows.offset))
+            yield MaskedRows(task.step, block.rows.start, rows.weight)
+    lam, scale, offset = (np.concatenate(part) for part in zip(*done, strict=True))
+    return _built(task, _stats(task, tally, lam=lam, scale=scale), scale=scale, offset=offset)
+
+
+def repeat_rows(
+    task: LayerTask, sums: LayerSums, *, saved: SavedLayer, watch: Stopwatch
+) -> RowsThenLayer:
+    """The rows of a saved layer: drawn, masked and run, as they were when it was built."""
+    step = task.step
+    channel = step.in_layout.channel.reshape(step.linear.group, -1)
+    constant = np.repeat(channel == CONSTANT, task.features.taps, 1)
+    for block in task.blocks():
+        with watch("random numbers"):
+            start, stop, kept = block.rows.start, block.rows.stop, saved.kept(block.rows.start)
+            drawn = draw_rows(task.options.seed, task.step.source, start=start, stop=stop)
+            weight = np.where(kept, drawn.reshape(kept.shape), np.float32(0))
+        group = np.arange(start, stop) // task.group_rows
+        with watch("run"):  # biases come after, as a number that is added
+            raw = sums.run(block, np.where(constant[group], np.float32(0), weight))
+        sums.add(block, raw, saved.offset[block.rows])
+        yield MaskedRows(step, start, weight)
+    return _built(task, saved.stats, scale=saved.scale, offset=saved.offset)
+
+
+def _built(task: LayerTask, stats: LayerStats, *, scale: Doubles, offset: Doubles) -> BuiltLayer:
+    """The layer when its rows are out."""
+    shape = (-1, *[1] * (task.y[0].ndim - task.axis - 1))
+    tensors: dict[str, Array] = {task.step.scale: scale.astype(np.float32).reshape(shape)}
+    return BuiltLayer(task.step, None, tensors, stats, scale, offset)
+
+
+def _stats(task: LayerTask, tally: Tally, *, lam: Doubles, scale: Doubles) -> LayerStats:
+    step, linear, problems = task.step, task.linear, max(tally.problems, 1)
+    return LayerStats(
+        name=step.name,
+        kind="one-for-one" if step.one_for_one else "two-for-one",
+        op=linear.op,
+        target_weights=linear.count,
+        kept=tally.kept,
+        source_weights=step.source.size,
+        scales=int(np.count_nonzero(scale)),
+        problems=tally.problems,
+        misses=tally.misses,
+        mean_size=tally.elements / problems,
+        mean_error=tally.error / problems,
+        base_size=task.features.index.shape[1],
+        lam=float(np.median(lam[task.channel >= 0])),
+        size_counts=tuple(int(n) for n in np.trim_zeros(tally.sizes, "b")),
+        error_counts=tuple(int(n) for n in tally.errors),
+    )
