@@ -43,6 +43,27 @@ def test_any_rows_can_be_drawn_alone() -> None:
     )
 
 
+def test_every_position_alone_is_that_of_the_whole_layer() -> None:
+    layer = SourceLayer("w", 3, (9, 7, 2), mirror_rows=3, mirror_columns=2)
+    whole = draw_rows(11, layer, start=0, stop=9).reshape(9, 14)
+
+    for row, column in np.ndindex(9, 14):
+        alone = draw_at(11, layer, rows=np.array([row]), columns=np.array([column]))
+        assert alone.tolist() == [[whole[row, column]]]
+
+
+def test_seeds_of_all_sizes_follow_one_another() -> None:
+    layer = SourceLayer("w", 0, (2, 3), bias=True)
+    rows, columns = np.arange(2), np.arange(3)
+    drawn = []
+    for seed in (0, 1, 2**32, 2**63, 2**64 - 1):
+        whole = draw_rows(seed, layer, start=0, stop=2)
+        np.testing.assert_array_equal(draw_at(seed, layer, rows=rows, columns=columns), whole)
+        drawn.append((*whole.reshape(-1), *draw_bias(seed, layer)))
+
+    assert len(set(drawn)) == 5
+
+
 def test_mirror_images_are_negatives() -> None:
     layer = SourceLayer("w", 1, (9, 7, 2), mirror_rows=4, mirror_columns=3, bias=True)
     whole, bias = draw_rows(5, layer, start=0, stop=9), draw_bias(5, layer)

@@ -1,0 +1,132 @@
+"""Biases are subset sums over constants, and constants are handed on."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lt_onnx.construct.biases import REACH, Biases
+from lt_onnx.construct.constants import SIZES
+from lt_onnx.construct.layer_task import LayerTask, RowChoice
+from lt_onnx.construct.shared_problems import SharedProblems
+from lt_onnx.errors import LostConstantsError
+from lt_onnx.options import Options, Select
+from lt_onnx.source.layer import draw_rows
+from lt_onnx.target import Floats
+
+Make = Callable[..., LayerTask]
+VALUES = [1, 2, 0.5, 4, -1, 1.5, 3, 1.25, -2, 0.75, 5, 1.75]  # of the constants
+
+
+def without_biases(task: LayerTask, biases: Biases) -> RowChoice:
+    """Rows that listen to nothing yet, with the λ that their biases ask for."""
+    lam = np.maximum(biases.least_lambdas(), 0.5)
+    scale = np.where(task.channel >= 0, lam / task.features.unit, 0)
+    weight = np.zeros((len(lam), task.step.source.row_size), np.float32)
+    weight.setflags(write=False)
+    return RowChoice(weight, lam, scale, np.zeros(len(lam)), ())
+
+
+def reached(task: LayerTask) -> Floats:
+    """Mean of every row's sums over the calibration inputs, before its bias."""
+    return np.linspace(-0.5, 0.5, len(task.channel), dtype=np.float32)
+
+
+def with_biases(task: LayerTask) -> RowChoice:
+    biases, shared = Biases.of(task), SharedProblems(task)
+    (block,) = task.blocks()
+    shared.prepare([block])
+    shapes = [(len(y), len(task.channel), *y.shape[2:]) for y in task.y]
+    raw = [np.broadcast_to(reached(task)[:, None, None], shape) for shape in shapes]
+    return biases.added(without_biases(task, biases), block, raw=raw, shared=shared)
+
+
+def drawn(task: LayerTask) -> Floats:
+    rows = draw_rows(task.options.seed, task.step.source, start=0, stop=len(task.channel))
+    return rows.reshape(len(rows), -1)
+
+
+def test_a_reserve_is_what_stands_at_taps_that_see_no_padding(make_task: Make) -> None:
+    """Pads are 1 above and below, 0 and 1 left and right: of the 3 × 2 taps the second alone."""
+    biases = Biases.of(make_task(groups=2))
+
+    for reserve in biases.reserves:
+        assert reserve.column.tolist() == [(15 + c) * 6 + 2 for c in range(12)]
+        assert reserve.value.tolist() == VALUES
+        assert reserve.level.tolist() == reserve.value.tolist()
+
+
+def test_lambda_lets_a_row_reach_its_bias_by_a_share_of_its_constants(make_task: Make) -> None:
+    task = make_task(groups=2)
+    biases = Biases.of(task)
+    unit = drawn(task)
+
+    for row, least in enumerate(biases.least_lambdas()):
+        if task.channel[row] < 0:
+            assert least == 0
+            continue
+        bias, reserve = task.linear.bias[task.channel[row]], biases.reserves[row // 9]
+        pull = unit[row, reserve.column] * reserve.level * np.sign(bias)
+        assert least * REACH * pull.clip(0).sum() == pytest.approx(abs(bias), rel=1e-6)
+
+
+@pytest.mark.parametrize("select", [Select.NOISE, Select.SMALLEST, Select.BEST])
+def test_biases_are_drawn_weights_that_come_to_what_is_missing(
+    make_task: Make, select: Select
+) -> None:
+    task = make_task(Options(select=select, tolerance=0.05), groups=2)
+    rows = with_biases(task)
+    data = task.channel >= 0
+    goal = task.linear.bias.astype(np.float64)
+    if select is Select.NOISE:
+        goal = np.concatenate(task.y).mean((0, 2, 3), dtype=np.float64)
+
+    kept = rows.weight != 0
+    np.testing.assert_array_equal(rows.weight[kept], drawn(task)[kept])
+    before = reached(task) if select is Select.NOISE else 0
+    error = ((rows.offset + before) * rows.scale)[data] - goal[task.channel[data]]
+    assert np.abs(error / rows.lam[data]).max() < 0.05
+    columns = np.arange(15, 27) * 6 + 2
+    np.testing.assert_allclose(rows.offset, rows.weight[:, columns] @ VALUES, rtol=1e-6)
+    assert sum(tally.problems for tally in rows.tallies) == 16
+
+
+def test_exact_biases_are_the_targets(make_task: Make) -> None:
+    task = make_task(Options(select=Select.EXACT), groups=2)
+    rows = with_biases(task)
+    data = task.channel >= 0
+
+    expected = task.linear.bias[task.channel[data]]
+    np.testing.assert_allclose((rows.offset * rows.scale)[data], expected, rtol=1e-5)
+
+
+def test_a_constant_row_hands_one_constant_on_in_its_size(make_task: Make) -> None:
+    task = make_task(groups=2)
+    rows = with_biases(task)
+
+    for row in (8, 17):
+        assert (rows.weight[row] != 0).sum() == 1
+        size = rows.offset[row] * rows.scale[row]
+        assert abs(size) == pytest.approx(SIZES[0], rel=0.5)  # φ is listed by powers of two
+
+
+def test_where_nothing_asks_for_constants_rows_stay_as_they_are(make_task: Make) -> None:
+    task = make_task(builds_constants=False)
+    linear = replace(task.linear, bias=np.zeros_like(task.linear.bias))
+    task = replace(task, step=replace(task.step, linear=linear))
+    x = [np.random.default_rng(0).normal(size=v.shape).astype(np.float32) for v in task.x]
+    rows = with_biases(replace(task, x=x))
+
+    assert not rows.weight.any()
+    assert not rows.offset.any()
+
+
+@pytest.mark.parametrize("builds", [True, False])
+def test_constants_that_vary_are_lost(make_task: Make, builds: bool) -> None:
+    task = make_task(builds_constants=builds)
+    x = [np.random.default_rng(0).normal(size=v.shape).astype(np.float32) for v in task.x]
+
+    with pytest.raises(LostConstantsError, match="layer 'conv': no constant reaches it") as lost:
+        with_biases(replace(task, x=x))
+    assert lost.value.tensor == "x"

@@ -1,0 +1,105 @@
+"""Which physical channels carry which feature, and what the ticket delivers of it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from lt_onnx.construct.features import Features
+from lt_onnx.construct.layer_task import LayerTask
+from lt_onnx.layout import CONSTANT, Layout
+
+Make = Callable[..., LayerTask]
+
+
+def test_copies_of_a_channel_are_the_members_of_its_feature(make_task: Make) -> None:
+    task = make_task(groups=2)
+    features = task.features
+    width = task.step.in_layout.width // 2
+
+    assert features.starts.tolist() == [0, 3, 6]
+    assert features.channel.tolist() == [0, 1, 2] * 2
+    assert (features.gain == 1).all()
+    assert features.unit == 1
+    assert not features.shared_input
+    for v, members in enumerate(features.index):
+        places = members + (v // 3) * width
+        assert task.step.in_layout.channel[places].tolist() == [v] * 5
+        assert task.step.in_layout.copy[places].tolist() == list(range(5))
+
+
+def test_problems_are_tap_by_tap(make_task: Make) -> None:
+    features = make_task(groups=2).features
+    place, gain = features.problems(slice(4, 6))
+
+    assert place.shape == gain.shape == (2 * 6, 5)
+    for problem, members in enumerate(place):
+        v, tap = divmod(problem, 6)
+        assert members.tolist() == (features.index[4 + v] * 6 + tap).tolist()
+
+
+def test_goals_are_the_targets_weights_of_the_group(make_task: Make) -> None:
+    task = make_task(groups=2)
+
+    expected = task.linear.weight[4:].reshape(4, 3, 6)
+    np.testing.assert_array_equal(task.features.goals(task.linear, 1), expected)
+
+
+def opened_features(task: LayerTask) -> Features:
+    """Channels 0 … 2 in neurons of either sign, two each; one neuron does not work."""
+    part = np.tile(np.repeat([1, -1], 2), 3)
+    layout = Layout(
+        axis=1,
+        size=3,
+        channel=np.append(np.repeat(np.arange(3), 4), CONSTANT).astype(np.int32),
+        copy=np.append(np.arange(12), 0).astype(np.int32),
+        part=np.append(part, 0).astype(np.int32),
+    )
+    step = replace(task.step, in_layout=layout, expand="open", coefficients={1: 1.0, -1: -1.0})
+    gains = np.array([2, 1, 4, 0.5, 1, 1, 0, 3, 1, 2, 2, 1], np.float32)
+    return Features.of(step, {"open": gains})
+
+
+def test_neurons_of_one_sign_are_the_members_with_their_gains(make_task: Make) -> None:
+    task = make_task()
+    features = opened_features(task)
+
+    assert features.unit == 4
+    assert features.shared_input
+    assert features.channel.tolist() == [0, 0, 1, 1, 2, 2]
+    assert features.coefficient.tolist() == [-1, 1] * 3
+    assert features.gain[0].tolist() == [1, 0.125]
+    assert features.index[2].tolist() == [-1, 7]  # a gain of 0 is no member
+    np.testing.assert_allclose(features.top[:2], [1, 0.5])
+    goals = features.goals(task.linear, 0)
+    np.testing.assert_array_equal(goals[:, 0], -goals[:, 1])
+    np.testing.assert_array_equal(goals[:, 5], task.linear.weight[:, 2].reshape(4, -1))
+
+
+def test_a_feature_is_the_mean_of_its_members_and_noise_their_variance(make_task: Make) -> None:
+    task = make_task(groups=2)
+    members = [
+        np.stack([v[:, task.step.in_layout.channel == c] for c in (4, 5)], 1) for v in task.x
+    ]  # [N, V', M, *S]
+    seen, noise = task.features.observe(task.x, slice(4, 6), axis=1)
+
+    for feature, member in zip(seen, members, strict=True):
+        np.testing.assert_allclose(feature, member.mean(2), atol=1e-6)
+    deviation = np.concatenate([m - m.mean(2, keepdims=True) for m in members])
+    np.testing.assert_allclose(noise, deviation.var((0, 3, 4)), rtol=1e-3)
+    assert noise.min() > 0.05**2 / 2
+
+
+def test_members_are_divided_by_their_gains(make_task: Make) -> None:
+    task = make_task()
+    features = opened_features(task)
+    positive = np.random.default_rng(1).random((2, 6, 4)).astype(np.float32)
+    gains = np.array([2, 1, 4, 0.5, 1, 1, 0, 3, 1, 2, 2, 1], np.float32)
+    part = np.tile(np.repeat([1, 0], 2), 3)  # features: negative first
+    x = np.concatenate(
+        [positive[:, np.repeat([0, 2, 4], 4) + part] * gains[:, None], np.ones((2, 1, 4))], 1
+    )
+    seen, noise = features.observe([x.astype(np.float32)], slice(0, 6), axis=1)
+
+    np.testing.assert_allclose(seen[0], positive, rtol=1e-5)
+    assert not noise.any()

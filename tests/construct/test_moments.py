@@ -1,0 +1,91 @@
+"""Moments and feedback against their formulas, patches against the convolution itself."""
+
+import numpy as np
+import pytest
+
+from lt_onnx.construct import moments
+from lt_onnx.runtime import Program
+from lt_onnx.target import Linear, linear_nodes
+
+RNG = np.random.default_rng(0)
+
+
+def test_few_positions_are_all_taken() -> None:
+    picked = moments.positions([(2, 5, 3), (1, 5, 2)], 8, rng=np.random.default_rng(0))
+
+    assert picked[0].tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
+    assert picked[1].tolist() == [[0, 0], [0, 1]]
+
+
+def test_many_positions_are_sampled_without_repeating_one() -> None:
+    picked = moments.positions([(4, 5, 3, 2), (2, 5, 3, 2)], 20, rng=np.random.default_rng(0))
+    numbered = {(b, *row) for b, at in enumerate(picked) for row in at.tolist()}
+
+    assert len(numbered) == sum(map(len, picked)) == 20
+    assert all((at < (n, 3, 2)).all() for at, n in zip(picked, (4, 2), strict=True))
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"pads": [1, 0, 1, 2]},
+        {"strides": [2, 1], "dilations": [1, 2], "pads": [0, 1, 2, 0]},
+        {"auto_pad": "SAME_UPPER", "strides": [2, 3]},
+    ],
+)
+def test_a_patch_times_the_kernel_is_the_convolution(attributes: dict[str, object]) -> None:
+    weight = RNG.normal(size=(1, 3, 3, 2)).astype(np.float32)
+    linear = Linear("c", "Conv", "x", "y", weight, np.zeros(1, np.float32), attributes=attributes)
+    x = [RNG.normal(size=(n, 3, 7, 6)).astype(np.float32) for n in (2, 1)]
+    nodes, constants = linear_nodes(linear)
+    program = Program(nodes, {"x": x[0]}, constants=constants, outputs=["y"], opsets={"": 17})
+    y = [program({"x": value})[0] for value in x]
+    at = moments.positions([v.shape for v in y], 1000, rng=np.random.default_rng(0))
+
+    patches = moments.patches(x, at, linear=linear)
+    made = np.einsum("tvk,vk->t", patches, weight.reshape(3, -1))
+    expected = np.concatenate([v.reshape(-1) for v in y])
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+    transposed = np.ascontiguousarray(weight[:, :, ::-1]).reshape(3, -1)
+    assert np.abs(np.einsum("tvk,vk->t", patches, transposed) - expected).max() > 0.1
+
+
+def test_the_covariance_is_numpys() -> None:
+    patches = RNG.normal(3, 1, size=(50, 2, 3)).astype(np.float32)
+
+    expected = np.cov(patches.reshape(50, -1), rowvar=False, bias=True)
+    np.testing.assert_allclose(moments.covariance(patches), expected, atol=1e-5)
+
+
+def test_feedback_moves_the_rest_as_least_squares_would() -> None:
+    """With an error at the first problem, the rest of the row moves by H⁻¹ (OBQ, eq. 3)."""
+    a = RNG.normal(size=(40, 6)) * [1, 3, 2, 5, 4, 0.5]
+    H = a.T @ a / len(a)
+    order, upper, weight = moments.feedback(H)
+    damped = H + moments.DAMPING * np.diagonal(H).mean() * np.eye(6)
+    rest = order[1:]
+    first = order[0]
+
+    assert order.tolist() == np.argsort(-np.diagonal(H)).tolist()
+    np.testing.assert_allclose(
+        upper.T @ upper, np.linalg.inv(damped)[np.ix_(order, order)], rtol=1e-4, atol=1e-6
+    )
+    best = np.linalg.solve(damped[np.ix_(rest, rest)], damped[rest, first])
+    np.testing.assert_allclose(-upper[0, 1:] / upper[0, 0], best, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(weight[order], np.diagonal(upper) ** -2.0, rtol=1e-5)
+
+
+def test_the_mean_of_a_channel_is_over_all_batches() -> None:
+    values = [RNG.normal(size=(n, 4, 3)).astype(np.float32) for n in (2, 5)]
+
+    expected = np.concatenate(values).mean((0, 2), dtype=np.float64)
+    np.testing.assert_allclose(moments.channel_mean(values, 1), expected, rtol=1e-6)
+
+
+def test_a_slope_leaves_the_least_variance() -> None:
+    x = [RNG.normal(size=(n, 3, 9)).astype(np.float32) for n in (2, 3)]
+    y = [np.stack([2 * v[:, 2] + 1, -v[:, 0]], 1) for v in x]
+    rows, channels = np.array([0, 2]), np.array([1, 0])
+
+    slope = moments.slopes(x, y, rows=rows, channels=channels, axis=1)
+    np.testing.assert_allclose(slope, [-1, 2], rtol=1e-5)

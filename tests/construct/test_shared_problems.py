@@ -1,0 +1,73 @@
+"""What rows share is found for the groups in hand alone, and covers every problem once."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from lt_onnx.construct import shared_problems
+from lt_onnx.construct.layer_task import Block, LayerTask
+from lt_onnx.construct.shared_problems import SharedProblems
+from lt_onnx.options import Options, Select
+
+Make = Callable[..., LayerTask]
+
+
+def block(first: int, last: int) -> Block:
+    return Block(slice(9 * first, 9 * last), range(first, last))
+
+
+def test_groups_are_held_while_their_blocks_are(make_task: Make) -> None:
+    shared = SharedProblems(make_task(groups=4))
+    shared.prepare([block(0, 2), block(2, 3)])
+    kept = shared.groups[2]
+    shared.prepare([block(2, 3), block(3, 4)])
+
+    assert sorted(shared.groups) == [2, 3]
+    assert shared.groups[2] is kept
+
+
+@pytest.mark.parametrize("most", [6, 13, 1152])  # problems with one H; a feature has 6
+def test_parts_cover_the_problems_of_a_group(
+    make_task: Make, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(shared_problems, "MAX_PROBLEMS", most)
+    task = make_task(groups=2)
+    shared = SharedProblems(task)
+    shared.prepare([block(0, 2)])
+
+    for g in range(2):
+        parts = shared.groups[g].parts
+        place, gain = task.features.problems(task.features.of_group(g))
+        covered = np.concatenate([np.arange(18)[part] for part, _ in parts])
+        assert covered.tolist() == list(range(18))
+        assert len(parts) == -(-3 // max(1, most // 6))
+        for part, rows in parts:
+            np.testing.assert_array_equal(rows.index, place[part])
+            np.testing.assert_array_equal(rows.gain, gain[part])
+            assert rows.upper is not None
+            assert len(rows.upper) == len(rows.index) <= max(most, 6)
+
+
+def test_one_price_for_a_group_the_mean_power_of_what_weights_carry(make_task: Make) -> None:
+    task = make_task(groups=2)
+    shared = SharedProblems(task)
+    shared.prepare([block(0, 2)])
+
+    for g in range(2):
+        (_, rows), *_ = shared.groups[g].parts
+        assert set(rows.price.tolist()) == {shared.groups[g].price}
+        data = task.step.in_layout.channel // 3 == g
+        power = np.concatenate(task.x)[:, data & (task.step.in_layout.channel >= 0)].var()
+        assert shared.groups[g].price == pytest.approx(task.price * power, rel=0.25)  # pads
+
+
+@pytest.mark.parametrize("select", [Select.SMALLEST, Select.BEST])
+def test_rules_without_calibration_share_base_sets_alone(make_task: Make, select: Select) -> None:
+    shared = SharedProblems(make_task(Options(select=select)))
+    shared.prepare([block(0, 1)])
+    ((part, rows),) = shared.groups[0].parts
+
+    assert part == slice(0, 18)
+    assert rows.upper is None
+    assert shared.groups[0].price == 0
