@@ -26,6 +26,11 @@ from lt_onnx.source.layer import SourceLayer
 from lt_onnx.target import Array, Linear, Node, Target
 
 
+def _unit_scales(layer: SourceLayer) -> Array:
+    """A scale of 1 for every output channel: [O], for convolutions with an axis for each of K."""
+    return np.ones((layer.shape[0], *[1] * (len(layer.shape) - 2)), np.float32)
+
+
 @dataclass(frozen=True)
 class Run:
     """A node with the ticket's tensor names."""
@@ -61,13 +66,8 @@ class Expand:
 
     def neutral_tensors(self) -> dict[str, Array]:
         """Scales of 1 and the first neurons in order: what the unmasked source has."""
-        rank = len(self.source.shape) if self.nodes[0].op == "Conv" else 2
-        ones = np.ones((self.source.shape[0], *[1] * (rank - 2)), np.float32)
         order = np.arange(self.out_layout.width) % self.source.shape[0]
-        return {
-            self.scale: ones if rank > 2 else ones.reshape(-1),
-            self.order: order.astype(np.int64),
-        }
+        return {self.scale: _unit_scales(self.source), self.order: order.astype(np.int64)}
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,7 @@ class Build:
 
     def neutral_tensors(self) -> dict[str, Array]:
         """Scales of 1: what the unmasked source has."""
-        ones = np.ones((self.source.shape[0], *[1] * len(self.linear.kernel)), np.float32)
-        return {self.scale: ones if self.linear.kernel else ones.reshape(-1)}
+        return {self.scale: _unit_scales(self.source)}
 
     @property
     def one_for_one(self) -> bool:

@@ -5,7 +5,7 @@ P physical channels along `axis` are. A target channel with no physical channel 
 everywhere, as channel padding makes it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,8 +57,8 @@ class Layout:
             self, channel=self.channel[places], copy=self.copy[places], part=self.part[places]
         )
 
-    def spread(self, inner: int, axis: int, outer: int = 1) -> "Layout":
-        """The layout after the channels merged with `outer` positions before and `inner` behind."""
+    def spread(self, inner: int, axis: int, *, outer: int = 1) -> "Layout":
+        """The layout where channels merge on `axis` with `outer` places before, `inner` behind."""
         if inner == outer == 1:
             return replace(self, axis=axis)
         before = np.arange(outer, dtype=INT)[:, None, None]
@@ -90,15 +90,17 @@ class Layout:
         return np.array([place.get(key, -1) for key in keys], np.int64)
 
 
-def unsplit_layout(size: int, axis: int, *, channel: ArrayLike, copy: ArrayLike) -> Layout:
-    """A layout of whole channels (part 0 everywhere): `channel` and `copy` are [P]."""
-    channels = np.asarray(channel, INT)
-    return Layout(axis, size, channels, np.asarray(copy, INT), np.zeros(len(channels), INT))
+def whole_channels(size: int, axis: int, *, channel: ArrayLike, copy: ArrayLike) -> Layout:
+    """A layout of whole channels (part 0 everywhere), from P entries in arrays of any shape."""
+    channels = np.asarray(channel, INT).reshape(-1)
+    return Layout(
+        axis, size, channels, np.asarray(copy, INT).reshape(-1), np.zeros(len(channels), INT)
+    )
 
 
 def plain_layout(size: int, axis: int) -> Layout:
     """A plain tensor's layout: a single copy of each of its `size` channels, in order."""
-    return constructed_layout(size, axis, copies=1, group=1, constants=0)
+    return whole_channels(size, axis, channel=np.arange(size), copy=np.zeros(size))
 
 
 def constructed_layout(size: int, axis: int, *, copies: int, group: int, constants: int) -> Layout:
@@ -107,14 +109,13 @@ def constructed_layout(size: int, axis: int, *, copies: int, group: int, constan
     Every group has the same number of rows, so that with more groups than constants the last
     groups' constant rows stay unused.
     """
-    extra = -(-constants // group)
-    data = np.arange(size).reshape(group, 1, -1)
-    numbers = np.arange(group * extra).reshape(group, extra)
-    return _grouped(
-        size,
-        axis,
-        channel=(np.tile(data, (1, copies, 1)), np.where(numbers < constants, CONSTANT, UNUSED)),
-        copy=(np.tile(np.arange(copies)[:, None], (group, 1, size // group)), numbers),
+    channel = np.tile(np.arange(size).reshape(group, -1), copies)
+    copy = np.tile(np.repeat(np.arange(copies), size // group), (group, 1))
+    rows = -(-constants // group)
+    number = np.arange(group * rows).reshape(group, rows)
+    constant = np.where(number < constants, CONSTANT, UNUSED)
+    return whole_channels(
+        size, axis, channel=np.hstack([channel, constant]), copy=np.hstack([copy, number])
     )
 
 
@@ -132,33 +133,14 @@ def univariate_layout(
         mirrored: as many mirror images follow each group's slots.
     """
     numbers = np.arange(len(slots)).reshape(group, -1)
-    mirrors = numbers[:, : numbers.shape[1] if mirrored else 0]
+    mirrors = numbers if mirrored else numbers[:, :0]
     common = np.tile(np.arange(constants), (group, 1))
     channel, part = slots[numbers].transpose(2, 0, 1)
-    return _grouped(
+    layout = whole_channels(
         size,
         axis,
-        channel=(channel, np.full_like(mirrors, UNUSED), np.full_like(common, CONSTANT)),
-        copy=(numbers, mirrors, common),
-        part=(part, np.zeros_like(mirrors), np.zeros_like(common)),
-        mirror=mirrors.shape[1],
+        channel=np.hstack([channel, np.full_like(mirrors, UNUSED), np.full_like(common, CONSTANT)]),
+        copy=np.hstack([numbers, mirrors, common]),
     )
-
-
-def _grouped(
-    size: int,
-    axis: int,
-    *,
-    channel: Sequence[Indices],
-    copy: Sequence[Indices],
-    part: Sequence[Indices] | None = None,
-    mirror: int = 0,
-) -> Layout:
-    """A layout from blocks of entries, each [group, …]; every group has one of each in turn."""
-
-    def flat(blocks: Sequence[Indices]) -> Ints:
-        rows = [block.reshape(len(block), -1) for block in blocks]
-        return np.concatenate(rows, axis=1).reshape(-1).astype(INT)
-
-    parts = flat(part) if part is not None else np.zeros(len(flat(copy)), INT)
-    return Layout(axis, size, flat(channel), flat(copy), parts, mirror)
+    parts = np.hstack([part, 0 * mirrors, 0 * common]).astype(INT)
+    return replace(layout, part=parts.reshape(-1), mirror=mirrors.shape[1])

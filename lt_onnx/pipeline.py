@@ -128,7 +128,12 @@ def run(job: Job) -> Ticket:
     with watch("read"):
         blueprint = _planned(job)
         target, options = blueprint.target, job.options
-        prediction = predict(blueprint, job.output.emit_source, job.validate, job.calibration_count)
+        prediction = predict(
+            blueprint,
+            source=job.output.emit_source,
+            validated=job.validate,
+            count=job.calibration_count,
+        )
         files = files_of(job.ticket, blueprint, source=False)
         if job.source is not None:
             files += files_of(job.source, blueprint, source=True)

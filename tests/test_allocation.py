@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from lt_onnx import convert
 from lt_onnx.blueprint import Blueprint, Expand
 from lt_onnx.options import Options
-from lt_onnx.planning.allocation import FEWEST
+from lt_onnx.planning.allocation import MIN_NEURONS
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 
@@ -37,7 +37,7 @@ def test_a_block_before_a_flatten_has_the_neurons_that_the_layer_behind_it_pays_
     given = _last_block(plan(target, Options(mode="2l", base_sizes=((gemm, 27),))))
 
     assert chosen.channels == given.channels == 4
-    assert chosen.neurons > FEWEST
+    assert chosen.neurons > MIN_NEURONS
     assert given.neurons == 27
 
 

@@ -19,12 +19,12 @@ def inspect_command(
 
     For every operator: shape, sign, and how a ticket will have it.
     """
+    from lt_onnx.planning.overview import inspection, shape_text
     from lt_onnx.planning.plan import plan
-    from lt_onnx.planning.prediction import found, shape_text
     from lt_onnx.reading.lowering import read_target
     from lt_onnx.report.formats import write_json
 
-    document = found(plan(read_target(target), options))
+    document = inspection(plan(read_target(target), options))
     if report is not None:
         write_json(report, document)
     if json:

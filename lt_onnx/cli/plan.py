@@ -33,8 +33,8 @@ def plan_command(
 
     For both modes; with --epsilon also what the theorems ask for.
     """
+    from lt_onnx.planning.overview import plan_overview
     from lt_onnx.planning.plan import plan
-    from lt_onnx.planning.prediction import planned
     from lt_onnx.reading.lowering import read_target
     from lt_onnx.report.formats import write_json
     from lt_onnx.studies.theory import required_widths
@@ -48,7 +48,7 @@ def plan_command(
             theory = required_widths(
                 blueprint, epsilon, delta=delta, constant=constant, gamma=gamma
             )
-        plans.append({**planned(blueprint), "theory": [asdict(row) for row in theory]})
+        plans.append({**plan_overview(blueprint), "theory": [asdict(row) for row in theory]})
     document = {"target": str(target), "plans": plans}
     if report is not None:
         write_json(report, document)

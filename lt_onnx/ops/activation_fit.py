@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lt_onnx.target import Floats
 
 Function = Callable[[Floats], Floats]
+Doubles = NDArray[np.float64]
 
 TOLERANCE = 1e-5  # relative error of the local model that passes for exact
 REACHES = 2.0 ** np.arange(-14, 7)  # candidate ranges a
@@ -66,39 +68,35 @@ def fit(function: Function) -> LocalModel | None:
     t = np.append(np.arange(1, 64) * 0.6180339887 % 1, 1.0)
     offset = float(function(np.zeros(1, np.float32))[0])
 
-    def sides(a: float) -> tuple[np.ndarray, np.ndarray]:
+    def sides(a: float) -> tuple[Doubles, Doubles, float, float]:
+        """φ on both sides of zero, and the slopes there."""
         x = (a * t).astype(np.float32)
-        return function(x).astype(np.float64), function(-x).astype(np.float64)
-
-    def slopes(a: float) -> tuple[float, float]:
-        up, down = sides(a)
-        return float((up[-1] - offset) / a), float((offset - down[-1]) / a)
+        up, down = function(x).astype(np.float64), function(-x).astype(np.float64)
+        return up, down, float((up[-1] - offset) / a), float((offset - down[-1]) / a)
 
     def split_error(a: float) -> float:
-        up, down = sides(a)
-        plus, minus = slopes(a)
+        up, down, plus, minus = sides(a)
         wrong = np.maximum(abs(up - plus * a * t), abs(down + minus * a * t)).max()
         return float(wrong / (a * (abs(plus) + abs(minus)))) if plus + minus else np.inf
 
     def mirror_error(a: float) -> float:
-        up, down = sides(a)
-        plus, minus = slopes(a)
+        up, down, plus, minus = sides(a)
         if abs(plus + minus) < 1e-3:
             return np.inf
         return float(abs((up - down) / (plus + minus) - a * t).max() / a)
 
     if offset == 0:
         exact = [a for a in REACHES if a >= 1 and split_error(a) < 1e-6]
-        plus, minus = slopes(1.0)
+        *_, plus, minus = sides(1.0)
         if exact and abs(plus + minus) > 1e-3 and plus > 0:
             reach = np.inf if len(exact) == len(REACHES[REACHES >= 1]) else max(exact)
             return LocalModel(Use.SPLIT, plus, minus, 0.0, float(reach), 0.0)
-        plus, minus = slopes(2.0**-12)
+        *_, plus, minus = sides(2.0**-12)
         if abs(plus - minus) < 1e-4 * abs(plus):
             good = [a for a in REACHES if split_error(a) < TOLERANCE / 10]
             if good:
                 a = max(good)
-                plus, _ = slopes(a)
+                *_, plus, _ = sides(a)
                 return LocalModel(Use.ODD, plus, plus, 0.0, float(a), split_error(a))
     errors = np.array([mirror_error(a) for a in REACHES])
     if not np.isfinite(errors).any():
@@ -106,5 +104,5 @@ def fit(function: Function) -> LocalModel | None:
     best = int(errors.argmin())
     good = [i for i, e in enumerate(errors) if e <= max(TOLERANCE, 2 * errors[best])]
     a = REACHES[max(good)]
-    plus, minus = slopes(a)
+    *_, plus, minus = sides(a)
     return LocalModel(Use.MIRROR, plus, minus, offset, float(a), float(errors[max(good)]))

@@ -6,7 +6,7 @@ is one activation: φ(x) − φ(−x) is then exactly linear where that of its p
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,9 +16,9 @@ from lt_onnx.ops.table import ACTIVATIONS, ELEMENTWISE, MERGING
 from lt_onnx.runtime import Program
 from lt_onnx.target import Floats, Node, Target
 
-SHORT = 8  # most operators of one activation
-EXACT = 1e-6  # error of a local model that is float32's own
-AFFINE = ("Add", "Sub", "Mul", "Div", "Neg")
+MAX_OPERATORS = 8  # of one activation
+MAX_EXACT_ERROR = 1e-6  # of a local model, where the error is float32's own
+AFFINE = frozenset("Add Sub Mul Div Neg".split())
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,18 @@ class Activation:
 
     @property
     def title(self) -> str:
-        """What it is made of, as in Sigmoid·Mul."""
+        """Its operators, as in Sigmoid·Mul."""
         return "·".join(node.op for node in self.nodes)
 
     def kind(self, target: Target) -> tuple[object, ...]:
         """Equal for activations that are the same function."""
-        names = {self.input: "x"}
-        kinds: list[object] = []
+        names: dict[str, object] = {self.input: "x"}
+        kinds = []
         for number, node in enumerate(self.nodes):
+            values = [target.constants.get(name) for name in node.inputs]
             inputs = tuple(
-                target.constants[n].tobytes() if n in target.constants else names.get(n, n)
-                for n in node.inputs
+                names.get(name, name) if value is None else value.tobytes()
+                for name, value in zip(node.inputs, values, strict=True)
             )
             kinds.append((node.op, sorted((k, str(v)) for k, v in node.attributes.items()), inputs))
             names[node.outputs[0]] = str(number)
@@ -58,19 +59,13 @@ class Activation:
     def at(self, name: str, source: str, output: str) -> tuple[Node, ...]:
         """The same function of another tensor."""
         names = {self.input: source, self.output: output}
-        made = []
+        nodes = []
         for node in self.nodes:
             title = f"{name}/{node.op}"
-            names.setdefault(node.outputs[0], title)
-            made.append(
-                replace(
-                    node,
-                    name=title,
-                    inputs=tuple(names.get(n, n) for n in node.inputs),
-                    outputs=(names[node.outputs[0]],),
-                )
-            )
-        return tuple(made)
+            inputs = tuple(names.get(n, n) for n in node.inputs)
+            outputs = (names.setdefault(node.outputs[0], title),)
+            nodes.append(replace(node, name=title, inputs=inputs, outputs=outputs))
+        return tuple(nodes)
 
     def function(self, target: Target) -> Callable[[Floats], Floats]:
         """Its values, as a function of flat arrays."""
@@ -84,10 +79,6 @@ class Activation:
             threads=1,
         )
         return lambda x: np.asarray(program({self.input: x})[0])
-
-    def apply(self, x: Floats, target: Target) -> Floats:
-        """Its values at `x`."""
-        return self.function(target)(x)
 
 
 RELU = Activation((Node("Relu", "Relu", ("x",), ("y",)),), "x")
@@ -115,14 +106,13 @@ def _functions_of(tensor: str, target: Target) -> list[Node]:
     nodes: list[Node] = []
     readers = target.consumers
     waiting = list(readers.get(tensor, []))
-    while waiting and len(nodes) < SHORT:
+    while waiting and len(nodes) < MAX_OPERATORS:
         step = waiting.pop(0)
         if not isinstance(step, Node) or step.domain or step in nodes:
             continue
-        rule = step.op in ELEMENTWISE or step.op in MERGING
         others = [n for n in step.inputs if n and n not in reach]
         scalars = all(n in target.constants and target.constants[n].size == 1 for n in others)
-        if rule and scalars:
+        if step.op in ELEMENTWISE | MERGING and scalars:
             nodes.append(step)
             reach.add(step.outputs[0])
             waiting += readers.get(step.outputs[0], [])
@@ -139,44 +129,36 @@ def _ancestors(node: Node, nodes: list[Node]) -> list[Node]:
     return needed
 
 
-def activations(target: Target) -> Iterator[Activation]:
-    """Every activation of the network, as often as it stands there."""
-    for tensor in target.consumers:
-        found = after(tensor, target)
-        if found is not None:
-            yield found
-
-
 def commonest(target: Target) -> tuple[Activation, LocalModel]:
     """φ of the two-for-one blocks: the commonest activation that can hand on its input.
 
     One that does so exactly goes before those that are linear in a small range only.
     """
-    found = list(activations(target))
-    for inner in list(found):  # the Sigmoid inside a SiLU is none of its own
-        if len(inner.nodes) > 1:
-            inside = {node.name for node in inner.nodes}
-            found = [a for a in found if a is inner or a.nodes[0].name not in inside]
-    counts = Counter(activation.kind(target) for activation in found)
-    known: list[tuple[Activation, LocalModel]] = []
-    for chosen, _ in counts.most_common():
-        activation = next(a for a in found if a.kind(target) == chosen)
+    readers = [after(tensor, target) for tensor in target.consumers]
+    activations = [activation for activation in readers if activation is not None]
+    for outer in list(activations):  # the Sigmoid inside a SiLU is none of its own
+        if len(outer.nodes) > 1:
+            inside = {node.name for node in outer.nodes}
+            activations = [a for a in activations if a is outer or a.nodes[0].name not in inside]
+    counts = Counter(activation.kind(target) for activation in activations)
+    usable: list[tuple[Activation, LocalModel]] = []
+    for kind, _ in counts.most_common():
+        activation = next(a for a in activations if a.kind(target) == kind)
         model = fit(activation.function(target))
         if model is not None:
-            known.append((activation, model))
-    exact = [pair for pair in known if pair[1].error <= EXACT]
+            usable.append((activation, model))
+    exact = [pair for pair in usable if pair[1].error <= MAX_EXACT_ERROR]
     linear = LocalModel(Use.SPLIT, 1.0, 0.0, 0.0, math.inf, 0.0)
-    return next(iter(exact + known), (RELU, linear))
+    return next(iter(exact + usable), (RELU, linear))
 
 
 def next_one(tensor: str, target: Target) -> Activation | None:
     """The activation that `tensor` meets next, through operators that change little."""
-    readers = target.consumers
-    for _ in range(len(target.steps)):
-        found = after(tensor, target)
-        nodes = [step for step in readers.get(tensor, []) if isinstance(step, Node)]
-        if found is not None or not nodes or any(node.op == "PRelu" for node in nodes):
-            return found
+    for _ in target.steps:
+        activation = after(tensor, target)
+        nodes = [step for step in target.consumers.get(tensor, []) if isinstance(step, Node)]
+        if activation is not None or not nodes or any(node.op == "PRelu" for node in nodes):
+            return activation
         tensor = nodes[0].outputs[0]
     return None
 
@@ -185,4 +167,4 @@ def response(activation: Activation | None, target: Target) -> tuple[Floats, Flo
     """Pre-activations h over many sizes, both signs, and their values φ(h); φ(h) = h without."""
     powers = 2.0 ** np.arange(-24, 6.25, 0.25)
     h: Floats = np.concatenate([powers, -powers]).astype(np.float32)
-    return h, h if activation is None else activation.apply(h, target)
+    return h, h if activation is None else activation.function(target)(h)

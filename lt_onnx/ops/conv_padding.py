@@ -26,11 +26,8 @@ def admissible_taps(linear: Linear, pads: tuple[int, ...] | None) -> list[int]:
     dilations = linear.spatial("dilations", 1)
     good: list[list[int]] = []
     for axis, (k, d) in enumerate(zip(linear.kernel, dilations, strict=True)):
-        if pads is None:  # SAME: at most (k-1)·d in all, the odd one at the end (UPPER) or begin
-            reach = (k - 1) * d
-            small, large = reach // 2, reach - reach // 2
-            upper = linear.attributes.get("auto_pad") == "SAME_UPPER"
-            begin, end = (small, large) if upper else (large, small)
+        if pads is None:  # SAME: at most (k-1)·d in all
+            begin, end = _same_pads(linear, (k - 1) * d)
         else:
             begin, end = pads[axis], pads[axis + len(linear.kernel)]
         good.append([t for t in range(k) if begin <= t * d and end <= (k - 1 - t) * d])
@@ -43,17 +40,18 @@ def admissible_taps(linear: Linear, pads: tuple[int, ...] | None) -> list[int]:
 def pads_for(linear: Linear, size: Sequence[int]) -> tuple[int, ...]:
     """Pads, begins then ends, for an input of spatial `size`, auto_pad SAME resolved."""
     pads = explicit_pads(linear)
-    return _same_pads(linear, size) if pads is None else pads
-
-
-def _same_pads(linear: Linear, size: Sequence[int]) -> tuple[int, ...]:
-    """Pads of an auto_pad SAME convolution for an input of spatial `size`."""
+    if pads is not None:
+        return pads
     begins, ends = [], []
     strides, dilations = linear.spatial("strides", 1), linear.spatial("dilations", 1)
     for d, k, s, dil in zip(size, linear.kernel, strides, dilations, strict=True):
-        total = max((-(-d // s) - 1) * s + (k - 1) * dil + 1 - d, 0)
-        small, large = total // 2, total - total // 2
-        upper = linear.attributes.get("auto_pad") == "SAME_UPPER"
-        begins.append(small if upper else large)
-        ends.append(large if upper else small)
+        begin, end = _same_pads(linear, max((-(-d // s) - 1) * s + (k - 1) * dil + 1 - d, 0))
+        begins.append(begin)
+        ends.append(end)
     return (*begins, *ends)
+
+
+def _same_pads(linear: Linear, total: int) -> tuple[int, int]:
+    """Begin and end of an axis that auto_pad pads by `total`; UPPER has the odd one at the end."""
+    small, large = total // 2, total - total // 2
+    return (small, large) if linear.attributes["auto_pad"] == "SAME_UPPER" else (large, small)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lt_onnx.layout import CONSTANT, Layout, plain_layout, unsplit_layout
+from lt_onnx.layout import CONSTANT, INT, Layout, plain_layout, whole_channels
 from lt_onnx.ops.rule import Emitter, RefusalError, repeated, rewired
 from lt_onnx.target import Node
 
@@ -105,7 +105,7 @@ def _common(node: Node, layouts: Sequence[Layout | None], reference: Layout, to:
     if not absent:
         return common
     # channels that the fullest input has as zeros
-    return unsplit_layout(
+    return whole_channels(
         common.size,
         common.axis,
         channel=np.concatenate([np.repeat(absent, copies), common.channel]),
@@ -170,20 +170,16 @@ def concat(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
         offset += size
         constants += int(is_constant.sum())
     to.emit(rewired(node, to, inputs))
-    return Layout(
-        axis=axis,
-        size=offset,
-        channel=np.concatenate([part.channel for part in parts]).astype(np.int32),
-        copy=np.concatenate([part.copy for part in parts]).astype(np.int32),
-        part=np.concatenate([part.part for part in parts]).astype(np.int32),
-    )
+    entries = [[getattr(part, key) for part in parts] for key in ("channel", "copy", "part")]
+    channels, copy_numbers, signs = (np.concatenate(arrays).astype(INT) for arrays in entries)
+    return Layout(axis, offset, channels, copy_numbers, signs)
 
 
 def _with_copies(layout: Layout, copies: int) -> Layout:
     """Copies 0 to `copies` - 1 of all channels of `layout`, then its constants."""
     data = layout.channel >= 0
     channels, ends = np.unique(layout.channel[data]), np.flatnonzero(~data)
-    return unsplit_layout(
+    return whole_channels(
         layout.size,
         layout.axis,
         channel=np.concatenate([np.tile(channels, copies), layout.channel[ends]]),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lt_onnx.layout import CONSTANT, UNUSED, Indices, Layout, unsplit_layout
+from lt_onnx.layout import CONSTANT, UNUSED, Indices, Layout, whole_channels
 from lt_onnx.ops.rule import Emitter, RefusalError, axes_of, only, order_of_axes, rewired
 from lt_onnx.target import Node
 
@@ -69,7 +69,7 @@ def depth_to_space(node: Node, layouts: Sequence[Layout | None], to: Emitter) ->
         places = np.concatenate(blocks, axis=1).reshape(-1)
     gathered = to.gather(to.place(node.inputs[0]), places, 1, f"{node.name}/channels")
     to.emit(rewired(node, to, {0: gathered}))
-    return unsplit_layout(
+    return whole_channels(
         size,
         axis=1,
         channel=[*(c for c, _ in out), *[CONSTANT] * len(constants)],
@@ -84,7 +84,7 @@ def space_to_depth(node: Node, layouts: Sequence[Layout | None], to: Emitter) ->
     to.emit(rewired(node, to))
     block = np.repeat(np.arange(square), layout.width)
     channel, copy = np.tile(layout.channel, square), np.tile(layout.copy, square)
-    return unsplit_layout(
+    return whole_channels(
         layout.size * square,
         axis=1,
         channel=np.where(channel >= 0, block * layout.size + channel, channel),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lt_onnx.layout import CONSTANT, Indices, Layout, unsplit_layout
+from lt_onnx.layout import CONSTANT, Indices, Layout, whole_channels
 from lt_onnx.ops.rule import Emitter, RefusalError, UndecidedError, only, order_of_axes, rewired
 from lt_onnx.target import Node, Shape
 
@@ -37,7 +37,7 @@ def reshape(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout
                 raise RefusalError("it merges the channels with an axis of unknown size")
         if outer > 1 and layout.mirror:
             raise RefusalError("mirror images would come between each other")
-        spread = layout.spread(inner, b, outer)
+        spread = layout.spread(inner, b, outer=outer)
         # an axis that was to be inferred may be the channels' own, and is known now
         goal[b] = spread.width
         name = to.add_constant(f"{node.name}/shape", np.array(goal, np.int64))
@@ -145,7 +145,7 @@ def _joined(
         places[wanted[number]] = place
     source = to.gather(to.place(nodes[0].inputs[0]), places, axis, f"{nodes[0].name}/channels")
     _emit_chain(nodes, source, wider, to)
-    return unsplit_layout(
+    return whole_channels(
         size,
         axis,
         channel=[*(c for c, _ in out), *[CONSTANT] * len(constants)],

@@ -12,18 +12,18 @@ skips share them: there one size for all proved the smallest.
 """
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from lt_onnx.blueprint import Blueprint, Build
 from lt_onnx.errors import InputError
 from lt_onnx.options import Mode, Options, Select
 from lt_onnx.target import Target
 
-FEWEST, MOST = 20, 32  # neurons that are chosen for a block: with fewer, misses drown the rest
-SUBSET = 2.0  # elements that a subset usually has
+MIN_NEURONS, MAX_NEURONS = 20, 32  # chosen for a block: with fewer, misses drown the rest
+SUBSET_SIZE = 2.0  # elements that a subset usually has
 
 
-def neurons(target: Target, options: Options, views: Collection[str], features: int) -> int:
+def neurons(target: Target, options: Options, *, views: Collection[str], features: int) -> int:
     """m: neurons for each of the `features` (channels, or their signs) of a block.
 
     `views` are the tensor that the block opens and what only arranges it otherwise.
@@ -31,7 +31,7 @@ def neurons(target: Target, options: Options, views: Collection[str], features: 
     Chosen where it is not given: the n weights of a feature need subsets of s elements each, and s
     falls as 1 / ln(e·m / s) when m grows, so that n·s + m is least where m·ln(e·m / s) = n·s.
     """
-    size = options.base_size or FEWEST
+    size = options.base_size or MIN_NEURONS
     readers = [linear for linear in target.linears if linear.input in views]
     own = dict(options.base_sizes)
     if any(linear.name in own for linear in readers):
@@ -39,10 +39,10 @@ def neurons(target: Target, options: Options, views: Collection[str], features: 
     if options.select is not Select.NOISE:
         return size
     if options.base_size is not None:
-        return max(size, FEWEST) if options.mode is Mode.L_PLUS_1 else size
-    elements = SUBSET * sum(linear.count for linear in readers) / max(features, 1)
-    m = FEWEST
-    while m < MOST and m * math.log(math.e * m / SUBSET) < elements:
+        return max(size, MIN_NEURONS) if options.mode is Mode.L_PLUS_1 else size
+    elements = SUBSET_SIZE * sum(linear.count for linear in readers) / max(features, 1)
+    m = MIN_NEURONS
+    while m < MAX_NEURONS and m * math.log(math.e * m / SUBSET_SIZE) < elements:
         m += 1
     return m
 
@@ -51,31 +51,12 @@ def prices(blueprint: Blueprint) -> dict[str, float]:
     """μ of every constructed layer, by name: as given, or by its size."""
     options = blueprint.options
     sizes = {step.name: _problems(step) for step in blueprint.steps if isinstance(step, Build)}
-    middle = _typical(sizes.values())
+    # of the layer that an average weight stands in
+    typical = sum(size * size for size in sizes.values()) / max(sum(sizes.values()), 1)
     by_size = {
-        name: options.mu * (size / middle) ** options.dearness for name, size in sizes.items()
+        name: options.mu * (size / typical) ** options.dearness for name, size in sizes.items()
     }
     return {**by_size, **dict(options.prices)}
-
-
-def check_names(blueprint: Blueprint) -> None:
-    """Raises InputError when a price or base size is given to a layer that cannot have it."""
-    builds = [step for step in blueprint.steps if isinstance(step, Build)]
-    for option, given, known in (
-        ("price", blueprint.options.prices, [step.name for step in builds]),
-        (
-            "base_size",
-            blueprint.options.base_sizes,
-            [step.name for step in builds if not step.one_for_one],
-        ),
-    ):
-        for name, _ in given:
-            if name not in known:
-                some = ", ".join(f"'{layer}'" for layer in known[:3])
-                raise InputError(
-                    f"{blueprint.target.path}: `{option}` names '{name}', which has none of its "
-                    f"own; layers that have are {some}{', …' if len(known) > 3 else ''}"
-                )
 
 
 def _problems(step: Build) -> float:
@@ -84,7 +65,19 @@ def _problems(step: Build) -> float:
     return max(step.linear.count * rows / len(step.linear.bias), 1.0)
 
 
-def _typical(sizes: Iterable[float]) -> float:
-    """Size of the layer that an average weight stands in."""
-    known = list(sizes)
-    return sum(size * size for size in known) / max(sum(known), 1)
+def check_names(blueprint: Blueprint) -> None:
+    """Raises InputError when a price or base size is given to a layer that cannot have it."""
+    options, builds = blueprint.options, [s for s in blueprint.steps if isinstance(s, Build)]
+    opening = [step for step in builds if not step.one_for_one]
+    for option, given, layers in (
+        ("price", options.prices, builds),
+        ("base_size", options.base_sizes, opening),
+    ):
+        names = [step.name for step in layers]
+        for name, _ in given:
+            if name not in names:
+                first = ", ".join(f"'{layer}'" for layer in names[:3])
+                raise InputError(
+                    f"{blueprint.target.path}: `{option}` names '{name}', which has none of its "
+                    f"own; layers that have are {first}{', …' if len(names) > 3 else ''}"
+                )

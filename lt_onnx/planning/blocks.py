@@ -75,7 +75,7 @@ def _univariate(
     use, nonnegative = request.model.use, opening.tensor in request.nonnegative
     parts = _parts(use, nonnegative)
     views = _reshaped_from(draft, opening.tensor)
-    m = neurons(request.target, request.options, views, features=size * len(parts))
+    m = neurons(request.target, request.options, views=views, features=size * len(parts))
     slots = np.stack(
         [np.repeat(np.arange(size), len(parts) * m), np.tile(np.repeat(parts, m), size)], axis=1
     )

@@ -1,7 +1,10 @@
 """What later layers need of every tensor: copies, constants, or zeros in their place."""
 
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 
 from lt_onnx.target import Linear, Node, Step, Target
 
@@ -23,6 +26,15 @@ class Requirement:
         """Constant rows of a layer that puts the tensor out."""
         return max(self.constants, self.zeros)
 
+    def __or__(self, other: "Requirement") -> "Requirement":
+        """What fulfils both."""
+        return Requirement(
+            self.read or other.read,
+            self.copies or other.copies,
+            max(self.constants, other.constants),
+            max(self.zeros, other.zeros),
+        )
+
 
 def required(
     target: Target, *, many: bool, copy_wise: Container[str], carrying: Container[str]
@@ -38,48 +50,23 @@ def required(
     Returns:
         Requirements by tensor; a tensor that is not among them has none.
     """
-    needs: dict[str, Requirement] = {}
+    needs: defaultdict[str, Requirement] = defaultdict(Requirement)
     makers = {name: step for step in target.steps for name in step.outputs}
     for step in reversed(target.steps):
-        out = _joint(needs[name] for name in step.outputs if name in needs)
+        out = reduce(or_, (needs[name] for name in step.outputs if name), Requirement())
         if isinstance(step, Linear):
             copies = many and out.read
             biased = out.constants > 0 or bool(step.bias.any())
             constants = (RESERVE if copies else CARRIED) if biased else 0
-            added = {step.input: Requirement(True, copies, constants)}
+            needs[step.input] |= Requirement(True, copies, constants)
         elif step.name in copy_wise and out.read:
             inputs = [name for name in step.inputs if name in carrying]
-            added = _shared(step, inputs, out, makers)
-        else:
-            continue
-        for name, requirement in added.items():
-            needs[name] = _joint([needs.get(name, Requirement()), requirement])
+            carrier = _carrier(step, inputs, makers)
+            beside = 0 if step.op == "Concat" else out.rows
+            for name in inputs:
+                carries = carrier in (None, name)
+                needs[name] |= out if carries else replace(out, constants=0, zeros=beside)
     return needs
-
-
-def _shared(
-    node: Node, inputs: Sequence[str], out: Requirement, makers: Mapping[str, Step]
-) -> dict[str, Requirement]:
-    """What `node` needs of its `inputs`, where `out` is needed of its outputs."""
-    carrier = _carrier(node, inputs, makers)
-    beside = 0 if node.op == "Concat" else out.rows  # zeros, where another input has constants
-    return {
-        name: out
-        if carrier in (None, name)
-        else Requirement(out.read, out.copies, constants=0, zeros=beside)
-        for name in inputs
-    }
-
-
-def _joint(requirements: Iterable[Requirement]) -> Requirement:
-    """What fulfils all of `requirements`."""
-    every = list(requirements)
-    return Requirement(
-        read=any(one.read for one in every),
-        copies=any(one.copies for one in every),
-        constants=max((one.constants for one in every), default=0),
-        zeros=max((one.zeros for one in every), default=0),
-    )
 
 
 def _carrier(node: Node, inputs: Sequence[str], makers: Mapping[str, Step]) -> str | None:

@@ -1,0 +1,103 @@
+"""What `inspect` and `plan` show: a Blueprint as rows of tables, and figures of the whole."""
+
+from dataclasses import asdict
+from typing import Any
+
+from lt_onnx.blueprint import Blueprint, Build, Expand, Run
+from lt_onnx.manifest import DensePlace
+from lt_onnx.ops.activations import next_one
+from lt_onnx.planning.prediction import layer_memory, layer_seconds, predict
+from lt_onnx.target import Linear, Port, Shape, Step
+
+KINDS = ("constructed", "copy-wise", "as it is", "dense")
+
+
+def inspection(blueprint: Blueprint) -> dict[str, Any]:
+    """What `inspect` shows: every step of the target, and how the ticket will have it."""
+    target = blueprint.target
+    dense = {place.name: place for place in blueprint.dense}
+    rows = [_step_row(blueprint, step, dense.get(step.name)) for step in target.steps]
+    kinds = [row["how"] for row in rows]
+    blocks = [step.model for step in blueprint.steps if isinstance(step, Expand)]
+    model = {key: getattr(blocks[0], key) for key in ("use", "reach", "error")} if blocks else {}
+    return {
+        "target": {
+            "file": str(target.path),
+            "sha256": target.sha256,
+            "opset": target.opset,
+            "ir_version": target.ir_version,
+        },
+        "inputs": _port_rows(target.inputs),
+        "outputs": _port_rows(target.outputs),
+        "activation": {"op": blueprint.activation.title, **model},
+        "counts": {kind: kinds.count(kind) for kind in KINDS},
+        "constructed_weights": sum(row["weights"] for row in rows),
+        "dense_parameters": sum(row["parameters"] for row in rows),
+        "steps": rows,
+    }
+
+
+def _port_rows(ports: tuple[Port, ...]) -> list[dict[str, Any]]:
+    return [{"name": port.name, "shape": list(port.shape)} for port in ports]
+
+
+def _step_row(blueprint: Blueprint, step: Step, place: DensePlace | None) -> dict[str, Any]:
+    target, output = blueprint.target, step.outputs[0]
+    how, note = "as it is", place.reason if place is not None else ""
+    if isinstance(step, Linear):
+        follows = next_one(output, target)
+        how, note = "constructed", follows.title if follows is not None else ""
+    elif step.name in blueprint.copy_wise:
+        how = "copy-wise"
+    elif place is not None:
+        how = "dense"
+    return {
+        "name": step.name,
+        "op": step.op,
+        "shape": list(target.shapes.get(output, ())) or None,
+        "never_negative": output in blueprint.nonnegative,
+        "how": how,
+        "note": note,
+        "weights": step.count if isinstance(step, Linear) else 0,
+        "parameters": place.parameters if place is not None else 0,
+    }
+
+
+def plan_overview(blueprint: Blueprint) -> dict[str, Any]:
+    """What `plan` shows: every random layer, and what the whole will take."""
+    prediction, target = predict(blueprint), blueprint.target
+    rows = []
+    for step in blueprint.steps:
+        if isinstance(step, Run):
+            continue
+        one_for_one = isinstance(step, Build) and step.one_for_one
+        constructed = "one-for-one" if one_for_one else "two-for-one"
+        layout, source = step.in_layout, step.source
+        rows.append(
+            {
+                "name": step.name,
+                "kind": constructed if isinstance(step, Build) else "univariate",
+                "shape": list(source.shape),
+                "inputs": layout.width if layout is not None else source.shape[1],
+                "outputs": source.shape[0],
+                "copies": step.out_layout.copies if isinstance(step, Build) else step.neurons,
+                "constants": step.out_layout.constants,
+                "weights": source.size,
+                "bytes": 4 * source.size,
+                "memory_bytes": layer_memory(target, step, prediction.calibration_count),
+                "seconds": layer_seconds(target, step, prediction.calibration_count),
+            }
+        )
+    return {
+        "mode": blueprint.options.mode.value,
+        "layers": rows,
+        "dense_parameters": sum(place.parameters for place in blueprint.dense),
+        **asdict(prediction),
+    }
+
+
+def shape_text(shape: Shape | list[Any] | None) -> str:
+    """A shape as a reader writes it: [N,3,224,224]; `?` for what is not known."""
+    if shape is None:
+        return "?"
+    return "[" + ",".join("?" if d is None else str(d) for d in shape) + "]"
