@@ -53,9 +53,8 @@ class Layout:
 
     def take(self, places: Indices) -> "Layout":
         """The layout after gathering the physical channels `places`."""
-        return replace(
-            self, channel=self.channel[places], copy=self.copy[places], part=self.part[places]
-        )
+        channel, copy, part = self.channel[places], self.copy[places], self.part[places]
+        return replace(self, channel=channel, copy=copy, part=part)
 
     def spread(self, inner: int, axis: int, *, outer: int = 1) -> "Layout":
         """The layout where channels merge on `axis` with `outer` places before, `inner` behind."""
@@ -83,19 +82,15 @@ class Layout:
 
     def find(self, keys: Iterable[tuple[int, int]]) -> Indices:
         """Places of (channel, copy) pairs; -1 where there is none."""
-        place = {
-            (int(c), int(q)): p
-            for p, (c, q) in enumerate(zip(self.channel, self.copy, strict=True))
-        }
-        return np.array([place.get(key, -1) for key in keys], np.int64)
+        entries = zip(self.channel.tolist(), self.copy.tolist(), strict=True)
+        places = {entry: place for place, entry in enumerate(entries)}
+        return np.array([places.get(key, -1) for key in keys], np.int64)
 
 
 def whole_channels(size: int, axis: int, *, channel: ArrayLike, copy: ArrayLike) -> Layout:
     """A layout of whole channels (part 0 everywhere), from P entries in arrays of any shape."""
-    channels = np.asarray(channel, INT).reshape(-1)
-    return Layout(
-        axis, size, channels, np.asarray(copy, INT).reshape(-1), np.zeros(len(channels), INT)
-    )
+    channels, copies = np.asarray(channel, INT).reshape(-1), np.asarray(copy, INT).reshape(-1)
+    return Layout(axis, size, channels, copies, part=np.zeros_like(channels))
 
 
 def plain_layout(size: int, axis: int) -> Layout:
@@ -114,9 +109,8 @@ def constructed_layout(size: int, axis: int, *, copies: int, group: int, constan
     rows = -(-constants // group)
     number = np.arange(group * rows).reshape(group, rows)
     constant = np.where(number < constants, CONSTANT, UNUSED)
-    return whole_channels(
-        size, axis, channel=np.hstack([channel, constant]), copy=np.hstack([copy, number])
-    )
+    channel, copy = np.hstack([channel, constant]), np.hstack([copy, number])
+    return whole_channels(size, axis, channel=channel, copy=copy)
 
 
 def univariate_layout(
@@ -136,11 +130,8 @@ def univariate_layout(
     mirrors = numbers if mirrored else numbers[:, :0]
     common = np.tile(np.arange(constants), (group, 1))
     channel, part = slots[numbers].transpose(2, 0, 1)
-    layout = whole_channels(
-        size,
-        axis,
-        channel=np.hstack([channel, np.full_like(mirrors, UNUSED), np.full_like(common, CONSTANT)]),
-        copy=np.hstack([numbers, mirrors, common]),
-    )
+    channels = [channel, np.full_like(mirrors, UNUSED), np.full_like(common, CONSTANT)]
+    copies = np.hstack([numbers, mirrors, common])
+    layout = whole_channels(size, axis, channel=np.hstack(channels), copy=copies)
     parts = np.hstack([part, 0 * mirrors, 0 * common]).astype(INT)
     return replace(layout, part=parts.reshape(-1), mirror=mirrors.shape[1])

@@ -70,13 +70,9 @@ class Activation:
     def function(self, target: Target) -> Callable[[Floats], Floats]:
         """Its values, as a function of flat arrays."""
         like = {self.input: np.zeros(1, np.float32)}
+        constants, opsets, outputs = target.constants, target.opsets, [self.output]
         program = Program(
-            self.nodes,
-            like,
-            constants=target.constants,
-            outputs=[self.output],
-            opsets=target.opsets,
-            threads=1,
+            self.nodes, like, constants=constants, outputs=outputs, opsets=opsets, threads=1
         )
         return lambda x: np.asarray(program({self.input: x})[0])
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from lt_onnx.layout import Layout
-from lt_onnx.ops.rule import Emitter, RefusalError, axes_of, only, repeated, rewired
+from lt_onnx.ops.rule import Emitter, RefusalError, numbers_of, only, repeated, rewired
 from lt_onnx.target import Node
 
 
@@ -14,7 +14,7 @@ def elementwise(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> La
     """A function of one tensor, position by position, with scalar parameters at most."""
     layout = only(layouts)
     for i, name in enumerate(node.inputs[1:], 1):
-        value = to.constant(name) if name else None
+        value = to.target.constants.get(name) if name else None
         if name and (value is None or value.size != 1):
             raise RefusalError(f"input {i} is not a constant scalar")
     to.emit(rewired(node, to))
@@ -24,7 +24,7 @@ def elementwise(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> La
 def prelu(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """PRelu: the slope of a channel is repeated for its copies."""
     layout = only(layouts)
-    slope, shape = to.constant(node.inputs[1]), to.shape(node.inputs[0])
+    slope, shape = to.target.constants.get(node.inputs[1]), to.shape(node.inputs[0])
     if slope is None or shape is None:
         raise RefusalError("the slope is not constant")
     slopes = repeated(slope, layout, rank=len(shape), rest=1.0)
@@ -42,7 +42,7 @@ def instance_norm(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> 
         raise RefusalError("the channels are not on axis 1")
     names = {}
     for i in (1, 2):
-        value = to.constant(node.inputs[i])
+        value = to.target.constants.get(node.inputs[i])
         if value is None or value.size != layout.size:
             raise RefusalError("its scale and shift are not constants per channel")
         values = np.where(layout.channel >= 0, value.reshape(-1)[layout.channel], 0)
@@ -54,7 +54,7 @@ def instance_norm(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> 
 def along(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Softmax, LogSoftmax and Hardmax along another axis than the channels'."""
     layout, shape = only(layouts), to.shape(node.inputs[0])
-    if shape is None or to.opset < 13:
+    if shape is None or to.target.opset < 13:
         raise RefusalError("it flattens its input (before operator set 13), or its rank is unknown")
     if node.attributes.get("axis", -1) % len(shape) == layout.axis:
         raise RefusalError("it mixes the channels")
@@ -70,46 +70,43 @@ def resize(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
         raise RefusalError("its rank is unknown")
     if node.attributes.get("coordinate_transformation_mode") == "tf_crop_and_resize":
         raise RefusalError("it crops and fills what lies outside")
-    if node.op == "Upsample" or to.opset < 11:
+    if node.op == "Upsample" or to.target.opset < 11:
         at: int | None = layout.axis
         scales = node.attributes.get("scales")
         if scales is None:
-            scales = to.constant(node.inputs[1])
+            scales = to.target.constants.get(node.inputs[1])
     else:
         axes = list(node.attributes.get("axes") or range(len(shape)))
         at = axes.index(layout.axis) if layout.axis in axes else None
         if len(node.inputs) > 3 and node.inputs[3]:
-            inputs = {} if at is None else {3: _sizes(node, layout, at, to)}
+            sizes, inputs = to.target.constants.get(node.inputs[3]), {}
+            if at is not None:
+                if sizes is not None and sizes[at] != layout.size:
+                    raise RefusalError("it resizes the channels")
+                name = f"{node.name}/sizes"
+                inputs[3] = _with_entry(node.inputs[3], at, value=layout.width, name=name, to=to)
             to.emit(rewired(node, to, inputs))
             return layout
         name = node.inputs[2] if len(node.inputs) > 2 else ""
-        scales = to.constant(name) if name else None
+        scales = to.target.constants.get(name) if name else None
     if scales is None or (at is not None and scales[at] != 1):
         raise RefusalError("its scales are computed, or it resizes the channels")
     to.emit(rewired(node, to))
     return layout
 
 
-def _sizes(node: Node, layout: Layout, at: int, to: Emitter) -> str:
-    """The sizes that a Resize is asked for, with as many channels at entry `at` as there are."""
-    name, sizes = f"{node.name}/sizes", to.constant(node.inputs[3])
-    if sizes is None:
-        return _with_entry(node.inputs[3], at, value=layout.width, name=name, to=to)
-    if sizes[at] != layout.size:
-        raise RefusalError("it resizes the channels")
-    sizes = sizes.copy()
-    sizes[at] = layout.width
-    return to.add_constant(name, sizes)
-
-
 def _with_entry(tensor: str, place: int, *, value: int, name: str, to: Emitter) -> str:
-    """A computed vector of integers, with the entry at `place` replaced by `value`."""
+    """A vector of integers, with the entry at `place`, if there is one, replaced by `value`."""
+    if tensor in to.target.constants:
+        entries = to.target.constants[tensor].copy()
+        entries[place : place + 1 or None] = value
+        return to.add_constant(name, entries)
     source, parts = to.collapsed(tensor), []
     for end, start, stop in (("head", 0, place), ("tail", place + 1, 2**31)):
         if start == stop or (end == "tail" and place == -1):
             continue
         part = to.unused(f"{name}/{end}")
-        if to.opset >= 10:
+        if to.target.opset >= 10:
             bounds = [
                 to.add_constant(f"{part}/{key}", np.array([bound], np.int64))
                 for key, bound in (("start", start), ("stop", stop))
@@ -129,24 +126,19 @@ def _with_entry(tensor: str, place: int, *, value: int, name: str, to: Emitter) 
 def repeat(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Tile and Expand along other axes than the channels'."""
     layout, shape = only(layouts), to.shape(node.inputs[0])
-    goal, out = to.constant(node.inputs[1]), to.shape(node.outputs[0])
+    out = to.shape(node.outputs[0])
     if shape is None or out is None or len(out) != len(shape):
         raise RefusalError("it changes the rank")
     if node.op == "Tile":
-        if goal is None or goal[layout.axis] != 1:
+        repeats = to.target.constants.get(node.inputs[1])
+        if repeats is None or repeats[layout.axis] != 1:
             raise RefusalError("its repeats are computed, or it repeats the channels")
         to.emit(rewired(node, to))
         return layout
     if out[layout.axis] != layout.size:
         raise RefusalError("it repeats the channels")
     at = layout.axis - len(shape)
-    if goal is None:
-        name = _with_entry(node.inputs[1], at, value=1, name=f"{node.name}/shape", to=to)
-    else:
-        goal = goal.copy()
-        if len(goal) >= -at:
-            goal[at] = 1
-        name = to.add_constant(f"{node.name}/shape", goal)
+    name = _with_entry(node.inputs[1], at, value=1, name=f"{node.name}/shape", to=to)
     to.emit(rewired(node, to, {1: name}))
     return layout
 
@@ -158,11 +150,10 @@ def spatial(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout
         raise RefusalError("the channels are not on axis 1")
     if len([name for name in node.outputs if name]) > 1:
         raise RefusalError("its indices are read")
-    pads = any(node.attributes.get("pads") or ()) or "SAME" in str(
-        node.attributes.get("auto_pad", "")
-    )
+    keys = node.attributes
+    padded = any(keys.get("pads") or ()) or "SAME" in str(keys.get("auto_pad", ""))
     to.emit(rewired(node, to))
-    if node.op == "AveragePool" and pads and node.attributes.get("count_include_pad", 0):
+    if node.op == "AveragePool" and padded and keys.get("count_include_pad", 0):
         # averaged with the padding's zeros, a constant is none at the border
         return layout.without_constants()
     return layout
@@ -171,7 +162,7 @@ def spatial(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout
 def reduce(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Reduction over other axes than the batch's and the channels'."""
     layout = only(layouts)
-    shape, axes = to.shape(node.inputs[0]), axes_of(node, to)
+    shape, axes = to.shape(node.inputs[0]), numbers_of(node, "axes", 1, to)
     if shape is None or not axes:
         raise RefusalError("it reduces over all axes, or its rank is unknown")
     places = sorted(axis % len(shape) for axis in axes)

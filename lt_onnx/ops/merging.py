@@ -15,11 +15,11 @@ NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Sum": 0.0, "Mul": 1.0, "Div": 1.0}
 
 def merge(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """A function of several tensors, position by position: same physical order on all."""
-    data = [i for i, name in enumerate(node.inputs) if name and to.constant(name) is None]
+    data = [i for i, name in enumerate(node.inputs) if name and name not in to.target.constants]
     if len(data) == 1:
         return _with_constants(node, layouts[data[0]], data[0], to)
     for i, name in enumerate(node.inputs):
-        value = to.constant(name)
+        value = to.target.constants.get(name)
         if i not in data and (value is None or value.size != 1):
             raise RefusalError("a constant of it has more than one element")
     shapes = [to.shape(node.inputs[i]) for i in data]
@@ -40,8 +40,7 @@ def merge(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     carried = [layouts[i] for i in wide]
     if all(layout is None for layout in carried):
         raise RefusalError("it broadcasts one channel over single copies")
-    reference = next(layout for layout in carried if layout is not None)
-    wanted = _common(node, carried, reference, to)
+    wanted = _common(node, carried, to)
     inputs = {i: _aligned(node, i, layouts[i], wanted, to) for i in wide}
     inputs |= {i: to.collapsed(node.inputs[i]) for i in single}
     to.emit(rewired(node, to, inputs))
@@ -58,7 +57,7 @@ def _with_constants(node: Node, layout: Layout | None, data: int, to: Emitter) -
         raise RefusalError("it changes the rank of its input")
     names = {}
     for i, name in enumerate(node.inputs):
-        value = to.constant(name)
+        value = to.target.constants.get(name)
         if i == data or value is None:
             continue
         neutral = NEUTRAL.get(node.op)
@@ -82,25 +81,23 @@ def _copies(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> int:
     return max(counts) if to.copies_wanted(node.outputs[0]) else min(counts)
 
 
-def _common(node: Node, layouts: Sequence[Layout | None], reference: Layout, to: Emitter) -> Layout:
+def _common(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """The order that inputs of one operator are brought to.
 
     Where the inputs differ in copies, a single copy serves as every copy; the constants are those
     that all inputs carry.
     """
     copies = _copies(node, layouts, to)
-    fullest = max(
-        (layout for layout in layouts if layout is not None), key=lambda layout: layout.copies
-    )
-    constants = [
-        set(layout.copy[layout.channel == CONSTANT].tolist()) if layout is not None else set()
-        for layout in layouts
-    ]
-    shared = list(set.intersection(*constants))
+    given = [layout for layout in layouts if layout is not None]
+    fullest = max(given, key=lambda layout: layout.copies)
+    constants = [set(layout.copy[layout.channel == CONSTANT].tolist()) for layout in given]
+    shared = list(set.intersection(*constants)) if len(given) == len(layouts) else []
     keep = (fullest.channel >= 0) & (fullest.copy < copies)
     keep |= (fullest.channel == CONSTANT) & np.isin(fullest.copy, shared)
     common = fullest.take(np.flatnonzero(keep))
-    present = {c for layout in layouts for c in _channels(layout, reference)}
+    present = {c for layout in given for c in layout.channel.tolist() if c >= 0}
+    if len(given) < len(layouts):  # a plain one has all
+        present = set(range(common.size))
     absent = sorted(present - set(common.channel.tolist()))
     if not absent:
         return common
@@ -111,13 +108,6 @@ def _common(node: Node, layouts: Sequence[Layout | None], reference: Layout, to:
         channel=np.concatenate([np.repeat(absent, copies), common.channel]),
         copy=np.concatenate([np.tile(np.arange(copies), len(absent)), common.copy]),
     )
-
-
-def _channels(layout: Layout | None, reference: Layout) -> list[int]:
-    """The channels that are not zero everywhere."""
-    if layout is None:
-        return list(range(reference.size))
-    return sorted({int(c) for c in layout.channel if c >= 0})
 
 
 def _aligned(node: Node, i: int, layout: Layout | None, wanted: Layout, to: Emitter) -> str:
@@ -140,13 +130,13 @@ def concat(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Concat: along the channels, copies stand beside copies; along another axis, as merging."""
     reference = next(layout for layout in layouts if layout is not None)
     shape = to.shape(node.outputs[0])
-    if shape is None or any(to.constant(name) is not None for name in node.inputs):
+    if shape is None or any(to.target.constants.get(name) is not None for name in node.inputs):
         raise RefusalError("a part of it is constant, or its shape is unknown")
     axis = node.attributes.get("axis", 1) % len(shape)
     if any(layout is not None and layout.axis != reference.axis for layout in layouts):
         raise RefusalError("its inputs have their channels on different axes")
     if axis != reference.axis:
-        wanted = _common(node, layouts, reference, to)
+        wanted = _common(node, layouts, to)
         inputs = {i: _aligned(node, i, layout, wanted, to) for i, layout in enumerate(layouts)}
         to.emit(rewired(node, to, inputs))
         return wanted

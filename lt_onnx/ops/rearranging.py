@@ -2,29 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from lt_onnx.layout import CONSTANT, UNUSED, Indices, Layout, whole_channels
-from lt_onnx.ops.rule import Emitter, RefusalError, axes_of, only, order_of_axes, rewired
+from lt_onnx.ops.rule import Emitter, RefusalError, numbers_of, only, rewired
 from lt_onnx.target import Node
-
-
-def transpose(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
-    """Transpose: the channels move to another axis."""
-    layout = only(layouts)
-    shape = to.shape(node.inputs[0])
-    if shape is None:
-        raise RefusalError("its rank is unknown")
-    axis = order_of_axes(node, len(shape)).index(layout.axis)
-    to.emit(rewired(node, to))
-    return replace(layout, axis=axis)
 
 
 def squeeze(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Squeeze of other axes than the channels'."""
-    layout, shape, axes = only(layouts), to.shape(node.inputs[0]), axes_of(node, to)
+    layout, shape, axes = only(layouts), to.shape(node.inputs[0]), numbers_of(node, "axes", 1, to)
     if shape is None or (axes is None and any(not isinstance(d, int) for d in shape)):
         raise RefusalError("its axes are not named, or its rank is unknown")
     if axes is None:
@@ -41,7 +29,7 @@ def squeeze(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout
 
 def unsqueeze(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Unsqueeze: the channels' axis moves behind the axes that are put before it."""
-    layout, shape, axes = only(layouts), to.shape(node.inputs[0]), axes_of(node, to)
+    layout, shape, axes = only(layouts), to.shape(node.inputs[0]), numbers_of(node, "axes", 1, to)
     if shape is None or axes is None:
         raise RefusalError("its rank is unknown")
     rank = len(shape) + len(axes)
@@ -102,8 +90,8 @@ def _first_axis(layout: Layout) -> Layout:
 def gather(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Gather by constant indices: along the channels those taken stay."""
     layout, shape = only(layouts), to.shape(node.inputs[0])
-    index = to.constant(node.inputs[1])
-    if shape is None or index is None or to.constant(node.inputs[0]) is not None:
+    index = to.target.constants.get(node.inputs[1])
+    if shape is None or index is None or to.target.constants.get(node.inputs[0]) is not None:
         raise RefusalError("its indices are computed, or its rank is unknown")
     axis = node.attributes.get("axis", 0) % len(shape)
     if axis == layout.axis:
@@ -153,30 +141,20 @@ def _selected(node: Node, layout: Layout, chosen: Indices, output: str, to: Emit
 def slice_(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Slice: unchanged along other axes; along the channels, those outside are left behind."""
     layout, shape = only(layouts), to.shape(node.inputs[0])
-    starts, ends, axes, steps = _bounds(node, to)
+    starts, ends, axes, steps = (
+        numbers_of(node, key, position, to, "bounds are")
+        for position, key in enumerate(("starts", "ends", "axes", "steps"), 1)
+    )
     if shape is None:
         raise RefusalError("its rank is unknown")
+    axes = axes or range(len(starts))
     if layout.axis not in [axis % len(shape) for axis in axes]:
         to.emit(rewired(node, to))
         return layout
     if len(axes) > 1:
         raise RefusalError("it cuts the channels and another axis at once")
-    chosen = np.arange(layout.size)[slice(starts[0], ends[0], steps[0])]
+    chosen = np.arange(layout.size)[slice(starts[0], ends[0], (steps or [1])[0])]
     return _selected(node, layout, chosen, node.outputs[0], to)
-
-
-def _bounds(node: Node, to: Emitter) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Starts, ends, axes and steps of a Slice, from its attributes or constant inputs."""
-    if "starts" in node.attributes:
-        given: list[Any] = [node.attributes.get(key) for key in ("starts", "ends", "axes")]
-    else:
-        values = [to.constant(name) if name else None for name in node.inputs[1:]]
-        if any(n and v is None for n, v in zip(node.inputs[1:], values, strict=True)):
-            raise RefusalError("its bounds are computed")
-        given = [None if value is None else value.tolist() for value in values]
-    starts, ends, axes, steps = [*given, None, None][:4]
-    count = len(starts)
-    return list(starts), list(ends), list(axes or range(count)), list(steps or [1] * count)
 
 
 def pad(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
@@ -210,16 +188,12 @@ def pad(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
 
 def _pads(node: Node, rank: int | None, to: Emitter) -> tuple[list[int], float]:
     """Pads of every axis, begins then ends, and the number that is filled in."""
-    if "pads" in node.attributes:
-        return list(node.attributes["pads"]), node.attributes.get("value", 0.0)
-    given = to.constant(node.inputs[1])
-    fill_name = node.inputs[2] if len(node.inputs) > 2 else ""
-    fill = to.constant(fill_name) if fill_name else None
-    if given is None or (fill_name and fill is None):
-        raise RefusalError("its pads are computed")
-    pads, axes = given.tolist(), axes_of(node, to, 3)
-    if axes is not None and rank is not None:
-        pads = [0] * (2 * rank)
-        for i, axis in enumerate(axes):
-            pads[axis % rank], pads[axis % rank + rank] = given[i], given[i + len(axes)]
-    return pads, float(fill.reshape(-1)[0]) if fill is not None else 0.0
+    given = numbers_of(node, "pads", 1, to)
+    value = numbers_of(node, "value", 2, to, "pads are") or [0.0]
+    axes = numbers_of(node, "axes", 3, to)
+    if axes is None or rank is None:
+        return given, value[0]
+    pads = [0] * (2 * rank)
+    for i, axis in enumerate(axes):
+        pads[axis % rank], pads[axis % rank + rank] = given[i], given[i + len(axes)]
+    return pads, value[0]

@@ -1,4 +1,4 @@
-"""Reshape and Flatten, alone or in chains with Transpose: what becomes of the channels' axis."""
+"""Reshape, Flatten and Transpose, alone or in chains: what becomes of the channels' axis."""
 
 import math
 from collections.abc import Sequence
@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from lt_onnx.layout import CONSTANT, Indices, Layout, whole_channels
-from lt_onnx.ops.rule import Emitter, RefusalError, UndecidedError, only, order_of_axes, rewired
+from lt_onnx.ops.rule import Emitter, RefusalError, UndecidedError, numbers_of, only, rewired
 from lt_onnx.target import Node, Shape
 
 MAX_CHAIN_ELEMENTS = 1 << 23  # of a tensor whose elements are followed through a chain
+Nodes = Sequence[Node]
+Goals = list[list[int]]  # what the reshapes of a chain are asked for
 SPLITS = "it splits the channels"
 
 
@@ -47,7 +49,18 @@ def reshape(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout
     raise UndecidedError(SPLITS)
 
 
-def chain(nodes: Sequence[Node], layout: Layout, to: Emitter) -> Layout:
+def transpose(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
+    """Transpose: the channels move to another axis."""
+    layout = only(layouts)
+    shape = to.shape(node.inputs[0])
+    if shape is None:
+        raise RefusalError("its rank is unknown")
+    axis = _order(node, len(shape)).index(layout.axis)
+    to.emit(rewired(node, to))
+    return replace(layout, axis=axis)
+
+
+def chain(nodes: Nodes, layout: Layout, to: Emitter) -> Layout:
     """A chain of Reshape and Transpose that permutes the channels, or makes one of several.
 
     Raises UndecidedError where the nodes that follow may yet make it so.
@@ -72,12 +85,12 @@ def chain(nodes: Sequence[Node], layout: Layout, to: Emitter) -> Layout:
     return _joined(nodes, layout, to, start=start, moved=moved, goals=goals)
 
 
-def _moved(nodes: Sequence[Node], start: Indices, goals: list[list[int]]) -> Any:
+def _moved(nodes: Nodes, start: Indices, goals: Goals) -> Any:
     """`start` after the chain, whose reshapes go to `goals`."""
     moved, left = start, iter(goals)
     for node in nodes:
         if node.op == "Transpose":
-            moved = moved.transpose(order_of_axes(node, moved.ndim))
+            moved = moved.transpose(_order(node, moved.ndim))
         else:
             moved = moved.reshape(_resolved(next(left), moved.shape))
     return moved
@@ -107,13 +120,7 @@ def _sources(moved: Indices, axis: int, count: int, inner: int) -> Indices:
 
 
 def _joined(
-    nodes: Sequence[Node],
-    layout: Layout,
-    to: Emitter,
-    *,
-    start: Indices,
-    moved: Indices,
-    goals: list[list[int]],
+    nodes: Nodes, layout: Layout, to: Emitter, *, start: Indices, moved: Indices, goals: Goals
 ) -> Layout:
     """A chain that makes one channel of several, all of them alike (a pixel shuffle by hand).
 
@@ -161,7 +168,7 @@ def _with_first(goal: list[int], size: int, width: int) -> list[int]:
     return [*goal[:at], width, *goal[at + 1 :]]
 
 
-def _emit_chain(nodes: Sequence[Node], source: str, goals: list[list[int]], to: Emitter) -> None:
+def _emit_chain(nodes: Nodes, source: str, goals: Goals, to: Emitter) -> None:
     """The chain behind the ticket's tensor `source`, its reshapes to `goals`."""
     left = iter(goals)
     for node in nodes:
@@ -171,6 +178,14 @@ def _emit_chain(nodes: Sequence[Node], source: str, goals: list[list[int]], to: 
             inputs = (source, to.add_constant(name, np.array(next(left), np.int64)))
         source = to.place(node.outputs[0])
         to.emit(replace(node, inputs=inputs, outputs=(source,)))
+
+
+def _order(node: Node, rank: int) -> list[int]:
+    """The `perm` of a Transpose. Raises RefusalError unless it is an order of `rank` axes."""
+    order = list(node.attributes.get("perm") or reversed(range(rank)))
+    if sorted(order) != list(range(rank)):
+        raise RefusalError(f"its perm is no order of {rank} axes")
+    return order
 
 
 def _stand_ins(shape: Shape) -> tuple[int, ...]:
@@ -185,12 +200,10 @@ def _goal(node: Node, sizes: Sequence[int], to: Emitter) -> list[int]:
         axis = node.attributes.get("axis", 1)
         axis += len(sizes) if axis < 0 else 0
         return [0 if axis == 1 else math.prod(sizes[:axis]), -1]
-    value = to.constant(node.inputs[1])
-    if value is None:
-        raise RefusalError("its shape is computed")
-    if node.attributes.get("allowzero", 0) and (value == 0).any():
+    goal: list[int] = numbers_of(node, "shape", 1, to, "shape is")
+    if node.attributes.get("allowzero", 0) and 0 in goal:
         raise RefusalError("it makes an empty tensor")
-    return [int(d) for d in value]
+    return goal
 
 
 def _resolved(goal: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:

@@ -6,12 +6,12 @@ returns the layout of its output, or one for each output; or it refuses, and say
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from lt_onnx.layout import Layout
-from lt_onnx.target import Array, Node, Shape
+from lt_onnx.target import Array, Node, Shape, Target
 
 
 class RefusalError(Exception):
@@ -23,17 +23,12 @@ class UndecidedError(RefusalError):
 
 
 class Emitter(Protocol):
-    """What a rule may ask of the blueprint under construction."""
+    """What a rule may ask of the plan in the making."""
 
-    @property
-    def opset(self) -> int:
-        """Version of the default operator set."""
+    target: Target
 
     def shape(self, tensor: str) -> Shape | None:
-        """Shape of a target tensor."""
-
-    def constant(self, tensor: str) -> Array | None:
-        """Value of a constant of the target."""
+        """Shape of a tensor, as in the target."""
 
     def place(self, tensor: str) -> str:
         """Name of the ticket's tensor that holds this target tensor (with its layout, if any)."""
@@ -57,23 +52,19 @@ class Emitter(Protocol):
         """Name of the ticket's tensor that holds this one as the target has it."""
 
     def copies_wanted(self, tensor: str) -> bool:
-        """Whether a later layer listens to more than one copy of this target tensor."""
+        """Whether a later layer reads more than one copy of this target tensor."""
 
 
 Rule = Callable[[Node, Sequence[Layout | None], Emitter], Layout | list[Layout]]
 
 
 def rewired(node: Node, to: Emitter, inputs: Mapping[int, str] | None = None) -> Node:
-    """`node` reading and writing the ticket's tensors."""
-    inputs = inputs or {}
-    return replace(
-        node,
-        inputs=tuple(
-            inputs[i] if i in inputs else (to.place(n) if n else n)
-            for i, n in enumerate(node.inputs)
-        ),
-        outputs=tuple(to.place(n) if n else n for n in node.outputs),
-    )
+    """`node` with the ticket's tensors; `inputs` are others by their position."""
+    names = [to.place(name) if name else name for name in (*node.inputs, *node.outputs)]
+    for position, name in (inputs or {}).items():
+        names[position] = name
+    count = len(node.inputs)
+    return replace(node, inputs=tuple(names[:count]), outputs=tuple(names[count:]))
 
 
 def only(layouts: Sequence[Layout | None]) -> Layout:
@@ -84,23 +75,17 @@ def only(layouts: Sequence[Layout | None]) -> Layout:
     return first
 
 
-def axes_of(node: Node, to: Emitter, position: int = 1) -> list[int] | None:
-    """The `axes` of a node, from its attribute or its constant input; None where there are none."""
-    axes = node.attributes.get("axes")
-    if axes is None and len(node.inputs) > position and node.inputs[position]:
-        value = to.constant(node.inputs[position])
-        if value is None:
-            raise RefusalError("its axes are computed")
-        axes = value.reshape(-1).tolist()
-    return None if axes is None else [int(axis) for axis in axes]
+def numbers_of(node: Node, key: str, position: int, to: Emitter, what: str = "") -> Any:
+    """Numbers that a node is given, as an attribute or as a constant input; None where it is not.
 
-
-def order_of_axes(node: Node, rank: int) -> list[int]:
-    """The `perm` of a Transpose. Raises RefusalError unless it is an order of `rank` axes."""
-    order = list(node.attributes.get("perm") or reversed(range(rank)))
-    if sorted(order) != list(range(rank)):
-        raise RefusalError(f"its perm is no order of {rank} axes")
-    return order
+    Raises RefusalError where they are computed: "its `what` are computed".
+    """
+    if key in node.attributes:
+        return np.ravel(node.attributes[key]).tolist()
+    name = node.inputs[position] if len(node.inputs) > position else ""
+    if name and name not in to.target.constants:
+        raise RefusalError(f"its {what or key + ' are'} computed")
+    return to.target.constants[name].reshape(-1).tolist() if name else None
 
 
 def repeated(value: Array, layout: Layout, *, rank: int, rest: float) -> Array | None:
@@ -117,6 +102,5 @@ def repeated(value: Array, layout: Layout, *, rank: int, rest: float) -> Array |
     taken = np.take(full, np.maximum(layout.channel, 0), layout.axis)
     shape = [1] * rank
     shape[layout.axis] = layout.width
-    return np.where((layout.channel >= 0).reshape(shape), taken, np.float32(rest)).astype(
-        np.float32
-    )
+    data = (layout.channel >= 0).reshape(shape)
+    return np.where(data, taken, np.float32(rest)).astype(np.float32)

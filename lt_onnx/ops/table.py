@@ -5,7 +5,7 @@
 | `copywise`    | apply the operator unchanged to all physical channels                    |
 | `merging`     | bring several inputs to the same physical order first                    |
 | `rearranging` | index arithmetic: the layout changes, the data moves as in the target    |
-| `reshaping`   | the same for Reshape, and for chains of Reshape and Transpose             |
+| `reshaping`   | the same for Reshape and Transpose, and for chains of them                |
 
 An operator that is not in `RULES`, or whose rule refuses, is *dense*: its inputs are collapsed to
 one copy, it runs as in the target, and a linear layer behind it opens a new two-for-one block.
@@ -28,6 +28,11 @@ ELEMENTWISE = ACTIVATIONS | frozenset(
     "Identity Dropout Abs Neg Sqrt Exp Log Erf Floor Ceil Round Sign Reciprocal Sin Cos Atan "
     "Cast".split()
 )
+POOLING = "MaxPool AveragePool GlobalAveragePool GlobalMaxPool LpPool GlobalLpPool".split()
+REDUCING = (
+    "ReduceMean ReduceMax ReduceMin ReduceSum ReduceL1 ReduceL2 ReduceLogSumExp ReduceSumSquare "
+    "ReduceProd".split()
+)
 MERGING = frozenset("Add Sub Mul Div Max Min Sum Mean Pow".split())
 
 
@@ -44,15 +49,8 @@ def registered(*rows: tuple[Rule, Collection[str]]) -> Mapping[str, Rule]:
 
 RULES = registered(
     (copywise.elementwise, ELEMENTWISE),
-    (
-        copywise.spatial,
-        "MaxPool AveragePool GlobalAveragePool GlobalMaxPool LpPool GlobalLpPool".split(),
-    ),
-    (
-        copywise.reduce,
-        "ReduceMean ReduceMax ReduceMin ReduceSum ReduceL1 ReduceL2 ReduceLogSumExp "
-        "ReduceSumSquare ReduceProd".split(),
-    ),
+    (copywise.spatial, POOLING),
+    (copywise.reduce, REDUCING),
     (copywise.along, "Softmax LogSoftmax Hardmax".split()),
     (copywise.resize, "Resize Upsample".split()),
     (copywise.repeat, "Tile Expand".split()),
@@ -61,7 +59,7 @@ RULES = registered(
     (merging.merge, MERGING),
     (merging.concat, ["Concat"]),
     (reshaping.reshape, "Flatten Reshape".split()),
-    (rearranging.transpose, ["Transpose"]),
+    (reshaping.transpose, ["Transpose"]),
     (rearranging.squeeze, ["Squeeze"]),
     (rearranging.unsqueeze, ["Unsqueeze"]),
     (rearranging.slice_, ["Slice"]),

@@ -53,10 +53,9 @@ def prices(blueprint: Blueprint) -> dict[str, float]:
     sizes = {step.name: _problems(step) for step in blueprint.steps if isinstance(step, Build)}
     # of the layer that an average weight stands in
     typical = sum(size * size for size in sizes.values()) / max(sum(sizes.values()), 1)
-    by_size = {
-        name: options.mu * (size / typical) ** options.dearness for name, size in sizes.items()
-    }
-    return {**by_size, **dict(options.prices)}
+    mu, power = options.mu, options.dearness
+    by_size = {name: mu * (size / typical) ** power for name, size in sizes.items()}
+    return by_size | dict(options.prices)
 
 
 def _problems(step: Build) -> float:

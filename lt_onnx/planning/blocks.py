@@ -1,8 +1,9 @@
 """Open a two-for-one block: the univariate layer before a constructed one (Alg. 1, odd layers)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -13,21 +14,23 @@ from lt_onnx.ops.rule import RefusalError
 from lt_onnx.ops.table import rule_for
 from lt_onnx.planning.allocation import neurons
 from lt_onnx.planning.draft import Draft
-from lt_onnx.planning.emitted import UNNUMBERED, Block, Copies, Opening
+from lt_onnx.planning.emitted import UNNUMBERED, Copies, Opening
 from lt_onnx.planning.requirements import RESERVE
 from lt_onnx.source.layer import SourceLayer
 from lt_onnx.target import Node
 
+Names = tuple[str, ...]
 
-def open_block(draft: Draft, opening: Opening) -> Block:
-    """Open a two-for-one block, unless it is open."""
+
+def open_block(draft: Draft, opening: Opening) -> Copies:
+    """Open a two-for-one block, unless it is open; returns what the layer behind it reads."""
     blocks = draft.emitted.blocks
     if opening not in blocks:
         blocks[opening] = _open_before_reshape(draft, opening) or _open(draft, opening)
     return blocks[opening]
 
 
-def _open(draft: Draft, opening: Opening) -> Block:
+def _open(draft: Draft, opening: Opening) -> Copies:
     """Open the block on the tensor itself, on the one copy that it has, or on copy 0."""
     tensor, layout = opening.tensor, draft.layout(opening.tensor)
     lost = tensor in draft.request.constants_lost
@@ -38,10 +41,10 @@ def _open(draft: Draft, opening: Opening) -> Block:
     expand = _univariate(draft, opening, name=name, source=source, layout=layout)
     draft.emitted.steps.append(expand)
     draft.emitted.shapes[expand.output] = draft.shape(tensor) or ()
-    return Block(expand, Copies(expand.output, expand.out_layout))
+    return Copies(expand.output, expand.out_layout, expand)
 
 
-def _open_before_reshape(draft: Draft, opening: Opening) -> Block | None:
+def _open_before_reshape(draft: Draft, opening: Opening) -> Copies | None:
     """Open the block before a Flatten, where a channel is still one channel, if that works."""
     node = draft.emitted.reshaped.get(opening.tensor)
     if node is None or opening.group > 1 or opening.tensor in draft.request.constants_lost:
@@ -55,16 +58,15 @@ def _open_before_reshape(draft: Draft, opening: Opening) -> Block | None:
     snapshot = draft.emitted.snapshot()
     before = open_block(draft, Opening(tensor, shape[1], 1, 1, len(shape), opening.constants))
     name = draft.unused(f"{node.name}/expanded")
-    inputs = (before.output.name, *node.inputs[1:])
+    inputs = (before.name, *node.inputs[1:])
+    again = replace(node, name=name, inputs=inputs, outputs=(name,))
     try:
-        spread = rule_for(node)(
-            replace(node, name=name, inputs=inputs, outputs=(name,)), [before.output.layout], draft
-        )
+        spread = rule_for(node)(again, [before.layout], draft)
     except RefusalError:
         draft.emitted.restore(snapshot)
         return None
     assert isinstance(spread, Layout)
-    return Block(before.expand, Copies(name, spread))
+    return Copies(name, spread, before.expand)
 
 
 def _univariate(
@@ -73,12 +75,12 @@ def _univariate(
     """The layer: how many neurons it has and for what, its random weights and its nodes."""
     request, size = draft.request, opening.channels
     use, nonnegative = request.model.use, opening.tensor in request.nonnegative
-    parts = _parts(use, nonnegative)
+    # parts of a channel that have neurons of their own (see `Layout`)
+    parts = (0,) if use is not Use.SPLIT else (1,) if nonnegative else (1, -1)
     views = _reshaped_from(draft, opening.tensor)
     m = neurons(request.target, request.options, views=views, features=size * len(parts))
-    slots = np.stack(
-        [np.repeat(np.arange(size), len(parts) * m), np.tile(np.repeat(parts, m), size)], axis=1
-    )
+    channel, part = np.repeat(np.arange(size), len(parts) * m), np.repeat(parts, m)
+    slots = np.stack([channel, np.tile(part, size)], axis=1)
     constants = RESERVE if opening.constants else 0
     biased = constants > 0 and (layout is None or not layout.constants)
     width = layout.width if layout is not None else size
@@ -92,16 +94,12 @@ def _univariate(
         mirror_rows=len(slots) if use is Use.MIRROR else 0,
         transposed=not convolution and (opening.rank > 2 or not request.has_gemm),
     )
+    group, mirrored = opening.group, use is Use.MIRROR
     out = univariate_layout(
-        size,
-        opening.axis,
-        slots=slots,
-        group=opening.group,
-        constants=constants,
-        mirrored=use is Use.MIRROR,
+        size, opening.axis, slots=slots, group=group, constants=constants, mirrored=mirrored
     )
     scale, order = draft.unused(f"{name}/sigma"), draft.unused(f"{name}/order")
-    nodes = _nodes(draft, spec, name, source=source, scale=scale, convolution=convolution)
+    nodes = _nodes(draft, spec, name, source=source, scale=scale)
     output = draft.unused(f"{opening.tensor}/neurons")
     reordered = nodes[-1].outputs[0], order
     nodes.append(Node("Gather", order, reordered, (output,), {"axis": opening.axis}))
@@ -125,34 +123,30 @@ def _univariate(
     )
 
 
-def _nodes(
-    draft: Draft, spec: SourceLayer, name: str, *, source: str, scale: str, convolution: bool
-) -> list[Node]:
+def _nodes(draft: Draft, spec: SourceLayer, name: str, *, source: str, scale: str) -> list[Node]:
     """The layer's nodes up to its activation: product, bias, scale, φ."""
     request = draft.request
     total, scaled, output = (draft.unused(f"{name}/{key}") for key in ("sum", "scaled", "neurons"))
     bias = (f"{spec.name}/bias",) if spec.bias else ()
-    inputs = (source, spec.name)
-    if convolution:
-        nodes = [Node("Conv", name, (*inputs, *bias), (total,))]
-    elif not spec.transposed:
-        nodes = [Node("Gemm", name, (*inputs, *bias), (total,), {"transB": 1})]
-    else:
-        nodes = [Node("MatMul", name, inputs, (total,))]
-        if spec.bias:
-            biased = draft.unused(f"{name}/biased")
-            nodes.append(Node("Add", f"{name}/add", (total, *bias), (biased,)))
+    nodes = [product(name, spec, inputs=(source, spec.name, *bias), output=total, conv={})]
+    if bias and spec.transposed:
+        biased = draft.unused(f"{name}/biased")
+        nodes.append(Node("Add", f"{name}/add", (total, *bias), (biased,)))
     for constant in request.activation.constants(request.target):
         draft.take_constant(constant)
     nodes.append(Node("Mul", scale, (nodes[-1].outputs[0], scale), (scaled,)))
     return [*nodes, *request.activation.at(name, scaled, output)]
 
 
-def _parts(use: Use, nonnegative: bool) -> Sequence[int]:
-    """Parts of a channel that have neurons of their own (see `Layout`)."""
-    if use is not Use.SPLIT:
-        return (0,)
-    return (1,) if nonnegative else (1, -1)
+def product(
+    name: str, spec: SourceLayer, *, inputs: Names, output: str, conv: Mapping[str, Any]
+) -> Node:
+    """The node that multiplies by random weights; MatMul takes no bias, `conv` are for Conv."""
+    if len(spec.shape) > 2:
+        return Node("Conv", name, inputs, (output,), conv)
+    if spec.transposed:
+        return Node("MatMul", name, inputs[:2], (output,))
+    return Node("Gemm", name, inputs, (output,), {"transB": 1})
 
 
 def _rows(use: Use, size: int, *, slots: int, constants: int) -> int:
@@ -168,7 +162,5 @@ def _rows(use: Use, size: int, *, slots: int, constants: int) -> int:
 def _reshaped_from(draft: Draft, tensor: str) -> set[str]:
     """A target tensor and what was flattened or reshaped from it so far."""
     views = {tensor}
-    for output, node in draft.emitted.reshaped.items():
-        if node.inputs[0] in views:
-            views.add(output)
+    views.update(out for out, node in draft.emitted.reshaped.items() if node.inputs[0] in views)
     return views

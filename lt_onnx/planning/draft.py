@@ -22,8 +22,8 @@ class Draft:
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        self.target = target = request.target
         self.emitted = Emitted()
-        target = request.target
         self.outputs = frozenset(port.name for port in target.outputs)
         # Names are no part of a snapshot: what a refused rule was given stays taken, as it always
         # has, or the same options would give other names than before.
@@ -35,19 +35,10 @@ class Draft:
 
     # the rules' questions
 
-    @property
-    def opset(self) -> int:
-        """Version of the default operator set."""
-        return self.request.target.opset
-
     def shape(self, tensor: str) -> Shape | None:
         """Shape of a tensor, as in the target."""
         shapes = self.emitted.shapes
-        return shapes[tensor] if tensor in shapes else self.request.target.shapes.get(tensor)
-
-    def constant(self, tensor: str) -> Array | None:
-        """Value of a constant of the target."""
-        return self.request.target.constants.get(tensor)
+        return shapes[tensor] if tensor in shapes else self.target.shapes.get(tensor)
 
     def place(self, tensor: str) -> str:
         """Name of the ticket's tensor that holds this one, with its layout if it has any."""
@@ -85,7 +76,7 @@ class Draft:
             self._declare_dense(node, "its parameters are the target's own")
         if node.op in ("Shape", "Size") or self._is_from_shapes(node):
             for name in node.outputs:
-                self.emitted.from_shapes.add(name, None)
+                self.emitted.from_shapes.setdefault(name, None)
         self.emitted.steps.append(Run(node))
 
     def gather(
@@ -141,13 +132,12 @@ class Draft:
 
     def take_constant(self, name: str) -> None:
         """Take a constant over from the target, if `name` is one."""
-        value = self.constant(name)
-        if value is not None:
-            self.emitted.constants.add(name, value)
+        if name in self.target.constants:
+            self.emitted.constants.setdefault(name, self.target.constants[name])
 
     def pad(self, tensor: str, out: str, pads: list[int], mode: str) -> None:
         """Emit a Pad in the form of the target's operator set."""
-        if self.opset >= 11:
+        if self.target.opset >= 11:
             value = self.add_constant(f"{out}/pads", np.array(pads, np.int64))
             self.emit(Node("Pad", out, (tensor, value), (out,), {"mode": mode}))
         else:
@@ -155,9 +145,8 @@ class Draft:
 
     def run_dense(self, node: Node, reason: str | None) -> None:
         """Run `node` as in the target, on single copies."""
-        target = self.request.target
         inputs = tuple(self.collapsed(name) if name else name for name in node.inputs)
-        floats = node.outputs[0] not in target.integers or node.op in MULTIPLYING
+        floats = node.outputs[0] not in self.target.integers or node.op in MULTIPLYING
         if self._has_parameters(node) or (reason and floats):
             why = reason or "it runs on single copies with its own parameters"
             self._declare_dense(node, why)
@@ -167,17 +156,18 @@ class Draft:
                 self.put(name, name, None)
 
     def _declare_dense(self, node: Node, reason: str) -> None:
-        count = parameter_count(node, self.request.target.constants)
-        self.emitted.dense.add(node.name, DensePlace(node.name, node.op, reason, count))
+        count = parameter_count(node, self.target.constants)
+        place = DensePlace(node.name, node.op, reason, count)
+        self.emitted.dense.setdefault(node.name, place)
 
     def _has_parameters(self, node: Node) -> bool:
         """Whether `node` computes with more of the target's numbers than a scalar."""
-        constants = self.request.target.constants
+        constants = self.target.constants
         return has_parameters(node, constants, from_shapes=self._is_from_shapes(node))
 
     def _is_from_shapes(self, node: Node) -> bool:
         """Whether `node` computes with shapes and constants alone."""
-        known = self.request.target.constants, self.emitted.constants, self.emitted.from_shapes
+        known = self.target.constants, self.emitted.constants, self.emitted.from_shapes
         return all(any(name in names for names in known) for name in node.inputs if name)
 
     def _with_zeros(self, tensor: str, axis: int, name: str) -> str:

@@ -17,10 +17,11 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Copies:
-    """A tensor of the ticket that holds copies of channels, and which."""
+    """A tensor of the ticket that holds copies of channels, or features of an open block."""
 
     name: str
     layout: Layout
+    expand: Expand | None = None  # the block's univariate layer
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,6 @@ class Opening:
     constants: bool  # wanted, to build biases from
 
 
-@dataclass(frozen=True)
-class Block:
-    """An open block: its univariate layer, and what a layer behind it reads."""
-
-    expand: Expand
-    output: Copies
-
-
 class WriteOnce(dict[K, V]):
     """A mapping whose entries are never replaced, so that its length tells its state."""
 
@@ -50,10 +43,6 @@ class WriteOnce(dict[K, V]):
         if key in self:
             raise KeyError(f"{key!r} is there already")
         super().__setitem__(key, value)
-
-    def add(self, key: K, value: V) -> None:
-        """Put an entry that may be there already."""
-        self.setdefault(key, value)
 
 
 @dataclass(frozen=True)
@@ -78,7 +67,7 @@ class Emitted:
     # these start from, and they; of such chains that did, the tensors inside
     undecided: WriteOnce[str, tuple[str, tuple[Node, ...]]] = field(default_factory=WriteOnce)
     inside_chains: WriteOnce[str, None] = field(default_factory=WriteOnce)
-    blocks: WriteOnce[Opening, Block] = field(default_factory=WriteOnce)
+    blocks: WriteOnce[Opening, Copies] = field(default_factory=WriteOnce)
 
     def snapshot(self) -> tuple[int, ...]:
         """The state, for `restore`."""

@@ -1,18 +1,19 @@
 """Plan a constructed layer, one-for-one (Alg. 2) or two-for-one (Alg. 1)."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from lt_onnx.blueprint import Build
+from lt_onnx.blueprint import Build, Expand
 from lt_onnx.layout import CONSTANT, INT, UNUSED, constructed_layout
 from lt_onnx.ops.activation_fit import LocalModel, Use
 from lt_onnx.ops.activations import next_one
 from lt_onnx.ops.conv_padding import admissible_taps, explicit_pads
 from lt_onnx.options import Mode
-from lt_onnx.planning.blocks import open_block
+from lt_onnx.planning.blocks import open_block, product
 from lt_onnx.planning.draft import Draft
-from lt_onnx.planning.emitted import UNNUMBERED, Block, Copies, Opening
+from lt_onnx.planning.emitted import UNNUMBERED, Copies, Opening
 from lt_onnx.planning.requirements import RESERVE
 from lt_onnx.source.layer import SourceLayer
 from lt_onnx.target import Linear, Node
@@ -27,27 +28,21 @@ def build(draft: Draft, linear: Linear) -> None:
     copies = request.options.copies if required.copies else 1
     needs_constants = required.constants > 0 or bool(linear.bias.any())
     rank, axis = _rank(draft, linear)
-    block = None
     if _is_one_for_one(draft, linear, axis, needs_constants):
         source = draft.emitted.copies[linear.input]
     else:
         channels = linear.weight.shape[1] * linear.group
         opening = Opening(linear.input, channels, linear.group, axis, rank, needs_constants)
-        block = open_block(draft, opening)
-        source = block.output
+        source = open_block(draft, opening)
+    expand = source.expand
     pads = explicit_pads(linear)
     if needs_constants and pads is not None and any(pads) and not admissible_taps(linear, pads):
-        source = _padded(draft, linear, source, pads=pads, in_order=block is not None)
+        source = _padded(draft, linear, source, pads=pads, in_order=expand is not None)
         pads = (0,) * len(pads)
-    if block is None and linear.group > 1:
+    if expand is None and linear.group > 1:
         source = _by_group(draft, linear, source)
-    out = constructed_layout(
-        len(linear.bias),
-        axis if rank > 2 else 1,
-        copies=copies,
-        group=linear.group,
-        constants=required.rows,
-    )
+    size, group = len(linear.bias), linear.group
+    out = constructed_layout(size, axis, copies=copies, group=group, constants=required.rows)
     spec = SourceLayer(
         name=draft.unused(f"{linear.name}/weight"),
         index=UNNUMBERED,
@@ -59,7 +54,8 @@ def build(draft: Draft, linear: Linear) -> None:
     output = linear.output if is_plain else draft.place(linear.output)
     total = draft.unused(f"{linear.name}/sum")
     scale = draft.unused(f"{linear.name}/sigma")
-    product = _product(linear, spec, source=source.name, output=total, pads=pads)
+    inputs, conv = (source.name, spec.name), _conv_attributes(linear, pads)
+    multiplied = product(linear.name, spec, inputs=inputs, output=total, conv=conv)
     draft.emitted.steps.append(
         Build(
             name=linear.name,
@@ -69,13 +65,13 @@ def build(draft: Draft, linear: Linear) -> None:
             in_layout=source.layout,
             output=output,
             out_layout=out,
-            expand=None if block is None else block.expand.name,
+            expand=None if expand is None else expand.name,
             follows=next_one(linear.output, request.target),
-            nodes=(product, Node("Mul", scale, (total, scale), (output,))),
+            nodes=(multiplied, Node("Mul", scale, (total, scale), (output,))),
             scale=scale,
             pads=pads,
-            base_size=source.layout.copies if block is None else block.expand.neurons,
-            coefficients=_coefficients(request.model, block),
+            base_size=source.layout.copies if expand is None else expand.neurons,
+            coefficients=_coefficients(request.model, expand),
             builds_constants=required.constants > 0,
         )
     )
@@ -95,28 +91,20 @@ def _is_one_for_one(draft: Draft, linear: Linear, axis: int, needs_constants: bo
     )
 
 
-def _product(
-    linear: Linear, spec: SourceLayer, *, source: str, output: str, pads: tuple[int, ...] | None
-) -> Node:
-    """The node that multiplies by the random weights; `pads` None are the runtime's to resolve."""
-    inputs = (source, spec.name)
-    if linear.op != "Conv":
-        if spec.transposed:
-            return Node("MatMul", linear.name, inputs, (output,))
-        return Node("Gemm", linear.name, inputs, (output,), {"transB": 1})
+def _conv_attributes(linear: Linear, pads: tuple[int, ...] | None) -> dict[str, Any]:
+    """Attributes of the target's convolution; `pads` None are the runtime's to resolve."""
     attributes = {key: v for key, v in linear.attributes.items() if key != "pads"}
     if pads is not None:
         attributes.pop("auto_pad", None)
         attributes["pads"] = list(pads)
-    attributes |= {"group": linear.group, "kernel_shape": list(linear.kernel)}
-    return Node("Conv", linear.name, inputs, (output,), attributes)
+    return attributes | {"group": linear.group, "kernel_shape": list(linear.kernel)}
 
 
-def _coefficients(model: LocalModel, block: Block | None) -> dict[int, float]:
+def _coefficients(model: LocalModel, expand: Expand | None) -> dict[int, float]:
     """How the features of a channel add up to it, by part (see `activation_fit`)."""
-    if block is None or model.use is not Use.SPLIT:
+    if expand is None or model.use is not Use.SPLIT:
         return {0: 1.0}
-    if block.expand.nonnegative:
+    if expand.nonnegative:
         return {1: 1 / model.positive}
     r = 1 / (model.positive + model.negative)
     return {1: r, -1: -r}

@@ -63,9 +63,9 @@ def _continue_chain(draft: Draft, node: Node) -> bool:
             emitted.undecided[node.outputs[0]] = base, nodes
         return isinstance(refusal, UndecidedError)
     for link in nodes:
-        emitted.copy_wise.add(link.name, None)
+        emitted.copy_wise.setdefault(link.name, None)
     for link in before:
-        emitted.inside_chains.add(link.outputs[0], None)
+        emitted.inside_chains.setdefault(link.outputs[0], None)
     draft.put(node.outputs[0], draft.place(node.outputs[0]), layout)
     return True
 
