@@ -118,8 +118,12 @@ def scalar_full(x, z, a, p):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, parallel=True)
-def scalar_rows(base, z, index, gain, weight, noise, price, order, upper):  # type: ignore[no-untyped-def]
-    """Rows with feedback, each error passed on at once: masks [R, N]."""
+def scalar_rows(base, z, rows):  # type: ignore[no-untyped-def]
+    """Rows with feedback, each error passed on at once: masks [R, N].
+
+    `rows` are the fields of `Rows`, in their order.
+    """
+    index, gain, weight, noise, price, order, upper = rows
     count, n = z.shape
     m = index.shape[1]
     masks = np.zeros((count, n), np.uint32)

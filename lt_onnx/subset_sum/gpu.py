@@ -154,10 +154,8 @@ class Gpu:
         key = (m, limit, ordered)
         if key not in self._tables:
             masks = np.zeros(1, np.uint32)
-            if ordered:
-                masks = _lexicographic(subsets_up_to(limit, m=m), m)
-            elif m > MAX_EXHAUSTIVE_SIZE:
-                masks = subsets_up_to(limit, m=m)
+            if ordered or m > MAX_EXHAUSTIVE_SIZE:
+                masks = subsets_up_to(limit, m=m, by_size=ordered)
             filled = np.pad(masks, (0, -len(masks) % TABLE), mode="edge")
             length = np.array([len(masks)], np.uint32)
             self._tables[key] = self._put(np.concatenate([length, filled]).view(np.int32))
@@ -167,14 +165,6 @@ class Gpu:
 def _rows_from(start: int, source: gpu_kernels.Source) -> gpu_kernels.Source:
     """The rows of a source from `start` on."""
     return source._replace(given=source.given[start:], numbers=source.numbers[start:])
-
-
-def _lexicographic(masks: Masks, m: int) -> Masks:
-    """Masks by size, and by elements within a size."""
-    key = np.zeros(len(masks), np.uint32)
-    for s in range(m):
-        key |= ((masks >> np.uint32(s)) & np.uint32(1)) << np.uint32(m - 1 - s)
-    return masks[np.lexsort((~key, np.bitwise_count(masks)))]
 
 
 def _full_size(m: int) -> gpu_kernels.FullSize:

@@ -28,10 +28,18 @@ def size_limit(m: int) -> int:
     return size
 
 
-def subsets_up_to(limit: int, *, m: int) -> Masks:
-    """All masks of m bits with at most `limit` of them set, ascending."""
+def subsets_up_to(limit: int, *, m: int, by_size: bool = False) -> Masks:
+    """All masks of m bits with at most `limit` of them set, ascending.
+
+    With `by_size` in order of (size, lexicographic): by elements within a size.
+    """
     masks = np.zeros(1, np.uint32)
     for s in range(m):
         more = masks[np.bitwise_count(masks) < limit] | np.uint32(1 << s)
         masks = np.concatenate([masks, more])
-    return masks
+    if not by_size:
+        return masks
+    mirrored = np.zeros(len(masks), np.uint32)  # element 0 in the highest bit
+    for s in range(m):
+        mirrored |= ((masks >> np.uint32(s)) & np.uint32(1)) << np.uint32(m - 1 - s)
+    return masks[np.lexsort((~mirrored, np.bitwise_count(masks)))]

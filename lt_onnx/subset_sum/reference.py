@@ -9,8 +9,6 @@ Float32 throughout, each operation rounded once, no fused multiply-add:
   ascending order, and p is summed in ascending order.
 """
 
-from itertools import combinations
-
 import numpy as np
 
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE, size_limit, subsets_up_to
@@ -25,14 +23,7 @@ def smallest(x: Floats, z: Floats, tolerance: np.float32) -> tuple[Masks, Floats
     x is [B, M], z [B]; the same for masks and errors.
     """
     m = x.shape[1]
-    subsets = np.array(
-        [
-            sum(1 << s for s in subset)
-            for size in range(size_limit(m) + 1)
-            for subset in combinations(range(m), size)
-        ],
-        np.uint32,
-    )
+    subsets = subsets_up_to(size_limit(m), m=m, by_size=True)
 
     def place(x: Floats, z: Floats) -> tuple[Indices, Floats]:
         error = _taken(x, z, subsets)

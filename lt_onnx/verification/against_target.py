@@ -19,7 +19,7 @@ from lt_onnx.errors import InputError, LtOnnxError
 from lt_onnx.manifest import LayerRecord, Manifest
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
-from lt_onnx.reading.protobuf import node_title, replace_items
+from lt_onnx.reading.protobuf import node_title
 from lt_onnx.runtime import to_proto, value_info
 from lt_onnx.verification.structure import OLDEST_IR
 from lt_onnx.verification.tensors import Tensor, Tensors
@@ -102,38 +102,27 @@ def _nodes(blueprint: Blueprint, manifest: Manifest, model: onnx.ModelProto) -> 
             f"the target is planned to {len(planned)} nodes, the ticket has {len(model.graph.node)}"
         )
     for wanted, held in zip(planned, model.graph.node, strict=False):
-        if _plain(wanted) == _plain(held):
-            continue
-        where = node_title(held)
+        where, attributes = node_title(held), _other_attributes(wanted, held)
         if (wanted.op_type, wanted.name, wanted.domain) != (held.op_type, held.name, held.domain):
             yield f"{where} stands where the target has '{wanted.name}' ({wanted.op_type})"
             return  # what follows is displaced
         if (wanted.input, wanted.output) != (held.input, held.output):
             yield f"{where} is wired otherwise than in the target"
-        else:
-            yield f"{where} has other attributes than in the target: {_difference(wanted, held)}"
+        elif attributes:
+            yield f"{where} has other attributes than in the target: {', '.join(attributes)}"
 
 
 def _form(layer: LayerRecord) -> Form:
     return Form(layer.weight, layer.stored, layer.half)
 
 
-def _plain(node: onnx.NodeProto) -> bytes:
-    """A node as bytes, its attributes in order."""
-    bare = onnx.NodeProto()
-    bare.CopyFrom(node)
-    replace_items(bare.attribute, sorted(bare.attribute, key=lambda attribute: attribute.name))
-    return bytes(bare.SerializeToString(deterministic=True))
-
-
-def _difference(wanted: onnx.NodeProto, held: onnx.NodeProto) -> str:
-    """Names of the attributes that differ."""
+def _other_attributes(wanted: onnx.NodeProto, held: onnx.NodeProto) -> list[str]:
+    """Names of the attributes that differ, whatever their order."""
     first, second = (
         {a.name: a.SerializeToString(deterministic=True) for a in node.attribute}
         for node in (wanted, held)
     )
-    names = [n for n in first.keys() | second.keys() if first.get(n) != second.get(n)]
-    return ", ".join(sorted(names)) or "their order"
+    return sorted(n for n in first.keys() | second.keys() if first.get(n) != second.get(n))
 
 
 def _ports(blueprint: Blueprint, model: onnx.ModelProto) -> Iterator[str]:

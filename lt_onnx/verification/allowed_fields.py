@@ -43,6 +43,8 @@ FIELDS = {  # of each message
     "OperatorSetIdProto": "domain version",
 }
 
+TITLES = {"ModelProto": "the model", "GraphProto": "the graph", "TensorProto": "tensor"}
+
 
 def is_readable(message: Message) -> bool:
     """Whether every string is UTF-8, and there are at most MAX_MESSAGES messages to look at.
@@ -140,17 +142,9 @@ def _messages(message: Message) -> Iterator[Message]:
 
 def _title(part: Any) -> str:
     """A message as failures name it."""
-    name = getattr(part, "name", "")
-    match part:
-        case onnx.ModelProto():
-            return "the model"
-        case onnx.GraphProto():
-            return f"the graph '{name}'"
-        case onnx.NodeProto():
-            return node_title(part)
-        case onnx.TensorProto():
-            return f"tensor '{name}'"
-        case onnx.SparseTensorProto():
-            return f"sparse tensor '{part.values.name}'"
-    kind = part.DESCRIPTOR.name
-    return f"{kind} '{name}'" if name else f"a {kind}"
+    if isinstance(part, onnx.NodeProto):
+        return node_title(part)
+    if isinstance(part, onnx.SparseTensorProto):
+        return f"sparse tensor '{part.values.name}'"
+    kind, name = part.DESCRIPTOR.name, getattr(part, "name", "")
+    return f"{TITLES.get(kind, kind)} '{name}'" if name else TITLES.get(kind, f"a {kind}")

@@ -53,28 +53,23 @@ RESIZE_OPS = frozenset("Resize Upsample".split())
 LAYER_OPS = frozenset("Conv Gemm MatMul".split())
 MAX_SHAPE_INTEGERS = 32  # that take part in shape arithmetic at once
 MAX_RESIZE_NUMBERS = 16  # scales and regions
-FLOAT_ATTRIBUTES = {
-    "BatchNormalization": "epsilon momentum",
-    "Celu": "alpha",
-    "Clip": "min max",
-    "Dropout": "ratio",
-    "Elu": "alpha",
-    "GroupNormalization": "epsilon",
-    "HardSigmoid": "alpha beta",
-    "InstanceNormalization": "epsilon",
-    "LRN": "alpha beta bias",
-    "LayerNormalization": "epsilon",
-    "LeakyRelu": "alpha",
-    "LpNormalization": "epsilon",
-    "Pad": "value",
-    "RMSNormalization": "epsilon",
-    "Resize": "cubic_coeff_a extrapolation_value",
-    "RoiAlign": "spatial_scale",
-    "Selu": "alpha gamma",
-    "Shrink": "bias lambd",
-    "Swish": "alpha",
-    "ThresholdedRelu": "alpha",
-    "Upsample": "scales",
+FLOAT_ATTRIBUTES = {  # and the operators that have them
+    "alpha": "Celu Elu HardSigmoid LRN LeakyRelu Selu Swish ThresholdedRelu",
+    "beta": "HardSigmoid LRN",
+    "bias": "LRN Shrink",
+    "cubic_coeff_a": "Resize",
+    "epsilon": "BatchNormalization GroupNormalization InstanceNormalization LayerNormalization "
+    "LpNormalization RMSNormalization",
+    "extrapolation_value": "Resize",
+    "gamma": "Selu",
+    "lambd": "Shrink",
+    "max": "Clip",
+    "min": "Clip",
+    "momentum": "BatchNormalization",
+    "ratio": "Dropout",
+    "scales": "Upsample",
+    "spatial_scale": "RoiAlign",
+    "value": "Pad",
 }
 
 
@@ -159,11 +154,11 @@ def _own_numbers(node: onnx.NodeProto, *, dense: bool) -> Iterator[str]:
     if node.op_type in SOURCELESS_OPS or not any(node.input):
         yield "makes numbers of its own"
     standard = is_standard_domain(node.domain)
-    allowed = FLOAT_ATTRIBUTES.get(node.op_type, "").split() if standard else []
     for attribute in node.attribute:
         floats = attribute.type in (AttributeProto.FLOAT, AttributeProto.FLOATS)
+        known = standard and node.op_type in FLOAT_ATTRIBUTES.get(attribute.name, "").split()
         declared = dense and (attribute.type == AttributeProto.FLOAT or standard)
-        if floats and attribute.name not in allowed and not declared:
+        if floats and not (known or declared):
             yield f"has a float attribute '{attribute.name}'"
         elif len(attribute.floats) > MAX_RESIZE_NUMBERS:
             yield f"has {len(attribute.floats)} numbers in its attribute '{attribute.name}'"

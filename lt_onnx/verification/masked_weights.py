@@ -100,11 +100,12 @@ def _check_layer(
 
 def _check_dense(layer: LayerRecord, seed: int, stored: Tensor, pool: ThreadPoolExecutor) -> int:
     """Weights that are stored with their zeros; how many are kept. Raises Flaw."""
-    reader, dtype, bits = stored.reader(layer.transposed), stored.dtype, _bits(stored.dtype)
+    rows_of, dtype = stored.rows(transposed=layer.transposed), stored.dtype
+    bits = _bits(dtype)
     row = math.prod(layer.shape[1:])
 
     def check(rows: tuple[int, int]) -> int:
-        part = reader.rows(*rows).view(bits)
+        part = rows_of(*rows).view(bits)
         drawn = weights(seed, layer, rows).astype(dtype)
         good = part == drawn.view(bits)
         if layer.stored != "masked":
@@ -138,9 +139,9 @@ def _check_mask(layer: LayerRecord, mask: Tensor | Sparse, shape: tuple[int, ...
     wrong = Flaw(f"tensor '{layer.weight}/mask' is not a mask of zeros and ones")
     if isinstance(mask, Sparse) or mask.dtype != np.uint8 or mask.shape != shape:
         raise wrong
-    reader, kept = mask.reader(layer.transposed), 0
+    rows_of, kept = mask.rows(transposed=layer.transposed), 0
     for rows in pieces(layer):
-        part = reader.rows(*rows)
+        part = rows_of(*rows)
         if (part > 1).any():
             raise wrong
         kept += int(part.sum(dtype=np.int64))

@@ -5,7 +5,7 @@ one behind the other.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from lt_onnx.errors import InputError
 from lt_onnx.manifest import MAX_AXES, MAX_LAYER_WEIGHTS
 
 MAX_PADDING = 4096  # bytes between two tensors of a data file
+RowReader: TypeAlias = Callable[[int, int], NDArray[Any]]
 EXTERNAL = onnx.TensorProto.EXTERNAL
 EXTERNAL_KEYS = ("length", "location", "offset")
 
@@ -49,32 +50,27 @@ class Tensor:
             return np.asarray(numpy_helper.to_array(self.proto))
         return np.fromfile(self.file, self.dtype, self.size, offset=self.offset).reshape(self.shape)
 
-    def reader(self, transposed: bool) -> "Reader":
-        """Access by rows, or by columns of a tensor stored as [I, O], whose rows lie scattered."""
-        held = self.array() if self.file is None else None
-        if transposed and self.file is not None:
-            held = np.memmap(self.file, self.dtype, "r", self.offset, self.shape)
-        return Reader(self, transposed, held)
+    def rows(self, *, transposed: bool) -> RowReader:
+        """A function that reads the rows start … stop-1 of the layer's weight, flat.
 
+        The rows of a `transposed` tensor, stored as [I, O], lie scattered.
+        """
+        file, width = self.file, self.size // self.shape[0]
 
-@dataclass(frozen=True)
-class Reader:
-    """Rows of a tensor; what lies in a file is read when it is asked for."""
+        def read(start: int, stop: int) -> NDArray[Any]:
+            assert file is not None
+            at = self.offset + start * width * self.dtype.itemsize
+            return np.fromfile(file, self.dtype, (stop - start) * width, offset=at)
 
-    tensor: Tensor
-    transposed: bool
-    held: NDArray[Any] | None
-
-    def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Rows start…stop-1 of the layer's weight, flat."""
-        tensor = self.tensor
-        if self.held is not None:
-            part = self.held[:, start:stop].T if self.transposed else self.held[start:stop]
-            return np.ascontiguousarray(part).reshape(-1)
-        assert tensor.file is not None
-        width = tensor.size // tensor.shape[0]
-        at = tensor.offset + start * width * tensor.dtype.itemsize
-        return np.fromfile(tensor.file, tensor.dtype, (stop - start) * width, offset=at)
+        if file is not None and not transposed:
+            return read
+        whole = (
+            self.array()
+            if file is None
+            else np.memmap(file, self.dtype, "r", self.offset, self.shape)
+        )
+        by_row = whole.T if transposed else whole
+        return lambda start, stop: np.ascontiguousarray(by_row[start:stop]).reshape(-1)
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,9 @@ def test_a_tensor_is_read_whole_and_by_rows(tmp_path: Path, inside: bool) -> Non
         tensor = tensors[name]
         assert (tensor.shape, tensor.size, tensor.dtype) == (value.shape, value.size, np.float32)
         np.testing.assert_array_equal(tensor.array(), value)
-        np.testing.assert_array_equal(tensor.reader(False).rows(1, 3), value[1:3].reshape(-1))
+        np.testing.assert_array_equal(tensor.rows(transposed=False)(1, 3), value[1:3].reshape(-1))
     np.testing.assert_array_equal(
-        tensors["m"].reader(True).rows(2, 5), MATRIX[:, 2:5].T.reshape(-1)
+        tensors["m"].rows(transposed=True)(2, 5), MATRIX[:, 2:5].T.reshape(-1)
     )
 
 

@@ -1,0 +1,55 @@
+"""Rates of a run, by the clock: what the benchmarks share."""
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float32]
+Line: TypeAlias = dict[str, Any]
+
+MAX_YARDSTICK_SECONDS = 10.0  # for one problem; beyond, the yardstick is left out
+
+
+class Clock:
+    """How long to measure: `quick` only shows that a benchmark runs."""
+
+    quick = False
+
+
+def seconds(run: Callable[[], object], rounds: int = 3) -> float:
+    """The shortest time of some rounds; the first one, which compiles, does not count."""
+    run()
+    best = float("inf")
+    for _ in range(1 if Clock.quick else rounds):
+        start = time.perf_counter()
+        run()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def rate(run: Callable[[int], object], guess: float, most: int) -> float:
+    """Problems per second of `run(count)`, over about half a second of them, or `most`."""
+    run(2)
+    count, wanted = min(most, max(2, int(guess * 0.05))), 0.02 if Clock.quick else 0.5
+    while True:
+        start = time.perf_counter()
+        run(count)
+        took = time.perf_counter() - start
+        if took > wanted / 3 or count == most:
+            break
+        count = min(most, int(count * max(2, wanted / max(took, 1e-6))))
+    return count / min(took, seconds(lambda: run(count), 2))
+
+
+def python_rate(run: Callable[[int], object], subsets: float) -> float | None:
+    """The same for plain Python, problem by problem; None where one would take too long."""
+    if subsets * 2e-6 > (0.2 if Clock.quick else MAX_YARDSTICK_SECONDS):
+        return None
+    start, done = time.perf_counter(), 0
+    while time.perf_counter() - start < (0.05 if Clock.quick else 1.0):
+        run(done)
+        done += 1
+    return done / (time.perf_counter() - start)
