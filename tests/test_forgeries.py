@@ -21,7 +21,7 @@ from forge.trial import failures, misses, one_of_each
 from forge.weights import of_weights
 from forge.wiring import of_wiring
 from graphs import Builder, save
-from zoo import export
+from torch_networks import export
 
 from lt_onnx import convert, verify
 from lt_onnx.cli.app import run

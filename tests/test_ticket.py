@@ -7,8 +7,9 @@ import numpy as np
 import onnx
 import pytest
 from conftest import MODELS
-from graphs import Builder, random_graph, save
+from graphs import Builder, save
 from onnx import numpy_helper
+from random_graphs import random_graph
 
 from lt_onnx import convert, verify
 from lt_onnx.options import make_options

@@ -216,6 +216,7 @@ def campaign(stock: Stock, cases: range, *, jobs: int, seed: int, seconds: int) 
             print(
                 f"{stock.target}: {figures.cases:,} cases, {len(figures.findings)} findings, "
                 f"{figures.cases / (told - start):.0f}/s",
+                file=sys.stderr,
                 flush=True,
             )
     figures.seconds = time.perf_counter() - start

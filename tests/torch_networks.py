@@ -309,7 +309,7 @@ class ConvNeXt(nn.Module):
         return self.head((x + y.permute(0, 3, 1, 2)).mean((2, 3)))
 
 
-ZOO: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "mobilenet": (mobilenet, (3, 16, 16)),
     "se-resnet": (se_resnet, (3, 16, 16)),
     "shufflenet": (shufflenet, (3, 16, 16)),
@@ -330,7 +330,7 @@ ZOO: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
 
 def export(name: str, folder: Path, *, dynamic: bool = True, opset: int = 17) -> Path:
     """The network `name` with random weights and BatchNorm statistics."""
-    make, shape = ZOO[name]
+    make, shape = NETWORKS[name]
     torch.manual_seed(len(name))
     net = make()
     for module in net.modules():

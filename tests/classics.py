@@ -21,9 +21,14 @@ NAMES = [
 CLASSES = 1000
 
 
+def path_of(name: str) -> str:
+    """The network as the onnx package ships it."""
+    return str(DATA / f"light_{name}.onnx")
+
+
 def redrawn(name: str, folder: Path) -> Path:
     """The network with He-normal weights and a quarter of its channels (ShuffleNet: all)."""
-    model = onnx.load(str(DATA / f"light_{name}.onnx"))
+    model = onnx.load(path_of(name))
     factor = 1 if name == "shufflenet" else 4
     rng = np.random.default_rng(len(name))
     held = {t.name: t for t in model.graph.initializer}
