@@ -94,7 +94,7 @@ def _stored_rows(layer: PackedLayer, tensor: Tensor | Sparse) -> Callable[[int, 
     """Reads the rows start…stop-1 of a layer's tensor."""
     transposed = layer.spec.transposed
     if isinstance(tensor, Tensor):
-        return tensor.reader(transposed).rows
+        return tensor.rows(transposed=transposed)
     dense = np.zeros(tensor.shape, tensor.dtype)
     dense.reshape(-1)[tensor.places] = tensor.values
     rows = dense.T if transposed else dense
