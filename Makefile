@@ -7,7 +7,7 @@ $(BIN)/lt-onnx: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 
-.PHONY: demo test long oracle forgeries fuzz docs check clean
+.PHONY: demo test test-long fuzz docs check clean
 demo: $(BIN)/lt-onnx ## convert a shipped residual network, prove and validate the ticket
 	mkdir -p demo
 	$(BIN)/lt-onnx convert models/residual.onnx -o demo/residual.ticket.onnx --force \
@@ -18,14 +18,8 @@ demo: $(BIN)/lt-onnx ## convert a shipped residual network, prove and validate t
 test: $(BIN)/lt-onnx check ## what CI runs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
-long: $(BIN)/lt-onnx ## tests that CI has no time for
-	LT_ONNX_LONG=1 $(BIN)/python -m pytest -q -rs tests/test_bound.py -k real_targets
-
-oracle: $(BIN)/lt-onnx ## more random graphs than CI has time for
-	LT_ONNX_EXAMPLES=300 $(BIN)/python -m pytest -q tests/test_oracle.py -k random
-
-forgeries: $(BIN)/lt-onnx ## every forgery, of which CI tries one in four
-	LT_ONNX_EVERY=1 $(BIN)/python -m pytest -n 2 -q tests/test_forgeries.py
+test-long: $(BIN)/lt-onnx ## what CI has no time for: more random graphs and forgeries, real networks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -rs -m long
 
 fuzz: $(BIN)/lt-onnx ## hostile files, a few minutes; more of them with --cases
 	for target in reader samples verify unpack; do \
@@ -38,6 +32,7 @@ check: $(BIN)/lt-onnx
 	$(BIN)/ruff check lt_onnx tests tools
 	$(BIN)/ruff format --check lt_onnx tests tools
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 clean:
 	rm -rf $(VENV) demo site
