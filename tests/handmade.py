@@ -122,7 +122,7 @@ def handmade(stored: Weights = Weights.FOLDED, *, half: bool = False) -> Handmad
     ticket = Handmade(parser.parse_model(GRAPH), manifest)
     for number, source in enumerate(SOURCES):
         sigma = source.sigma(options.init)
-        drawn = sigma * draw_rows(SEED, source, 0, source.shape[0])
+        drawn = sigma * draw_rows(SEED, source, start=0, stop=source.shape[0])
         mask = rng.random(source.shape) < 0.4
         _store(ticket, ticket.manifest.layers[number], drawn, mask)
         ticket.layer(number, kept=int(mask.sum()))

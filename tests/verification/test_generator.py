@@ -29,7 +29,7 @@ def test_any_positions_are_the_sources(start: int, stop: int) -> None:
 def test_weights_are_the_sources_mirror_images_too(number: int) -> None:
     source, layer = SOURCES[number], handmade().manifest.layers[number]
     sigma = source.sigma(Init.KAIMING)
-    expected = (sigma * draw_rows(SEED, source, 0, source.shape[0])).reshape(-1)
+    expected = (sigma * draw_rows(SEED, source, start=0, stop=source.shape[0])).reshape(-1)
     places = np.random.default_rng(0).permutation(expected.size)
 
     drawn = np.concatenate([weights(SEED, layer, rows) for rows in pieces(layer)])
