@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from lt_onnx import files
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import atomic_write, check_file, check_place
-from lt_onnx.manifest import Manifest, parse_manifest
+from lt_onnx.manifest import parse_manifest
 from lt_onnx.options import Weights
 from lt_onnx.packing.format import (
     MAX_GRAPH_BYTES,
@@ -37,7 +37,13 @@ from lt_onnx.packing.format import (
 )
 from lt_onnx.reading.model_file import metadata_of
 from lt_onnx.units import size_text
-from lt_onnx.writing.storage import ALIGNMENT, MIN_EXTERNAL_BYTES, Initializer, LayerTensors
+from lt_onnx.writing.storage import (
+    ALIGNMENT,
+    MIN_EXTERNAL_BYTES,
+    Initializer,
+    LayerTensors,
+    name_of,
+)
 from lt_onnx.writing.ticket import data_of
 
 MAX_KEPT_BYTES = 12  # of a kept weight in a sparse ticket
@@ -55,7 +61,9 @@ class _Pack:
     path: Path
     files: tuple[PackedFile, ...]  # the ticket, and its data if it has any
     model: onnx.ModelProto
-    manifest: Manifest
+    tensors: dict[str, Initializer]  # of the model; changing one changes it
+    layers: list[PackedLayer]
+    seed: int
     masks: lzma.LZMAFile
 
     def damaged(self, why: str) -> InputError:
@@ -110,11 +118,10 @@ def unpack(packed: Path, output: Path, *, force: bool = False) -> list[Path]:
     paths = [output, data_of(output)][: len(pack.files)]
     for path in paths:
         check_place(path, force=force)
-    initializers = initializers_of(pack.model)
-    _check_sizes(pack, initializers, output)
+    _check_sizes(pack, output)
     with atomic_write(*paths) as streams:
-        for layer in layers_of(pack.manifest):
-            _fill(pack, layer, initializers, streams[1] if len(streams) == 2 else None)
+        for layer in pack.layers:
+            _fill(pack, layer, streams[1] if len(streams) == 2 else None)
         if pack.read_masks(1):
             raise pack.damaged("it has more masks than its layers need")
         streams[0].write(pack.model.SerializeToString(deterministic=True))
@@ -125,29 +132,27 @@ def unpack(packed: Path, output: Path, *, force: bool = False) -> list[Path]:
     return paths
 
 
-def _check_sizes(pack: _Pack, initializers: dict[str, Initializer], output: Path) -> None:
+def _check_sizes(pack: _Pack, output: Path) -> None:
     """Refuse what cannot be a ticket before anything is drawn or written."""
     inside = outside = sparse_weights = 0
-    layers = layers_of(pack.manifest)
-    room = pack.model.ByteSize() + ALIGNMENT * (len(layers) + 1)  # around what layers hold
-    for layer in layers:
+    room = pack.model.ByteSize() + ALIGNMENT * (len(pack.layers) + 1)  # around what layers hold
+    for layer in pack.layers:
         is_sparse, numbers = layer.form.stored is Weights.SPARSE, layer.form.numbers
         for name in layer.names:
-            tensor = initializers.get(name)
-            of_sparse = isinstance(tensor, onnx.SparseTensorProto)
-            if tensor is None or of_sparse != (is_sparse and name == numbers):
+            kind = onnx.SparseTensorProto if is_sparse and name == numbers else onnx.TensorProto
+            if not isinstance(pack.tensors.get(name), kind):
                 raise pack.damaged(f"it has no tensor '{name[:80]}'")
         size = layer.spec.size * layer.form.dtype.itemsize
         if is_sparse:
             sparse_weights += layer.spec.size
             room += MAX_KEPT_BYTES * layer.record.kept
-        elif not raw_tensors(initializers[numbers]):
+        elif not raw_tensors(pack.tensors[numbers]):
             outside += size
         else:
             inside += size
         room += 2 * layer.spec.size  # a mask, and biases
     claimed = [file.size for file in pack.files]
-    most = 2 * files.INLINE_LIMIT + MIN_EXTERNAL_BYTES * len(layers)
+    most = 2 * files.INLINE_LIMIT + MIN_EXTERNAL_BYTES * len(pack.layers)
     fits = inside <= min(claimed[0], most) and outside <= sum(claimed[1:])
     fits &= sparse_weights <= MAX_WEIGHTS_PER_BYTE * claimed[0]
     if not fits or sum(claimed) > inside + outside + room:
@@ -159,31 +164,27 @@ def _check_sizes(pack: _Pack, initializers: dict[str, Initializer], output: Path
         )
 
 
-def _fill(
-    pack: _Pack,
-    layer: PackedLayer,
-    initializers: dict[str, Initializer],
-    data: BufferedRandom | None,
-) -> None:
+def _fill(pack: _Pack, layer: PackedLayer, data: BufferedRandom | None) -> None:
     """Draw a layer's tensors and put them where they were."""
 
     def stream_of(name: str, size: int) -> BufferedRandom | None:
-        if raw_tensors(initializers[name]):
+        if raw_tensors(pack.tensors[name]):
             return None
         if data is None:
             raise pack.damaged(f"tensor '{name[:80]}' lies in a file that it does not name")
         return data
 
-    seed, drawn_layer = pack.manifest.seed, LayerTensors(layer.spec, layer.form, stream_of)
-    for start, drawn in layer.rows(seed):
-        drawn_layer.write(start, drawn, pack.read_bits(drawn.size).reshape(drawn.shape))
-    for name, proto in zip(layer.names, drawn_layer.protos(""), strict=False):
-        for held, made in zip(raw_tensors(initializers[name]), raw_tensors(proto), strict=True):
-            held.raw_data = made.raw_data
+    filled = LayerTensors(layer.spec, layer.form, stream_of)
+    for start, drawn in layer.rows(pack.seed):
+        filled.write(start, drawn, pack.read_bits(drawn.size).reshape(drawn.shape))
+    for proto in filled.protos(""):
+        emptied = raw_tensors(pack.tensors[name_of(proto)])
+        for held, drawn_again in zip(emptied, raw_tensors(proto), strict=True):
+            held.raw_data = drawn_again.raw_data
     if layer.record.bias is not None:
-        drawn = layer.biases(seed)
+        drawn = layer.biases(pack.seed)
         biases = np.where(pack.read_bits(drawn.size), drawn, np.float32(0))
-        for held in raw_tensors(initializers[layer.record.bias]):
+        for held in raw_tensors(pack.tensors[layer.record.bias]):
             held.raw_data = biases.tobytes()
 
 
@@ -198,8 +199,15 @@ def _open(packed: Path) -> _Pack:
     manifest = parse_manifest(packed, metadata_of(model))
     if manifest is None:
         raise InputError(f"{packed}: its graph is no ticket")
-    bits = lzma.open(io.BytesIO(masks))  # noqa: SIM115  (memory: nothing to close)
-    return _Pack(packed, _files(packed, about), model, manifest, bits)
+    return _Pack(
+        path=packed,
+        files=_files(packed, about),
+        model=model,
+        tensors=initializers_of(model),
+        layers=layers_of(manifest),
+        seed=manifest.seed,
+        masks=lzma.open(io.BytesIO(masks)),  # memory: nothing to close
+    )
 
 
 def _members(packed: Path, *names: str) -> list[bytes]:

@@ -17,13 +17,13 @@ from onnx_graphsurgeon.ir.tensor import LazyValues, SparseValues
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from lt_onnx.runtime import value_info
-from lt_onnx.target import Node, Port, Target
+from lt_onnx.target import Node, Target
 from lt_onnx.version import __version__
 from lt_onnx.writing.storage import Initializer
 
 
 def assemble(
-    name: str, nodes: Sequence[Node], tensors: Mapping[str, Initializer], target: Target
+    name: str, nodes: Sequence[Node], *, tensors: Mapping[str, Initializer], target: Target
 ) -> onnx.ModelProto:
     """The model of a graph `name`.
 
@@ -35,7 +35,8 @@ def assemble(
         target: the network whose inputs, outputs, operator sets and IR version it gets.
     """
     with G_LOGGER.suppress():  # it prints to the standard output
-        known = {port.name: _variable(port) for port in (*target.outputs, *target.inputs)}
+        ports = (*target.outputs, *target.inputs)
+        known = {port.name: gs.Variable(port.name, port.dtype, port.shape) for port in ports}
         known |= {key: _constant(key, tensor) for key, tensor in tensors.items()}
         graph = gs.Graph(
             nodes=[_node(node, known) for node in nodes],
@@ -53,17 +54,9 @@ def assemble(
     model.graph.initializer.sort(key=lambda tensor: place[tensor.name])
     model.graph.sparse_initializer.sort(key=lambda tensor: place[tensor.values.name])
     # a port that is also a tensor, or a port of the other kind, was exported with that one's shape
-    for ports, exported in (
-        (target.inputs, model.graph.input),
-        (target.outputs, model.graph.output),
-    ):
-        for port, held in zip(ports, exported, strict=True):
-            held.CopyFrom(value_info(port.name, port.dtype, port.shape))
+    for port, held in zip(ports, (*model.graph.output, *model.graph.input), strict=True):
+        held.CopyFrom(value_info(port.name, port.dtype, port.shape))
     return model
-
-
-def _variable(port: Port) -> gs.Variable:
-    return gs.Variable(port.name, port.dtype, port.shape)
 
 
 def _constant(name: str, tensor: Initializer) -> gs.Constant:
@@ -77,14 +70,9 @@ def _node(node: Node, known: dict[str, gs.Tensor]) -> gs.Node:
     def tensor(name: str) -> gs.Tensor:
         return known.setdefault(name, gs.Variable(name)) if name else gs.Variable.empty()
 
-    return gs.Node(
-        node.op,
-        node.name,
-        {
-            key: numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
-            for key, value in node.attributes.items()
-        },
-        [tensor(name) for name in node.inputs],
-        [tensor(name) for name in node.outputs],
-        node.domain or None,
-    )
+    attributes = {
+        key: numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
+        for key, value in node.attributes.items()
+    }
+    inputs, outputs = ([tensor(name) for name in names] for names in (node.inputs, node.outputs))
+    return gs.Node(node.op, node.name, attributes, inputs, outputs, node.domain or None)

@@ -27,19 +27,10 @@ Progress = Callable[[str, float], None]
 
 def fingerprint(blueprint: Blueprint, inputs: Samples) -> str:
     """SHA-256 of all that decides a ticket's masks, for a checkpoint to be known by."""
-    digest = hashlib.sha256(
-        json.dumps(
-            [
-                __version__,
-                GENERATOR,
-                blueprint.target.sha256,
-                blueprint.options.seed,
-                msgspec.structs.asdict(OptionsRecord.of(blueprint.options)),
-                BLOCK_WEIGHTS,
-            ],
-            sort_keys=True,
-        ).encode()
-    )
+    options, target = blueprint.options, blueprint.target
+    record = msgspec.structs.asdict(OptionsRecord.of(options))
+    decisive = [__version__, GENERATOR, target.sha256, options.seed, record, BLOCK_WEIGHTS]
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
     for name in sorted(inputs.arrays):
         digest.update(name.encode() + inputs.arrays[name].tobytes())
     return digest.hexdigest()
@@ -63,11 +54,11 @@ def write_ticket(
     Args:
         blueprint: the plan to begin with.
         path: of the ticket.
-        inputs: calibration inputs.
+        inputs: to calibrate with.
         device: where subset sums are solved.
         watch: is told where the time goes.
         progress: is called with ("construct", share done).
-        checkpoint: what an earlier run had finished, and where it is noted.
+        checkpoint: what an earlier run had finished, and where this one notes it.
     """
     lost = checkpoint.constants_lost if checkpoint is not None else frozenset()
     if lost:
@@ -77,10 +68,9 @@ def write_ticket(
         pieces = construct(blueprint, inputs, device=device, watch=watch, saved=saved)
         try:
             with TicketWriter(blueprint, path, source=False) as writer:
-                stats = _write(
+                return blueprint, _write(
                     writer, pieces, watch=watch, progress=progress, checkpoint=checkpoint
                 )
-            return blueprint, stats
         except LostConstantsError as error:
             if error.tensor in lost:
                 raise

@@ -68,8 +68,7 @@ class Checkpoint:
         """Forget all: constants were lost on the tensors, and another plan is followed."""
         self._cut(0)
         self.saved, self.constants_lost = {}, constants_lost
-        self._write({"key": self._key, "fresh": sorted(constants_lost)})
-        self._flush()
+        self._append({"key": self._key, "fresh": sorted(constants_lost)}, b"", to_disk=True)
 
     def note(self, piece: MaskedRows | BuiltLayer) -> None:
         """Note the masks of some rows, or that a layer is finished and need not be built again."""
@@ -78,11 +77,11 @@ class Checkpoint:
             return
         if isinstance(piece, MaskedRows):
             rows = {"layer": name, "start": piece.start, "shape": piece.weight.shape}
-            self._write(rows, np.packbits(piece.weight != 0).tobytes())
+            self._append(rows, np.packbits(piece.weight != 0).tobytes(), to_disk=False)
         elif piece.scale is not None and piece.offset is not None:
             layer = {"layer": name, "stats": asdict(piece.stats)}
-            self._write(layer, piece.scale.tobytes() + piece.offset.tobytes())
-            self._flush()
+            numbers = piece.scale.tobytes() + piece.offset.tobytes()
+            self._append(layer, numbers, to_disk=True)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         with contextlib.suppress(OSError):  # of a full disk, which was told before
@@ -129,17 +128,14 @@ class Checkpoint:
             line, _, content = payload.partition(b"\n")
             yield self._stream.tell(), json.loads(line), content
 
-    def _write(self, about: dict[str, Any], content: bytes = b"") -> None:
+    def _append(self, about: dict[str, Any], content: bytes, *, to_disk: bool) -> None:
+        """Write a frame; with `to_disk` it and those before it outlive a power failure."""
         payload = json.dumps(about).encode() + b"\n" + content
         try:
             self._stream.write(FRAME_HEAD.pack(len(payload), zlib.crc32(payload)) + payload)
-        except OSError as error:
-            raise cannot_write(self.path, error) from None
-
-    def _flush(self) -> None:
-        try:
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
+            if to_disk:
+                self._stream.flush()
+                os.fsync(self._stream.fileno())
         except OSError as error:
             raise cannot_write(self.path, error) from None
 

@@ -94,10 +94,8 @@ class RowTensor:
         self.bytes = spec.size * dtype.itemsize
         self._stream = stream
         if stream is None:
-            self._array = np.zeros(spec.stored_shape, dtype)
-            self._rows = (
-                self._array.T if spec.transposed else self._array.reshape(len(self._array), -1)
-            )
+            self._array = array = np.zeros(spec.stored_shape, dtype)
+            self._rows = array.T if spec.transposed else array.reshape(len(array), -1)  # a view
             return
         self.offset = -(-stream.seek(0, os.SEEK_END) // ALIGNMENT) * ALIGNMENT
         stream.truncate(self.offset + self.bytes)
@@ -107,11 +105,10 @@ class RowTensor:
         if self._stream is None:
             self._rows[start : start + len(rows)] = rows
             return
-        blocks = rows.T if self.spec.transposed else rows.reshape(1, -1)  # [I, R] or all at once
+        transposed, height = self.spec.transposed, self.spec.shape[0]
+        blocks = rows.T if transposed else rows.reshape(1, -1)  # each lies in one piece
         for i, block in enumerate(np.ascontiguousarray(blocks, self.dtype)):
-            place = (
-                i * self.spec.shape[0] + start if self.spec.transposed else start * rows.shape[1]
-            )
+            place = i * height + start if transposed else start * rows.shape[1]
             self._stream.seek(self.offset + place * self.dtype.itemsize)
             self._stream.write(block.data.cast("B"))
 
@@ -165,34 +162,26 @@ class LayerTensors:
     def __init__(
         self, spec: SourceLayer, form: Form, stream_of: Callable[[str, int], BinaryIO | None]
     ) -> None:
-        self.form = form
-        self.kept = 0
-
-        def tensor(name: str, dtype: np.dtype[Any]) -> RowTensor:
-            return RowTensor(name, dtype, spec, stream_of(name, spec.size * dtype.itemsize))
-
-        self._numbers: RowTensor | SparseTensor
+        self.form, self.kept = form, 0
+        self._tensors: list[RowTensor | SparseTensor] = []  # the numbers, and the mask if any
         if form.stored is Weights.SPARSE:
-            self._numbers = SparseTensor(form.numbers, form.dtype, spec)
-        else:
-            self._numbers = tensor(form.numbers, form.dtype)
-        self._mask = (
-            tensor(form.mask, np.dtype(np.uint8)) if form.stored is Weights.MASKED else None
-        )
+            self._tensors.append(SparseTensor(form.numbers, form.dtype, spec))
+            return
+        masks = [(form.mask, np.dtype(np.uint8))] if form.stored is Weights.MASKED else []
+        for name, dtype in ((form.numbers, form.dtype), *masks):
+            stream = stream_of(name, spec.size * dtype.itemsize)
+            self._tensors.append(RowTensor(name, dtype, spec, stream))
 
     def write(self, start: int, source: Floats, kept: NDArray[np.bool_]) -> None:
         """Store the rows start, start+1, … of the source, both [R, I·K], and which are kept."""
-        if self._mask is not None:
-            self._numbers.write(start, source)
-            self._mask.write(start, kept.astype(np.uint8))
-            self.kept += int(np.count_nonzero(kept))
-            return
-        # in half precision some round to 0
-        rows = np.where(kept, source, np.float32(0)).astype(self.form.dtype, copy=False)
-        self._numbers.write(start, rows)
-        self.kept += int(np.count_nonzero(rows))
+        if self.form.stored is Weights.MASKED:
+            parts: list[Array] = [source, kept.astype(np.uint8)]
+        else:  # in half precision some round to 0
+            parts = [np.where(kept, source, np.float32(0)).astype(self.form.dtype, copy=False)]
+        for tensor, rows in zip(self._tensors, parts, strict=True):
+            tensor.write(start, rows)
+        self.kept += int(np.count_nonzero(parts[-1]))
 
     def protos(self, location: str) -> list[Initializer]:
         """The initializers; what is in external data lies in the file `location`."""
-        mask = [] if self._mask is None else [self._mask.proto(location)]
-        return [self._numbers.proto(location), *mask]
+        return [tensor.proto(location) for tensor in self._tensors]

@@ -190,7 +190,7 @@ class TicketWriter:
         nodes += [node for step in blueprint.steps for node in step.nodes]
         self._add_arrays(dict(sorted(blueprint.constants.items())))
         name = f"{target.name or 'network'}_{'source' if self.is_source else 'ticket'}"
-        model = assemble(name, nodes, self._tensors, target)
+        model = assemble(name, nodes, tensors=self._tensors, target=target)
         model.metadata_props.add(key=METADATA_KEY, value=self._manifest().to_json())
         return model
 

@@ -101,7 +101,7 @@ NODES = [
 
 
 def test_nodes_tensors_and_ports_come_out_as_they_were() -> None:
-    model = assemble("g", NODES, TENSORS, target())
+    model = assemble("g", NODES, tensors=TENSORS, target=target())
 
     assert model.SerializeToString(deterministic=True) == by_helper("g", NODES, TENSORS, target())
     assert not model.graph.value_info
@@ -112,7 +112,7 @@ def test_the_same_graph_has_the_same_bytes_and_prints_nothing(
 ) -> None:
     """Two of the nodes above share a name, which onnx-graphsurgeon would tell."""
     first, second = (
-        assemble("g", NODES, TENSORS, target()).SerializeToString(deterministic=True)
+        assemble("g", NODES, tensors=TENSORS, target=target()).SerializeToString(deterministic=True)
         for _ in range(2)
     )
 
@@ -135,7 +135,7 @@ def test_ports_keep_their_own_shapes(inputs: tuple[Port, ...], outputs: tuple[Po
     tensors = named(numpy_helper.from_array(np.arange(3, dtype=np.float32), "k"))
     nodes = [Node("Add", "n", ("x", "k"), ("a",)), Node("Relu", "r", ("a",), ("y",))]
 
-    model = assemble("g", nodes, tensors, network)
+    model = assemble("g", nodes, tensors=tensors, target=network)
 
     assert model.SerializeToString(deterministic=True) == by_helper("g", nodes, tensors, network)
 
@@ -143,7 +143,9 @@ def test_ports_keep_their_own_shapes(inputs: tuple[Port, ...], outputs: tuple[Po
 def test_another_order_of_tensors_is_another_file() -> None:
     turned = dict(reversed(TENSORS.items()))
 
-    assert assemble("g", NODES, turned, target()) != assemble("g", NODES, TENSORS, target())
-    assert [t.name for t in assemble("g", NODES, turned, target()).graph.initializer] == [
-        name for name, tensor in turned.items() if isinstance(tensor, onnx.TensorProto)
-    ]
+    assert assemble("g", NODES, tensors=turned, target=target()) != assemble(
+        "g", NODES, tensors=TENSORS, target=target()
+    )
+    assert [
+        t.name for t in assemble("g", NODES, tensors=turned, target=target()).graph.initializer
+    ] == [name for name, tensor in turned.items() if isinstance(tensor, onnx.TensorProto)]
