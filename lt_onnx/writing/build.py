@@ -49,16 +49,9 @@ def write_ticket(
     """Construct the ticket and write it to `path`, row by row.
 
     Returns the plan that was followed, and what every layer came to: where the constants of a
-    tensor turn out lost, a new plan opens a block there.
-
-    Args:
-        blueprint: the plan to begin with.
-        path: of the ticket.
-        inputs: to calibrate with.
-        device: where subset sums are solved.
-        watch: is told where the time goes.
-        progress: is called with ("construct", share done).
-        checkpoint: what an earlier run had finished, and where this one notes it.
+    tensor turn out lost, a new plan opens a block there. `inputs` are for calibration; `device`
+    solves the subset sums; `watch` is told where the time goes, `progress` the share done;
+    `checkpoint` has what an earlier run finished and notes what this one does.
     """
     lost = checkpoint.constants_lost if checkpoint is not None else frozenset()
     if lost:

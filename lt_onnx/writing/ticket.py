@@ -1,9 +1,7 @@
 """Write a ticket (or a source network) as an ONNX file, whole or not at all.
 
-Comes in: a Blueprint and the tensors of its source layers, some rows at a time. Goes out: a
-`.onnx` file, and beside it `<name>.data` once the weights pass `files.INLINE_LIMIT`, written as
-they come so that no more than some rows are ever held. Both appear when they are complete (see
-`files`).
+In: a Blueprint and its layers' rows as they come. Out: a `.onnx` file, and beside it `<name>.data`
+once the weights pass `files.INLINE_LIMIT`, so that no more than some rows are ever held.
 
 The metadata entry `lt_onnx` holds all that `verify` needs; `manifest` has its schema. The entry
 `lt_onnx.sha256` seals the file: SHA-256 of the model without that entry, serialised
@@ -68,11 +66,8 @@ def is_of(path: Path, target: Target, options: Options) -> bool:
         known = read_manifest(path) if path.is_file() else None
     except InputError:
         return False
-    return known is not None and (known.target_sha256, known.seed, known.options) == (
-        target.sha256,
-        options.seed,
-        OptionsRecord.of(options),
-    )
+    wanted = (target.sha256, options.seed, OptionsRecord.of(options))
+    return known is not None and (known.target_sha256, known.seed, known.options) == wanted
 
 
 class TicketWriter:
@@ -120,10 +115,9 @@ class TicketWriter:
         """End the layer under way: its masked biases [O], its scales and orders by name."""
         assert self._layer is not None
         spec, bias_name = step.source, f"{step.source.name}/bias"
-        for proto in self._layer.protos(self.data_path.name):
-            self._tensors[name_of(proto)] = proto
-        small = {} if bias is None else {bias_name: bias}
-        self._add_arrays({**small, **tensors})
+        protos = self._layer.protos(self.data_path.name)
+        self._tensors |= {name_of(proto): proto for proto in protos}
+        self._add_arrays(tensors if bias is None else {bias_name: bias, **tensors})
         self._records.append(
             LayerRecord(
                 weight=spec.name,

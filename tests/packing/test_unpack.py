@@ -200,7 +200,7 @@ def test_a_layer_is_drawn_as_its_record_says() -> None:
 
     assert layer.names == ["w/source", "w/mask", "w/bias"]
     np.testing.assert_array_equal(
-        drawn, draw_rows(9, layer.spec, 0, 5).reshape(5, 6) * np.float32(0.5)
+        drawn, draw_rows(9, layer.spec, start=0, stop=5).reshape(5, 6) * np.float32(0.5)
     )
     np.testing.assert_array_equal(drawn[2:4], -drawn[:2])
     np.testing.assert_array_equal(layer.biases(9), draw_bias(9, layer.spec) * np.float32(0.5))
