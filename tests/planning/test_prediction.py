@@ -1,0 +1,123 @@
+"""What a conversion will take: figures that follow from the plan alone."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from graphs import Builder, save
+from paths import MODELS
+
+from lt_onnx import files
+from lt_onnx.blueprint import Blueprint, Build
+from lt_onnx.options import Options, Select, Weights
+from lt_onnx.planning.plan import plan
+from lt_onnx.planning.prediction import activation_count, layer_memory, layer_seconds, predict
+from lt_onnx.reading.lowering import read_target
+
+
+def blueprint(folder: Path, width: int = 8, **options: object) -> Blueprint:
+    """Of two convolutions, 3 → 4 → 2 channels, on squares of `width`."""
+    b = Builder()
+    x = b.conv(b("Relu", b.conv("x", 3, 4, pads=[1] * 4)), 4, 2, 1)
+    target = read_target(save(b.model(x, ("N", 3, width, width)), folder))
+    return plan(target, Options(**options))  # type: ignore[arg-type]
+
+
+def builds(made: Blueprint) -> list[Build]:
+    return [step for step in made.steps if isinstance(step, Build)]
+
+
+@pytest.mark.parametrize(
+    ("options", "bytes_"),
+    [
+        ({}, 4),
+        ({"fp16": True}, 2),
+        ({"weights": Weights.MASKED}, 5),
+        ({"weights": Weights.MASKED, "fp16": True}, 3),
+        ({"weights": Weights.SPARSE}, 3),
+        ({"weights": Weights.SPARSE, "fp16": True}, 3),
+    ],
+)
+def test_a_file_has_so_many_bytes_a_weight(
+    tmp_path: Path, options: dict[str, object], bytes_: int
+) -> None:
+    made = blueprint(tmp_path, **options)
+    prediction = predict(made)
+
+    assert prediction.source_weights == sum(layer.size for layer in made.layers)
+    assert prediction.file_bytes == bytes_ * prediction.source_weights
+    assert predict(made, source=True).file_bytes == (bytes_ + 4) * prediction.source_weights
+
+
+def test_multiply_adds_are_weights_times_places(tmp_path: Path) -> None:
+    made = blueprint(tmp_path)
+
+    assert predict(made).multiply_adds == sum(step.source.size * 64 for step in builds(made))
+
+
+def test_numbers_of_a_layer_are_those_of_target_and_ticket(tmp_path: Path) -> None:
+    made = blueprint(tmp_path)
+    step = builds(made)[0]
+    own, ticket = (3 + 4) * 64, (step.in_layout.width + step.source.shape[0]) * 64
+
+    assert activation_count(made.target, made, step.linear) == own + ticket
+    assert activation_count(made.target, None, step.linear) == 2 * own
+
+
+@pytest.mark.parametrize(
+    ("width", "options", "count"),
+    [(8, {}, 128), (8, {"select": Select.BEST}, 8), (400, {}, 4), (600, {}, 1)],
+)
+def test_calibration_takes_the_samples_that_it_can_afford(
+    tmp_path: Path, width: int, options: dict[str, object], count: int
+) -> None:
+    assert predict(blueprint(tmp_path, width, **options)).calibration_count == count
+
+
+def test_samples_that_are_given_are_taken(tmp_path: Path) -> None:
+    made = blueprint(tmp_path, 64)
+    few, many = (predict(made, validated=False, count=count) for count in (10, 1000))
+
+    assert (few.calibration_count, many.calibration_count) == (10, 1000)
+    assert few.memory_bytes < many.memory_bytes
+    assert few.seconds < many.seconds
+
+
+def test_validation_takes_memory(tmp_path: Path) -> None:
+    made = blueprint(tmp_path, 64)
+    without, with_ = (predict(made, validated=v, count=1).memory_bytes for v in (False, True))
+
+    assert without < with_
+
+
+def test_what_lies_in_a_file_of_its_own_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = blueprint(tmp_path)
+    whole = predict(made, validated=False, count=1).memory_bytes
+    monkeypatch.setattr(files, "INLINE_LIMIT", 0)
+
+    assert predict(made, validated=False, count=1).memory_bytes < whole
+
+
+def test_layers_add_up(tmp_path: Path) -> None:
+    made = blueprint(tmp_path)
+    steps = [step for step in made.steps if hasattr(step, "source")]
+
+    seconds = sum(layer_seconds(made.target, step, 7) for step in steps)
+    assert predict(made, count=7).seconds == pytest.approx(3 + seconds)
+    for step in steps:
+        row = layer_memory(made.target, step, 0)
+        assert layer_memory(made.target, step, 4) - row == pytest.approx(
+            4 * (layer_memory(made.target, step, 1) - row)
+        )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks as Linux tells them")
+def test_a_conversion_takes_the_memory_that_its_plan_says() -> None:
+    tool = MODELS.parent / "tools" / "memory.py"
+    words = [str(MODELS / f"{name}.onnx") for name in ("residual", "depthwise")]
+    made = subprocess.run([sys.executable, str(tool), *words], capture_output=True, text=True)
+
+    assert made.returncode == 0, made.stdout + made.stderr
