@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import subset_oracle
 import yardsticks
 from timing import MAX_YARDSTICK_SECONDS, Clock, Floats, Line, python_rate, rate, seconds
 
 from lt_onnx.options import MAX_BASE_SIZE
-from lt_onnx.subset_sum import MAX_EXHAUSTIVE_SIZE, Drawn, Rows, Rule, reference, solve, solve_rows
+from lt_onnx.subset_sum import MAX_EXHAUSTIVE_SIZE, Drawn, Rows, Rule, solve, solve_rows
 from lt_onnx.subset_sum.full import list_halves, no_halves, upper_bound
 
 BASE_SIZES = (8, 10, 12, 15, 18, 20, 24, 30)
@@ -251,11 +252,15 @@ def equality(device: str) -> list[Line]:
         x, z, a, p = batch(m, count)
         x[: count // 4], z[: count // 4] = np.round(x[: count // 4] * 8) / 8, 0.375
         answers = (
-            ("full", solve(x, z, weight=a, penalty=p, device=device), reference.full(x, z, a, p)),
+            (
+                "full",
+                solve(x, z, weight=a, penalty=p, device=device),
+                subset_oracle.full(x, z, a, p),
+            ),
             (
                 "smallest",
                 solve(x, z, tolerance=0.01, device=device),
-                reference.smallest(x, z, np.float32(0.01)),
+                subset_oracle.smallest(x, z, np.float32(0.01)),
             ),
         )
         for rule, ours, (masks, errors) in answers:

@@ -15,13 +15,18 @@ weighs an error against what its elements cost.
 
 Up to MAX_EXHAUSTIVE_SIZE = 20 elements all subsets compete; beyond, those of at most
 `size_limit(M)` elements. Ties go to the lowest mask, under `smallest` to the first subset in order
-of (size, lexicographic). All arithmetic is float32 in a fixed order (see `reference`), so that
-every device gives the same bits.
+of (size, lexicographic). Every device gives the same bits: all arithmetic is float32, each
+operation rounded once, no fused multiply-add, in this order:
+
+- square loss up to MAX_EXHAUSTIVE_SIZE elements: the sum of S is  high + low  where low runs over
+  the first M//2 elements and high over the others, each summed in ascending order; the error is
+  (z − high) − low and the objective a·(error·error) + (p_high + p_low);
+- square loss beyond, and always for `smallest`: the elements are taken from z one by one in
+  ascending order, and p is summed in ascending order.
 
 In: base sets and targets. Out: masks and residuals. `problem` has the values, `limits` what is
 searched, `solver` the entry points, `device` the choice of kernels; `cpu` (Numba: `full`,
-`smallest`, `meet_in_the_middle`) and `gpu` (Triton: `gpu_kernels`) answer, and `reference` is the
-oracle of both.
+`smallest`, `meet_in_the_middle`) and `gpu` (Triton: `gpu_kernels`) answer.
 """
 
 from lt_onnx.options import Device

@@ -1,6 +1,6 @@
 """Numba kernels for all cores, over tiles of problems or rows; scratch never grows with 2^M.
 
-The arithmetic and the ties are those of `reference`, to the bit. The first three functions are what
+The arithmetic and the ties are those of the package, to the bit. The first three functions are what
 `device.Kernels` asks for.
 """
 

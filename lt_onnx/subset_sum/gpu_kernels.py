@@ -1,4 +1,4 @@
-"""Triton kernels: the arithmetic of `reference`, for a GPU.
+"""Triton kernels: the arithmetic of the package, for a GPU.
 
 Must be compiled without fused multiply-adds. x and p of a problem lie in memory, where all threads
 of a program read them; what several threads wrote is read behind a barrier.

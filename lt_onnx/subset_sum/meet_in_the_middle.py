@@ -2,7 +2,7 @@
 
 Every subset is a part of the first half of the elements and a part of the second. Their sums give
 each error up to rounding; the subsets that rounding could put first are summed anew, element by
-element, as `reference` does.
+element, in the order of the package.
 """
 
 from typing import TypeAlias

@@ -108,19 +108,15 @@ def _attributes(node: onnx.NodeProto) -> Iterator[str]:
 def _names(model: onnx.ModelProto) -> Iterator[str]:
     """Names that stand for two things, or for nothing."""
     graph = model.graph
+    tensors = [value.name for value in graph.input]
+    tensors += [tensor.name for tensor in graph.initializer]
+    tensors += [tensor.values.name for tensor in graph.sparse_initializer]
+    tensors += [name for node in graph.node for name in node.output if name]
     for what, names in (
         ("metadata entry", [entry.key for entry in model.metadata_props]),
         ("operator set", [canonical_domain(opset.domain) for opset in model.opset_import]),
         ("graph output", [value.name for value in graph.output]),
-        (
-            "tensor",
-            [
-                *[value.name for value in graph.input],
-                *[t.name for t in graph.initializer],
-                *[t.values.name for t in graph.sparse_initializer],
-                *[name for node in graph.node for name in node.output if name],
-            ],
-        ),
+        ("tensor", tensors),
     ):
         for name, count in Counter(names).items():
             if count > 1:

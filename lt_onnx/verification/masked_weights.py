@@ -30,11 +30,6 @@ class LayerCounts:
     kept: int = 0
     source: int = 0
 
-    def __add__(self, other: "LayerCounts") -> "LayerCounts":
-        return LayerCounts(
-            self.layers + other.layers, self.kept + other.kept, self.source + other.source
-        )
-
 
 def source_tensor(layer: LayerRecord) -> str:
     """The initializer that holds a layer's random numbers, masked or whole."""
@@ -51,20 +46,21 @@ def stored_tensors(layer: LayerRecord) -> list[str]:
 
 def check_masked_weights(manifest: Manifest, tensors: Tensors) -> tuple[LayerCounts, list[str]]:
     """What was proved, and what is wrong: one line for each layer that fails."""
-    total, failures = LayerCounts(), []
+    counts, failures = [], []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for layer in manifest.layers:
             try:
-                total += _check_layer(layer, manifest, tensors, pool)
+                counts.append(_check_layer(layer, manifest, tensors, pool))
             except Flaw as flaw:
                 failures.append(str(flaw))
-    return total, failures
+    kept, source = (sum(count[place] for count in counts) for place in (0, 1))
+    return LayerCounts(len(counts), kept, source), failures
 
 
 def _check_layer(
     layer: LayerRecord, manifest: Manifest, tensors: Tensors, pool: ThreadPoolExecutor
-) -> LayerCounts:
-    """One layer's weights and biases. Raises Flaw."""
+) -> tuple[int, int]:
+    """Kept and source weights and biases of one layer. Raises Flaw."""
     for name in [*stored_tensors(layer), layer.scale]:
         if name not in tensors:
             raise Flaw(f"tensor '{name}' is missing")
@@ -95,7 +91,7 @@ def _check_layer(
     if layer.bias is not None:
         kept += _check_bias(layer, manifest.seed, tensors[layer.bias])
         size += layer.shape[0]
-    return LayerCounts(1, kept, size)
+    return kept, size
 
 
 def _check_dense(layer: LayerRecord, seed: int, stored: Tensor, pool: ThreadPoolExecutor) -> int:

@@ -52,11 +52,12 @@ def check_structure(model: onnx.ModelProto, manifest: Manifest, tensors: Tensors
                 f"layer '{layer.weight}' is number {number}, but drawn from {layer.index}"
             )
         failures += _check_scale(layer, tensors)
-    named = {name: tensors[name] for name in manifest.parameters if name in tensors}
     parameters = {
         name: tensor
-        for name, tensor in named.items()
-        if isinstance(tensor, Tensor) and tensor.dtype == np.float32 and name not in of_layers
+        for name in manifest.parameters
+        if isinstance(tensor := tensors.get(name), Tensor)
+        and tensor.dtype == np.float32
+        and name not in of_layers
     }
     failures += _check_tensors(manifest, tensors, of_layers, parameters)
     for name in sorted(tensors.keys() - index.readers.keys() - index.outputs):
@@ -97,21 +98,22 @@ def _check_tensors(
     manifest: Manifest, tensors: Tensors, of_layers: Set[str], parameters: Mapping[str, Tensor]
 ) -> Iterator[str]:
     """Every tensor that is no layer's is a parameter that the manifest names, or an index."""
+    named = {*manifest.parameters}
     for name, tensor in tensors.items():
         if name in of_layers:
-            if name in manifest.parameters:
+            if name in named:
                 yield f"tensor '{name}' of a layer is named as a parameter too"
         elif not isinstance(tensor, Tensor):
             yield f"sparse tensor '{name}' is no layer's weight"
         elif name in parameters:
             if not np.isfinite(tensor.array()).all():
                 yield f"tensor '{name}' holds a parameter that is not finite"
-        elif tensor.dtype not in INDEX_DTYPES or name in manifest.parameters:
+        elif tensor.dtype not in INDEX_DTYPES or name in named:
             yield (
                 f"tensor '{name}' ({tensor.dtype}, {tensor.size} values) is neither source, "
                 "scale, index nor a named parameter"
             )
-    for name in sorted({*manifest.parameters} - tensors.keys()):
+    for name in sorted(named - tensors.keys()):
         yield f"parameter '{name}' of the manifest is not in the file"
 
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import subset_oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lt_onnx.subset_sum import Rows, Rule, Solution, reference, size_limit, solve, solve_rows
+from lt_onnx.subset_sum import Rows, Rule, Solution, size_limit, solve, solve_rows
 
 
 def problems(seed: int, count: int, m: int) -> tuple[np.ndarray, ...]:
@@ -30,9 +31,9 @@ def test_all_three_rules_equal_brute_force(seed: int, m: int) -> None:
     small = solve(x, z, tolerance=0.01)
 
     full = np.float32(2) * np.ones(len(z), np.float32)
-    same(noise, reference.full(x, z, full, p))
-    same(best, reference.full(x, z, full / 2, 0 * p))
-    same(small, reference.smallest(x, z, np.float32(0.01)))
+    same(noise, subset_oracle.full(x, z, full, p))
+    same(best, subset_oracle.full(x, z, full / 2, 0 * p))
+    same(small, subset_oracle.smallest(x, z, np.float32(0.01)))
 
 
 @pytest.mark.parametrize("m", range(1, 33))
@@ -43,9 +44,9 @@ def test_every_base_size_equals_brute_force(m: int) -> None:
     p[: count // 4] = 0
     ones = np.ones(count, np.float32)
 
-    same(solve(x, z, penalty=p), reference.full(x, z, ones, p))
+    same(solve(x, z, penalty=p), subset_oracle.full(x, z, ones, p))
     for tolerance in (0.1, 1e-7):
-        same(solve(x, z, tolerance=tolerance), reference.smallest(x, z, np.float32(tolerance)))
+        same(solve(x, z, tolerance=tolerance), subset_oracle.smallest(x, z, np.float32(tolerance)))
 
 
 def test_ties_go_to_the_first_subset() -> None:
@@ -111,10 +112,10 @@ def plain_rows(
             if z[r, k] != 0:
                 x = base[r, rows.index[k]] * rows.gain[k]
                 if rule is Rule.SMALLEST:
-                    answer = reference.smallest(x[None], rest[t : t + 1], np.float32(0.01))
+                    answer = subset_oracle.smallest(x[None], rest[t : t + 1], np.float32(0.01))
                 else:
                     p = x * x * rows.noise[k] + rows.price[k]
-                    answer = reference.full(
+                    answer = subset_oracle.full(
                         x[None], rest[t : t + 1], rows.weight[k : k + 1], p[None]
                     )
                 masks[r, k], error = answer[0][0], answer[1][0]

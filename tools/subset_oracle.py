@@ -1,12 +1,6 @@
-"""The oracle in plain NumPy: every allowed subset, in the arithmetic that all devices follow.
+"""The solver's oracle in plain NumPy: every allowed subset, in the arithmetic of `subset_sum`.
 
-Float32 throughout, each operation rounded once, no fused multiply-add:
-
-- full objective up to MAX_EXHAUSTIVE_SIZE elements: the sum of S is  high + low  where low runs
-  over the first M//2 elements and high over the others, each summed in ascending order; the error
-  is (z − high) − low and the objective a·(error·error) + (p_high + p_low);
-- full objective beyond, and always for `smallest`: the elements are taken from z one by one in
-  ascending order, and p is summed in ascending order.
+In: problems. Out: masks and errors, which every device has to give bit for bit.
 """
 
 import numpy as np
