@@ -95,7 +95,7 @@ class Biases:
     ) -> RowChoice:
         """The block's rows with their biases, or the constants that they hand on.
 
-        `raw` [N, …, R', …] is what the rows make of the calibration inputs so far, `shared` tells
+        `raw` [N, …, R', …] is what the rows make of the calibration inputs so far, `shared` holds
         the price of a weight. Raises LostConstantsError when biases were planned here and no
         constant reaches the layer.
         """

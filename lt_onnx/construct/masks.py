@@ -22,8 +22,8 @@ from lt_onnx.target import Array, Doubles, Floats, Indices
 
 HEADROOM = 0.75  # λ over the largest |w| of a row: larger weights take two elements or more
 MAX_RESCALING = 2.0  # factor by which a row's λ moves at most when it is fitted to the outputs
-WIDER = (1.2, 1.45, 1.75)  # factors of λ tried for rows with one outstanding miss
-LONE = 0.25  # share of a row's error from which one problem's is outstanding
+WIDER = (1.2, 1.45, 1.75)  # factors of λ tried for rows in which one problem is an outlier
+OUTLIER_SHARE = 0.25  # of a row's error, from which one problem counts as an outlier
 
 RULES = {Select.NOISE: Rule.NOISE, Select.SMALLEST: Rule.SMALLEST, Select.BEST: Rule.BEST}
 
@@ -31,8 +31,8 @@ RULES = {Select.NOISE: Rule.NOISE, Select.SMALLEST: Rule.SMALLEST, Select.BEST: 
 def first_lambdas(task: LayerTask, least: Doubles) -> Doubles:
     """λ of every row, [R]: near its largest weight, but not under `least` [R] that its bias needs.
 
-    Rows without a weight, those of constants among them, have 1. With one σ for the layer the
-    largest λ is everybody's.
+    Rows without a weight, those of constants among them, have 1. With one scale for the layer all
+    rows take the largest λ.
     """
     linear, features = task.linear, task.features
     headroom = HEADROOM if task.calibrated else 1.0
@@ -90,8 +90,8 @@ def choose(
 def rescaled(task: LayerTask, rows: RowChoice, *, block: Block, raw: Sequence[Array]) -> RowChoice:
     """Give each row the λ and scale by which it comes closest to the target's output.
 
-    `raw` [N, …, R', …] is what the block's rows make of the calibration inputs. A rule that shuns
-    noise makes rows that answer too weakly, and layer by layer that adds up.
+    `raw` [N, …, R', …] is what the block's rows make of the calibration inputs. Noise-aware subsets
+    shrink a row's response, which would accumulate over the layers.
     """
     data = np.flatnonzero(task.channel[block.rows] >= 0)
     if not task.calibrated or task.options.sigma is Sigma.LAYER or not len(data):
@@ -109,8 +109,8 @@ def _solve(
 ) -> tuple[NDArray[np.uint32], Floats, Doubles]:
     """Masks and residuals [r, V·K] of some rows, and their λ [r].
 
-    The base sets are what they are, but each row's λ is free, and with another λ another z is
-    asked of them. Rows in which one miss outweighs the other errors take a wider λ if they gain.
+    The base sets are fixed, but each row's λ is free, and another λ asks for other sums. Rows in
+    which one problem is an outlier take a wider λ if that halves their squared error.
     """
     options = task.options
 
@@ -139,14 +139,14 @@ def _solve(
     for factor in WIDER:
         error = weight * np.square(residuals, dtype=np.float64)
         total = error.sum(1)
-        lone = np.flatnonzero(error.max(1, initial=0.0) > LONE * total)
-        if not len(lone):
+        outlying = np.flatnonzero(error.max(1, initial=0.0) > OUTLIER_SHARE * total)
+        if not len(outlying):
             break
-        wider = first[lone] * factor
-        new_masks, new_residuals = attempt(lone, wider)
+        wider = first[outlying] * factor
+        new_masks, new_residuals = attempt(outlying, wider)
         new_total = (weight * np.square(new_residuals, dtype=np.float64)).sum(1)
-        better = new_total * wider**2 < total[lone] * lam[lone] ** 2 / 2
-        chosen = lone[better]
+        better = new_total * wider**2 < total[outlying] * lam[outlying] ** 2 / 2
+        chosen = outlying[better]
         masks[chosen], residuals[chosen] = new_masks[better], new_residuals[better]
         lam[chosen] = wider[better]
     return masks, residuals, lam

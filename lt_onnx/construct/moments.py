@@ -57,7 +57,7 @@ def _patches(x: Floats, at: Indices, linear: Linear) -> Floats:
 
 
 def covariance(patches: Floats) -> Doubles:
-    """Covariance of the patches' entries, [V·K, V·K]; their mean is the biases' business."""
+    """Covariance of the patches' entries, [V·K, V·K]; their mean is left to the biases."""
     a = patches.reshape(len(patches), -1)
     a = a - a.mean(0)
     return np.asarray((a.T @ a) / np.float32(len(a)), np.float64)

@@ -31,7 +31,7 @@ class MaskedRows:
 
 @dataclass(frozen=True)
 class Tally:
-    """Counts over some of a layer's problems. Tallies are added."""
+    """Counts over some of a layer's problems; tallies are added."""
 
     problems: int = 0
     misses: int = 0  # |z - Σ| above the tolerance
@@ -123,7 +123,7 @@ class BuiltLayer:
 
 @dataclass(frozen=True)
 class SavedLayer:
-    """What of a constructed layer cannot be had again without constructing it."""
+    """A layer built before an interruption: all that is needed to repeat it without solving."""
 
     pieces: Mapping[int, tuple[tuple[int, ...], bytes]]  # by first row: shape, packed masks
     scale: Doubles  # [R]

@@ -99,7 +99,7 @@ def _with_feedback(
 
 
 def _one_price(parts: Parts) -> GroupProblems:
-    """One price for all weights of a group, the mean of what they carry: the weak ones go."""
+    """One price for all weights of a group, the mean power of what they carry."""
     if not parts:  # a group of zeros
         return GroupProblems(parts, 0.0)
     mean = np.concatenate([rows.price for _, rows in parts]).mean(dtype=np.float64)

@@ -102,7 +102,7 @@ def _scales(step: Expand, options: Options, *, weight: Doubles, peak: Doubles) -
     """
     model = step.model
     largest = np.maximum(peak, 1e-6) * MARGIN
-    if model.use is Use.SPLIT:  # a channel that was silent so far may yet be as loud as the others
+    if model.use is Use.SPLIT:  # a channel that was small here may be as large as the others later
         largest[:] = peak.max(initial=1e-6) * SPLIT_MARGIN
     allowed = model.reach / largest if math.isfinite(model.reach) else np.ones(len(largest))
     if model.use is Use.SPLIT:
