@@ -118,13 +118,8 @@ def univariate_layout(
 ) -> Layout:
     """What a univariate layer puts out, group by group: its slots, their mirrors, constants.
 
-    Args:
-        size: target channels.
-        axis: of the channels.
-        slots: (channel, part) of every slot, [S, 2].
-        group: groups of the layer that reads it.
-        constants: constants of every group.
-        mirrored: as many mirror images follow each group's slots.
+    `slots` are (channel, part) of every slot, [S, 2], of `size` target channels; every `group` of
+    the layer behind has its own `constants`; `mirrored`: as many mirror images follow its slots.
     """
     numbers = np.arange(len(slots)).reshape(group, -1)
     mirrors = numbers if mirrored else numbers[:, :0]

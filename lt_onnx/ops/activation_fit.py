@@ -49,13 +49,8 @@ class LocalModel:
     @property
     def slope(self) -> float:
         """Gain of one neuron (SPLIT: of φ(λx) towards φ(x); else towards x)."""
-        match self.use:
-            case Use.SPLIT:
-                return 1.0
-            case Use.ODD:
-                return self.positive
-            case Use.MIRROR:
-                return self.positive + self.negative
+        mirrored = self.positive + self.negative
+        return {Use.SPLIT: 1.0, Use.ODD: self.positive, Use.MIRROR: mirrored}[self.use]
 
 
 def fit(function: Function) -> LocalModel | None:

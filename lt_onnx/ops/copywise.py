@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from lt_onnx.layout import Layout
-from lt_onnx.ops.rule import Emitter, RefusalError, numbers_of, only, repeated, rewired
+from lt_onnx.ops.rule import Emitter, RefusalError, numbers_of, only, repeated, rewired, shape_of
 from lt_onnx.target import Node
 
 
@@ -65,9 +65,7 @@ def along(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
 
 def resize(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Resize and Upsample of other axes than the channels'."""
-    layout, shape = only(layouts), to.shape(node.inputs[0])
-    if shape is None:
-        raise RefusalError("its rank is unknown")
+    layout, shape = only(layouts), shape_of(node, to)
     if node.attributes.get("coordinate_transformation_mode") == "tf_crop_and_resize":
         raise RefusalError("it crops and fills what lies outside")
     if node.op == "Upsample" or to.target.opset < 11:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from lt_onnx.layout import CONSTANT, UNUSED, Indices, Layout, whole_channels
-from lt_onnx.ops.rule import Emitter, RefusalError, numbers_of, only, rewired
+from lt_onnx.ops.rule import Emitter, RefusalError, numbers_of, only, rewired, shape_of
 from lt_onnx.target import Node
 
 
@@ -29,9 +29,7 @@ def squeeze(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout
 
 def unsqueeze(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Unsqueeze: the channels' axis moves behind the axes that are put before it."""
-    layout, shape, axes = only(layouts), to.shape(node.inputs[0]), numbers_of(node, "axes", 1, to)
-    if shape is None or axes is None:
-        raise RefusalError("its rank is unknown")
+    layout, axes, shape = only(layouts), numbers_of(node, "axes", 1, to), shape_of(node, to)
     rank = len(shape) + len(axes)
     added = {axis % rank for axis in axes}
     to.emit(rewired(node, to))
@@ -105,9 +103,7 @@ def gather(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
 
 def split(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> list[Layout]:
     """Split: along the channels each output takes its own; along another axis all go along."""
-    layout, shape = only(layouts), to.shape(node.inputs[0])
-    if shape is None:
-        raise RefusalError("its rank is unknown")
+    layout, shape = only(layouts), shape_of(node, to)
     axis = node.attributes.get("axis", 0) % len(shape)
     if axis != layout.axis:
         to.emit(rewired(node, to))
@@ -140,15 +136,13 @@ def _selected(node: Node, layout: Layout, chosen: Indices, output: str, to: Emit
 
 def slice_(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Slice: unchanged along other axes; along the channels, those outside are left behind."""
-    layout, shape = only(layouts), to.shape(node.inputs[0])
+    layout = only(layouts)
     starts, ends, axes, steps = (
         numbers_of(node, key, position, to, "bounds are")
         for position, key in enumerate(("starts", "ends", "axes", "steps"), 1)
     )
-    if shape is None:
-        raise RefusalError("its rank is unknown")
-    axes = axes or range(len(starts))
-    if layout.axis not in [axis % len(shape) for axis in axes]:
+    axes, rank = axes or range(len(starts)), len(shape_of(node, to))
+    if layout.axis not in [axis % rank for axis in axes]:
         to.emit(rewired(node, to))
         return layout
     if len(axes) > 1:
@@ -162,12 +156,9 @@ def pad(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
 
     Constants lose their constancy where zeros are padded beside them, and are dropped.
     """
-    layout, shape = only(layouts), to.shape(node.inputs[0])
-    mode = node.attributes.get("mode", "constant")
-    pads, value = _pads(node, None if shape is None else len(shape), to)
-    if shape is None:
-        raise RefusalError("its rank is unknown")
-    begin, end = layout.axis, layout.axis + len(shape)
+    layout, mode = only(layouts), node.attributes.get("mode", "constant")
+    pads, value = _pads(node, to)
+    begin, end = layout.axis, layout.axis + len(shape_of(node, to))
     before, after = pads[begin], pads[end]
     if (before or after) and (mode != "constant" or value):
         raise RefusalError("it pads the channels with something else than zeros")
@@ -186,13 +177,14 @@ def pad(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     return replace(layout, size=layout.size + before + after, channel=channel.astype(np.int32))
 
 
-def _pads(node: Node, rank: int | None, to: Emitter) -> tuple[list[int], float]:
+def _pads(node: Node, to: Emitter) -> tuple[list[int], float]:
     """Pads of every axis, begins then ends, and the number that is filled in."""
-    given = numbers_of(node, "pads", 1, to)
+    given: list[int] = numbers_of(node, "pads", 1, to)
     value = numbers_of(node, "value", 2, to, "pads are") or [0.0]
     axes = numbers_of(node, "axes", 3, to)
-    if axes is None or rank is None:
+    if axes is None:
         return given, value[0]
+    rank = len(shape_of(node, to))
     pads = [0] * (2 * rank)
     for i, axis in enumerate(axes):
         pads[axis % rank], pads[axis % rank + rank] = given[i], given[i + len(axes)]

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from lt_onnx.layout import CONSTANT, Indices, Layout, whole_channels
-from lt_onnx.ops.rule import Emitter, RefusalError, UndecidedError, numbers_of, only, rewired
+from lt_onnx.ops.rule import (
+    Emitter,
+    RefusalError,
+    UndecidedError,
+    numbers_of,
+    only,
+    rewired,
+    shape_of,
+)
 from lt_onnx.target import Node, Shape
 
 MAX_CHAIN_ELEMENTS = 1 << 23  # of a tensor whose elements are followed through a chain
@@ -19,10 +27,7 @@ SPLITS = "it splits the channels"
 
 def reshape(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Reshape and Flatten: the channels stay whole, or merge with axes beside them."""
-    layout = only(layouts)
-    before = to.shape(node.inputs[0])
-    if before is None:
-        raise RefusalError("its rank is unknown")
+    layout, before = only(layouts), shape_of(node, to)
     sizes = _stand_ins(before)
     goal = _goal(node, sizes, to)
     after = _resolved(goal, sizes)
@@ -51,10 +56,7 @@ def reshape(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout
 
 def transpose(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Transpose: the channels move to another axis."""
-    layout = only(layouts)
-    shape = to.shape(node.inputs[0])
-    if shape is None:
-        raise RefusalError("its rank is unknown")
+    layout, shape = only(layouts), shape_of(node, to)
     axis = _order(node, len(shape)).index(layout.axis)
     to.emit(rewired(node, to))
     return replace(layout, axis=axis)

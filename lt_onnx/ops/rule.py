@@ -75,6 +75,14 @@ def only(layouts: Sequence[Layout | None]) -> Layout:
     return first
 
 
+def shape_of(node: Node, to: Emitter) -> Shape:
+    """Shape of the first input. Raises RefusalError where it is unknown."""
+    shape = to.shape(node.inputs[0])
+    if shape is None:
+        raise RefusalError("its rank is unknown")
+    return shape
+
+
 def numbers_of(node: Node, key: str, position: int, to: Emitter, what: str = "") -> Any:
     """Numbers that a node is given, as an attribute or as a constant input; None where it is not.
 

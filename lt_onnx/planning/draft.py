@@ -12,9 +12,17 @@ from lt_onnx.blueprint import Run
 from lt_onnx.layout import Layout
 from lt_onnx.manifest import DensePlace, DenseReason
 from lt_onnx.planning.emitted import Copies, Emitted
-from lt_onnx.planning.parameters import MULTIPLYING, has_parameters, parameter_count
 from lt_onnx.planning.request import Request
 from lt_onnx.target import Array, Node, Shape
+
+MULTIPLYING = frozenset(
+    "Conv ConvTranspose DeformConv Gemm MatMul Einsum LSTM GRU RNN Attention".split()
+)
+# what shapes are computed with, and whole-numbered data may be
+WHOLE_ARITHMETIC = frozenset(
+    "Add Sub Mul Div Mod Min Max Pow Sum Concat Where Equal Less Greater LessOrEqual "
+    "GreaterOrEqual".split()
+)
 
 
 class Draft:
@@ -156,14 +164,23 @@ class Draft:
                 self.put(name, name, None)
 
     def _declare_dense(self, node: Node, reason: str) -> None:
-        count = parameter_count(node, self.target.constants)
-        place = DensePlace(node.name, node.op, reason, count)
+        values = self._values(node, "f") + self._whole_numbers(node)
+        place = DensePlace(node.name, node.op, reason, sum(value.size for value in values))
         self.emitted.dense.setdefault(node.name, place)
 
     def _has_parameters(self, node: Node) -> bool:
-        """Whether `node` computes with more of the target's numbers than a scalar."""
-        constants = self.target.constants
-        return has_parameters(node, constants, from_shapes=self._is_from_shapes(node))
+        """Whether `node` computes with numbers of the target; shapes and scalars are none."""
+        whole = [] if self._is_from_shapes(node) else self._whole_numbers(node)
+        return bool(self._values(node, "fb") or whole)
+
+    def _values(self, node: Node, kinds: str) -> list[Array]:
+        """Constants of some dtype kinds that `node` reads; of scalars those that it joins."""
+        least = 1 if node.op == "Concat" else 2
+        values = [self.target.constants.get(name) for name in node.inputs]
+        return [v for v in values if v is not None and v.dtype.kind in kinds and v.size >= least]
+
+    def _whole_numbers(self, node: Node) -> list[Array]:
+        return self._values(node, "iu") if node.op in WHOLE_ARITHMETIC else []
 
     def _is_from_shapes(self, node: Node) -> bool:
         """Whether `node` computes with shapes and constants alone."""

@@ -6,8 +6,7 @@ from lt_onnx.layout import Layout
 from lt_onnx.ops.reshaping import chain
 from lt_onnx.ops.rule import RefusalError, UndecidedError
 from lt_onnx.ops.table import UNKNOWN, has_rule, rule_for
-from lt_onnx.planning.draft import Draft
-from lt_onnx.planning.parameters import MULTIPLYING
+from lt_onnx.planning.draft import MULTIPLYING, Draft
 from lt_onnx.target import Node
 
 
@@ -17,15 +16,17 @@ def take_over(draft: Draft, node: Node) -> None:
         return
     layouts = [draft.layout(name) for name in node.inputs]
     if any(layout is not None for layout in layouts):
-        _run_on_copies(draft, node, layouts)
-        return
-    declared = draft.request.is_between_layers(node) or node.op in MULTIPLYING or node.domain
-    draft.run_dense(node, UNKNOWN if declared and not has_rule(node) else None)
-    _remember_reshape(draft, node)
+        if not _run_on_copies(draft, node, layouts):
+            return
+    else:
+        declared = draft.request.is_between_layers(node) or node.op in MULTIPLYING or node.domain
+        draft.run_dense(node, UNKNOWN if declared and not has_rule(node) else None)
+    if node.op in ("Flatten", "Reshape"):
+        draft.emitted.reshaped[node.outputs[0]] = node
 
 
-def _run_on_copies(draft: Draft, node: Node, layouts: Sequence[Layout | None]) -> None:
-    """Run `node` on the copies of its inputs; on single copies if its rule refuses."""
+def _run_on_copies(draft: Draft, node: Node, layouts: Sequence[Layout | None]) -> bool:
+    """Run `node` on the copies of its inputs if its rule does not refuse, else on single copies."""
     snapshot = draft.emitted.snapshot()
     try:
         result = rule_for(node)(node, layouts, draft)
@@ -35,14 +36,14 @@ def _run_on_copies(draft: Draft, node: Node, layouts: Sequence[Layout | None]) -
             draft.emitted.undecided[node.outputs[0]] = node.inputs[0], (node,)
         else:
             draft.run_dense(node, str(refusal))
-        return
+        return False
     draft.emitted.copy_wise[node.name] = None
     outputs: list[Layout | None] = [*result] if isinstance(result, list) else [result]
     outputs += [None] * (len(node.outputs) - len(outputs))
     for name, layout in zip(node.outputs, outputs, strict=True):
         if name:
             draft.put(name, draft.place(name), layout)
-    _remember_reshape(draft, node)
+    return True
 
 
 def _continue_chain(draft: Draft, node: Node) -> bool:
@@ -68,8 +69,3 @@ def _continue_chain(draft: Draft, node: Node) -> bool:
         emitted.inside_chains.setdefault(link.outputs[0], None)
     draft.put(node.outputs[0], draft.place(node.outputs[0]), layout)
     return True
-
-
-def _remember_reshape(draft: Draft, node: Node) -> None:
-    if node.op in ("Flatten", "Reshape"):
-        draft.emitted.reshaped[node.outputs[0]] = node

@@ -7,7 +7,7 @@ from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.manifest import DensePlace
 from lt_onnx.ops.activations import next_one
 from lt_onnx.planning.prediction import layer_memory, layer_seconds, predict
-from lt_onnx.target import Linear, Port, Shape, Step
+from lt_onnx.target import Linear, Shape, Step
 
 KINDS = ("constructed", "copy-wise", "as it is", "dense")
 
@@ -27,18 +27,14 @@ def inspection(blueprint: Blueprint) -> dict[str, Any]:
             "opset": target.opset,
             "ir_version": target.ir_version,
         },
-        "inputs": _port_rows(target.inputs),
-        "outputs": _port_rows(target.outputs),
+        "inputs": [{"name": port.name, "shape": list(port.shape)} for port in target.inputs],
+        "outputs": [{"name": port.name, "shape": list(port.shape)} for port in target.outputs],
         "activation": {"op": blueprint.activation.title, **model},
         "counts": {kind: kinds.count(kind) for kind in KINDS},
         "constructed_weights": sum(row["weights"] for row in rows),
         "dense_parameters": sum(row["parameters"] for row in rows),
         "steps": rows,
     }
-
-
-def _port_rows(ports: tuple[Port, ...]) -> list[dict[str, Any]]:
-    return [{"name": port.name, "shape": list(port.shape)} for port in ports]
 
 
 def _step_row(blueprint: Blueprint, step: Step, place: DensePlace | None) -> dict[str, Any]:

@@ -49,11 +49,8 @@ def predict(
 ) -> Prediction:
     """Sizes of the ticket and of the work.
 
-    Args:
-        blueprint: the plan.
-        source: the source network is written too.
-        validated: the ticket is validated, which takes memory to run it.
-        count: samples for calibration; None: as many as can be afforded.
+    `source`: the source network is written too; `validated`: the ticket is run, which takes memory;
+    `count`: samples for calibration, None as many as can be afforded.
     """
     options, target = blueprint.options, blueprint.target
     steps = [step for step in blueprint.steps if not isinstance(step, Run)]

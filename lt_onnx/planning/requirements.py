@@ -41,14 +41,9 @@ def required(
 ) -> dict[str, Requirement]:
     """Walk back from the last step, over the reads that a first, optimistic plan accepted.
 
-    Args:
-        target: the network.
-        many: one-for-one layers want copies (mode `l+1`).
-        copy_wise: names of the nodes that kept copies in the first plan.
-        carrying: names of the tensors that had copies in it.
-
-    Returns:
-        Requirements by tensor; a tensor that is not among them has none.
+    `many`: one-for-one layers want copies (mode `l+1`); `copy_wise` are the names of the nodes that
+    kept copies in the first plan, `carrying` of the tensors that had any. Returns requirements by
+    tensor; a tensor that is not among them has none.
     """
     needs: defaultdict[str, Requirement] = defaultdict(Requirement)
     makers = {name: step for step in target.steps for name in step.outputs}
