@@ -47,8 +47,9 @@ class PackedLayer:
     @staticmethod
     def of(r: LayerRecord) -> "PackedLayer":
         """The layer that a manifest describes."""
+        bias = r.bias is not None
         spec = SourceLayer(
-            r.weight, r.index, r.shape, bool(r.bias), r.mirror_rows, r.mirror_columns, r.transposed
+            r.weight, r.index, r.shape, bias, r.mirror_rows, r.mirror_columns, r.transposed
         )
         return PackedLayer(r, Form.of(r), spec)
 
@@ -56,7 +57,8 @@ class PackedLayer:
     def names(self) -> list[str]:
         """The initializers that can be drawn again."""
         masks = [self.form.mask] if self.form.stored is Weights.MASKED else []
-        return [self.form.numbers, *masks, *([self.record.bias] if self.record.bias else [])]
+        biases = [] if self.record.bias is None else [self.record.bias]
+        return [self.form.numbers, *masks, *biases]
 
     def rows(self, seed: int) -> Iterator[tuple[int, Floats]]:
         """The source's own rows, some [R, I·K] at a time, with the number of the first."""

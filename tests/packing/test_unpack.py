@@ -15,7 +15,7 @@ from conftest import MODELS
 
 from lt_onnx import convert
 from lt_onnx.errors import InputError, ResourceError
-from lt_onnx.manifest import LayerRecord
+from lt_onnx.manifest import METADATA_KEY, LayerRecord
 from lt_onnx.options import Weights
 from lt_onnx.packing.format import PackedLayer, initializers_of, layers_of
 from lt_onnx.packing.pack import pack
@@ -93,6 +93,13 @@ def graph(edit: Callable[[onnx.ModelProto], object]) -> Callable[[Members], None
     return change
 
 
+def nameless_bias(model: onnx.ModelProto) -> None:
+    (entry,) = [entry for entry in model.metadata_props if entry.key == METADATA_KEY]
+    manifest = json.loads(entry.value)
+    manifest["layers"][0]["bias"] = ""
+    entry.value = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+
+
 def outside(model: onnx.ModelProto) -> None:
     held = model.graph.initializer[0]
     held.data_location = onnx.TensorProto.EXTERNAL
@@ -130,6 +137,7 @@ FORGED: dict[str, tuple[Callable[[Members], object], str]] = {
     "masks turned": (masks(lambda bits: bytes([bits[0] ^ 1]) + bits[1:]), "comes out otherwise"),
     "masks that are none": (content("masks.bin", b"none"), "its masks are no masks"),
     "a tensor less": (graph(lambda model: model.graph.initializer.pop(0)), "it has no tensor"),
+    "a bias without a name": (graph(nameless_bias), "it has no tensor ''"),
     "a tensor elsewhere": (graph(outside), "sizes of its layers and of its files disagree"),
 }
 
