@@ -1,9 +1,7 @@
 from pathlib import Path
 
 import pytest
-from paths import MODELS, TARGETS
-
-__all__ = ["MODELS"]
+from paths import TARGETS
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from conftest import MODELS
+from paths import MODELS
 
 import lt_onnx
 from lt_onnx import Limits, convert

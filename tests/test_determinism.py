@@ -3,15 +3,22 @@
 import subprocess
 import sys
 
-from conftest import MODELS
+import pytest
+from paths import MODELS, TOOLS
 
-TOOL = MODELS.parent / "tools" / "determinism.py"
+TOOL = TOOLS / "determinism.py"
 
 
-def test_threads_chunks_and_hash_seeds_decide_no_byte() -> None:
-    """The Triton kernels, slow in their interpreter, are compared in `test_gpu.py`."""
-    words = [str(MODELS / "plain-relu.onnx"), "--base-size", "3", "--solvers", "cpu"]
-    made = subprocess.run([sys.executable, str(TOOL), *words], capture_output=True, text=True)
+@pytest.mark.parametrize(
+    ("words", "runs"),
+    [(["--brief"], 6), pytest.param([], 12, marks=pytest.mark.long)],  # by each mode
+    ids=str,
+)
+def test_threads_chunks_and_hash_seeds_decide_no_byte(words: list[str], runs: int) -> None:
+    """The Triton kernels, slow in their interpreter, are compared in `subset_sum/test_gpu.py`."""
+    model = [str(MODELS / "plain-relu.onnx"), "--base-size", "3", "--solvers", "cpu"]
+    command = [sys.executable, str(TOOL), *model, *words]
+    made = subprocess.run(command, capture_output=True, text=True)
 
     assert made.returncode == 0, made.stdout + made.stderr
-    assert made.stdout.count("×12") == 2  # two modes, 2 · 2 · 3 settings of each
+    assert made.stdout.count(f"×{runs}") == 2

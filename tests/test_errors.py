@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from conftest import MODELS
+from paths import MODELS
 
 import lt_onnx
 from lt_onnx import convert

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MODELS
+from paths import MODELS
 from forge.changes import both, edit, place, record
 from forge.draft import Catalogue, Draft, Forgery, Record
 from forge.external import of_external

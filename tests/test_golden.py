@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import MODELS
+from paths import MODELS
 from graphs import Builder, save
 from onnx import numpy_helper
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MODELS
+from paths import MODELS
 
 from lt_onnx import convert, verify
 from lt_onnx.cli.app import run

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import jsonschema
 import numpy as np
 import pytest
-from conftest import MODELS
+from paths import MODELS
 
 import lt_onnx
 from lt_onnx import Limits, convert

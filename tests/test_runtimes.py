@@ -1,65 +1,90 @@
 """Tickets run anywhere: onnxruntime, the onnx reference evaluator, OpenVINO and tract agree."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from conftest import MODELS
+from cases import EVERY
 from onnx.reference import ReferenceEvaluator
+from paths import MODES
 
 from lt_onnx import convert
+from lt_onnx.target import Array
+
+RUN: list[tuple[str, dict[str, Any]]] = [
+    ("residual", {"mode": "l+1"}),
+    ("depthwise", {"mode": "2l"}),
+    ("plain-leakyrelu", {"mode": "2l"}),
+    ("tied weights", {"mode": "2l"}),
+    ("residual", {"mode": "2l", "weights": "masked"}),
+    ("residual", {"mode": "2l", "fp16": True}),
+]
+MORE = [
+    (name, {"mode": mode})
+    for name in ("residual", "depthwise", "plain-leakyrelu", "perceptron", "large biases")
+    for mode in MODES
+    if (name, {"mode": mode}) not in RUN
+]
 
 
-@pytest.mark.parametrize("mode", ["l+1", "2l"])
-@pytest.mark.parametrize("name", ["residual", "depthwise", "plain-leakyrelu"])
-def test_four_runtimes_agree(tmp_path: Path, name: str, mode: str) -> None:
-    openvino = pytest.importorskip("openvino", reason="openvino is not installed")
-    tract = pytest.importorskip("tract", reason="tract is not installed")
-    target, ticket = MODELS / f"{name}.onnx", tmp_path / "t.onnx"
-    convert(target, ticket, mode=mode, base_size=5, validate=False)
+def onnxruntime_answer(ticket: Path, x: Array) -> Array:
     session = onnxruntime.InferenceSession(str(ticket), providers=["CPUExecutionProvider"])
-    port = session.get_inputs()[0]
-    shape = [d if isinstance(d, int) else 3 for d in port.shape]
-    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-
-    ours = session.run(None, {port.name: x})[0]
-    scale = np.abs(ours).max()
-    reference = ReferenceEvaluator(onnx.load(str(ticket))).run(None, {port.name: x})[0]
-    compiled = openvino.Core().compile_model(
-        str(ticket), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-    )
-    theirs = compiled([x])[0]
-
-    model = tract.onnx().load(str(ticket))
-    model.set_input_fact(0, ",".join(map(str, shape)) + ",f32")
-    rust = model.into_model().into_runnable().run([x])[0].to_numpy()
-
-    for found in (reference, theirs, rust):
-        assert np.abs(found - ours).max() < 1e-4 * scale
+    return session.run(None, {session.get_inputs()[0].name: x})[0]
 
 
-@pytest.mark.parametrize("form", ["masked", "fp16", "sparse"])
-def test_every_form_runs_where_the_docs_say(tmp_path: Path, form: str) -> None:
-    tract = pytest.importorskip("tract", reason="tract is not installed")
+def reference_answer(ticket: Path, x: Array) -> Array:
+    model = onnx.load(str(ticket))
+    return ReferenceEvaluator(model).run(None, {model.graph.input[0].name: x})[0]
+
+
+def openvino_answer(ticket: Path, x: Array) -> Array:
     openvino = pytest.importorskip("openvino", reason="openvino is not installed")
+    hint = {"INFERENCE_PRECISION_HINT": "f32"}
+    return openvino.Core().compile_model(str(ticket), "CPU", hint)([x])[0]
+
+
+def tract_answer(ticket: Path, x: Array) -> Array:
+    tract = pytest.importorskip("tract", reason="tract is not installed")
+    model = tract.onnx().load(str(ticket))
+    model.set_input_fact(0, ",".join(map(str, x.shape)) + ",f32")
+    return model.into_model().into_runnable().run([x])[0].to_numpy()
+
+
+RUNTIMES = (reference_answer, openvino_answer, tract_answer)
+
+
+def input_of(ticket: Path, batch: int = 3) -> Array:
+    """Normal numbers of the ticket's input's shape."""
+    dims = onnx.load(str(ticket)).graph.input[0].type.tensor_type.shape.dim
+    shape = [dim.dim_value or batch for dim in dims]
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [*RUN, *(pytest.param(*case, marks=pytest.mark.long) for case in MORE)],
+    ids=str,
+)
+def test_four_runtimes_agree(tmp_path: Path, name: str, words: dict[str, Any]) -> None:
     ticket = tmp_path / "t.onnx"
-    words = {"fp16": True} if form == "fp16" else {"weights": form}
-    convert(MODELS / "residual.onnx", ticket, mode="2l", validate=False, **words)  # type: ignore[arg-type]
-    session = onnxruntime.InferenceSession(str(ticket), providers=["CPUExecutionProvider"])
-    x = np.random.default_rng(0).standard_normal((2, 1, 8, 8)).astype(np.float32)
-    ours = session.run(None, {session.get_inputs()[0].name: x})[0]
-    if form == "sparse":
-        return  # only onnxruntime reads it, and it did
-    model = tract.onnx().load(str(ticket))
-    model.set_input_fact(0, "2,1,8,8,f32")
-    compiled = openvino.Core().compile_model(
-        str(ticket), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-    )
-    for found in (
-        ReferenceEvaluator(onnx.load(str(ticket))).run(None, {"image": x})[0],
-        model.into_model().into_runnable().run([x])[0].to_numpy(),
-        compiled([x])[0],
-    ):
-        assert np.abs(found - ours).max() < 1e-4 * np.abs(ours).max()
+    convert(EVERY[name].write(tmp_path), ticket, base_size=5, validate=False, **words)
+    x = input_of(ticket)
+    ours = onnxruntime_answer(ticket, x)
+
+    for answer in RUNTIMES:
+        assert np.abs(answer(ticket, x) - ours).max() < 1e-4 * np.abs(ours).max(), answer
+
+
+def test_onnxruntime_runs_sparse_tickets(tmp_path: Path) -> None:
+    """No other runtime here reads them."""
+    plain, sparse = tmp_path / "plain.onnx", tmp_path / "sparse.onnx"
+    target = EVERY["residual"].write(tmp_path)
+    for path, weights in ((plain, "folded"), (sparse, "sparse")):
+        convert(target, path, base_size=5, mode="2l", validate=False, weights=weights)
+    x = input_of(plain)
+    ours = onnxruntime_answer(plain, x)
+
+    assert np.abs(onnxruntime_answer(sparse, x) - ours).max() < 1e-4 * np.abs(ours).max()

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import MODELS
+from paths import MODELS, MODES, long_but
 
 from lt_onnx import convert
 from lt_onnx.errors import InputError
@@ -63,7 +63,7 @@ def test_what_a_search_finds_itself_is_not_given(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("mode", ["l+1", "2l"])
+@pytest.mark.parametrize("mode", long_but(["2l"], MODES))
 def test_a_target_finds_the_smallest_setting(tmp_path: Path, mode: str) -> None:
     made = {
         wish: convert(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import MODELS
+from paths import MODELS
 from forge.draft import Draft
 from forge.external import external
 from graphs import Builder, save

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import MODELS
+from paths import MODELS
 
 from lt_onnx import convert
 from lt_onnx.cli.app import run

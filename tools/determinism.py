@@ -1,6 +1,6 @@
 """Make every ticket again under all settings that must not matter, and compare the bytes.
 
-    python tools/determinism.py [MODEL ...] [--base-size 4] [--solvers cpu triton]
+    python tools/determinism.py [MODEL ...] [--base-size 4] [--solvers cpu triton] [--brief]
 
 Threads (1, 2), chunks of weights (three sizes), Python's hash seeds (two), solvers (Numba on the
 CPU, and the Triton kernels in their interpreter, which is slow) and modes: one hash per model and
@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--base-size", type=int)
     parser.add_argument("--solvers", nargs="+", default=SOLVERS, choices=SOLVERS)
+    parser.add_argument("--brief", action="store_true", help="a hash seed for each thread count")
     parser.add_argument("--inside", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.inside is not None:
@@ -85,7 +86,10 @@ def main() -> None:
         models = given.models or [Path(folder) / f"{SMALL}.onnx"]
         if not given.models:
             models[0].write_bytes(seeds.network(SMALL).SerializeToString())
-        found = matrix(models, given.base_size, given.solvers)
+        settings = itertools.product(THREADS, HASH_SEEDS)
+        if given.brief:
+            settings = zip(THREADS, HASH_SEEDS, strict=True)
+        found = matrix(models, given.base_size, [*settings], given.solvers)
     for (model, mode), counts in found.items():
         runs = ", ".join(f"{digest[:16]} ×{count}" for digest, count in counts.items())
         print(f"{model:20} {mode:4} {runs}")
@@ -93,11 +97,11 @@ def main() -> None:
 
 
 def matrix(
-    models: list[Path], base_size: int | None, solvers: list[str]
+    models: list[Path], base_size: int | None, settings: list[tuple[int, int]], solvers: list[str]
 ) -> dict[tuple[str, str], Counter[str]]:
-    """How often each hash came out, by model and mode."""
+    """How often each hash came out, by model and mode; `settings` are threads and hash seeds."""
     found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for threads, seed, solver in itertools.product(THREADS, HASH_SEEDS, solvers):
+    for (threads, seed), solver in itertools.product(settings, solvers):
         environment = {
             **os.environ,
             "PYTHONHASHSEED": str(seed),

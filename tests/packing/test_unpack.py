@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import MODELS
+from paths import MODELS
 
 from lt_onnx import convert
 from lt_onnx.errors import InputError, ResourceError

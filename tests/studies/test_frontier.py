@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import MODELS
+from paths import MODELS
 
 from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MODELS
+from paths import MODELS
 from handmade import SEED, handmade
 
 from lt_onnx.errors import InputError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MODELS
+from paths import MODELS
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from conftest import MODELS
+from paths import MODELS
 
 from lt_onnx.blueprint import Blueprint
 from lt_onnx.errors import ResourceError
