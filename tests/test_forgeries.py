@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from paths import MODELS
 from forge.changes import both, edit, place, record
 from forge.draft import Catalogue, Draft, Forgery, Record
 from forge.external import of_external
@@ -21,6 +20,7 @@ from forge.trial import failures, misses, one_of_each
 from forge.weights import of_weights
 from forge.wiring import of_wiring
 from graphs import Builder, save
+from paths import MODELS
 from torch_networks import export
 
 from lt_onnx import convert, verify

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from paths import MODELS
 from graphs import Builder, save
 from onnx import numpy_helper
+from paths import MODELS
 
 from lt_onnx import convert, verify
 from lt_onnx.cli.app import run

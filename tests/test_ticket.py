@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from paths import MODELS
 from graphs import Builder, save
 from onnx import numpy_helper
+from paths import MODELS
 from random_graphs import random_graph
 
 from lt_onnx import convert, verify

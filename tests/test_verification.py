@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from paths import MODELS
 from forge.draft import Draft
 from forge.external import external
 from graphs import Builder, save
+from paths import MODELS
 
 from lt_onnx import convert, verify
 from lt_onnx.cli.app import run

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from paths import MODELS
 from handmade import SEED, handmade
+from paths import MODELS
 
 from lt_onnx.errors import InputError
 from lt_onnx.options import Weights
