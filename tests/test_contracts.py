@@ -1,4 +1,4 @@
-"""The import contracts of `make check` can fail: a copy of the tree with bad imports breaks them."""
+"""The import contracts can fail: a copy of the tree with bad imports breaks them."""
 
 import re
 import shutil
