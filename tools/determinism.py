@@ -86,10 +86,10 @@ def main() -> None:
         models = given.models or [Path(folder) / f"{SMALL}.onnx"]
         if not given.models:
             models[0].write_bytes(seeds.network(SMALL).SerializeToString())
-        settings = itertools.product(THREADS, HASH_SEEDS)
+        settings = [*itertools.product(THREADS, HASH_SEEDS)]
         if given.brief:
-            settings = zip(THREADS, HASH_SEEDS, strict=True)
-        found = matrix(models, given.base_size, [*settings], given.solvers)
+            settings = [*zip(THREADS, HASH_SEEDS, strict=True)]
+        found = matrix(models, given.base_size, settings, given.solvers)
     for (model, mode), counts in found.items():
         runs = ", ".join(f"{digest[:16]} ×{count}" for digest, count in counts.items())
         print(f"{model:20} {mode:4} {runs}")
