@@ -19,7 +19,6 @@ from lt_onnx.subset_sum import gpu_kernels
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE, subsets_up_to
 from lt_onnx.subset_sum.problem import DeviceError, Drawn, Floats, Masks, Rows
 
-LANES = 128  # problems that one program of the smallest rule holds
 TABLE = 1024  # subsets that one program looks at side by side
 PAIRS = 4096  # the same under the full objective, up to MAX_EXHAUSTIVE_SIZE elements
 MAX_AT_ONCE = 1 << 24  # problems on the GPU at a time, memory permitting
@@ -55,23 +54,17 @@ class Gpu:
         n, m = rows.index.shape
         shared = gpu_kernels.Shared(self._put(rows.index), self._put(rows.gain))
         source, table = self._source(base), self._table(m, limit, ordered=True)
-        few = gpu_kernels.SmallestSize(m, LANES, min(limit, 3), 0, isinstance(base, Drawn))
-        many = few._replace(WIDTH=TABLE, PADDED=MAX_BASE_SIZE)
+        size = gpu_kernels.SmallestSize(m, TABLE, MAX_BASE_SIZE, isinstance(base, Drawn))
 
         def run(start: int, stop: int) -> gpu_kernels.Answers:
             count = (stop - start) * n
-            tiles = -(-count // LANES)
-            found = torch.empty(count, dtype=torch.int8, device=self.device)
-            out = self._answers(count)._replace(found=found)
-            goals, scratch = self._put(z[start:stop]), self._scratch(tiles * LANES * m)
-            targets = gpu_kernels.Targets(goals, n, count, float(tolerance), scratch)
+            out = self._answers(count)
+            goals, scratch = self._put(z[start:stop]), self._scratch(count * MAX_BASE_SIZE)
+            targets = gpu_kernels.Targets(goals, n, float(tolerance), scratch)
             part = _rows_from(start, source)
-            gpu_kernels.few[(tiles,)](part, shared, targets, out, few, **NO_FUSION)
-            left = torch.nonzero(found == 0).reshape(-1)
-            if len(left):
-                scratch = self._scratch(len(left) * MAX_BASE_SIZE)
-                targets = targets._replace(scratch=scratch, numbers=left)
-                gpu_kernels.many[(len(left),)](part, shared, targets, table, out, many, **NO_FUSION)
+            gpu_kernels.solve_smallest[(count,)](
+                part, shared, targets, table, out, size, **NO_FUSION
+            )
             return out
 
         return self._in_chunks(z, run)

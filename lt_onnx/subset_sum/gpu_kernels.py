@@ -26,18 +26,16 @@ Flat = namedtuple("Flat", "x z a p")
 # Targets z [R, n] of rows that are solved in order, `rest` in that order with all errors fed back;
 # scratch [R, 2, PADDED] for x and p.
 FedTargets = namedtuple("FedTargets", "z n rest scratch")
-# Targets z [R, n], `count` in all, under the smallest rule; `many` solves those of `numbers`.
-# Scratch for x, of `few` [programs, M, WIDTH], of `many` [programs, PADDED].
-Targets = namedtuple("Targets", "z n count tolerance scratch numbers", defaults=[None])
-# What is written, flat; `found` is 1 where a subset is within the tolerance.
-Answers = namedtuple("Answers", "mask residual found", defaults=[None])
+# Targets z [R, n] under the smallest rule; scratch [R, n, PADDED] for x.
+Targets = namedtuple("Targets", "z n tolerance scratch")
+# What is written, flat.
+Answers = namedtuple("Answers", "mask residual")
 # Constants under the full objective: a program holds LOW subsets of the first HALF of M elements
 # and HIGH ones of the others at a time, in STEPS; where STEPS is 0, HIGH subsets of a table.
 # Scratch has PADDED places for M elements; errors are passed on to SPREAD targets at a time.
 FullSize = namedtuple("FullSize", "M HALF LOW HIGH STEPS PADDED SPREAD FED DRAWN")
-# Constants under the smallest rule: WIDTH problems (`few`, of at most LIMIT elements) or subsets
-# (`many`) side by side.
-SmallestSize = namedtuple("SmallestSize", "M WIDTH LIMIT PADDED DRAWN")
+# Constants under the smallest rule: WIDTH subsets side by side.
+SmallestSize = namedtuple("SmallestSize", "M WIDTH PADDED DRAWN")
 
 
 @triton.jit
@@ -203,71 +201,15 @@ def solve_rows(source, shared, targets, table, answers, size: tl.constexpr):
 
 
 @triton.jit
-def _offer(off, subset, tolerance, best):
-    """Take a subset of error `off` in the lanes where it is the first within the tolerance."""
-    mask, error, found = best
-    hit = (found == 0) & (tl.abs(off) <= tolerance)
-    return tl.where(hit, subset, mask), tl.where(hit, off, error), found | hit
-
-
-@triton.jit
-def few(source, shared, targets, answers, size: tl.constexpr):
-    """The smallest rule up to LIMIT ≤ 3 elements, one problem per lane, all lanes in step."""
-    M: tl.constexpr = size.M
-    LANES: tl.constexpr = size.WIDTH
-    n, tolerance, key = targets.n, targets.tolerance, _key(source)
-    lane = tl.arange(0, LANES)
-    problem = tl.program_id(0).to(tl.int64) * LANES + lane
-    inside = problem < targets.count
-    row, k = problem // n, problem % n
-    scratch = targets.scratch + tl.program_id(0).to(tl.int64) * LANES * M + lane
-    for s in tl.static_range(M):
-        column = tl.load(shared.index + k * M + s, mask=inside, other=-1)
-        x = _weights(source, key, tl.where(inside, row, 0), column, size.DRAWN)
-        # every lane reads back only what it wrote itself: no barrier is needed
-        tl.store(scratch + s * LANES, x * tl.load(shared.gain + k * M + s, mask=inside, other=0.0))
-    goal = tl.load(targets.z + problem, mask=inside, other=0.0)
-    error = goal
-    mask = tl.zeros([LANES], tl.int32)
-    bit = tl.full([LANES], 1, tl.int32)
-    found = (tl.abs(goal) <= tolerance) | (problem >= targets.count)
-    for i in range(M):
-        off = goal - tl.load(scratch + i * LANES)
-        mask, error, found = _offer(off, bit << i, tolerance, (mask, error, found))
-    if size.LIMIT >= 2:
-        for i in range(M - 1):
-            if tl.min(found.to(tl.int32), 0) == 0:
-                first = goal - tl.load(scratch + i * LANES)
-                for j in range(i + 1, M):
-                    off = first - tl.load(scratch + j * LANES)
-                    pair = (bit << i) | (bit << j)
-                    mask, error, found = _offer(off, pair, tolerance, (mask, error, found))
-    if size.LIMIT >= 3:
-        for i in range(M - 2):
-            if tl.min(found.to(tl.int32), 0) == 0:
-                first = goal - tl.load(scratch + i * LANES)
-                for j in range(i + 1, M - 1):
-                    second = first - tl.load(scratch + j * LANES)
-                    pair = (bit << i) | (bit << j)
-                    for last in range(j + 1, M):
-                        off = second - tl.load(scratch + last * LANES)
-                        three = pair | (bit << last)
-                        mask, error, found = _offer(off, three, tolerance, (mask, error, found))
-    tl.store(answers.mask + problem, mask, mask=inside)
-    tl.store(answers.residual + problem, error, mask=inside)
-    tl.store(answers.found + problem, found.to(tl.int8), mask=inside)
-
-
-@triton.jit
-def many(source, shared, targets, table, answers, size: tl.constexpr):
-    """The smallest rule for one problem per program: all subsets of a table in order.
+def solve_smallest(source, shared, targets, table, answers, size: tl.constexpr):
+    """The smallest rule, one program per problem: all subsets of a table in order.
 
     The closest one, the first if several, where none is within the tolerance.
     """
     n, tolerance, key = targets.n, targets.tolerance, _key(source)
-    problem = tl.load(targets.numbers + tl.program_id(0))
+    problem = tl.program_id(0).to(tl.int64)
     row, k = problem // n, problem % n
-    scratch = targets.scratch + tl.program_id(0).to(tl.int64) * size.PADDED
+    scratch = targets.scratch + problem * size.PADDED
     s = tl.arange(0, size.PADDED)
     inside = s < size.M
     column = tl.load(shared.index + k * size.M + s, mask=inside, other=-1)
