@@ -18,7 +18,7 @@ from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import Prediction, predict
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.report.command import command_of
-from lt_onnx.report.document import Report, conversion
+from lt_onnx.report.document import Report
 from lt_onnx.samples.choose import calibration_inputs, validation_inputs
 from lt_onnx.samples.samples import Samples
 from lt_onnx.stopwatch import Stopwatch
@@ -238,15 +238,20 @@ def _judged(
     if job.bound:
         with watch("bound"):
             certificate = certified_bound(blueprint, job.ticket, samples=judged)
-    return conversion(
-        blueprint,
-        job.ticket,
+    return Report(
+        target=str(target.path),
+        target_sha256=target.sha256,
+        ticket=str(job.ticket),
         command=job.command,
+        options=blueprint.options,
         layers=stats,
+        dense=blueprint.dense,
         proof=proof,
         fidelity=fidelity,
         trace=layer_errors,
         bound=certificate,
+        target_weights=target.weight_count,
         calibration=calibration,
         seconds=watch.seconds,
+        weight_bytes=blueprint.weight_bytes,
     )

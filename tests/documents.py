@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lt_onnx.construct.results import LayerStats
+from lt_onnx.manifest import DensePlace
+from lt_onnx.options import Options
 from lt_onnx.report.document import Report, collection, validation
 from lt_onnx.report.schema import Model
 from lt_onnx.validation.bound.certify import Bound
@@ -29,6 +31,7 @@ OUTPUT = OutputFidelity(
 )
 HELD = Check("max-rel: scores", True, "output 'scores': relative error 0.02, limit 0.1")
 MISSED = Check("max-abs: scores", False, "output 'scores': largest error 0.5, limit 0.25")
+PROOF = Proof(2, 80, 460, 25, parameters=0, dense=1, seed=3, failures=[], genuine=True)
 TRACE = [
     LayerError("stem", "t1", 0.01, 0.0, 0.0, 0.01, 40.0, 40.0, None),
     LayerError("head", "t2", 0.02, 0.01, 0.015, 0.005, 34.0, 46.0, 1.5),
@@ -61,10 +64,10 @@ def report(**fields: Any) -> Report:
         "target_sha256": "ab" * 32,
         "ticket": "net.ticket.onnx",
         "command": "lt-onnx convert net.onnx --seed 3",
-        "options": {"mode": "l+1", "tolerance": 0.01, "prices": {}, "base_sizes": {}},
+        "options": Options(),
         "layers": LAYERS,
-        "dense": [{"name": "norm", "op": "LRN", "reason": "is dense", "parameters": 16}],
-        "proof": Proof(layers=2, kept=80, source=460, scales=25, seed=3),
+        "dense": (DensePlace("norm", "LRN", "is dense", 16),),
+        "proof": PROOF,
         "fidelity": fidelity(HELD, MISSED),
         "trace": TRACE,
         "bound": Bound({"stem": 0.5, "head": math.inf}, {"scores": math.inf}, "why", "the box"),

@@ -44,7 +44,7 @@ def test_every_word_reaches_the_ticket_and_its_command(tmp_path: Path) -> None:
     assert made.path == out
     assert made.source == tmp_path / "t.source.onnx"
     assert made.report.trace is not None
-    assert (options["mode"], options["base_size"], options["seed"]) == ("2l", 6, 3)
+    assert (options.mode, options.base_size, options.seed) == ("2l", 6, 3)
     assert made.report.command == (
         f"lt-onnx convert {TARGET} --mode 2l --base-size 6 --tolerance 0.02 --select best "
         "--sigma layer --init kaiming --seed 3 --price 0.001 --dearness 0.5 --weights masked "

@@ -49,7 +49,7 @@ def constructed(ticket: Ticket) -> int:
 
 def unexpected(case: Case, ticket: Ticket) -> dict[str, object]:
     """What the ticket should have and has not, by what it is; empty when all is as expected."""
-    dense = {place["op"] for place in ticket.report.dense}
+    dense = {place.op for place in ticket.report.dense}
     wrong: dict[str, object] = {}
     if not error(ticket) < case.tolerance:
         wrong["error"] = error(ticket)

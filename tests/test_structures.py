@@ -63,4 +63,4 @@ def test_other_precisions_become_float32(tmp_path: Path, kind: str, mode: str) -
 def test_parameters_of_operators_that_stay_dense_are_counted(tmp_path: Path, mode: str) -> None:
     ticket = exact("outside the table", tmp_path, mode, validate=False)
 
-    assert sum(place["parameters"] for place in ticket.report.dense) == 16
+    assert sum(place.parameters for place in ticket.report.dense) == 16

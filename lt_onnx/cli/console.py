@@ -96,26 +96,21 @@ def print_statistics(tested: "Statistics") -> None:
 def print_report(report: "Report", document: "Mapping[str, Any]") -> None:
     """What a conversion came to; `document` is the report's."""
     options = report.options
-    base = f", m = {options['base_size']}" if options["base_size"] else ""
+    base = f", m = {options.base_size}" if options.base_size else ""
     say(f"ticket    {report.ticket}")
     say(
         f"kept      {report.kept:,} of {report.source_weights:,} random weights "
         f"(density {report.kept / max(report.source_weights, 1):.4f})"
     )
     say(
-        f"          {report.per_target_weight:.2f} per target weight; mode {options['mode']}, "
-        f"{options['select']}{base}, seed {options['seed']}"
+        f"          {report.per_target_weight:.2f} per target weight; mode {options.mode}, "
+        f"{options.select}{base}, seed {options.seed}"
     )
     problems = sum(layer.problems for layer in report.layers)
     misses = sum(layer.misses for layer in report.layers)
-    say(
-        f"subsets   {problems:,} problems, {misses:,} further than ε = {options['tolerance']:g} off"
-    )
+    say(f"subsets   {problems:,} problems, {misses:,} further than ε = {options.tolerance:g} off")
     for place in report.dense[:5]:
-        say(
-            f"dense     {place['op']} '{place['name']}': {place['reason']}; "
-            f"{place['parameters']:,} parameters"
-        )
+        say(f"dense     {place.op} '{place.name}': {place.reason}; {place.parameters:,} parameters")
     if len(report.dense) > 5:
         say(f"          and {len(report.dense) - 5} more dense places")
     proof = report.proof

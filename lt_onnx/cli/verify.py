@@ -37,7 +37,7 @@ def verify_command(
     for failure in failures:
         say(f"{ticket}: {failure}", err=True)
     if json:
-        document = {**asdict(proof), "genuine": proof.genuine}
+        document = asdict(proof)
         print_json(document if tested is None else {**document, "statistics": tested.document()})
     elif not quiet:
         if tested is not None:

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from lt_onnx.blueprint import Blueprint
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.manifest import DensePlace
+from lt_onnx.options import Options
 from lt_onnx.report import schema
 from lt_onnx.validation.bound.certify import Bound
 from lt_onnx.validation.fidelity import Check, Fidelity
@@ -32,9 +32,9 @@ class Report:
     target_sha256: str
     ticket: str
     command: str
-    options: dict[str, Any]
+    options: Options
     layers: list[LayerStats]
-    dense: list[dict[str, Any]]
+    dense: tuple[DensePlace, ...]
     proof: Proof
     fidelity: Fidelity | None  # None: it was not validated
     trace: list[LayerError] | None  # None: it was not asked for
@@ -79,56 +79,22 @@ class Report:
             per_target_weight=self.per_target_weight,
             weight_bytes=self.weight_bytes,
         )
+        lists = {name: dict(getattr(self.options, name)) for name in ("prices", "base_sizes")}
         document = schema.Conversion(
             **_head("conversion", self.command, self.checks),
             target=schema.ConvertedTarget(self.target, self.target_sha256, self.target_weights),
             ticket=ticket,
-            options=self.options,
+            options={**asdict(self.options), **lists},
             calibration=self.calibration,
             layers=self.layers,
-            dense=msgspec.convert(self.dense, list[DensePlace]),
-            verify=schema.Verified(**asdict(self.proof), genuine=self.proof.genuine),
+            dense=self.dense,
+            verify=self.proof,
             validate=_comparison(self.fidelity) if self.fidelity else None,
             trace=self.trace,
             bound=self.bound,
-            seconds=self.seconds,
+            seconds={stage: round(value, 3) for stage, value in self.seconds.items()},
         )
         return _builtins(document)
-
-
-def conversion(
-    blueprint: Blueprint,
-    ticket: Path,
-    *,
-    command: str,
-    layers: list[LayerStats],
-    proof: Proof,
-    fidelity: Fidelity | None,
-    trace: list[LayerError] | None,
-    bound: Bound | None,
-    calibration: str,
-    seconds: dict[str, float],
-) -> Report:
-    """Gather what the steps of a conversion returned."""
-    target, options = blueprint.target, blueprint.options
-    lists = {"prices": dict(options.prices), "base_sizes": dict(options.base_sizes)}
-    return Report(
-        target=str(target.path),
-        target_sha256=target.sha256,
-        ticket=str(ticket),
-        command=command,
-        options={**asdict(options), **lists},
-        layers=layers,
-        dense=[msgspec.to_builtins(place) for place in blueprint.dense],
-        proof=proof,
-        fidelity=fidelity,
-        trace=trace,
-        bound=bound,
-        target_weights=target.weight_count,
-        calibration=calibration,
-        seconds={key: round(value, 3) for key, value in seconds.items()},
-        weight_bytes=blueprint.weight_bytes,
-    )
 
 
 def validation(

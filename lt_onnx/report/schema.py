@@ -16,6 +16,7 @@ from lt_onnx.options import Options
 from lt_onnx.validation.bound.certify import Bound
 from lt_onnx.validation.fidelity import Check, OutputFidelity, Share
 from lt_onnx.validation.per_layer import LayerError
+from lt_onnx.verification.verify import Proof
 
 VERSION = 2
 Count = Annotated[int, Meta(ge=0)]
@@ -51,20 +52,6 @@ class ConvertedTicket(Struct, frozen=True, forbid_unknown_fields=True):
     weight_bytes: Count
 
 
-class Verified(Struct, frozen=True, forbid_unknown_fields=True):
-    """What `verify` proved from the file alone."""
-
-    layers: Count
-    kept: Count
-    source: Count
-    scales: Count
-    parameters: Count
-    dense: Count
-    seed: Count
-    failures: list[str]
-    genuine: bool
-
-
 class Comparison(Struct, frozen=True, forbid_unknown_fields=True):
     """The ticket's outputs against the target's."""
 
@@ -82,8 +69,8 @@ class Conversion(Document, frozen=True, kw_only=True, forbid_unknown_fields=True
     options: Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": "#/$defs/Options"})]
     calibration: str
     layers: list[LayerStats]
-    dense: list[DensePlace]
-    verify: Verified
+    dense: tuple[DensePlace, ...]
+    verify: Proof
     validate: Comparison | None
     trace: list[LayerError] | None
     bound: Bound | None

@@ -59,7 +59,7 @@ def measure_points(
             per_target_weight=sum(r.per_target_weight for r in reports) / seeds,
             kept=sum(r.kept for r in reports) / seeds,
             dense_bytes=first.weight_bytes,
-            parameters=sum(place["parameters"] for place in first.dense),
+            parameters=sum(place.parameters for place in first.dense),
             sqnr_db=sum(min(out.sqnr_db for out in every) for every in outputs) / seeds,
             agreement=_mean(out.agreement for every in outputs for out in every),
             accuracy=_mean(out.ticket_accuracy for every in outputs for out in every),

@@ -28,8 +28,11 @@ computes nearly what its target does is for `validate` to say, that the generato
 `statistics`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from msgspec import Meta
 
 from lt_onnx.errors import InputError
 from lt_onnx.verification.allowed_fields import check_fields, is_readable
@@ -40,24 +43,22 @@ from lt_onnx.verification.ticket_file import check_seal, manifest_of, read_model
 
 MAX_FAILURES = 100  # that are told
 
+Count: TypeAlias = Annotated[int, Meta(ge=0)]
+
 
 @dataclass(frozen=True)
 class Proof:
     """Outcome: `failures` is empty when the ticket is genuine; counts are of what was checked."""
 
-    layers: int = 0
-    kept: int = 0
-    source: int = 0
-    scales: int = 0
-    parameters: int = 0
-    dense: int = 0
-    seed: int = 0
-    failures: list[str] = field(default_factory=list)
-
-    @property
-    def genuine(self) -> bool:
-        """Whether everything was proved."""
-        return not self.failures
+    layers: Count
+    kept: Count
+    source: Count
+    scales: Count
+    parameters: Count
+    dense: Count
+    seed: Count
+    failures: list[str]
+    genuine: bool  # everything was proved
 
 
 def verify(path: Path, target_sha256: str | None = None, *, target: Path | None = None) -> Proof:
@@ -108,4 +109,5 @@ def verify(path: Path, target_sha256: str | None = None, *, target: Path | None 
         dense=len(manifest.dense),
         seed=manifest.seed,
         failures=failures,
+        genuine=not failures,
     )

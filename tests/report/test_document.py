@@ -7,10 +7,21 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
-from documents import BROKEN, HELD, LAYERS, MISSED, MODEL, OUTPUT, TRACE, compared, report, zoo
+from documents import (
+    BROKEN,
+    HELD,
+    LAYERS,
+    MISSED,
+    MODEL,
+    OUTPUT,
+    PROOF,
+    TRACE,
+    compared,
+    report,
+    zoo,
+)
 
 from lt_onnx.report.document import plain
-from lt_onnx.verification.verify import Proof
 
 HEAD = ["schema", "kind", "version", "command", "verdict", "checks"]
 
@@ -52,7 +63,8 @@ def test_what_was_not_asked_for_is_null() -> None:
 
 def test_the_verdict_is_of_every_check() -> None:
     held, missed = replace(report().fidelity, checks=[HELD]), report().fidelity  # type: ignore[type-var]
-    bad = Proof(layers=2, failures=["layer 'a': weights are not the source's", "more", "still"])
+    failures = ["layer 'a': weights are not the source's", "more", "still"]
+    bad = replace(PROOF, failures=failures, genuine=False)
 
     assert report(fidelity=held).passed
     assert not report(fidelity=missed).passed
