@@ -11,16 +11,16 @@ Rows: TypeAlias = Sequence[Mapping[str, Any]]  # a document's entries
 
 TRACE_TITLE = "Where error enters"
 TRACE_HEAD = ("layer", "error in", "passed on", "×", "own", "out", "SQNR dB")
-DENSE_COLUMNS = {"node": "{name}", "op": "{op}", "parameters": "{parameters:,}", "why": "{reason}"}
+DENSE_COLUMNS = {"node": "{name}", "op": "{op}", "why": "{reason}", "parameters": "{parameters:,}"}
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text by column; `words` are the columns that are not numbers."""
+    """Rows of text by column; the first `words` columns are not numbers."""
 
     title: str
     rows: list[dict[str, str]]
-    words: tuple[str, ...]
+    words: int
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -80,7 +80,7 @@ def summary(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 def tables(document: Mapping[str, Any]) -> list[Table]:
     """The document's tables, those without rows apart."""
     if document["kind"] == "zoo":
-        every = [Table("Models", _model_rows(document["models"]), ("model", "verdict"))]
+        every = [Table("Models", _model_rows(document["models"]), words=2)]
     else:
         traced = document.get("trace") or []
         dense_rows = [
@@ -88,9 +88,9 @@ def tables(document: Mapping[str, Any]) -> list[Table]:
             for place in document.get("dense") or []
         ]
         every = [
-            Table("Layers", _layer_rows(document.get("layers") or [], traced), ("layer", "kind")),
-            Table(TRACE_TITLE, trace_rows(traced), ("layer",)),
-            Table("What stays dense", dense_rows, ("node", "op", "why")),
+            Table("Layers", _layer_rows(document.get("layers") or [], traced), words=2),
+            Table(TRACE_TITLE, trace_rows(traced), words=1),
+            Table("What stays dense", dense_rows, words=3),
         ]
     return [table for table in every if table.rows]
 

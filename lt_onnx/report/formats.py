@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lt_onnx.errors import InputError
 from lt_onnx.files import atomic_write
-from lt_onnx.report import junit, markdown, page
 from lt_onnx.report.document import plain
+from lt_onnx.report.templates import render
 
 
 def _json(document: dict[str, Any]) -> str:
@@ -17,9 +18,7 @@ def _json(document: dict[str, Any]) -> str:
 
 FORMATS: dict[str, Callable[[dict[str, Any]], str]] = {
     ".json": _json,
-    ".md": markdown.render,
-    ".xml": junit.render,
-    ".html": page.render,
+    **{f".{kind}": partial(render, kind=kind) for kind in ("md", "xml", "html")},
 }
 
 

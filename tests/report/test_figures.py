@@ -70,7 +70,7 @@ def test_tables_of_a_conversion() -> None:
     assert list(stem.values()) == [
         *("stem", "two-for-one", "8", "0.001", "20", "50", "3", "2.50", "40.0", "40.0")
     ]
-    assert list(dense.rows[0].values()) == ["norm", "LRN", "16", "is dense"]
+    assert list(dense.rows[0].values()) == ["norm", "LRN", "is dense", "16"]
     assert [table.title for table in figures.tables(compared())] == []
 
 

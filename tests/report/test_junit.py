@@ -1,11 +1,17 @@
 """JUnit: a case per check, a failure where one does not hold."""
 
+from collections.abc import Mapping
+from typing import Any
 from xml.etree import ElementTree
 
 from documents import HELD, MISSED, compared, report, zoo
 
+from lt_onnx.report import templates
 from lt_onnx.report.document import plain
-from lt_onnx.report.junit import render
+
+
+def render(document: Mapping[str, Any]) -> str:
+    return templates.render(document, "xml")
 
 
 def test_cases_and_failures_are_counted() -> None:

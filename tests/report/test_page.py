@@ -1,16 +1,22 @@
 """The HTML page: complete, escaped, and whole without a network."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from documents import LAYERS, MISSED, compared, report, zoo
 
+from lt_onnx.report import templates
 from lt_onnx.report.document import plain
-from lt_onnx.report.page import render
 from lt_onnx.report.plots import MAX_NAME, MAX_NAMED, plots
 
 VOID = {"meta", "link", "br"}
+
+
+def render(document: Mapping[str, Any]) -> str:
+    return templates.render(document, "html")
 
 
 class Balanced(HTMLParser):
