@@ -21,6 +21,7 @@ import numpy as np
 from msgspec import Meta
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
+from lt_onnx.reading.stored_tensors import StoredTensors
 from lt_onnx.samples.samples import Samples
 from lt_onnx.target import Array
 
@@ -59,7 +60,6 @@ def certified_bound(blueprint: Blueprint, ticket: Path, *, samples: Samples) -> 
     from lt_onnx.validation.bound.constructed import bound_layer, bound_neurons
     from lt_onnx.validation.bound.ranges import Range, UnboundedError
     from lt_onnx.validation.bound.rules import apply
-    from lt_onnx.validation.bound.weights import TicketWeights
 
     target = blueprint.target
     box = box_of(samples)
@@ -68,15 +68,15 @@ def certified_bound(blueprint: Blueprint, ticket: Path, *, samples: Samples) -> 
         if np.issubdtype(port.dtype, np.floating):
             low, high = (end.astype(np.float64) for end in box[port.name])
             ranges[port.name] = Range.exact(low, high)
-    weights = TicketWeights(ticket)
+    tensors = StoredTensors(ticket)
     layers: dict[str, float] = {}
     reason: str | None = None
     for step in blueprint.steps:
         try:
             if isinstance(step, Expand):
-                ranges[step.output] = bound_neurons(step, blueprint, weights, ranges)
+                ranges[step.output] = bound_neurons(step, blueprint, tensors, ranges)
             elif isinstance(step, Build):
-                ranges[step.output] = bound_layer(step, weights, ranges)
+                ranges[step.output] = bound_layer(step, tensors, ranges)
                 data = step.out_layout.channel >= 0
                 error = np.compress(data, ranges[step.output].error, step.out_layout.axis)
                 layers[step.name] = float(error.max())

@@ -17,6 +17,8 @@ from torch.nn import functional as nn
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.layout import CONSTANT, UNUSED
 from lt_onnx.ops.conv_padding import pads_for
+from lt_onnx.reading.stored_tensors import StoredTensors
+from lt_onnx.source.layer import SourceLayer
 from lt_onnx.target import Array
 from lt_onnx.validation.bound.functions import function_of
 from lt_onnx.validation.bound.ranges import (
@@ -28,13 +30,12 @@ from lt_onnx.validation.bound.ranges import (
     dot_error,
     parts,
 )
-from lt_onnx.validation.bound.weights import TicketWeights
 
 MAX_WEIGHTS = 1 << 23  # of a layer's rows that are in double precision at a time
 
 
 def bound_neurons(
-    step: Expand, blueprint: Blueprint, weights: TicketWeights, ranges: dict[str, Range]
+    step: Expand, blueprint: Blueprint, tensors: StoredTensors, ranges: dict[str, Range]
 ) -> Range:
     """The range of a block's univariate neurons φ(h x + b), from the weights that they really have.
 
@@ -49,7 +50,7 @@ def bound_neurons(
         )
     phi = function_of(blueprint.activation.nodes[0], blueprint.target.constants)
     x, model, axis = ranges[step.input], step.model, step.out_layout.axis
-    channel, h, bias = _neurons(step, weights)
+    channel, h, bias = _neurons(step, tensors)
 
     def column(values: Doubles) -> Doubles:  # [neurons] along the channel axis
         return np.asarray(values.reshape(-1, *[1] * (x.low.ndim - axis - 1)))
@@ -90,21 +91,31 @@ def bound_neurons(
     return Range(low, high, either(fixed.error, data.error), slopes)
 
 
-def _neurons(step: Expand, weights: TicketWeights) -> tuple[Array, Doubles, Doubles]:
+def _neurons(step: Expand, tensors: StoredTensors) -> tuple[Array, Doubles, Doubles]:
     """Of every neuron in the order of its place: the channel it reads, its weight h, its bias."""
-    weight = weights.layer(step.source)
+    weight = _masked_weight(step.source, tensors)
     weight = weight.reshape(len(weight), -1)
-    order = weights.tensor(step.order).astype(np.int64)
-    scale = weights.tensor(step.scale).reshape(-1)
+    order = tensors[step.order]
+    scale = tensors[step.scale].astype(np.float64).reshape(-1)
     channel = np.abs(weight).argmax(1)
     h = scale * weight[np.arange(len(weight)), channel]
     bias = np.zeros(len(scale))
     if step.source.bias:
-        bias = scale * weights.tensor(f"{step.source.name}/bias")
+        bias = scale * tensors[f"{step.source.name}/bias"]
     return channel[order], h[order], bias[order]
 
 
-def bound_layer(step: Build, weights: TicketWeights, ranges: dict[str, Range]) -> Range:
+def _masked_weight(layer: SourceLayer, tensors: StoredTensors) -> Doubles:
+    """The masked weight of a random layer, [R, I, *K], from the tensors of the ticket's file."""
+    name = layer.name
+    if f"{name}/mask" in tensors:
+        weight = tensors[f"{name}/source"] * tensors[f"{name}/mask"]
+    else:
+        weight = tensors[name if name in tensors else f"{name}/half"]
+    return np.ascontiguousarray(weight.T if layer.transposed else weight, np.float64)
+
+
+def bound_layer(step: Build, tensors: StoredTensors, ranges: dict[str, Range]) -> Range:
     """The range of a constructed layer's output. Raises UnboundedError where its input has none."""
     if step.input not in ranges:
         raise UnboundedError(f"the inputs of '{step.name}' are not bounded")
@@ -117,35 +128,33 @@ def bound_layer(step: Build, weights: TicketWeights, ranges: dict[str, Range]) -
     rounding = dot_error(target[0].size) * _applied(
         step, np.abs(target), seen.largest, np.abs(bias)
     )
-    weight = weights.layer(step.source)
-    scale = weights.tensor(step.scale).reshape(-1)
+    weight = _masked_weight(step.source, tensors)
+    scale = tensors[step.scale].astype(np.float64).reshape(-1)
     weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
 
     channel = step.out_layout.channel.astype(np.int64)
     along = (-1, *[1] * (true_middle.ndim - axis - 1))
     middles, errors = [], []
     rows = max(1, MAX_WEIGHTS // max(weight[0].size, 1))
-    per_group = len(weight) // linear.group
-    for start, stop in _pieces(len(weight), rows, per_group):
-        part = weight[start:stop]
-        groups = slice(start // per_group, -(-stop // per_group))
-        middle = _applied(step, part, x.middle, groups=groups)
-        error = _applied(step, np.abs(part), x.error, groups=groups)
-        magnitude = _applied(step, np.abs(part), x.largest + x.error, groups=groups)
-        error += dot_error(part[0].size + 1) * magnitude
-        stands_for = np.maximum(channel[start:stop], 0)
-        is_data = (channel[start:stop] >= 0).reshape(along)
-        error += np.where(is_data, np.abs(middle - np.take(true_middle, stands_for, axis)), 0)
-        for slopes, radius in (
-            (seen.slopes_up, seen.radius_up),
-            (seen.slopes_down, seen.radius_down),
-        ):
-            delta = np.abs(seen.effective(part, start, per_group, slopes) - target[stands_for])
-            error += np.where(is_data, _applied(step, delta, radius, groups=groups), 0)
-        error += np.where(is_data, np.take(rounding, stands_for, axis), 0)
-        unused = (channel[start:stop] == UNUSED).reshape(along)
-        middles.append(middle)
-        errors.append(np.where(unused, 0, error) * OUTWARD)
+    for group, of_group in enumerate(np.split(np.arange(len(weight)), linear.group)):
+        for chosen in np.split(of_group, range(rows, len(of_group), rows)):
+            part, stands_for = weight[chosen], np.maximum(channel[chosen], 0)
+            middle = _applied(step, part, x.middle, group=group)
+            error = _applied(step, np.abs(part), x.error, group=group)
+            magnitude = _applied(step, np.abs(part), x.largest + x.error, group=group)
+            error += dot_error(part[0].size + 1) * magnitude
+            off = np.abs(middle - np.take(true_middle, stands_for, axis))
+            for slopes, radius in (
+                (seen.slopes_up, seen.radius_up),
+                (seen.slopes_down, seen.radius_down),
+            ):
+                delta = np.abs(seen.effective(part, group, slopes) - target[stands_for])
+                off += _applied(step, delta, radius, group=group)
+            off += np.take(rounding, stands_for, axis)
+            error += np.where((channel[chosen] >= 0).reshape(along), off, 0)
+            unused = (channel[chosen] == UNUSED).reshape(along)
+            middles.append(middle)
+            errors.append(np.where(unused, 0, error) * OUTWARD)
     middle, error = np.concatenate(middles, axis), np.concatenate(errors, axis)
     stands_for, is_data = np.maximum(channel, 0), (channel >= 0).reshape(along)
     center = np.where(is_data, np.take(true_middle, stands_for, axis), middle)
@@ -186,21 +195,15 @@ class _Features:
         self.slopes_up = ones if slopes is None else _extreme(slopes.up, axis)
         self.slopes_down = ones if slopes is None else _extreme(slopes.down, axis)
 
-    def effective(self, part: Doubles, start: int, per_group: int, slopes: Doubles) -> Doubles:
-        """Effective weights w̃ [R, I, *K] of the rows `part` from `start` on, at these slopes."""
-        linear = self.step.linear
-        width, inputs = part.shape[1], linear.weight.shape[1]
-        out = np.zeros((len(part), inputs, *part.shape[2:]))
-        for g in range(start // per_group, -(-(start + len(part)) // per_group)):
-            low, high = max(g * per_group - start, 0), min((g + 1) * per_group - start, len(part))
-            channel = self.channel[g * width : (g + 1) * width]
-            data = np.flatnonzero(channel >= 0)
-            gains = slopes[g * width : (g + 1) * width][data]
-            weighted = part[low:high][:, data] * gains.reshape(-1, *[1] * (part.ndim - 2))
-            total = np.zeros((inputs, high - low, *part.shape[2:]))
-            np.add.at(total, channel[data] - g * inputs, np.moveaxis(weighted, 1, 0))
-            out[low:high] = np.moveaxis(total, 0, 1)
-        return out
+    def effective(self, part: Doubles, group: int, slopes: Doubles) -> Doubles:
+        """Effective weights w̃ [R, I, *K] of the rows `part` of one group, at these slopes."""
+        width, inputs = part.shape[1], self.step.linear.weight.shape[1]
+        places = np.arange(group * width, (group + 1) * width)
+        data = np.flatnonzero(self.channel[places] >= 0)
+        weighted = part[:, data] * slopes[places[data]].reshape(-1, *[1] * (part.ndim - 2))
+        total = np.zeros((inputs, len(part), *part.shape[2:]))
+        np.add.at(total, self.channel[places[data]] - group * inputs, np.moveaxis(weighted, 1, 0))
+        return np.moveaxis(total, 0, 1)
 
 
 def _extreme(values: Doubles, axis: int) -> Doubles:
@@ -216,17 +219,15 @@ def _applied(
     x: Doubles,
     bias: Doubles | None = None,
     *,
-    groups: slice | None = None,
+    group: int | None = None,
 ) -> Doubles:
     """The layer's linear map in double precision with `weight` [R, I, *K], applied to `x`.
 
-    `groups` are those that the rows belong to; None: all.
+    `group` is the one that the rows belong to; None: they are of all groups.
     """
-    linear = step.linear
-    count = linear.group if groups is None else groups.stop - groups.start
-    if groups is not None and count < linear.group:
-        channels = x.shape[1] // linear.group
-        x = x[:, groups.start * channels : groups.stop * channels]
+    linear, count = step.linear, step.linear.group
+    if group is not None and count > 1:
+        x, count = np.split(x, count, axis=1)[group], 1
     if linear.op != "Conv":
         product = x @ weight.reshape(len(weight), -1).T
         return np.asarray(product if bias is None else product + bias)
@@ -244,15 +245,3 @@ def _applied(
         count,
     )
     return np.asarray(y.numpy())
-
-
-def _pieces(count: int, rows: int, per_group: int) -> list[tuple[int, int]]:
-    """Rows in pieces of at most `rows`: whole groups, or parts of one."""
-    if rows >= per_group:
-        step = rows // per_group * per_group
-        return [(low, min(low + step, count)) for low in range(0, count, step)]
-    return [
-        (low, min(low + rows, g + per_group))
-        for g in range(0, count, per_group)
-        for low in range(g, g + per_group, rows)
-    ]
