@@ -7,6 +7,7 @@ whose lock is gone. Nothing else is ever deleted.
 
 import contextlib
 import errno
+import glob
 import os
 import secrets
 import shutil
@@ -143,39 +144,27 @@ def appear_together(parts: list[Part]) -> None:
     for part in others:
         part.appear()
     first.appear()
-    _flush_folder(first.path.parent)
+    with contextlib.suppress(OSError):  # names outlive a power failure, where the system knows how
+        folder = os.open(first.path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
 
 
 def remove_stale_parts(path: Path) -> None:
     """Remove the parts of `path` that killed processes left."""
     if fcntl is None:
         return
-    for part in path.parent.glob(f".{_literal(path.name)}.*.part"):
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         with contextlib.suppress(OSError), part.open("r+b") as stream:
             if try_lock(stream):
                 part.unlink(missing_ok=True)
-
-
-def _literal(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 def try_lock(stream: BufferedRandom) -> bool:
     """Take the file for this process; False when another has it."""
     if fcntl is None:
         return True
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _flush_folder(folder: Path) -> None:
-    """So that the names outlive a power failure, where the system knows how."""
     with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False

@@ -93,9 +93,16 @@ def whole_channels(size: int, axis: int, *, channel: ArrayLike, copy: ArrayLike)
     return Layout(axis, size, channels, copies, part=np.zeros_like(channels))
 
 
+def copies_in_order(size: int, axis: int, *, copies: int, constants: Ints) -> Layout:
+    """Copies 0, 1, … of all channels in order, then the `constants` of these numbers."""
+    channel = np.concatenate([np.tile(np.arange(size), copies), np.full(len(constants), CONSTANT)])
+    copy = np.concatenate([np.repeat(np.arange(copies), size), constants])
+    return whole_channels(size, axis, channel=channel, copy=copy)
+
+
 def plain_layout(size: int, axis: int) -> Layout:
     """A plain tensor's layout: a single copy of each of its `size` channels, in order."""
-    return whole_channels(size, axis, channel=np.arange(size), copy=np.zeros(size))
+    return copies_in_order(size, axis, copies=1, constants=np.zeros(0, INT))
 
 
 def constructed_layout(size: int, axis: int, *, copies: int, group: int, constants: int) -> Layout:

@@ -27,17 +27,17 @@ RUN_ERRORS = tuple(
 )
 onnxruntime.set_default_logger_severity(4)  # what it warns of is not the user's business
 CASTS = {"tensor(float16)": np.float16, "tensor(double)": np.float64}
+EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 MAX_IR_VERSION = 10  # of a program: any onnxruntime that this package installs with reads it
 
 
 def to_proto(node: Node) -> onnx.NodeProto:
     """The ONNX form of `node`."""
-    proto = helper.make_node(
-        node.op, list(node.inputs), list(node.outputs), name=node.name, domain=node.domain or None
-    )
+    domain = node.domain or None
+    proto = helper.make_node(node.op, node.inputs, node.outputs, name=node.name, domain=domain)
     for key, value in node.attributes.items():
-        made = numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
-        proto.attribute.append(helper.make_attribute(key, made))
+        content = numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
+        proto.attribute.append(helper.make_attribute(key, content))
     return proto
 
 
@@ -57,13 +57,11 @@ def _open(
     setting = os.environ.get("OMP_NUM_THREADS", "")
     options.intra_op_num_threads = threads or (int(setting) if setting.isdigit() else 0)
     if folder is not None:
-        key = "session.model_external_initializers_file_folder_path"
-        options.add_session_config_entry(key, str(folder.resolve()))
+        options.add_session_config_entry(EXTERNAL_FOLDER, str(folder.resolve()))
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    providers = ["CPUExecutionProvider"]
-    if device == "cuda":
-        providers.insert(0, "CUDAExecutionProvider")  # the CPU stays behind as the fallback
+    # the CPU stays behind a GPU as the fallback
+    providers = ["CUDAExecutionProvider"] * (device == "cuda") + ["CPUExecutionProvider"]
     return onnxruntime.InferenceSession(model, options, providers=providers)
 
 
@@ -122,13 +120,11 @@ class Session:
         asked = self.output_names if names is None else [*dict.fromkeys(names)]
         inputs = {name: feeds[name] for name in asked if name in feeds}  # they are in view too
         wanted = [name for name in asked if name not in inputs]
-        typed = {k: v.astype(self._casts[k]) if k in self._casts else v for k, v in feeds.items()}
+        typed = {k: v.astype(self._casts.get(k, v.dtype), copy=False) for k, v in feeds.items()}
         with _own_errors(str(self.path), "cannot run it"):
             values = self._session.run(wanted, typed, _PARTLY) if wanted else []
-        values = [
-            v.astype(np.float32) if v.dtype in (np.float16, np.float64) else v for v in values
-        ]
-        return {**dict(zip(wanted, values, strict=True)), **inputs}
+        floats = [v.astype(np.float32, copy=False) if v.dtype.kind == "f" else v for v in values]
+        return {**dict(zip(wanted, floats, strict=True)), **inputs}
 
 
 _PARTLY = onnxruntime.RunOptions()
@@ -137,10 +133,8 @@ _PARTLY.only_execute_path_to_fetches = True  # a few tensors do not need the who
 
 def _with_outputs(model: str | bytes, tensors: Sequence[str]) -> bytes:
     """The model, its weights left where they are, with inner tensors among its outputs."""
-    if isinstance(model, bytes):
-        proto = onnx.load_from_string(model)
-    else:
-        proto = onnx.load(model, load_external_data=False)
+    proto = onnx.ModelProto()
+    proto.ParseFromString(model if isinstance(model, bytes) else Path(model).read_bytes())
     outputs = {value.name for value in proto.graph.output}
     inner = {name for node in proto.graph.node for name in node.output} - outputs
     wanted = [name for name in dict.fromkeys(tensors) if name in inner]
@@ -177,8 +171,7 @@ class Program:
             [onnx.ValueInfoProto(name=name) for name in outputs],
             [
                 numpy_helper.from_array(np.asarray(constants[name]), name)
-                for name in sorted(read - set(self._inputs))
-                if name in constants
+                for name in sorted((read & constants.keys()) - set(self._inputs))
             ],
         )
         imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
@@ -191,8 +184,7 @@ class Program:
     def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
         """The outputs for one batch; `feeds` may hold more than the nodes need."""
         with _own_errors(self._title, "cannot run it"):
-            values = self._session.run(self._outputs, {n: feeds[n] for n in self._inputs})
-        return list(values)
+            return list(self._session.run(self._outputs, {n: feeds[n] for n in self._inputs}))
 
 
 def _open_shape(value: Array) -> Shape:

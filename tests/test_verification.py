@@ -19,7 +19,7 @@ from lt_onnx import convert, verify
 from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError
 from lt_onnx.reading.model_file import read_manifest
-from lt_onnx.verification.statistics import statistics
+from lt_onnx.verification.statistics import source_statistics
 
 RESIDUAL, SIGMOID = MODELS / "residual.onnx", MODELS / "plain-sigmoid.onnx"
 
@@ -168,7 +168,7 @@ def test_no_false_alarm(tmp_path: Path, name: str) -> None:
 
 
 def test_the_source_is_random(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tested = statistics(made)
+    tested = source_statistics(made)
 
     assert tested.failures == []
     assert len(tested.layers) == len(Draft.read(made).layers)
@@ -188,7 +188,7 @@ def test_numbers_that_are_not_random_fail(
 
     monkeypatch.setattr("lt_onnx.verification.statistics.weights_at", equal)
 
-    assert len(statistics(made).failures) == len(statistics(made).layers)
+    assert len(source_statistics(made).failures) == len(source_statistics(made).layers)
     assert run(["verify", str(made), "--statistics", "-q"]) == 1
     assert "is not random" in capsys.readouterr().err
 
@@ -198,6 +198,6 @@ def test_statistics_of_a_huge_layer_are_a_sample(made: Path, tmp_path: Path) -> 
     draft.layers[1].update(shape=[2**26, 2**10], mirror_columns=2**8)
     draft.write(tmp_path / "t.onnx")
 
-    tested = statistics(tmp_path / "t.onnx")
+    tested = source_statistics(tmp_path / "t.onnx")
     assert tested.failures == []
     assert 2**17 <= tested.layers[1].tested <= 2**18

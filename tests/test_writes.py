@@ -195,7 +195,7 @@ def test_a_failure_leaves_the_old_ticket_as_it_was(
 INTERRUPTED = """
 import os, sys
 from lt_onnx import files
-from lt_onnx.cli import main
+from lt_onnx.cli.app import main
 
 flush = files.Part.flush
 

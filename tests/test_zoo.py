@@ -75,7 +75,7 @@ def test_a_corrupted_model_is_named_and_the_rest_is_done(
 
 KILLED = """
 import os, signal
-from lt_onnx.cli import main
+from lt_onnx.cli.app import main
 from lt_onnx.zoo import folder
 
 convert_folder = folder.convert_folder

@@ -32,7 +32,7 @@ CONVERT = """
 import atexit, pathlib, re, sys
 status, out = pathlib.Path("/proc/self/status"), pathlib.Path(sys.argv.pop(1))
 atexit.register(lambda: out.write_text(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]))
-from lt_onnx.cli import main
+from lt_onnx.cli.app import main
 main()
 """
 

@@ -45,7 +45,7 @@ def command(work: Work, again: bool) -> list[str]:
     program = (
         f"import sys, lt_onnx.files as f; f.INLINE_LIMIT = {work.inline}; "
         f"sys.argv[1:] = {words!r}; "
-        "from lt_onnx.cli import main; main()"
+        "from lt_onnx.cli.app import main; main()"
     )
     return [sys.executable, "-c", program]
 

@@ -13,13 +13,23 @@ from lt_onnx.units import size_text
 if TYPE_CHECKING:
     from lt_onnx.blueprint import Blueprint
     from lt_onnx.planning.prediction import Prediction
-    from lt_onnx.report.document import Report
-    from lt_onnx.validation.bound.certify import Bound
-    from lt_onnx.validation.fidelity import Fidelity
     from lt_onnx.verification.statistics import Statistics
     from lt_onnx.writing.build import Progress
 
 
+CONVERSION = """\
+ticket    {ticket[file]}
+kept      {ticket[kept]:,} of {ticket[source]:,} random weights (density {ticket[density]:.4f})
+          {ticket[per_target_weight]:.2f} per target weight; mode {options[mode]}, \
+{options[select]}{base}, seed {options[seed]}
+subsets   {problems:,} problems, {misses:,} further than ε = {options[tolerance]:g} off"""
+DENSE = "dense     {op} '{name}': {reason}; {parameters:,} parameters"
+PROOF = "verified  {verdict}: {layers} layers match the source; {scales:,} scales"
+OUTPUT = """\
+  {name}: relative error {relative:.3g}, SQNR {sqnr_db:.1f} dB, cosine {cosine:.5f}
+    mean |error| {mean_abs:.3g}; passes from --max-abs {max_abs:.3g}, \
+--max-rel {smallest_tolerance:.3g}"""
+MAX_PLACES = 5  # dense places and failures that are told
 MAX_LINE = 2000  # characters …
 MAX_CELL = 300  # … of a table's cell: what a file names, it may name at any length
 
@@ -42,14 +52,12 @@ def shown(text: str, longest: int = MAX_LINE) -> str:
 def announce(blueprint: "Blueprint", prediction: "Prediction") -> None:
     """The target and the plan, before any work."""
     target = blueprint.target
+    file, memory = size_text(prediction.file_bytes), size_text(prediction.memory_bytes)
+    layers, weights = len(blueprint.layers), prediction.source_weights
+    name, count = target.path.name, target.weight_count
+    say(f"target    {name}: {len(target.linears)} layers, {count:,} weights")
     say(
-        f"target    {target.path.name}: {len(target.linears)} layers, "
-        f"{target.weight_count:,} weights"
-    )
-    say(
-        f"plan      {len(blueprint.layers)} random layers, {prediction.source_weights:,} weights; "
-        f"{size_text(prediction.file_bytes)} file, "
-        f"about {size_text(prediction.memory_bytes)} memory"
+        f"plan      {layers} random layers, {weights:,} weights; {file} file, about {memory} memory"
     )
     sys.stdout.flush()
 
@@ -93,74 +101,59 @@ def print_statistics(tested: "Statistics") -> None:
     )
 
 
-def print_report(report: "Report", document: "Mapping[str, Any]") -> None:
-    """What a conversion came to; `document` is the report's."""
-    options = report.options
-    base = f", m = {options.base_size}" if options.base_size else ""
-    say(f"ticket    {report.ticket}")
-    say(
-        f"kept      {report.kept:,} of {report.source_weights:,} random weights "
-        f"(density {report.kept / max(report.source_weights, 1):.4f})"
-    )
-    say(
-        f"          {report.per_target_weight:.2f} per target weight; mode {options.mode}, "
-        f"{options.select}{base}, seed {options.seed}"
-    )
-    problems = sum(layer.problems for layer in report.layers)
-    misses = sum(layer.misses for layer in report.layers)
-    say(f"subsets   {problems:,} problems, {misses:,} further than ε = {options.tolerance:g} off")
-    for place in report.dense[:5]:
-        say(f"dense     {place.op} '{place.name}': {place.reason}; {place.parameters:,} parameters")
-    if len(report.dense) > 5:
-        say(f"          and {len(report.dense) - 5} more dense places")
-    proof = report.proof
-    say(
-        f"verified  {'genuine' if proof.genuine else 'NOT GENUINE'}: {proof.layers} layers match "
-        f"the source; {proof.scales:,} scales"
-    )
-    for failure in proof.failures[:5]:
+def print_report(document: "Mapping[str, Any]") -> None:
+    """What a conversion came to, of its report."""
+    layers, options, dense = document["layers"], document["options"], document["dense"]
+    counts = {key: sum(layer[key] for layer in layers) for key in ("problems", "misses")}
+    base = f", m = {options['base_size']}" if options["base_size"] else ""
+    verdict = "genuine" if document["verify"]["genuine"] else "NOT GENUINE"
+    print_filled(CONVERSION, {**document, **counts, "base": base})
+    for place in dense[:MAX_PLACES]:
+        print_filled(DENSE, place)
+    if len(dense) > MAX_PLACES:
+        say(f"          and {len(dense) - MAX_PLACES} more dense places")
+    print_filled(PROOF, {**document["verify"], "verdict": verdict})
+    for failure in document["verify"]["failures"][:MAX_PLACES]:
         say(f"          {failure}", err=True)
-    if report.fidelity is not None:
-        print_fidelity(report.fidelity)
+    if document["validate"]:
+        print_comparison(document)
     print_trace(document)
-    if report.bound is not None:
-        print_bound(report.bound)
-    total = sum(report.seconds.values())
-    most = sorted(report.seconds.items(), key=lambda stage: -stage[1])[:4]
-    say(f"time      {total:.1f} s: {', '.join(f'{key} {value:.1f}' for key, value in most)}")
+    if document["bound"]:
+        print_bound(document["bound"])
+    stages = sorted(document["seconds"].items(), key=lambda stage: -stage[1])
+    most = ", ".join(f"{name} {seconds:.1f}" for name, seconds in stages[:4])
+    say(f"time      {sum(seconds for _, seconds in stages):.1f} s: {most}")
 
 
-def print_bound(bound: "Bound") -> None:
+def print_filled(text: str, values: "Mapping[str, Any]") -> None:
+    """Lines with `values` in their places."""
+    for line in text.splitlines():
+        say(line.format_map(values))
+
+
+def print_bound(bound: "Mapping[str, Any]") -> None:
     """What the error never exceeds."""
-    say(f"bounded   over {bound.box}")
-    for name, value in bound.outputs.items():
+    say(f"bounded   over {bound['box']}")
+    for name, value in bound["outputs"].items():
         say(f"  {name}: |error| ≤ {value:.3g} for every input of the box")
-    if bound.reason is not None:
-        say(f"  not everywhere: {bound.reason}")
+    if bound["reason"] is not None:
+        say(f"  not everywhere: {bound['reason']}")
 
 
-def print_fidelity(fidelity: "Fidelity") -> None:
+def print_comparison(document: "Mapping[str, Any]") -> None:
     """How near a ticket is to its target."""
-    say(f"validated on {fidelity.samples:,} samples: {fidelity.origin}")
-    for out in fidelity.outputs:
-        say(
-            f"  {out.name}: relative error {out.relative:.3g}, SQNR {out.sqnr_db:.1f} dB, "
-            f"cosine {out.cosine:.5f}"
-        )
-        say(
-            f"    mean |error| {out.mean_abs:.3g}; passes from --max-abs {out.max_abs:.3g}, "
-            f"--max-rel {out.smallest_tolerance:.3g}"
-        )
-        if out.agreement is not None:
-            line = f"    top-1 agreement {100 * out.agreement:.2f} %"
-            if out.target_accuracy is not None and out.ticket_accuracy is not None:
-                line += (
-                    f"; accuracy {100 * out.ticket_accuracy:.2f} % "
-                    f"(target {100 * out.target_accuracy:.2f} %)"
-                )
+    print_filled("validated on {samples:,} samples: {origin}", document["validate"])
+    for out in document["validate"]["outputs"]:
+        print_filled(OUTPUT, out)
+        if out["agreement"] is not None:
+            line = f"    top-1 agreement {100 * out['agreement']:.2f} %"
+            if out["target_accuracy"] is not None and out["ticket_accuracy"] is not None:
+                accuracies = (100 * out[f"{network}_accuracy"] for network in ("ticket", "target"))
+                line += "; accuracy {:.2f} % (target {:.2f} %)".format(*accuracies)
             say(line)
-    for failure in fidelity.failures:
-        say(f"  FAILED {failure}")
+    for check in document["checks"]:
+        if not check["passed"] and check["name"] != "genuine":
+            say(f"  FAILED {check['message']}")
 
 
 def print_trace(document: "Mapping[str, Any]") -> None:

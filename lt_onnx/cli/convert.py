@@ -77,7 +77,7 @@ def convert_command(
         if json:
             print_json(document)
         elif not quiet:
-            print_report(ticket.report, document)
+            print_report(document)
             if ticket.source is not None:
                 say(f"source    {ticket.source}")
             if ticket.resumed:

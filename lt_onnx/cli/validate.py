@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lt_onnx.cli.console import print_fidelity, print_json, print_trace, progress
+from lt_onnx.cli.console import print_comparison, print_json, print_trace, progress
 from lt_onnx.cli.options import Json, PerLayer, Quiet, Reports, SamplesFile, numbers
 from lt_onnx.errors import InputError
 from lt_onnx.validation.limits import Limits
@@ -84,7 +84,7 @@ def validate_command(
     if json:
         print_json(document)
     elif not quiet:
-        print_fidelity(fidelity)
+        print_comparison(document)
         print_trace(document)
     raise typer.Exit(0 if fidelity.passed else 1)
 

@@ -27,12 +27,12 @@ def verify_command(
     scales is trained, and what stays dense is named. Which weights are kept is free.
     """
     from lt_onnx.packing.unpack import unpacked_if_packed
-    from lt_onnx.verification.statistics import statistics as test_statistics
+    from lt_onnx.verification.statistics import source_statistics
     from lt_onnx.verification.verify import verify
 
     with unpacked_if_packed(ticket) as path:
         proof = verify(path, target=target)
-        tested = test_statistics(path) if statistics else None
+        tested = source_statistics(path) if statistics else None
     failures = [*proof.failures, *(tested.failures if tested is not None else [])]
     for failure in failures:
         say(f"{ticket}: {failure}", err=True)

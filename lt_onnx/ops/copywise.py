@@ -68,28 +68,22 @@ def resize(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     layout, shape = only(layouts), shape_of(node, to)
     if node.attributes.get("coordinate_transformation_mode") == "tf_crop_and_resize":
         raise RefusalError("it crops and fills what lies outside")
-    if node.op == "Upsample" or to.target.opset < 11:
-        at: int | None = layout.axis
-        scales = node.attributes.get("scales")
-        if scales is None:
-            scales = to.target.constants.get(node.inputs[1])
+    axes = [axis % len(shape) for axis in node.attributes.get("axes") or range(len(shape))]
+    at, inputs = axes.index(layout.axis) if layout.axis in axes else None, {}
+    if any(node.inputs[3:]):
+        sizes = to.target.constants.get(node.inputs[3])
+        if at is not None:
+            if sizes is not None and sizes[at] != layout.size:
+                raise RefusalError("it resizes the channels")
+            name = f"{node.name}/sizes"
+            inputs[3] = _with_entry(node.inputs[3], at, value=layout.width, name=name, to=to)
     else:
-        axes = list(node.attributes.get("axes") or range(len(shape)))
-        at = axes.index(layout.axis) if layout.axis in axes else None
-        if len(node.inputs) > 3 and node.inputs[3]:
-            sizes, inputs = to.target.constants.get(node.inputs[3]), {}
-            if at is not None:
-                if sizes is not None and sizes[at] != layout.size:
-                    raise RefusalError("it resizes the channels")
-                name = f"{node.name}/sizes"
-                inputs[3] = _with_entry(node.inputs[3], at, value=layout.width, name=name, to=to)
-            to.emit(rewired(node, to, inputs))
-            return layout
-        name = node.inputs[2] if len(node.inputs) > 2 else ""
-        scales = to.target.constants.get(name) if name else None
-    if scales is None or (at is not None and scales[at] != 1):
-        raise RefusalError("its scales are computed, or it resizes the channels")
-    to.emit(rewired(node, to))
+        place = 1 if node.op == "Upsample" or to.target.opset < 11 else 2
+        given = to.target.constants.get("".join(node.inputs[place : place + 1]))
+        scales = node.attributes.get("scales", given)
+        if scales is None or (at is not None and scales[at] != 1):
+            raise RefusalError("its scales are computed, or it resizes the channels")
+    to.emit(rewired(node, to, inputs))
     return layout
 
 
@@ -104,15 +98,11 @@ def _with_entry(tensor: str, place: int, *, value: int, name: str, to: Emitter) 
         if start == stop or (end == "tail" and place == -1):
             continue
         part = to.unused(f"{name}/{end}")
-        if to.target.opset >= 10:
-            bounds = [
-                to.add_constant(f"{part}/{key}", np.array([bound], np.int64))
-                for key, bound in (("start", start), ("stop", stop))
-            ]
-            to.emit(Node("Slice", part, (source, *bounds), (part,)))
-        else:
-            keys = {"starts": [start], "ends": [stop], "axes": [0]}
-            to.emit(Node("Slice", part, (source,), (part,), keys))
+        bounds, keys = [], {"starts": [start], "ends": [stop], "axes": [0]}
+        if to.target.opset >= 10:  # bounds became inputs
+            named, keys = {"start": start, "stop": stop}, {}
+            bounds = [to.add_constant(f"{part}/{k}", np.array([v])) for k, v in named.items()]
+        to.emit(Node("Slice", part, (source, *bounds), (part,), keys))
         parts.append(part)
     entry = to.add_constant(f"{name}/entry", np.array([value], np.int64))
     parts.insert(0 if place == 0 else 1, entry)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lt_onnx.layout import CONSTANT, UNUSED, Indices, Layout, whole_channels
+from lt_onnx.layout import CONSTANT, UNUSED, Indices, Layout, copies_in_order, whole_channels
 from lt_onnx.ops.rule import Emitter, RefusalError, numbers_of, only, rewired, shape_of
 from lt_onnx.target import Node
 
@@ -13,15 +13,15 @@ from lt_onnx.target import Node
 def squeeze(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Squeeze of other axes than the channels'."""
     layout, shape, axes = only(layouts), to.shape(node.inputs[0]), numbers_of(node, "axes", 1, to)
-    if shape is None or (axes is None and any(not isinstance(d, int) for d in shape)):
+    unnamed = axes is None
+    if shape is None or (unnamed and not all(isinstance(d, int) for d in shape)):
         raise RefusalError("its axes are not named, or its rank is unknown")
-    if axes is None:
-        dropped = [i for i, d in enumerate(shape) if d == 1]
-    else:
-        dropped = [i % len(shape) for i in axes]
+    dropped = (
+        [i for i, d in enumerate(shape) if d == 1] if unnamed else [i % len(shape) for i in axes]
+    )
     if layout.axis in dropped:
         raise RefusalError("it drops the channels' axis")
-    if axes is None and layout.width == 1:
+    if unnamed and layout.width == 1:
         raise RefusalError("its axes are not named")
     to.emit(rewired(node, to))
     return replace(layout, axis=layout.axis - sum(i < layout.axis for i in dropped))
@@ -55,12 +55,7 @@ def depth_to_space(node: Node, layouts: Sequence[Layout | None], to: Emitter) ->
         places = np.concatenate(blocks, axis=1).reshape(-1)
     gathered = to.gather(to.place(node.inputs[0]), places, 1, f"{node.name}/channels")
     to.emit(rewired(node, to, {0: gathered}))
-    return whole_channels(
-        size,
-        axis=1,
-        channel=[*(c for c, _ in out), *[CONSTANT] * len(constants)],
-        copy=[*(q for _, q in out), *layout.copy[constants].tolist()],
-    )
+    return copies_in_order(size, 1, copies=layout.copies, constants=layout.copy[constants])
 
 
 def space_to_depth(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:

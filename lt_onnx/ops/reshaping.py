@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lt_onnx.layout import CONSTANT, Indices, Layout, whole_channels
+from lt_onnx.layout import CONSTANT, Indices, Layout, copies_in_order
 from lt_onnx.ops.rule import (
     Emitter,
     RefusalError,
@@ -154,12 +154,7 @@ def _joined(
         places[wanted[number]] = place
     source = to.gather(to.place(nodes[0].inputs[0]), places, axis, f"{nodes[0].name}/channels")
     _emit_chain(nodes, source, wider, to)
-    return whole_channels(
-        size,
-        axis,
-        channel=[*(c for c, _ in out), *[CONSTANT] * len(constants)],
-        copy=[*(q for _, q in out), *layout.copy[constants].tolist()],
-    )
+    return copies_in_order(size, axis, copies=layout.copies, constants=layout.copy[constants])
 
 
 def _with_first(goal: list[int], size: int, width: int) -> list[int]:

@@ -35,7 +35,7 @@ from lt_onnx.packing.format import (
     layers_of,
     raw_tensors,
 )
-from lt_onnx.reading.model_file import metadata_of
+from lt_onnx.reading.protobuf import metadata_of
 from lt_onnx.units import size_text
 from lt_onnx.writing.storage import (
     ALIGNMENT,

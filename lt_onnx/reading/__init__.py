@@ -9,6 +9,5 @@ In comes a path, out goes a Target: linear layers to construct, and other operat
    `linear_layers`, `depthwise`, `conv_transpose`, `constant_reshape`; `rewriting` has what they
    share.
 
-`stored_tensors` reads single tensors of a ticket. The code is our own, and not onnx-graphsurgeon's,
-for what `constant_folding` says was measured.
+The code is our own, and not onnx-graphsurgeon's, for what `constant_folding` says was measured.
 """

@@ -76,10 +76,10 @@ def affine_of(
 def _normalization(node: Node, network: Network, channels: int | None) -> Affine | Refusal:
     """Case 1."""
     values = [network.floats(node, position) for position in range(1, 5)]
-    numbers = [value.astype(np.float64) for value in values if value is not None]
-    if len(numbers) < len(values):
-        return Refusal("its parameters are not constants of float32")
-    gamma, beta, mean, variance = numbers
+    sizes = {0 if value is None else value.size for value in values}
+    if 0 in sizes or len(sizes) > 1:
+        return Refusal("its parameters are not constants of float32, one for each channel")
+    gamma, beta, mean, variance = np.array(values, np.float64)
     scale = gamma / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
     shift = beta - mean * scale
     if not (np.isfinite(scale).all() and np.isfinite(shift).all()):

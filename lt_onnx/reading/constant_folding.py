@@ -37,6 +37,12 @@ RANDOM_OPS = frozenset(
 )
 # operators whose outputs have no static size, but never more numbers than the inputs allow
 DATA_DEPENDENT = frozenset("Compress NonMaxSuppression NonZero Unique".split())
+CONSTANT_FIELDS = {  # of a Constant's attributes: where the value is, and its dtype
+    "value_float": ("f", np.float32),
+    "value_floats": ("floats", np.float32),
+    "value_int": ("i", np.int64),
+    "value_ints": ("ints", np.int64),
+}
 FLOATS = (onnx.TensorProto.UNDEFINED, onnx.TensorProto.FLOAT)
 
 
@@ -133,25 +139,24 @@ class _Folding:
 
     def evaluate(self) -> bool:
         """Compute what can be computed now; whether that was anything."""
-        kept, ready = [], []
+        kept: list[onnx.NodeProto] = []
+        ready: list[onnx.NodeProto] = []
         constant = {"", *self.constants}
         partial: dict[str, Shape] = {}  # what each Shape gives, as far as it is known
         for node in self.graph.node:
-            if self._hold_sizes(node, partial):
+            held = self._hold_sizes(node, partial)
+            computed = not held and constant.issuperset(node.input) and self._may_compute(node)
+            if held or computed:
                 constant.update(node.output)
-            elif constant.issuperset(node.input) and self._may_compute(node):
-                ready.append(node)
-                constant.update(node.output)
-            else:
-                kept.append(node)
+            if not held:
+                (ready if computed else kept).append(node)
         self.nodes_left -= len(self.graph.node) - len(kept)
         if self.nodes_left < 0:
             raise InputError(
                 f"{self.path}: more than {MAX_FOLDED_NODES:,} nodes compute constants; fold them "
                 "first, with onnxruntime or onnxsim"
             )
-        read = {name for node in kept for name in node.input}
-        read |= {value.name for value in self.graph.output}
+        read = {n for node in kept for n in node.input} | {v.name for v in self.graph.output}
         wanted = [name for node in ready for name in node.output if name and name in read]
         if wanted:
             self._compute(ready, wanted)
@@ -164,17 +169,16 @@ class _Folding:
 
         Raises InputError where it would take too much memory or time.
         """
-        if node.op_type in RANDOM_OPS or not is_standard_domain(node.domain):
-            return False
-        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+        bodies = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
+        if bodies or node.op_type in RANDOM_OPS or not is_standard_domain(node.domain):
             return False
         largest = 0
         for name in filter(None, node.output):
             shape = self.shapes.get(name)
             if not _is_static(shape):
-                if node.op_type in DATA_DEPENDENT:
-                    continue
-                return False
+                if node.op_type not in DATA_DEPENDENT:
+                    return False
+                continue
             largest = max(largest, math.prod(shape))
             self.bytes_left -= 4 * math.prod(shape)
             if self.bytes_left < 0:
@@ -193,7 +197,8 @@ class _Folding:
     def _terms(self, node: onnx.NodeProto) -> int:
         """Multiply-adds for each number of a node's outputs."""
         inputs = [
-            [d if isinstance(d, int) else 0 for d in self.shapes.get(n, ())] for n in node.input
+            [d if isinstance(d, int) else 0 for d in self.shapes.get(name, ())]
+            for name in node.input
         ]
         match node.op_type:
             case "MatMul" | "Gemm":
@@ -255,17 +260,13 @@ class _Folding:
 def _tensor_of(node: onnx.NodeProto) -> onnx.TensorProto | None:
     """The value of a Constant; None where it is of a kind that arrays have not."""
     for attribute in node.attribute:
-        match attribute.name:
-            case "value":
-                tensor = onnx.TensorProto()
-                tensor.CopyFrom(attribute.t)
-                return tensor
-            case "value_float" | "value_floats":
-                floats = attribute.f if attribute.name == "value_float" else attribute.floats
-                return numpy_helper.from_array(np.array(floats, np.float32))
-            case "value_int" | "value_ints":
-                ints = attribute.i if attribute.name == "value_int" else attribute.ints
-                return numpy_helper.from_array(np.array(ints, np.int64))
+        if attribute.name == "value":
+            tensor = onnx.TensorProto()
+            tensor.CopyFrom(attribute.t)
+            return tensor
+        if attribute.name in CONSTANT_FIELDS:
+            field, dtype = CONSTANT_FIELDS[attribute.name]
+            return numpy_helper.from_array(np.array(getattr(attribute, field), dtype))
     return None
 
 
@@ -280,6 +281,8 @@ def infer_shapes(content: bytes) -> bytes:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_value < 0:  # some exporters' word for an open axis; inference counts on it
                 dim.Clear()
+    for value in model.graph.output:  # exporters state some wrongly, runtimes do not mind
+        value.type.tensor_type.ClearField("shape")
     inferred = _inferred(model, data_prop=False)
     values = _values(inferred).values()
     integers = [v for v in values if v.type.tensor_type.elem_type not in FLOATS]
@@ -292,12 +295,8 @@ def infer_shapes(content: bytes) -> bytes:
 
 def _inferred(model: onnx.ModelProto, *, data_prop: bool) -> onnx.GraphProto:
     """Raises InputError naming the node whose inputs and attributes contradict each other."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    for value in bare.graph.output:  # exporters state some wrongly, runtimes do not mind
-        value.type.tensor_type.ClearField("shape")
     try:
-        return shape_inference.infer_shapes(bare, strict_mode=True, data_prop=data_prop).graph
+        return shape_inference.infer_shapes(model, strict_mode=True, data_prop=data_prop).graph
     except (shape_inference.InferenceError, ValueError, RuntimeError) as error:
         raise InputError(_first_complaint(str(error))) from None
 

@@ -40,8 +40,7 @@ def _place(path: Path, tensor: onnx.TensorProto) -> tuple[Path, int, int]:
     if not isinstance(location, str) or not location.isprintable():
         raise InputError(f"{title}: not the name of a file")
     pure = PurePosixPath(location)
-    drive = "\\" in location or ":" in location
-    if not location or pure.is_absolute() or ".." in pure.parts or drive:
+    if not location or pure.is_absolute() or ".." in pure.parts or {*location} & {*"\\:"}:
         raise InputError(f"{title} lies outside the model's folder")
     file = path.parent / location
     if any((path.parent / part).is_symlink() for part in (pure, *pure.parents[:-1])):

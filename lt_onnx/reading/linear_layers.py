@@ -109,9 +109,8 @@ def check_convolution(node: Node, network: Network, weight: Floats, bias: Floats
     if rank < 1 or group < 1 or weight.shape[0] % group or 0 in weight.shape:
         problem = f"weight of shape {list(weight.shape)} does not fit {group} groups"
         raise network.error(node, problem)
-    width, channels = weight.shape[0], weight.shape[1] * group
-    if node.op == "ConvTranspose":
-        width, channels = channels, width
+    sizes = weight.shape[0], weight.shape[1] * group
+    width, channels = sizes if node.op == "Conv" else sizes[::-1]
     if bias is not None and bias.shape != (width,):
         raise network.error(node, f"bias of shape {list(bias.shape)} for {width} channels")
     shape = network.shapes.get(node.inputs[0], (None, channels, *[None] * rank))
@@ -129,10 +128,11 @@ def check_convolution(node: Node, network: Network, weight: Floats, bias: Floats
         ("output_shape", (rank, rank + 2), 1),
     ):
         given = list(node.attributes.get(key, ()))
-        if given and len(given) not in counts:
-            wanted = f"{rank} spatial axes; there must be {counts[0]}"
-            raise network.error(node, f"{len(given)} {key} for {wanted}")
-        if given and not least <= min(given) <= max(given) <= MAX_ATTRIBUTE:
-            allowed = f"give {least} to {MAX_ATTRIBUTE:,}"
-            raise network.error(node, f"{key} {given} are not possible; {allowed}")
+        problem = f"{len(given)} {key} for {rank} spatial axes; there must be {counts[0]}"
+        if given and len(given) in counts:
+            problem = f"{key} {given} are not possible; give {least} to {MAX_ATTRIBUTE:,}"
+        if given and not (
+            len(given) in counts and least <= min(given) <= max(given) <= MAX_ATTRIBUTE
+        ):
+            raise network.error(node, problem)
     return group

@@ -12,22 +12,18 @@ from pathlib import Path
 from typing import TypeAlias
 
 import onnx
-from google.protobuf.message import DecodeError
 
 from lt_onnx.errors import InputError, UnsupportedError
-from lt_onnx.files import check_file
 from lt_onnx.manifest import Manifest, parse_manifest
 from lt_onnx.reading.external_data import read_external
 from lt_onnx.reading.float32 import in_float32
-from lt_onnx.reading.protobuf import MAX_PARTS, too_many_parts
+from lt_onnx.reading.protobuf import hash_files, metadata_of, parse_file
 from lt_onnx.runtime import NoKernelError, Session
 
 GivenModel: TypeAlias = str | Path | onnx.ModelProto
 
-MAX_PROTOBUF_BYTES = 2**31 - 1
 MAX_INLINE_BYTES = 1 << 30  # of a model in memory that is written as one file
 MAX_NODES = 50_000
-HASHED_AT_ONCE = 1 << 24  # bytes
 
 
 def load(path: Path) -> tuple[onnx.ModelProto, str]:
@@ -36,39 +32,16 @@ def load(path: Path) -> tuple[onnx.ModelProto, str]:
     Raises InputError for a file that is missing, truncated or no ONNX model, and UnsupportedError
     for one of too many nodes.
     """
-    check_file(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > MAX_PROTOBUF_BYTES:
-        raise InputError(f"{path}: larger than protobuf's 2 GiB; save its weights as external data")
-    if too_many_parts(content):
-        raise InputError(f"{path}: made of more than {MAX_PARTS:,} parts; no network is")
+    model, content = parse_file(path)
     digest = hashlib.sha256(content)
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(content)
-    except DecodeError:
-        raise InputError(
-            f"{path}: not an ONNX model (truncated, or another format); export it again"
-        ) from None
     if not model.graph.node or not model.opset_import:
         raise InputError(f"{path}: not an ONNX model, or one with an empty graph")
     if len(model.graph.node) > MAX_NODES:
         raise UnsupportedError(
             f"{path}: {len(model.graph.node):,} nodes; lt-onnx reads {MAX_NODES:,} at most"
         )
-    for file in read_external(path, model):
-        with file.open("rb") as stream:
-            while chunk := stream.read(HASHED_AT_ONCE):
-                digest.update(chunk)
+    hash_files(digest, read_external(path, model))
     return model, digest.hexdigest()
-
-
-def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
-    """The metadata entries by key; of two with one key the last."""
-    return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def read_manifest(path: Path) -> Manifest | None:
@@ -77,11 +50,7 @@ def read_manifest(path: Path) -> Manifest | None:
     Nothing is proved: that is `verification`'s. Raises InputError when the file is no ONNX model,
     or its manifest is damaged.
     """
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except (OSError, DecodeError) as error:
-        raise InputError(f"{path}: not an ONNX model: {error}") from None
-    return parse_manifest(path, metadata_of(model))
+    return parse_manifest(path, metadata_of(parse_file(path)[0]))
 
 
 def open_session(path: Path, device: str = "cpu", *, tensors: Sequence[str] = ()) -> Session:

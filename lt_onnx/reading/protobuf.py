@@ -1,21 +1,55 @@
-"""Parts of an ONNX file as plain values; what contradicts itself ends here.
+"""An ONNX file parsed, and its parts as plain values; what contradicts itself ends here.
 
 Tensors become arrays whose shape, type and bytes agree, nodes become `Node`.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from onnx import helper, numpy_helper
 
 from lt_onnx.errors import InputError
+from lt_onnx.files import check_file
 from lt_onnx.target import Array, Node, is_standard_domain
 
+MAX_PROTOBUF_BYTES = 2**31 - 1
+HASHED_AT_ONCE = 1 << 24  # bytes
 MAX_PARTS = 1_000_000  # messages and strings in a file; two bytes of it ask for 150 of memory
 MAX_UNCHECKED_BYTES = 1 << 24  # a file so small cannot ask for too much memory
+
+
+def parse_file(path: Path) -> tuple[onnx.ModelProto, bytes]:
+    """The model without its external data, and the file's bytes. Raises InputError."""
+    check_file(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > MAX_PROTOBUF_BYTES:
+        raise InputError(f"{path}: larger than protobuf's 2 GiB; save its weights as external data")
+    if too_many_parts(content):
+        raise InputError(f"{path}: made of more than {MAX_PARTS:,} parts; no network is")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError:
+        raise InputError(
+            f"{path}: not an ONNX model (truncated, or another format); export it again"
+        ) from None
+    return model, content
+
+
+def hash_files(digest: "hashlib._Hash", files: Iterable[Path]) -> None:
+    """Add what is in `files` to a digest."""
+    for file in files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(HASHED_AT_ONCE):
+                digest.update(chunk)
 
 
 def too_many_parts(content: bytes) -> bool:
@@ -61,6 +95,11 @@ def _varint(content: bytes, at: int) -> tuple[int, int]:
     return value | byte << shift, at + 1
 
 
+def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
+    """The metadata entries by key; of two with one key the last."""
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
 def canonical_domain(domain: str) -> str:
     """An operator's domain, that of ONNX's own operators as the empty string."""
     return "" if is_standard_domain(domain) else domain
@@ -99,9 +138,8 @@ def array_of(path: Path, tensor: onnx.TensorProto) -> Array:
     try:
         value = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError):
-        raise _contradiction(
-            path, tensor, "its type, shape and bytes contradict each other"
-        ) from None
+        problem = "its type, shape and bytes contradict each other"
+        raise _contradiction(path, tensor, problem) from None
     if value.shape != tuple(tensor.dims):
         raise _contradiction(path, tensor, "its shape and bytes contradict each other")
     return np.asarray(value)

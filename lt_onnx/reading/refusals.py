@@ -3,6 +3,7 @@
 Unsupported parts are collected and told together; what is broken is told where it is met first.
 """
 
+import copy
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -33,11 +34,10 @@ def refuse_parts(path: Path, model: onnx.ModelProto, opsets: Mapping[str, int]) 
         bad = next(name for name in _names(model) if not isinstance(name, str))
         raise InputError(f"{path}: the name {bad!r} is not UTF-8; export the model again")
     opset, newest = opsets.get("", 0), onnx.defs.onnx_opset_version()
-    if opset < MIN_OPSET:
+    if not MIN_OPSET <= opset <= newest:
         mend = f"lt-onnx reads {MIN_OPSET} and later: convert it with onnx.version_converter"
-        raise UnsupportedError(f"{path}: operator set {opset}; {mend}")
-    if opset > newest:
-        mend = f"the newest known here is {newest}: export the model with that one"
+        if opset > newest:
+            mend = f"the newest known here is {newest}: export the model with that one"
         raise UnsupportedError(f"{path}: operator set {opset}; {mend}")
     _refuse_all(path, _unsupported(model, opsets))
 
@@ -49,11 +49,10 @@ def refuse_invalid(path: Path, model: onnx.ModelProto) -> None:
     """
     checked = model
     if not all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
-        checked = onnx.ModelProto()
         try:
-            checked.CopyFrom(onnx.shape_inference.infer_shapes(model))
+            checked = onnx.shape_inference.infer_shapes(model)
         except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
-            checked.CopyFrom(model)
+            checked = copy.deepcopy(model)
         for value in checked.graph.output:
             if value.type.HasField("tensor_type"):
                 value.type.tensor_type.shape.SetInParent()
@@ -142,11 +141,10 @@ def _in_training(nodes: Iterable[Node], constants: Mapping[str, Array]) -> Itera
     """Each node that would run as in training: BatchNormalization on batches, Dropout at random."""
     read = {name for node in nodes for name in node.inputs if name}
     for node in nodes:
-        training = False
+        training: object = False
         if node.op == "BatchNormalization":
-            statistics = read.intersection(node.outputs[1:])
-            training = bool(statistics) or node.attributes.get("training_mode", 0) != 0
+            training = read.intersection(node.outputs[1:]) or node.attributes.get("training_mode")
         elif node.op == "Dropout" and any(node.inputs[2:]):
-            training = bool(np.any(constants.get(node.inputs[2], True)))
+            training = np.any(constants.get(node.inputs[2], True))
         if training and not node.domain:
             yield f"{node.title} is in training mode; export the network for inference"

@@ -26,11 +26,9 @@ def sort_nodes(path: Path, graph: onnx.GraphProto) -> None:
     for number, node in enumerate(nodes):
         for name in filter(None, node.output):
             if name in makers or name in start:
-                first = f"{node_title(nodes[makers[name]])} writes" if name in makers else ""
-                raise InputError(
-                    f"{path}: {node_title(node)} writes '{name}', which "
-                    f"{first or 'the model gives'} already; give every tensor one name"
-                )
+                other = f"{node_title(nodes[makers[name]])} writes" if name in makers else ""
+                wrong = f"{node_title(node)} writes '{name}', which {other or 'the model gives'}"
+                raise InputError(f"{path}: {wrong} already; give every tensor one name")
             makers[name] = number
     needs: dict[int, set[int]] = {}
     for number, node in enumerate(nodes):
@@ -53,13 +51,10 @@ def sort_nodes(path: Path, graph: onnx.GraphProto) -> None:
             f"{path}: {node_title(node)} depends on its own output '{node.output[0]}'; "
             "export the graph without cycles"
         ) from None
-    ready = list(sorter.get_ready())
-    heapq.heapify(ready)
-    ordered = []
+    ordered, ready = [], sorted(sorter.get_ready())  # which is a heap
     while ready:
-        number = heapq.heappop(ready)
-        ordered.append(nodes[number])
-        sorter.done(number)
-        for other in sorter.get_ready():
-            heapq.heappush(ready, other)
-    replace_items(graph.node, ordered)
+        ordered.append(heapq.heappop(ready))
+        sorter.done(ordered[-1])
+        for number in sorter.get_ready():
+            heapq.heappush(ready, number)
+    replace_items(graph.node, [nodes[number] for number in ordered])

@@ -77,7 +77,7 @@ class Statistics:
         }
 
 
-def statistics(path: Path) -> Statistics:
+def source_statistics(path: Path) -> Statistics:
     """Test the source of the ticket at `path`. Raises InputError when it is none."""
     manifest = manifest_of(path, read_model(path)[0])
     layers: list[LayerStatistics] = []

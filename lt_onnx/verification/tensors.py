@@ -86,6 +86,12 @@ class Sparse:
         """Of its numbers."""
         return self.values.dtype
 
+    def array(self) -> NDArray[Any]:
+        """All of it, made dense."""
+        whole = np.zeros(self.shape, self.dtype)
+        whole.reshape(-1)[self.places] = self.values
+        return whole
+
 
 Tensors: TypeAlias = Mapping[str, Tensor | Sparse]
 

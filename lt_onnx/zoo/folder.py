@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from lt_onnx.report.schema import Model
 from lt_onnx.validation.limits import Limits
 from lt_onnx.zoo.parent_watch import WATCH_PARENT
 
+SIZES = ("kept", "density", "per_target_weight")  # of an entry and of a ticket's report
 Tell = Callable[[Model], None]
 
 
@@ -46,12 +47,9 @@ class FolderJob:
 
     def targets(self) -> list[Path]:
         """The networks under the folder, tickets and what lies in the output folder apart."""
-        output = self.output.resolve()
-        targets = [
-            path
-            for path in sorted(self.folder.rglob("*.onnx"))
-            if path.is_file() and output not in path.resolve().parents and not _is_ticket(path)
-        ]
+        output, files = self.output.resolve(), sorted(self.folder.rglob("*.onnx"))
+        targets = [f for f in files if f.is_file() and output not in f.resolve().parents]
+        targets = [file for file in targets if not _is_ticket(file)]
         if not targets:
             raise InputError(f"{self.folder}: there is no ONNX file under it")
         return targets
@@ -63,15 +61,8 @@ class FolderJob:
             path = target.with_name(f"{target.stem}.{kind}.npz")
             return path if path.is_file() else None
 
-        return Job(
-            target,
-            self.options,
-            Output(ticket),
-            self.limits,
-            calibration=beside("calibration"),
-            samples=beside("samples"),
-            per_layer=True,
-        )
+        job = Job(target, self.options, Output(ticket), self.limits, per_layer=True)
+        return replace(job, calibration=beside("calibration"), samples=beside("samples"))
 
 
 def convert_folder(job: FolderJob, tell: Tell) -> list[Model]:
@@ -137,13 +128,13 @@ def _convert(
     with process:
         said = process.stderr.read()
     running.discard(process)
-    document = _document(report, command) if process.returncode in (0, 1) else None
+    code = process.returncode
+    document = _document(report, command) if code in (0, 1) else None
     if document is not None:
         return document, ""
-    if process.returncode < 0:
-        return None, f"killed by signal {-process.returncode}"
-    lines = said.strip().splitlines() or [f"exit code {process.returncode}"]
-    return None, lines[-1].removeprefix("lt-onnx: error: ")
+    lines = said.strip().splitlines() or [f"exit code {code}"]
+    last = lines[-1].removeprefix("lt-onnx: error: ")
+    return None, last if code >= 0 else f"killed by signal {-code}"
 
 
 def _document(report: Path, command: str) -> dict[str, Any] | None:
@@ -174,9 +165,9 @@ def _is_of(ticket: Path, target: Path, document: dict[str, Any]) -> bool:
 
 def _measured(model: Model, ticket: Path, document: dict[str, Any]) -> Model:
     """The entry with the figures of its ticket: of several outputs the worst."""
-    sizes, outputs, checks = document["ticket"], document["validate"]["outputs"], document["checks"]
+    outputs, checks = document["validate"]["outputs"], document["checks"]
     failed = [check["message"] for check in checks if not check["passed"]]
-    data = ticket.with_name(f"{ticket.name}.data")
+    files = [ticket, ticket.with_name(f"{ticket.name}.data")]
 
     def worst(figure: str) -> float | None:
         return min((out[figure] for out in outputs if out[figure] is not None), default=None)
@@ -186,13 +177,11 @@ def _measured(model: Model, ticket: Path, document: dict[str, Any]) -> Model:
         ticket=str(ticket),
         verdict=document["verdict"],
         message="; ".join(failed) or f"{len(checks)} checks hold",
+        bytes=sum(file.stat().st_size for file in files if file.is_file()),
+        seconds=sum(document["seconds"].values()),
         agreement=worst("agreement"),
         accuracy=worst("ticket_accuracy"),
         target_accuracy=worst("target_accuracy"),
         sqnr_db=worst("sqnr_db"),
-        kept=sizes["kept"],
-        density=sizes["density"],
-        per_target_weight=sizes["per_target_weight"],
-        bytes=ticket.stat().st_size + (data.stat().st_size if data.is_file() else 0),
-        seconds=sum(document["seconds"].values()),
+        **{size: document["ticket"][size] for size in SIZES},
     )

@@ -7,11 +7,11 @@ import pytest
 from handmade import handmade
 
 from lt_onnx.verification import statistics as module
-from lt_onnx.verification.statistics import SIGNIFICANCE, statistics
+from lt_onnx.verification.statistics import SIGNIFICANCE, source_statistics
 
 
 def test_every_layer_is_tested_and_corrected_for(tmp_path: Path) -> None:
-    tested = statistics(handmade().write(tmp_path / "t.onnx"))
+    tested = source_statistics(handmade().write(tmp_path / "t.onnx"))
     first, second = tested.layers
 
     assert tested.failures == []
@@ -27,7 +27,7 @@ def test_every_layer_is_tested_and_corrected_for(tmp_path: Path) -> None:
 def test_a_large_layer_is_sampled_in_pairs_of_rows(tmp_path: Path) -> None:
     ticket = handmade()
     ticket.layer(0, shape=(2**26, 2**10), mirror_rows=0, mirror_columns=2**8)
-    tested = statistics(ticket.write(tmp_path / "t.onnx"))
+    tested = source_statistics(ticket.write(tmp_path / "t.onnx"))
 
     assert tested.failures == []
     assert 2**17 <= tested.layers[0].tested <= 2**18
@@ -52,7 +52,7 @@ def test_numbers_that_are_not_random_fail(
         return (layer.sigma * drawn[layer.index].reshape(-1)[places]).astype(np.float32)
 
     monkeypatch.setattr(module, "weights_at", draw)
-    tested = statistics(ticket.write(tmp_path / "t.onnx"))
+    tested = source_statistics(ticket.write(tmp_path / "t.onnx"))
     wrong = ["b"] if fault == "layers alike" else ["a", "b"]
 
     assert [failure.split("'")[1] for failure in tested.failures] == wrong

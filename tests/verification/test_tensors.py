@@ -66,6 +66,8 @@ def test_a_sparse_tensor_has_places_and_values(tmp_path: Path) -> None:
     assert isinstance(tensor, Sparse)
     assert (tensor.shape, tensor.dtype) == ((2, 4), np.float16)
     assert tensor.places.tolist() == [3, 7]
+    assert tensor.array().tolist() == [[0, 0, 0, 1], [0, 0, 0, 2]]
+    assert tensor.array().dtype == np.float16
 
 
 INLINE = {

@@ -21,9 +21,10 @@ import numpy as np
 from msgspec import Meta
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
-from lt_onnx.reading.stored_tensors import StoredTensors
+from lt_onnx.reading.protobuf import parse_file
 from lt_onnx.samples.samples import Samples
 from lt_onnx.target import Array
+from lt_onnx.verification.tensors import locate_tensors
 
 Box = Mapping[str, tuple[Array, Array]]  # by input: lowest and highest values, [1, C, *S] each
 
@@ -68,7 +69,7 @@ def certified_bound(blueprint: Blueprint, ticket: Path, *, samples: Samples) -> 
         if np.issubdtype(port.dtype, np.floating):
             low, high = (end.astype(np.float64) for end in box[port.name])
             ranges[port.name] = Range.exact(low, high)
-    tensors = StoredTensors(ticket)
+    tensors = locate_tensors(ticket, parse_file(ticket)[0])
     layers: dict[str, float] = {}
     reason: str | None = None
     for step in blueprint.steps:

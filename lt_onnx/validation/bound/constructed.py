@@ -17,7 +17,6 @@ from torch.nn import functional as nn
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.layout import CONSTANT, UNUSED
 from lt_onnx.ops.conv_padding import pads_for
-from lt_onnx.reading.stored_tensors import StoredTensors
 from lt_onnx.source.layer import SourceLayer
 from lt_onnx.target import Array
 from lt_onnx.validation.bound.functions import function_of
@@ -30,12 +29,13 @@ from lt_onnx.validation.bound.ranges import (
     dot_error,
     parts,
 )
+from lt_onnx.verification.tensors import Tensors
 
 MAX_WEIGHTS = 1 << 23  # of a layer's rows that are in double precision at a time
 
 
 def bound_neurons(
-    step: Expand, blueprint: Blueprint, tensors: StoredTensors, ranges: dict[str, Range]
+    step: Expand, blueprint: Blueprint, tensors: Tensors, ranges: dict[str, Range]
 ) -> Range:
     """The range of a block's univariate neurons φ(h x + b), from the weights that they really have.
 
@@ -91,31 +91,31 @@ def bound_neurons(
     return Range(low, high, either(fixed.error, data.error), slopes)
 
 
-def _neurons(step: Expand, tensors: StoredTensors) -> tuple[Array, Doubles, Doubles]:
+def _neurons(step: Expand, tensors: Tensors) -> tuple[Array, Doubles, Doubles]:
     """Of every neuron in the order of its place: the channel it reads, its weight h, its bias."""
     weight = _masked_weight(step.source, tensors)
     weight = weight.reshape(len(weight), -1)
-    order = tensors[step.order]
-    scale = tensors[step.scale].astype(np.float64).reshape(-1)
+    order = tensors[step.order].array()
+    scale = tensors[step.scale].array().astype(np.float64).reshape(-1)
     channel = np.abs(weight).argmax(1)
     h = scale * weight[np.arange(len(weight)), channel]
     bias = np.zeros(len(scale))
     if step.source.bias:
-        bias = scale * tensors[f"{step.source.name}/bias"]
+        bias = scale * tensors[f"{step.source.name}/bias"].array()
     return channel[order], h[order], bias[order]
 
 
-def _masked_weight(layer: SourceLayer, tensors: StoredTensors) -> Doubles:
+def _masked_weight(layer: SourceLayer, tensors: Tensors) -> Doubles:
     """The masked weight of a random layer, [R, I, *K], from the tensors of the ticket's file."""
     name = layer.name
     if f"{name}/mask" in tensors:
-        weight = tensors[f"{name}/source"] * tensors[f"{name}/mask"]
+        weight = tensors[f"{name}/source"].array() * tensors[f"{name}/mask"].array()
     else:
-        weight = tensors[name if name in tensors else f"{name}/half"]
+        weight = tensors[name if name in tensors else f"{name}/half"].array()
     return np.ascontiguousarray(weight.T if layer.transposed else weight, np.float64)
 
 
-def bound_layer(step: Build, tensors: StoredTensors, ranges: dict[str, Range]) -> Range:
+def bound_layer(step: Build, tensors: Tensors, ranges: dict[str, Range]) -> Range:
     """The range of a constructed layer's output. Raises UnboundedError where its input has none."""
     if step.input not in ranges:
         raise UnboundedError(f"the inputs of '{step.name}' are not bounded")
@@ -129,7 +129,7 @@ def bound_layer(step: Build, tensors: StoredTensors, ranges: dict[str, Range]) -
         step, np.abs(target), seen.largest, np.abs(bias)
     )
     weight = _masked_weight(step.source, tensors)
-    scale = tensors[step.scale].astype(np.float64).reshape(-1)
+    scale = tensors[step.scale].array().astype(np.float64).reshape(-1)
     weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
 
     channel = step.out_layout.channel.astype(np.int64)
