@@ -65,16 +65,14 @@ def check_room(
             raise InputError(f"{path}: would overwrite the target; give another `output`")
         check_place(path, force=force)
     if max_memory is not None and memory_bytes > max_memory:
-        raise ResourceError(
-            f"{target}: about {size_text(memory_bytes)} of memory are needed, "
-            f"`max_memory` allows {size_text(max_memory)}: lower `base_size` or use `mode=2l`"
-        )
+        needed = f"about {size_text(memory_bytes)} of memory are needed, `max_memory` allows"
+        mend = "lower `base_size` or use `mode=2l`"
+        raise ResourceError(f"{target}: {needed} {size_text(max_memory)}: {mend}")
     free = shutil.disk_usage(paths[0].parent).free
     if file_bytes * FILE_SYSTEM_OVERHEAD > free:
-        raise ResourceError(
-            f"{paths[0]}: about {size_text(file_bytes)} are needed, {size_text(free)} "
-            "are free: lower `base_size`, use `mode=2l` or another disk"
-        )
+        needed = f"about {size_text(file_bytes)} are needed, {size_text(free)} are free"
+        mend = "lower `base_size`, use `mode=2l` or another disk"
+        raise ResourceError(f"{paths[0]}: {needed}: {mend}")
 
 
 def cannot_write(path: Path, error: OSError) -> InputError | ResourceError:

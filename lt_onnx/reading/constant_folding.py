@@ -132,10 +132,8 @@ class _Folding:
         for name, shape in self.shapes.items():
             size = math.prod(d for d in shape if isinstance(d, int))
             if size > MAX_TENSOR_SIZE and 0 not in shape:
-                raise InputError(
-                    f"{self.path}: tensor '{name}' would hold {size:.2g} numbers; "
-                    "is a shape or a size in the model wrong?"
-                )
+                held = f"tensor '{name}' would hold {size:.2g} numbers"
+                raise InputError(f"{self.path}: {held}; is a shape or a size in the model wrong?")
 
     def evaluate(self) -> bool:
         """Compute what can be computed now; whether that was anything."""
@@ -152,10 +150,8 @@ class _Folding:
                 (ready if computed else kept).append(node)
         self.nodes_left -= len(self.graph.node) - len(kept)
         if self.nodes_left < 0:
-            raise InputError(
-                f"{self.path}: more than {MAX_FOLDED_NODES:,} nodes compute constants; fold them "
-                "first, with onnxruntime or onnxsim"
-            )
+            many = f"more than {MAX_FOLDED_NODES:,} nodes compute constants"
+            raise InputError(f"{self.path}: {many}; fold them first, with onnxruntime or onnxsim")
         read = {n for node in kept for n in node.input} | {v.name for v in self.graph.output}
         wanted = [name for node in ready for name in node.output if name and name in read]
         if wanted:
@@ -175,23 +171,19 @@ class _Folding:
         largest = 0
         for name in filter(None, node.output):
             shape = self.shapes.get(name)
-            if not _is_static(shape):
-                if node.op_type not in DATA_DEPENDENT:
-                    return False
+            if not _is_static(shape) and node.op_type in DATA_DEPENDENT:
                 continue
+            if not _is_static(shape):
+                return False
             largest = max(largest, math.prod(shape))
             self.bytes_left -= 4 * math.prod(shape)
             if self.bytes_left < 0:
-                raise InputError(
-                    f"{self.path}: {node_title(node)} makes a constant '{name}' of shape "
-                    f"{list(shape)}; with it the model's constants are too large: store what it "
-                    "needs as weights"
-                )
+                value = f"makes a constant '{name}' of shape {list(shape)}"
+                mend = "the model's constants are too large: store what it needs as weights"
+                raise InputError(f"{self.path}: {node_title(node)} {value}; with it {mend}")
         if largest * self._terms(node) > MAX_MULTIPLY_ADDS:
-            raise InputError(
-                f"{self.path}: {node_title(node)} computes a constant with more than "
-                f"{MAX_MULTIPLY_ADDS:.1g} multiply-adds; store its value as a weight"
-            )
+            cost = f"computes a constant with more than {MAX_MULTIPLY_ADDS:.1g} multiply-adds"
+            raise InputError(f"{self.path}: {node_title(node)} {cost}; store its value as a weight")
         return True
 
     def _terms(self, node: onnx.NodeProto) -> int:

@@ -73,10 +73,9 @@ def lower(graph: Target) -> Target:
     )
     for layer in lowered.linears:
         if not (is_finite(layer.weight) and is_finite(layer.bias)):
-            raise InputError(
-                f"{graph.path}: node '{layer.name}' ({layer.op}): its weights, with what is folded "
-                "into them, are beyond float32; scale the network down"
-            )
+            problem = "its weights, with what is folded into them, are beyond float32"
+            where = f"{graph.path}: node '{layer.name}' ({layer.op})"
+            raise InputError(f"{where}: {problem}; scale the network down")
     return lowered
 
 

@@ -38,9 +38,8 @@ def parse_file(path: Path) -> tuple[onnx.ModelProto, bytes]:
     try:
         model.ParseFromString(content)
     except DecodeError:
-        raise InputError(
-            f"{path}: not an ONNX model (truncated, or another format); export it again"
-        ) from None
+        wrong = "not an ONNX model (truncated, or another format)"
+        raise InputError(f"{path}: {wrong}; export it again") from None
     return model, content
 
 
@@ -62,8 +61,7 @@ def too_many_parts(content: bytes) -> bool:
         while waiting:
             at, end, kind = waiting.pop()
             while at < end and count <= MAX_PARTS:
-                tag = content[at]
-                tag, at = (tag, at + 1) if tag < 128 else _varint(content, at)
+                tag, at = _varint(content, at)
                 match tag & 7:
                     case 0:
                         _, at = _varint(content, at)
@@ -72,8 +70,7 @@ def too_many_parts(content: bytes) -> bool:
                     case 5:
                         at += 4
                     case 2:
-                        size = content[at]
-                        size, at = (size, at + 1) if size < 128 else _varint(content, at)
+                        size, at = _varint(content, at)
                         field = kind.fields_by_number.get(tag >> 3)
                         if field is not None and field.message_type is not None:
                             waiting.append((at, min(at + size, end), field.message_type))
@@ -160,10 +157,8 @@ def plain_node(path: Path, proto: onnx.NodeProto, index: int) -> Node:
             if attribute.type == onnx.AttributeProto.STRING:
                 value = value.decode()
         except ValueError:  # of no kind, or no text
-            raise InputError(
-                f"{path}: node '{name}' ({proto.op_type}): its attribute '{attribute.name}' "
-                "cannot be read; export the model again"
-            ) from None
+            where = f"{path}: node '{name}' ({proto.op_type}): its attribute '{attribute.name}'"
+            raise InputError(f"{where} cannot be read; export the model again") from None
         if attribute.type == onnx.AttributeProto.TENSOR:
             value = array_of(path, value)
         attributes[attribute.name] = value

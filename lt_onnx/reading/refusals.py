@@ -79,16 +79,12 @@ def refuse_values(graph: Target) -> None:
     for name, value in graph.constants.items():
         if value.dtype.kind == "f" and not is_finite(value):
             index = np.argwhere(~np.isfinite(value))[0].tolist()
-            raise InputError(
-                f"{graph.path}: tensor '{name}' holds {value[tuple(index)]} at index {index}; "
-                "export the network with finite weights"
-            )
+            where = f"{graph.path}: tensor '{name}' holds {value[tuple(index)]} at index {index}"
+            raise InputError(f"{where}; export the network with finite weights")
     for port in graph.inputs:
         if 0 in port.shape:
-            raise InputError(
-                f"{graph.path}: input '{port.name}' of shape {list(port.shape)} holds nothing; "
-                "give its axes sizes, or names"
-            )
+            where = f"{graph.path}: input '{port.name}' of shape {list(port.shape)}"
+            raise InputError(f"{where} holds nothing; give its axes sizes, or names")
 
 
 def is_finite(value: Array) -> bool:

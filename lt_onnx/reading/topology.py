@@ -34,10 +34,8 @@ def sort_nodes(path: Path, graph: onnx.GraphProto) -> None:
     for number, node in enumerate(nodes):
         missing = [name for name in node.input if name not in makers and name not in start]
         if missing:
-            raise InputError(
-                f"{path}: {node_title(node)} reads '{missing[0]}', which nothing provides; "
-                "export the model again with its weights"
-            )
+            wrong = f"{node_title(node)} reads '{missing[0]}', which nothing provides"
+            raise InputError(f"{path}: {wrong}; export the model again with its weights")
         needs[number] = {makers[name] for name in node.input if name in makers}
     for value in graph.output:
         if value.name not in makers and value.name not in start:
@@ -47,10 +45,8 @@ def sort_nodes(path: Path, graph: onnx.GraphProto) -> None:
         sorter.prepare()
     except CycleError as error:
         node = nodes[min(error.args[1])]
-        raise InputError(
-            f"{path}: {node_title(node)} depends on its own output '{node.output[0]}'; "
-            "export the graph without cycles"
-        ) from None
+        wrong = f"{node_title(node)} depends on its own output '{node.output[0]}'"
+        raise InputError(f"{path}: {wrong}; export the graph without cycles") from None
     ordered, ready = [], sorted(sorter.get_ready())  # which is a heap
     while ready:
         ordered.append(heapq.heappop(ready))
