@@ -127,12 +127,13 @@ def recorded(target: Path, calibration: Path | None, m: int, most: int) -> tuple
         masks, residuals = solve_rows(base, z, rows=rows, **others)
         r, k = rng.integers(0, len(z), most // 8), rng.integers(0, z.shape[1], most // 8)
         r, k = r[z[r, k] != 0], k[z[r, k] != 0]
-        x = draw(base)[r[:, None], np.maximum(rows.index[k], 0)] * rows.gain[k]
-        p = x * x * rows.noise[k] + rows.price[k, None]
+        at = rows.groups(len(z))[r], k
+        x = draw(base)[r[:, None], np.maximum(rows.index[at], 0)] * rows.gain[at]
+        p = x * x * rows.noise[at] + rows.price[at][:, None]
         taken = (masks[r, k, None] >> np.arange(x.shape[1], dtype=np.uint32)) & 1
         if x.shape[1] == m:
             met.append(
-                (x, residuals[r, k] + (x * taken).sum(1, dtype=np.float32), rows.weight[k], p)
+                (x, residuals[r, k] + (x * taken).sum(1, dtype=np.float32), rows.weight[at], p)
             )
         return masks, residuals
 
@@ -178,13 +179,13 @@ def shared(n: int, m: int) -> Rows:
     moments = inputs.T @ inputs / (2 * n) + 0.05 * np.eye(n)
     upper = np.ascontiguousarray(np.linalg.cholesky(np.linalg.inv(moments)).T, np.float32)
     return Rows(
-        index=np.arange(n * m, dtype=np.int32).reshape(n, m),
-        gain=np.ones((n, m), np.float32),
-        weight=np.diagonal(upper) ** np.float32(-2),
-        noise=np.full((n, m), 1e-3, np.float32),
-        price=np.zeros(n, np.float32),
-        order=np.arange(n),
-        upper=upper,
+        index=np.arange(n * m, dtype=np.int32).reshape(1, n, m),
+        gain=np.ones((1, n, m), np.float32),
+        weight=np.diagonal(upper)[None] ** np.float32(-2),
+        noise=np.full((1, n, m), 1e-3, np.float32),
+        price=np.zeros((1, n), np.float32),
+        order=np.arange(n)[None],
+        upper=upper[None],
     )
 
 
@@ -198,7 +199,7 @@ def rows(device: str) -> list[Line]:
         z = rng.normal(0, 0.2, (count, n)).astype(np.float32)
         keys: dict[str, Any] = {"rows": problem, "rule": Rule.NOISE, "tolerance": 0.01}
         ours = seconds(lambda: solve_rows(base, z, device=device, **keys))  # noqa: B023
-        values = tuple(vars(problem).values())
+        values = tuple(value[0] for value in vars(problem).values() if value is not None)
         scalar = seconds(lambda: yardsticks.scalar_rows(base, z, values), 1)  # noqa: B023
         lines.append(
             {
@@ -222,8 +223,8 @@ def drawn(device: str) -> list[Line]:
         count = 200 if Clock.quick else 1 << (19 if device == "cuda" else 14)
         z = np.random.default_rng(0).uniform(-1, 1, (count, n)).astype(np.float32)
         base = Drawn(0, 0, np.arange(count), n * m)
-        index = np.arange(n * m, dtype=np.int32).reshape(n, m)
-        plain = Rows.plain(index, np.ones((n, m), np.float32))
+        index = np.arange(n * m, dtype=np.int32).reshape(1, n, m)
+        plain = Rows.plain(index, np.ones((1, n, m), np.float32))
         for name, rule in (("drawn smallest", Rule.SMALLEST), ("drawn full", Rule.BEST)):
             keys: dict[str, Any] = {"rows": plain, "rule": rule, "tolerance": 0.01}
             took = seconds(lambda: solve_rows(base, z, device=device, **keys))  # noqa: B023

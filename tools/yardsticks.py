@@ -121,7 +121,7 @@ def scalar_full(x, z, a, p):  # type: ignore[no-untyped-def]
 def scalar_rows(base, z, rows):  # type: ignore[no-untyped-def]
     """Rows with feedback, each error passed on at once: masks [R, N].
 
-    `rows` are the fields of `Rows`, in their order.
+    `rows` are the fields of `Rows`, in their order, of the one group.
     """
     index, gain, weight, noise, price, order, upper = rows
     count, n = z.shape

@@ -4,7 +4,8 @@ The source has biases in the layers that open a path alone (Assumption 2.1); eve
 is what a row makes of the constants before it, and the row of a constant hands one on.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,11 +30,42 @@ MIN_PRICE = 1e-7  # of a weight in a bias: it must pay by (3·10⁻⁴ λ)² of 
 
 @dataclass(frozen=True)
 class Reserve:
-    """The C constants that one group builds its biases from."""
+    """The constants that the rows of each group build their biases from, C at most."""
 
-    column: Indices  # [C]  their places in a row of weights
-    value: Doubles  # [C]  what stands there
-    level: Doubles  # [C]  the same as a row with λ = 1 sees it
+    count: Indices  # [G]  how many there are; what is beyond is 0
+    column: Indices  # [G, C]  their places in a row of weights
+    value: Doubles  # [G, C]  what stands there
+    level: Doubles  # [G, C]  the same as a row with λ = 1 sees it
+
+    @staticmethod
+    def of(task: LayerTask) -> "Reserve":
+        """Those that are constant over the inputs of the layer, RESERVE in every group at most."""
+        layout, width, groups = task.step.in_layout, task.features.width, task.linear.group
+        places, values = constant_values(layout, task.x, layout.axis)
+        taps = np.array(admissible_taps(task.linear, task.step.pads), np.int64)[:, None]
+        edges = np.searchsorted(places, np.arange(groups + 1) * width)
+        count = np.minimum(np.diff(edges) * len(taps), RESERVE)
+        column = np.zeros((groups, int(count.max())), np.int64)
+        value = np.zeros(column.shape)
+        for g, (low, high) in enumerate(itertools.pairwise(edges)):
+            chosen = np.arange(low, high)
+            if len(chosen) > RESERVE:
+                chosen = low + np.linspace(0, high - low - 1, RESERVE).round().astype(np.int64)
+            # one tap of every constant; more taps only where constants are few
+            columns = (places[chosen] - g * width) * task.features.taps + taps
+            column[g, : count[g]] = columns.reshape(-1)[: count[g]]
+            value[g, : count[g]] = np.tile(values[chosen], len(taps))[: count[g]]
+        return Reserve(count, column, value, value / task.features.unit)
+
+    def alike(self, rows: Indices, group_rows: int) -> Iterator[tuple[int, Indices, Indices]]:
+        """Rows by how many constants their groups have: C', the rows and the group of each.
+
+        The number of terms decides how sums are rounded.
+        """
+        group = rows // group_rows
+        count = self.count[group]
+        for most in np.unique(count).tolist():
+            yield most, rows[count == most], group[count == most]
 
 
 @dataclass(frozen=True)
@@ -41,7 +73,7 @@ class Biases:
     """What a layer's biases are built from, and the constants that its rows hand on."""
 
     task: LayerTask
-    reserves: Sequence[Reserve]  # by group
+    reserve: Reserve
     wanted: Doubles  # [O]  mean of the outputs, or the bias itself without calibration
     choice: Indices  # [R]  which constant of the reserve a row hands on; -1: none
     unit: Floats  # [R]  its weight in a source of σ = 1
@@ -53,41 +85,40 @@ class Biases:
 
         Raises LostConstantsError where there is none.
         """
-        reserves, count = _reserves(task), len(task.channel)
+        reserve, response, count = Reserve.of(task), task.response, len(task.channel)
         choice, unit, scale = np.full(count, -1), np.zeros(count, np.float32), np.zeros(count)
-        for g, reserve in enumerate(reserves if task.step.builds_constants else ()):
-            rows = task.rows_of(g, slice(None))
-            rows = rows[task.channel[rows] == CONSTANT]
-            if not len(rows):
-                continue
-            if not len(reserve.level):
+        constant = np.flatnonzero(task.step.builds_constants & (task.channel == CONSTANT))
+        for most, rows, group in reserve.alike(constant, task.group_rows):
+            if not most:
                 raise LostConstantsError(task.linear.name, task.linear.input)
-            drawn = draw_at(task.options.seed, task.step.source, rows=rows, columns=reserve.column)
-            every = np.arange(len(rows))
-            pull = drawn * reserve.value
-            size = SIZES[every % RESERVE]
-            choice[rows] = (task.response.side(size) * pull).argmax(1)
+            columns, every = reserve.column[group, :most], np.arange(len(rows))
+            drawn = draw_at(task.options.seed, task.step.source, rows=rows, columns=columns)
+            first, last = np.searchsorted(group, group), np.searchsorted(group, group, "right")
+            size = SIZES[(every - first) % RESERVE]
+            counts = range(1, int((last - first).max()) + 1)
+            side = np.array([response.side(SIZES[np.arange(n) % RESERVE]) for n in counts])
+            pull = drawn * reserve.value[group, :most]
+            choice[rows] = (side[last - first - 1, None] * pull).argmax(1)
             unit[rows], drive = drawn[every, choice[rows]], pull[every, choice[rows]]
-            scale[rows] = task.response.drive(size, drive) / drive
-            if task.options.sigma is Sigma.LAYER:
-                scale[rows] = np.median(scale[rows])
+            scale[rows] = response.drive(size, drive) / drive
+            for g in np.unique(group) if task.options.sigma is Sigma.LAYER else ():
+                scale[rows[group == g]] = np.median(scale[rows[group == g]])
         wanted = task.linear.bias.astype(np.float64)
         if task.calibrated:
             wanted = moments.channel_mean(task.y, task.axis)
-        return Biases(task, reserves, wanted, choice, unit, scale)
+        return Biases(task, reserve, wanted, choice, unit, scale)
 
     def least_lambdas(self) -> Doubles:
         """The λ below which a row cannot reach its bias b: |b| over the row's reach, [R]."""
-        task, least = self.task, np.zeros(len(self.task.channel))
-        for g, reserve in enumerate(self.reserves):
-            rows = task.data_rows(g, slice(None))
-            bias = task.linear.bias[task.channel[rows]].astype(np.float64)
-            if bias.any() and len(reserve.level):
-                columns = reserve.column
-                drawn = draw_at(task.options.seed, task.step.source, rows=rows, columns=columns)
-                pull = drawn * reserve.level
-                reach = np.where(bias[:, None] > 0, pull, -pull).clip(0).sum(1) * REACH
-                least[rows] = np.abs(bias) / np.maximum(reach, 1e-30)
+        task, reserve, least = self.task, self.reserve, np.zeros(len(self.task.channel))
+        bias = np.where(task.channel >= 0, task.linear.bias[task.channel], 0).astype(np.float64)
+        for most, rows, group in reserve.alike(np.flatnonzero(bias), task.group_rows):
+            columns = reserve.column[group, :most]
+            drawn = draw_at(task.options.seed, task.step.source, rows=rows, columns=columns)
+            pull = drawn * reserve.level[group, :most]
+            reach = np.where(bias[rows, None] > 0, pull, -pull).clip(0).sum(1) * REACH
+            if most:
+                least[rows] = np.abs(bias[rows]) / np.maximum(reach, 1e-30)
         return least
 
     def added(
@@ -99,67 +130,51 @@ class Biases:
         the price of a weight. Raises LostConstantsError when biases were planned here and no
         constant reaches the layer.
         """
-        task, start = self.task, block.rows.start
+        task, reserve, start = self.task, self.reserve, block.rows.start
         if not (self.choice >= 0).any() and not task.linear.bias.any():
             return rows  # nothing was planned to carry constants here
         scale = np.where(task.channel[block.rows] >= 0, rows.scale, self.scale[block.rows])
         mean = moments.channel_mean(raw, task.axis) if task.calibrated else None
         weight, offset, tallies = rows.weight.copy(), rows.offset.copy(), []
-        for g in block.groups:
-            reserve = self.reserves[g]
-            if not len(reserve.level):
+        every = np.arange(start, block.rows.stop)
+        for most, own, group in reserve.alike(every, task.group_rows):
+            if not most:
                 raise LostConstantsError(task.linear.name, task.linear.input)
-            own, data = task.rows_of(g, block.rows), task.data_rows(g, block.rows)
-            missing, at = self.wanted[task.channel[data]], data - start
+            holds = task.channel[own] >= 0
+            data, at = own[holds], own[holds] - start
+            missing = self.wanted[task.channel[data]]
             if mean is not None:
                 missing = missing - mean[at] * scale[at]
-            kept = np.zeros((len(own), len(reserve.column)), np.float32)
-            goal, price = missing / rows.lam[at], shared.groups[g].price
-            kept[data - own[0]], tally = self._solve(reserve, data, goal, price)
+            kept = np.zeros((len(own), most), np.float32)
+            price = shared.groups[block.groups].price[group[holds] - block.groups.start]
+            kept[holds], tally = self._solve(data, missing / rows.lam[at], most, price=price)
             handed = np.flatnonzero(self.choice[own] >= 0)
             kept[handed, self.choice[own[handed]]] = self.unit[own[handed]]
-            offset[own - start] = kept @ reserve.value
-            weight[np.ix_(own - start, reserve.column)] = kept
+            value = reserve.value[np.unique(group), :most, None]
+            offset[own - start] = (kept.reshape(len(value), -1, most) @ value).reshape(-1)
+            weight[(own - start)[:, None], reserve.column[group, :most]] = kept
             tallies.append(tally)
         return RowChoice(weight, rows.lam, scale, offset, tallies)
 
     def _solve(
-        self, reserve: Reserve, rows: Indices, goal: Doubles, price: float
+        self, rows: Indices, goal: Doubles, most: int, *, price: Floats
     ) -> tuple[Floats, Tally]:
-        """Subset sums over the C constants that come to `goal` [n]: the weights [n, C]."""
-        options = self.task.options
+        """Subset sums over C' constants that come to `goal` [n]: the weights [n, C']."""
+        options, group = self.task.options, rows // self.task.group_rows
+        level = self.reserve.level[group, :most]
         if not len(rows) or options.select is Select.EXACT:
-            exact = np.zeros((len(rows), len(reserve.column)), np.float32)
-            exact[:, 0] = goal / reserve.level[0]
+            exact = np.zeros(level.shape, np.float32)
+            exact[:, 0] = goal / level[:, 0]
             return exact, Tally()
-        unit = draw_at(options.seed, self.task.step.source, rows=rows, columns=reserve.column)
-        base, z = (unit * reserve.level).astype(np.float32), goal.astype(np.float32)
+        columns = self.reserve.column[group, :most]
+        unit = draw_at(options.seed, self.task.step.source, rows=rows, columns=columns)
+        base, z = (unit * level).astype(np.float32), goal.astype(np.float32)
         if options.select is Select.SMALLEST:
             answer = solve(base, z, tolerance=options.tolerance)
         else:
-            answer = solve(base, z, weight=1.0, penalty=max(price, MIN_PRICE))
-        bits = np.arange(len(reserve.column), dtype=np.uint32)
+            penalty = np.maximum(price, np.float32(MIN_PRICE))[:, None]
+            answer = solve(base, z, weight=1.0, penalty=penalty)
+        bits = np.arange(most, dtype=np.uint32)
         keep = ((answer.mask[:, None] >> bits) & 1 == 1) & (z != 0)[:, None]
         tally = Tally.of(z, answer.mask, answer.residual, tolerance=options.tolerance)
         return np.where(keep, unit, np.float32(0)), tally
-
-
-def _reserves(task: LayerTask) -> list[Reserve]:
-    """What every group's biases are built from: RESERVE constants at most."""
-    width, count = task.features.width, task.features.taps
-    layout = task.step.in_layout
-    places, values = constant_values(layout, task.x, layout.axis)
-    taps = admissible_taps(task.linear, task.step.pads)
-    reserves = []
-    for g in range(task.linear.group):
-        inside = (places >= g * width) & (places < (g + 1) * width)
-        local, value = places[inside] - g * width, values[inside]
-        if len(local) > RESERVE:
-            spread = np.linspace(0, len(local) - 1, RESERVE).round().astype(np.int64)
-            local, value = local[spread], value[spread]
-        # one tap of every constant; more taps only where constants are few
-        pairs = [(p, v, t) for t in taps for p, v in zip(local, value, strict=True)][:RESERVE]
-        column = np.array([p * count + t for p, _, t in pairs], np.int64)
-        exact = np.array([v for _, v, _ in pairs], np.float64)
-        reserves.append(Reserve(column, exact, exact / task.features.unit))
-    return reserves

@@ -1,8 +1,8 @@
 """The features that a layer's weights meet, as the ticket delivers them.
 
 A feature is a channel (one-for-one) or a channel's part of one sign (two-for-one). Its members are
-the physical channels that carry it: copies, or neurons with gains. Letters: V features, group after
-group, M members at most, K taps.
+the physical channels that carry it: copies, or neurons with gains. Letters: G groups, V features of
+a group at most, M members at most, K taps.
 """
 
 import math
@@ -18,13 +18,15 @@ from lt_onnx.target import Array, Doubles, Floats, Indices, Linear
 
 @dataclass(frozen=True)
 class Features:
-    """The features of a layer: which physical channels are members of which feature."""
+    """The features of a layer: which physical channels are members of which feature.
 
-    starts: Indices  # [G + 1]  first feature of every group
-    channel: Indices  # [V]  target channel within the group
-    coefficient: Floats  # [V]  x_channel = Σ coefficient · feature
-    index: NDArray[np.int32]  # [V, M]  member's physical channel within the group, or -1
-    gain: Floats  # [V, M]  member = unit · gain · feature
+    A group that has fewer is filled up with features of coefficient 0, which have no members.
+    """
+
+    channel: Indices  # [G, V]  target channel within the group
+    coefficient: Floats  # [G, V]  x_channel = Σ coefficient · feature
+    index: NDArray[np.int32]  # [G, V, M]  member's physical channel within the group, or -1
+    gain: Floats  # [G, V, M]  member = unit · gain · feature
     unit: float  # largest gain of the layer, so that gains are at most 1
     width: int  # physical channels of a group
     taps: int
@@ -33,24 +35,20 @@ class Features:
 
     @property
     def top(self) -> Doubles:
-        """Largest gain of every feature, [V]; λ_i is measured in it."""
+        """Largest gain of every feature, [G, V]; λ_i is measured in it."""
         gain = np.abs(self.gain.astype(np.float64))
-        return np.asarray(np.maximum(gain.max(1, initial=0.0), 1e-30), np.float64)
+        return np.asarray(np.maximum(gain.max(2, initial=0.0), 1e-30), np.float64)
 
-    def of_group(self, g: int) -> slice:
-        """The features of group `g`."""
-        return slice(int(self.starts[g]), int(self.starts[g + 1]))
-
-    def problems(self, part: slice) -> tuple[NDArray[np.int32], Floats]:
-        """The members of the problems of some features, [V'·K, M]: place in a row, or -1, and gain.
+    def problems(self, groups: range, part: slice) -> tuple[NDArray[np.int32], Floats]:
+        """The members of some features' problems, [G', V'·K, M]: place in a row, or -1, and gain.
 
         The problems of a feature follow one another, tap by tap.
         """
-        tap = np.arange(self.taps, dtype=np.int32)
-        index = self.index[part, None, :]
-        place = np.where(index >= 0, index * self.taps + tap[None, :, None], -1)
-        place = np.ascontiguousarray(place.reshape(-1, index.shape[2]), np.int32)
-        return place, np.repeat(self.gain[part], self.taps, 0)
+        own = slice(groups.start, groups.stop), part
+        index, tap = self.index[own][:, :, None], np.arange(self.taps, dtype=np.int32)
+        place = np.where(index >= 0, index * self.taps + tap[:, None], np.int32(-1))
+        place = place.reshape(len(groups), -1, index.shape[3])
+        return place, np.repeat(self.gain[own], self.taps, 1)
 
     @staticmethod
     def of(step: Build, gains: Mapping[str, Floats]) -> "Features":
@@ -62,23 +60,26 @@ class Features:
         kind = layout.channel[data].astype(np.int64) * 3 + layout.part[data] + 1
         places, kind = (a[np.argsort(kind, kind="stable")] for a in (data, kind))
         features, first, counts = np.unique(kind, return_index=True, return_counts=True)
-        channel, parts = features // 3, features % 3 - 1
+        group, parts = features // 3 // per_group, features % 3 - 1
+        own = group, np.arange(len(features)) - np.searchsorted(group, group)
+        shape = linear.group, int(own[1].max(initial=0)) + 1
+        channel, coefficient = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
+        channel[own] = features // 3 % per_group
         number = np.repeat(np.arange(len(features)), counts)
-        member = number, np.arange(len(data)) - first[number]
-        index = np.full((len(features), int(counts.max(initial=1))), -1, np.int32)
+        member = own[0][number], own[1][number], np.arange(len(data)) - first[number]
+        index = np.full((*shape, int(counts.max(initial=1))), -1, np.int32)
         gain = np.zeros(index.shape, np.float32)
         index[member] = places % width
         if step.expand is None:
             gain[member] = 1.0
-            coefficient = np.ones(len(features), np.float32)
+            coefficient[own] = 1.0
         else:
             slots = gains[step.expand] / np.float32(unit)
             gain[member] = slots[layout.copy[places]]
-            coefficient = np.array([step.coefficients[int(p)] for p in parts], np.float32)
+            coefficient[own] = [step.coefficients[int(p)] for p in parts]
         index[gain == 0] = -1
         return Features(
-            starts=np.searchsorted(channel, np.arange(linear.group + 1) * per_group),
-            channel=channel % per_group,
+            channel=channel,
             coefficient=coefficient,
             index=index,
             gain=gain,
@@ -89,24 +90,27 @@ class Features:
             shared_input=step.expand is not None,
         )
 
-    def goals(self, linear: Linear, g: int) -> Doubles:
-        """Target weights of group `g`, by feature: [O/G, V of the group, K]."""
-        per_group = len(linear.bias) // linear.group
-        part = self.of_group(g)
-        w = linear.weight[g * per_group : (g + 1) * per_group].astype(np.float64)
-        w = w.reshape(per_group, w.shape[1], -1)[:, self.channel[part]]
-        return np.asarray(w * self.coefficient[part][None, :, None])
+    def goals(self, linear: Linear, channels: Indices) -> Doubles:
+        """Target weights of some output channels, by feature: [O', V, K]."""
+        group = channels // (len(linear.bias) // linear.group)
+        w = linear.weight.reshape(*linear.weight.shape[:2], -1)
+        w = w[channels[:, None], self.channel[group]].astype(np.float64)
+        return np.asarray(w * self.coefficient[group][:, :, None])
 
-    def observe(self, x: Sequence[Array], part: slice, *, axis: int) -> tuple[list[Floats], Floats]:
-        """Some features, V' of them, as the ticket delivers them.
+    def observe(
+        self, x: Sequence[Array], groups: range, part: slice, *, axis: int
+    ) -> tuple[list[Floats], Floats]:
+        """Some features of some groups, G'·V' in all, as the ticket delivers them.
 
         `x` are the layer's inputs batch by batch, channels on `axis`. Returns the features
-        [N, V', *S] batch by batch (channels on `axis`), each the mean of its members over their
-        gains, and every member's variance around that mean, [V', M].
+        [N, G'·V', *S] batch by batch (channels on `axis`), each the mean of its members over their
+        gains, and every member's variance around that mean, [G'·V', M].
         """
-        index, gain = self.index[part], self.gain[part] * np.float32(self.unit)
-        group = np.searchsorted(self.starts, np.arange(part.start, part.stop), "right") - 1
-        first, valid = group * self.width, index >= 0
+        own = slice(groups.start, groups.stop), part
+        index, gain = (a[own].reshape(-1, a.shape[2]) for a in (self.index, self.gain))
+        gain = gain * np.float32(self.unit)
+        first = np.repeat(np.array(groups), len(index) // len(groups)) * self.width
+        valid = index >= 0
         count = np.maximum(valid.sum(1), 1).astype(np.float32)
         features: list[Floats] = []
         square, center, total = np.zeros(index.shape), np.zeros(index.shape), 0

@@ -143,7 +143,7 @@ def _stats(task: LayerTask, tally: Tally, *, lam: Doubles, scale: Doubles) -> La
         misses=tally.misses,
         mean_size=tally.elements / problems,
         mean_error=tally.error / problems,
-        base_size=task.features.index.shape[1],
+        base_size=task.features.index.shape[2],
         lam=float(np.median(lam[task.channel >= 0])),
         size_counts=tuple(int(n) for n in np.trim_zeros(tally.sizes, "b")),
         error_counts=tuple(int(n) for n in tally.errors),

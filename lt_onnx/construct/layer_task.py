@@ -88,15 +88,10 @@ class LayerTask:
         """Rows of a group."""
         return len(self.channel) // self.linear.group
 
-    def rows_of(self, g: int, within: slice) -> Indices:
-        """Rows of group `g` among the rows `within`."""
-        start, stop, _ = within.indices(len(self.channel))
-        first = g * self.group_rows
-        return np.arange(max(start, first), min(stop, first + self.group_rows))
-
-    def data_rows(self, g: int, within: slice) -> Indices:
-        """Those of them that hold a channel."""
-        rows = self.rows_of(g, within)
+    def data_rows(self, groups: range, within: slice) -> Indices:
+        """Rows of some groups among the rows `within` that hold a channel."""
+        first, last = groups.start * self.group_rows, groups.stop * self.group_rows
+        rows = np.arange(max(within.start, first), min(within.stop, last))
         return rows[self.channel[rows] >= 0]
 
     def chunks(self, weights: int) -> Iterator[list[Block]]:

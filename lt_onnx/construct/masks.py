@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.construct import moments
-from lt_onnx.construct.layer_task import Block, LayerTask, RowChoice
+from lt_onnx.construct.layer_task import BLOCK_WEIGHTS, Block, LayerTask, RowChoice
 from lt_onnx.construct.results import Tally
-from lt_onnx.construct.shared_problems import Parts, SharedProblems
+from lt_onnx.construct.shared_problems import GroupProblems, SharedProblems
 from lt_onnx.options import Select, Sigma
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Drawn, Rule, solve_rows, write_masked
@@ -36,13 +36,15 @@ def first_lambdas(task: LayerTask, least: Doubles) -> Doubles:
     """
     linear, features = task.linear, task.features
     headroom = HEADROOM if task.calibrated else 1.0
-    lam = np.zeros(len(task.channel))
-    for g in range(linear.group):
-        top = features.top[features.of_group(g)]
-        w = np.abs(features.goals(linear, g)) / top[None, :, None]
-        largest = w.max((1, 2), initial=0.0) * headroom
-        rows = task.data_rows(g, slice(None))
-        lam[rows] = np.maximum(largest[task.channel[rows] - g * len(w)], least[rows])
+    lam, largest = np.zeros(len(task.channel)), np.zeros(len(linear.bias))
+    top, step = features.top, max(1, BLOCK_WEIGHTS // max(task.step.source.row_size, 1))
+    for low in range(0, len(largest), step):
+        channels = np.arange(low, min(low + step, len(largest)))
+        group = channels // (len(largest) // linear.group)
+        w = np.abs(features.goals(linear, channels)) / top[group][:, :, None]
+        largest[channels] = w.max((1, 2), initial=0.0) * headroom
+    rows = np.flatnonzero(task.channel >= 0)
+    lam[rows] = np.maximum(largest[task.channel[rows]], least[rows])
     if task.options.sigma is Sigma.LAYER:
         lam[:] = lam.max(initial=0.0)
     return np.where(lam > 0, lam, 1.0)
@@ -60,29 +62,30 @@ def choose(
     within = slice(blocks[0].rows.start, blocks[-1].rows.stop)
     weight = np.zeros((within.stop - within.start, source.row_size), np.float32)
     lam, scale, tallies = lam[within].copy(), np.zeros(len(weight)), []
-    for g in range(blocks[0].groups.start, blocks[-1].groups.stop):
-        rows = task.data_rows(g, within)
+    for groups, problems in shared.groups.items():
+        rows = task.data_rows(groups, within)
         if not len(rows):  # constants alone
             continue
-        at, goals = rows - within.start, features.goals(task.linear, g)
-        goals = goals[task.channel[rows] - g * len(goals)].reshape(len(rows), -1)
-        index, gain = features.problems(features.of_group(g))
+        at, group = rows - within.start, rows // task.group_rows - groups.start
+        goals = features.goals(task.linear, task.channel[rows].astype(np.int64))
+        goals = goals.reshape(len(rows), -1)
+        index, gain = features.problems(groups, slice(None))
         twin = features.twin * features.taps
         if task.options.select is Select.EXACT:  # on the first member of every feature
-            held = index[:, 0] >= 0
-            value = (goals / lam[at, None]).astype(np.float32)[:, held] / gain[held, 0]
-            weight[at[:, None], index[held, 0]] = value
+            r, k = np.nonzero(index[group, :, 0] >= 0)
+            place = index[group[r], k, 0]
+            value = (goals / lam[at, None]).astype(np.float32)[r, k] / gain[group[r], k, 0]
+            weight[at[r], place] = value
             if twin:
-                weight[at[:, None], index[held, 0] + twin] = -value
+                weight[at[r], place + twin] = -value
         else:
             drawn = Drawn(task.options.seed, source.index, rows, source.row_size)
             with watch("solve"):
-                parts = shared.groups[g].parts
-                solved = _solve(task, parts, drawn=drawn, goals=goals, lam=lam[at])
-                masks, residuals, lam[at] = solved
+                given = {"drawn": drawn, "group": group, "goals": goals, "lam": lam[at]}
+                masks, residuals, lam[at] = _solve(task, problems, **given)
                 tallies.append(Tally.of(goals, masks, residuals, tolerance=task.options.tolerance))
             with watch("random numbers"):
-                write_masked(weight, at, rows=drawn, masks=masks, index=index, twin=twin)
+                write_masked(weight, at, drawn=drawn, masks=masks, rows=(index, group), twin=twin)
         scale[at] = lam[at] / features.unit
     return RowChoice(weight, lam, scale, np.zeros(len(weight)), tallies)
 
@@ -105,9 +108,15 @@ def rescaled(task: LayerTask, rows: RowChoice, *, block: Block, raw: Sequence[Ar
 
 
 def _solve(
-    task: LayerTask, parts: Parts, *, drawn: Drawn, goals: Doubles, lam: Doubles
+    task: LayerTask,
+    problems: GroupProblems,
+    *,
+    drawn: Drawn,
+    group: Indices,
+    goals: Doubles,
+    lam: Doubles,
 ) -> tuple[NDArray[np.uint32], Floats, Doubles]:
-    """Masks and residuals [r, V·K] of some rows, and their λ [r].
+    """Masks and residuals [r, V·K] of some rows, each of a `group` [r], and their λ [r].
 
     The base sets are fixed, but each row's λ is free, and another λ asks for other sums. Rows in
     which one problem is an outlier take a wider λ if that halves their squared error.
@@ -118,11 +127,11 @@ def _solve(
         base = replace(drawn, numbers=drawn.numbers[rows])
         z = (goals[rows] / lam[:, None]).astype(np.float32)
         masks, residuals = np.empty(z.shape, np.uint32), np.empty(z.shape, np.float32)
-        for part, common in parts:
+        for part, common in problems.parts:
             masks[:, part], residuals[:, part] = solve_rows(
                 base,
                 np.ascontiguousarray(z[:, part]),
-                rows=common,
+                rows=replace(common, group=group[rows]),
                 rule=RULES[options.select],
                 tolerance=options.tolerance,
                 device=task.device,
@@ -132,9 +141,7 @@ def _solve(
     masks, residuals = attempt(np.arange(len(lam)), lam)
     if not task.calibrated or options.sigma is Sigma.LAYER:
         return masks, residuals, lam
-    weight = np.zeros(goals.shape[1])
-    for part, common in parts:
-        weight[part] = common.weight
+    weight = np.concatenate([common.weight for _, common in problems.parts], 1)[group]
     first, lam = lam, lam.copy()
     for factor in WIDER:
         error = weight * np.square(residuals, dtype=np.float64)
@@ -144,7 +151,7 @@ def _solve(
             break
         wider = first[outlying] * factor
         new_masks, new_residuals = attempt(outlying, wider)
-        new_total = (weight * np.square(new_residuals, dtype=np.float64)).sum(1)
+        new_total = (weight[outlying] * np.square(new_residuals, dtype=np.float64)).sum(1)
         better = new_total * wider**2 < total[outlying] * lam[outlying] ** 2 / 2
         chosen = outlying[better]
         masks[chosen], residuals[chosen] = new_masks[better], new_residuals[better]

@@ -56,29 +56,32 @@ def _patches(x: Floats, at: Indices, linear: Linear) -> Floats:
     return out
 
 
-def covariance(patches: Floats) -> Doubles:
-    """Covariance of the patches' entries, [V·K, V·K]; their mean is left to the biases."""
-    a = patches.reshape(len(patches), -1)
-    a = a - a.mean(0)
-    return np.asarray((a.T @ a) / np.float32(len(a)), np.float64)
+def covariance(patches: Floats, groups: int) -> Doubles:
+    """Covariance of the entries of patches [T, G·V, K] in each group, [G, V·K, V·K].
+
+    Their mean is left to the biases.
+    """
+    a = patches.reshape(len(patches), groups, -1).swapaxes(0, 1)
+    a = np.ascontiguousarray(a) - a.mean(1, keepdims=True)
+    return np.asarray((a.swapaxes(1, 2) @ a) / np.float32(a.shape[1]), np.float64)
 
 
 def feedback(H: Doubles) -> tuple[Indices, Floats, Floats]:
     """Order and factor for error feedback along a row (as in OBQ and GPTQ).
 
-    `H` [n, n] are the moments of the problems' features. Returns the problems by falling diagonal,
-    [n]; U with H⁻¹ = Uᵀ U after damping, in that order, [n, n]; and the price 1/U_tt² of a squared
-    error, by problem (not by order), [n].
+    `H` [G, n, n] are the moments of the problems' features. Returns, of each group, the problems by
+    falling diagonal, [n]; U with H⁻¹ = Uᵀ U after damping, in that order, [n, n]; and the price
+    1/U_tt² of a squared error, by problem (not by order), [n].
     """
-    n = len(H)
-    diagonal = np.diagonal(H)
+    every, diagonal = np.arange(H.shape[1]), np.diagonal(H, axis1=1, axis2=2)
     order = np.argsort(-diagonal, kind="stable")
-    damped = H[np.ix_(order, order)].copy()
-    damped[np.diag_indices(n)] += DAMPING * max(float(diagonal.mean()), 1e-30)
+    groups = np.arange(len(H))[:, None]
+    damped = H[groups[:, :, None], order[:, :, None], order[:, None]]
+    damped[:, every, every] += DAMPING * np.maximum(diagonal.mean(1), 1e-30)[:, None]
     inverse = np.linalg.inv(damped)
-    upper = np.linalg.cholesky((inverse + inverse.T) / 2).T
-    weight = np.empty(n, np.float32)
-    weight[order] = np.diagonal(upper) ** -2.0
+    upper = np.linalg.cholesky((inverse + inverse.swapaxes(1, 2)) / 2).swapaxes(1, 2)
+    weight = np.empty(order.shape, np.float32)
+    weight[groups, order] = np.diagonal(upper, axis1=1, axis2=2) ** -2.0
     return order, np.ascontiguousarray(upper, np.float32), weight
 
 

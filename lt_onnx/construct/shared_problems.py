@@ -1,12 +1,11 @@
 """What the rows of a group share: their base sets, the feedback between problems, a weight's price.
 
-Comes in: a layer's features over the calibration inputs. Goes out, for each group: the `Rows` of
-`subset_sum`, in parts of the group's V·K problems with one H each.
+Comes in: a layer's features over the calibration inputs. Goes out, for the groups of a block: the
+`Rows` of `subset_sum`, in parts of a group's V·K problems with one H each.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 
@@ -19,16 +18,12 @@ MAX_POSITIONS = 8192  # output positions that H is made from
 MAX_PROBLEMS = 1152  # problems with one H; bounds the work of Cholesky to O(n · MAX_PROBLEMS²)
 
 
-# some of a group's V·K problems each, and what its rows share of them
-Parts: TypeAlias = Sequence[tuple[slice, Rows]]
-
-
 @dataclass(frozen=True)
 class GroupProblems:
-    """The problems of one group's rows."""
+    """The problems of the rows of neighbouring groups: some of each group's V·K at a time."""
 
-    parts: Parts
-    price: float  # what a weight on a constant of 1 costs, in units of λ²: as one on the inputs
+    parts: Sequence[tuple[slice, Rows]]  # those of one H
+    price: Floats  # [G']  what a weight on a constant of 1 costs, in units of λ²: as on the inputs
 
 
 class SharedProblems:
@@ -36,7 +31,7 @@ class SharedProblems:
 
     def __init__(self, task: LayerTask) -> None:
         self.task = task
-        self.groups: dict[int, GroupProblems] = {}
+        self.groups: dict[range, GroupProblems] = {}  # by the groups of a block
         seed, linear = task.options.seed, task.linear
         shapes = [v.shape for v in task.y]
         if linear.op == "MatMul":  # channels are counted on axis 1
@@ -46,62 +41,45 @@ class SharedProblems:
 
     def prepare(self, blocks: Sequence[Block]) -> None:
         """Find what the rows of these blocks share, and drop the rest."""
-        ranges = dict.fromkeys(block.groups for block in blocks)
-        for g in set(self.groups) - {g for numbers in ranges for g in numbers}:
-            del self.groups[g]
-        for numbers in ranges:
-            if numbers[0] not in self.groups:
-                self._share(numbers)
+        wanted = dict.fromkeys(block.groups for block in blocks)
+        self.groups = {groups: self.groups[groups] for groups in wanted if groups in self.groups}
+        for groups in wanted:
+            if groups not in self.groups:
+                self.groups[groups] = self._shared(groups)
 
-    def _share(self, groups: range) -> None:
-        """Find what the rows of each group share."""
+    def _shared(self, groups: range) -> GroupProblems:
+        """What the rows of each group share; one price for all weights of a group, the mean."""
+        features, taps = self.task.features, self.task.features.taps
+        count, width = features.channel.shape[1], max(1, MAX_PROBLEMS // taps)  # of one H
+        parts = []
+        for low in range(0, count, width):
+            part = slice(low, min(low + width, count))
+            rows = Rows.plain(*features.problems(groups, part))
+            if self.task.calibrated:
+                rows = self._with_feedback(rows, groups, part)
+            parts.append((slice(low * taps, part.stop * taps), rows))
+        price = np.concatenate([rows.price for _, rows in parts], 1).mean(1, dtype=np.float64)
+        price = price.astype(np.float32)
+        for _, rows in parts:
+            rows.price[:] = price[:, None]
+        return GroupProblems(parts, price)
+
+    def _with_feedback(self, rows: Rows, groups: range, part: slice) -> Rows:
+        """The problems of some features with their members' noise and the feedback between them.
+
+        The price of a weight is at first the power of what it carries.
+        """
         task, features, taps = self.task, self.task.features, self.task.features.taps
-        width = max(1, MAX_PROBLEMS // taps)  # features that share an H
-        batches: list[list[tuple[int, slice]]] = []  # parts that are observed together
-        for g in groups:
-            group = features.of_group(g)
-            for low in range(group.start, group.stop, width):
-                part = slice(low, min(low + width, group.stop))
-                if not batches or part.stop - batches[-1][0][1].start > width:
-                    batches.append([])
-                batches[-1].append((g, part))
-        shared: dict[int, list[tuple[slice, Rows]]] = {g: [] for g in groups}
-        for batch in batches:
-            together = slice(batch[0][1].start, batch[-1][1].stop)
-            if task.calibrated:
-                seen, noise = features.observe(task.x, together, axis=task.step.in_layout.axis)
-                patches = moments.patches(seen, self._positions, linear=task.linear)
-            for g, part in batch:
-                rows = Rows.plain(*features.problems(part))
-                if task.calibrated:
-                    inside = slice(part.start - together.start, part.stop - together.start)
-                    rows = _with_feedback(
-                        rows, task, part=part, noise=noise[inside], patches=patches[:, inside]
-                    )
-                first = features.of_group(g).start
-                problems = slice((part.start - first) * taps, (part.stop - first) * taps)
-                shared[g].append((problems, rows))
-        self.groups.update({g: _one_price(shared[g]) for g in groups})
-
-
-def _with_feedback(
-    rows: Rows, task: LayerTask, *, part: slice, noise: Floats, patches: Floats
-) -> Rows:
-    """The problems of some features with their members' noise and the feedback between them.
-
-    The price of a weight is at first the power of what it carries.
-    """
-    H, taps = moments.covariance(patches), task.features.taps
-    order, upper, weight = moments.feedback(H)
-    power = np.diagonal(H) * np.repeat(task.features.top[part], taps) ** 2
-    noise, price = np.repeat(noise, taps, 0), (task.price * power).astype(np.float32)
-    return replace(rows, weight=weight, noise=noise, price=price, order=order, upper=upper)
-
-
-def _one_price(parts: Parts) -> GroupProblems:
-    """One price for all weights of a group, the mean power of what they carry."""
-    if not parts:  # a group of zeros
-        return GroupProblems(parts, 0.0)
-    mean = np.concatenate([rows.price for _, rows in parts]).mean(dtype=np.float64)
-    parts = [(part, replace(rows, price=np.full_like(rows.price, mean))) for part, rows in parts]
-    return GroupProblems(parts, float(np.float32(mean)))
+        together = max(1, MAX_PROBLEMS // taps // (part.stop - part.start))  # groups seen at once
+        found = []
+        for some in (groups[i : i + together] for i in range(0, len(groups), together)):
+            seen, noise = features.observe(task.x, some, part, axis=task.step.in_layout.axis)
+            patches = moments.patches(seen, self._positions, linear=task.linear)
+            H = moments.covariance(patches, len(some))
+            power = np.diagonal(H, axis1=1, axis2=2)
+            noise = np.repeat(noise.reshape(len(some), -1, noise.shape[1]), taps, 1)
+            found.append((noise, power, *moments.feedback(H)))
+        noise, power, order, upper, weight = (np.concatenate(v) for v in zip(*found, strict=True))
+        top = np.repeat(features.top[groups.start : groups.stop, part], taps, 1)
+        price = (task.price * (power * top**2)).astype(np.float32)
+        return replace(rows, weight=weight, noise=noise, price=price, order=order, upper=upper)

@@ -90,14 +90,17 @@ def scaled_rows(seed: int, layer: SourceLayer, sigma: np.float32) -> Iterator[tu
 
 
 def draw_at(seed: int, layer: SourceLayer, *, rows: Indices, columns: Indices) -> Floats:
-    """Unit weights at some output channels and flat [in, tap] columns, [rows, columns]."""
+    """Unit weights at some output channels and flat [in, tap] columns, [rows, columns].
+
+    `columns` are the same for all rows, [C], or those of each, [rows, C].
+    """
     taps = math.prod(layer.shape[2:])
     row, row_sign = _unmirrored(rows, layer.mirror_rows)
     column, column_sign = _unmirrored(columns, layer.mirror_columns * taps)
-    places = row[:, None] * layer.row_size + column[None, :]
+    places = row[:, None] * layer.row_size + column
     out = np.empty(places.shape, np.float32)
     gather(out.reshape(-1), places.reshape(-1), np.uint64(seed), layer.index, WEIGHTS)
-    return out * (row_sign[:, None] * column_sign[None, :]).astype(np.float32)
+    return out * (row_sign[:, None] * column_sign).astype(np.float32)
 
 
 def _unmirrored(numbers: Indices, half: int) -> tuple[Indices, Indices]:

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from lt_onnx.source import philox
-from lt_onnx.subset_sum.full import bits_of, float_of, full, no_halves
+from lt_onnx.subset_sum.full import full, no_halves
 from lt_onnx.subset_sum.problem import Drawn, Floats, Indices, Masks, Places, Rows
 from lt_onnx.subset_sum.smallest import smallest_of_batch
 
@@ -22,7 +22,7 @@ SPREAD = 256  # numbers of a row that errors are passed on to at a time
 # rows of random weights [R, L], or, where those are empty, seed, layer, numbers [R] and width
 Source: TypeAlias = tuple[Floats, np.uint64, int, Indices, int]
 # the fields of `Rows` in their order; `upper` is empty where there is no error feedback
-Shared: TypeAlias = tuple[Places, Floats, Floats, Floats, Floats, Indices, Floats]
+Shared: TypeAlias = tuple[Places, Floats, Floats, Floats, Floats, Indices, Floats, Indices]
 
 
 def solve_full(
@@ -38,17 +38,21 @@ def solve_smallest(
 ) -> tuple[Masks, Floats]:
     """Rows of independent problems under the smallest rule."""
     given = draw(base) if isinstance(base, Drawn) else base
-    batch = given, rows.index, rows.gain, np.ascontiguousarray(z).reshape(-1)
+    shared = rows.groups(len(z)), rows.index, rows.gain
+    batch = given, *shared, np.ascontiguousarray(z).reshape(-1)
     mask, residual = smallest_of_batch(batch, tolerance=tolerance, limit=limit)
     return mask.reshape(z.shape), residual.reshape(z.shape)
 
 
 def solve_rows(base: Floats | Drawn, z: Floats, *, rows: Rows, limit: int) -> tuple[Masks, Floats]:
     """Rows under the full objective, with error feedback."""
-    upper = np.empty((0, 0), np.float32) if rows.upper is None else rows.upper
-    shared = rows.index, rows.gain, rows.weight, rows.noise, rows.price, rows.order, upper
+    upper = np.empty((len(rows.index), 0, 0), np.float32) if rows.upper is None else rows.upper
+    group = rows.groups(len(z))
+    shared = rows.index, rows.gain, rows.weight, rows.noise, rows.price, rows.order, upper, group
     height = max(1, min(MAX_HEIGHT, -(-len(z) // (2 * numba.get_num_threads()))))
-    mask, residual = _solve_rows(_source(base), z, shared, limit, height)
+    number = np.arange(len(z)) - np.searchsorted(group, group)  # of a row in its group
+    tiles = np.append(np.flatnonzero(number % height == 0), len(z))
+    mask, residual = _solve_rows(_source(base), z, shared, limit, tiles)
     return mask, residual
 
 
@@ -65,37 +69,31 @@ def _source(base: Floats | Drawn) -> Source:
     return base, np.uint64(0), 0, np.empty(0, np.int64), 0
 
 
-@numba.njit(cache=True, parallel=True)
-def largest(values: Floats) -> np.float32:
-    """Largest magnitude of a flat array, NaN if there is one."""
-    bits = np.zeros(CHUNKS, np.int32)
-    for chunk in numba.prange(CHUNKS):
-        most = np.int32(0)
-        part = values[chunk * values.size // CHUNKS : (chunk + 1) * values.size // CHUNKS]
-        for i in range(part.size):
-            most = max(most, bits_of(abs(part[i])))
-        bits[chunk] = most
-    return float_of(bits.max())
-
-
 def write_masked(
-    out: Floats, at: Indices, *, rows: Drawn, masks: Masks, index: Places, twin: int = 0
+    out: Floats,
+    at: Indices,
+    *,
+    drawn: Drawn,
+    masks: Masks,
+    rows: tuple[Places, Indices],
+    twin: int = 0,
 ) -> None:
     """Write the chosen weights of R rows into the rows `at` [R] of `out` [any, width], 0 elsewhere.
 
-    masks is [R, N], index [N, M] as in `Rows`. With `twin` the weights twin … 2·twin-1 of a row are
-    the negatives of the first ones.
+    masks is [R, N], rows are `index` and `group` as in `Rows`. With `twin` the weights twin …
+    2·twin-1 of a row are the negatives of the first ones.
     """
-    _write_masked(out, at, _source(rows), masks, index, twin)
+    _write_masked(out, at, _source(drawn), masks, rows, twin)
 
 
 @numba.njit(cache=True, parallel=True)
 def _write_masked(
-    out: Floats, at: Indices, source: Source, masks: Masks, index: Places, twin: int
+    out: Floats, at: Indices, source: Source, masks: Masks, rows: tuple[Places, Indices], twin: int
 ) -> None:
     _, seed, layer, numbers, width = source
+    places, group = rows
     for r in numba.prange(len(at)):
-        row = out[at[r]]
+        row, index = out[at[r]], places[group[r]]
         philox.fill(row, numbers[r] * width, seed, layer, 0)
         chosen = np.zeros(width, np.bool_)
         for k in range(index.shape[0]):
@@ -155,18 +153,23 @@ def _feed_block(rest: Floats, share: Floats, upper: Floats, start: int, stop: in
 
 @numba.njit(cache=True, parallel=True)
 def _solve_rows(
-    source: Source, z: Floats, rows: Shared, limit: int, height: int
+    source: Source, z: Floats, rows: Shared, limit: int, tiles: Indices
 ) -> tuple[Masks, Floats]:
-    """Rows of problems with error feedback, `height` of them in one thread's hands."""
+    """Rows of problems with error feedback; one thread holds those of a tile, all of one group.
+
+    `tiles` are their first rows, and the end.
+    """
     given, seed, layer, numbers, width = source
-    index, gain, weight, noise, price, order, upper = rows
+    indices, gains, weights, noises, prices, orders, uppers, group = rows
     count, n = z.shape
-    m = index.shape[1]
+    m = indices.shape[2]
     masks, residuals = np.zeros((count, n), np.uint32), np.zeros((count, n), np.float32)
     drawn = given.size == 0
-    for tile in numba.prange(-(-count // height)):
-        first = tile * height
-        last = min(first + height, count)
+    for tile in numba.prange(len(tiles) - 1):
+        first, last = tiles[tile], tiles[tile + 1]
+        g = group[first]
+        index, gain, weight, noise = indices[g], gains[g], weights[g], noises[g]
+        price, order, upper = prices[g], orders[g], uppers[g]
         own = np.empty((last - first, width if drawn else 0), np.float32)
         rest = np.empty((last - first, n), np.float32)
         share = np.zeros((last - first, BLOCK), np.float32)

@@ -17,7 +17,7 @@ from torch import Tensor
 from lt_onnx.options import MAX_BASE_SIZE
 from lt_onnx.subset_sum import gpu_kernels
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE, subsets_up_to
-from lt_onnx.subset_sum.problem import DeviceError, Drawn, Floats, Masks, Rows
+from lt_onnx.subset_sum.problem import DeviceError, Drawn, Floats, Indices, Masks, Rows
 
 TABLE = 1024  # subsets that one program looks at side by side
 PAIRS = 4096  # the same under the full objective, up to MAX_EXHAUSTIVE_SIZE elements
@@ -51,9 +51,10 @@ class Gpu:
         self, base: Floats | Drawn, z: Floats, *, rows: Rows, tolerance: np.float32, limit: int
     ) -> tuple[Masks, Floats]:
         """Rows of independent problems under the smallest rule."""
-        n, m = rows.index.shape
+        _, n, m = rows.index.shape
         shared = gpu_kernels.Shared(self._put(rows.index), self._put(rows.gain))
-        source, table = self._source(base), self._table(m, limit, ordered=True)
+        source = self._source(base, rows.groups(len(z)))
+        table = self._table(m, limit, ordered=True)
         size = gpu_kernels.SmallestSize(m, TABLE, MAX_BASE_SIZE, isinstance(base, Drawn))
 
         def run(start: int, stop: int) -> gpu_kernels.Answers:
@@ -73,20 +74,21 @@ class Gpu:
         self, base: Floats | Drawn, z: Floats, *, rows: Rows, limit: int
     ) -> tuple[Masks, Floats]:
         """Rows under the full objective, with error feedback."""
-        n, m = rows.index.shape
+        _, n, m = rows.index.shape
         upper = np.zeros((1, 1), np.float32) if rows.upper is None else rows.upper
         fields = vars(rows) | {"upper": upper}
-        shared = gpu_kernels.Shared(**{name: self._put(value) for name, value in fields.items()})
-        source, table = self._source(base), self._table(m, limit)
+        names = gpu_kernels.Shared._fields
+        shared = gpu_kernels.Shared(**{name: self._put(fields[name]) for name in names})
+        source, table = self._source(base, rows.groups(len(z))), self._table(m, limit)
         size = _full_size(m)._replace(FED=rows.upper is not None, DRAWN=isinstance(base, Drawn))
 
         def run(start: int, stop: int) -> gpu_kernels.Answers:
             count = stop - start
             out = self._answers(count * n)
             goals, scratch = self._put(z[start:stop]), self._scratch(count * 2 * MAX_BASE_SIZE)
-            rest = goals[:, shared.order].contiguous()
-            targets = gpu_kernels.FedTargets(goals, n, rest, scratch)
             part = _rows_from(start, source)
+            rest = goals.gather(1, shared.order[part.group[:count]])
+            targets = gpu_kernels.FedTargets(goals, n, rest, scratch)
             gpu_kernels.solve_rows[(count,)](part, shared, targets, table, out, size, **NO_FUSION)
             return out
 
@@ -129,13 +131,15 @@ class Gpu:
     def _put(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
-    def _source(self, base: Floats | Drawn) -> gpu_kernels.Source:
+    def _source(self, base: Floats | Drawn, groups: Indices) -> gpu_kernels.Source:
+        group = self._put(groups)
         if isinstance(base, Drawn):
             key = np.array([base.seed & 0xFFFFFFFF, base.seed >> 32, base.layer], np.uint32)
             words = self._put(key.view(np.int32))
-            return gpu_kernels.Source(self._scratch(0), self._put(base.numbers), base.width, words)
+            numbers = self._put(base.numbers)
+            return gpu_kernels.Source(self._scratch(0), numbers, base.width, words, group)
         unused = torch.zeros(3, dtype=torch.int32, device=self.device)
-        return gpu_kernels.Source(self._put(base), unused, base.shape[1], unused)
+        return gpu_kernels.Source(self._put(base), unused, base.shape[1], unused, group)
 
     def _table(self, m: int, limit: int, *, ordered: bool = False) -> Tensor:
         """A table for the kernels: its length, then masks, filled up to whole steps with the last.
@@ -157,7 +161,8 @@ class Gpu:
 
 def _rows_from(start: int, source: gpu_kernels.Source) -> gpu_kernels.Source:
     """The rows of a source from `start` on."""
-    return source._replace(given=source.given[start:], numbers=source.numbers[start:])
+    rows = {name: getattr(source, name)[start:] for name in ("given", "numbers", "group")}
+    return source._replace(**rows)
 
 
 def _full_size(m: int) -> gpu_kernels.FullSize:

@@ -15,8 +15,8 @@ import triton.language as tl
 UNSET = tl.constexpr(0x7FFFFFFF)  # later than any place in a table
 
 # Rows of random weights: given, [R, width], or drawn by `numbers` [R] and `key` [3], the seed's low
-# and high word and the layer (in memory, so that one kernel serves all).
-Source = namedtuple("Source", "given numbers width key")
+# and high word and the layer (in memory, so that one kernel serves all); `group` [R] as in `Rows`.
+Source = namedtuple("Source", "given numbers width key group")
 # The fields of `Rows`; the smallest rule needs two of them.
 Shared = namedtuple(
     "Shared", "index gain weight noise price order upper", defaults=[None, None, None, None, None]
@@ -169,33 +169,36 @@ def solve_rows(source, shared, targets, table, answers, size: tl.constexpr):
     scratch = targets.scratch + row * 2 * size.PADDED
     s = tl.arange(0, size.PADDED)
     inside = s < size.M
+    first = tl.load(source.group + row) * n  # problem of the row's group
+    upper = shared.upper + first * n
     for t in range(n):
-        k = tl.load(shared.order + t)
+        k = tl.load(shared.order + first + t)
         left = tl.load(rest + t)
         mask = 0
         if tl.load(z + k) != 0:
-            element = k * size.M + s
+            element = (first + k) * size.M + s
             column = tl.load(shared.index + element, mask=inside, other=-1)
             x = _weights(source, key, row, column, size.DRAWN)
             x = x * tl.load(shared.gain + element, mask=inside, other=0.0)
             noise = tl.load(shared.noise + element, mask=inside, other=0.0)
-            p = x * x * noise + tl.load(shared.price + k)
+            p = x * x * noise + tl.load(shared.price + first + k)
             tl.debug_barrier()
             tl.store(scratch + s, x)
             tl.store(scratch + size.PADDED + s, p)
             tl.debug_barrier()
             p_there = scratch + size.PADDED
-            mask, left = _best(scratch, p_there, left, tl.load(shared.weight + k), table, size)
+            weight = tl.load(shared.weight + first + k)
+            mask, left = _best(scratch, p_there, left, weight, table, size)
         tl.store(out_mask + k, mask)
         tl.store(out_residual + k, left)
         if size.FED:
-            share = tl.div_rn(left, tl.load(shared.upper + t * n + t))
+            share = tl.div_rn(left, tl.load(upper + t * n + t))
             tl.debug_barrier()
             for start in range(t + 1, n, size.SPREAD):
                 later = start + tl.arange(0, size.SPREAD)
                 inside_row = later < n
                 moved = tl.load(rest + later, mask=inside_row, other=0.0)
-                moved -= share * tl.load(shared.upper + t * n + later, mask=inside_row, other=0.0)
+                moved -= share * tl.load(upper + t * n + later, mask=inside_row, other=0.0)
                 tl.store(rest + later, moved, mask=inside_row)
             tl.debug_barrier()
 
@@ -208,7 +211,8 @@ def solve_smallest(source, shared, targets, table, answers, size: tl.constexpr):
     """
     n, tolerance, key = targets.n, targets.tolerance, _key(source)
     problem = tl.program_id(0).to(tl.int64)
-    row, k = problem // n, problem % n
+    row = problem // n
+    k = tl.load(source.group + row) * n + problem % n
     scratch = targets.scratch + problem * size.PADDED
     s = tl.arange(0, size.PADDED)
     inside = s < size.M

@@ -16,9 +16,9 @@ from lt_onnx.subset_sum.problem import Floats, Indices, Masks, Places
 ROUNDING = np.float32(4e-6)  # of Σ|x| + |z|: more than two orders of summation can differ by
 CHUNKS = 64  # pieces of a batch, for the threads
 
-# independent problems of rows: base [R, L], index and gain [N, M] as in `Rows`, z [R · N]; number b
-# is problem b mod N of row b ÷ N
-Batch: TypeAlias = tuple[Floats, Places, Floats, Floats]
+# independent problems of rows: base [R, L], group [R], index and gain [G, N, M] as in `Rows`,
+# z [R · N]; number b is problem b mod N of row b ÷ N
+Batch: TypeAlias = tuple[Floats, Indices, Places, Floats, Floats]
 
 
 @numba.njit(cache=True)
@@ -109,8 +109,8 @@ def smallest_of_all(
 
     `mask` and `residual` are in no tuple: Numba drops what a parallel loop writes there.
     """
-    base, index, gain, z = batch
-    n, m = index.shape
+    base, group, index, gain, z = batch
+    _, n, m = index.shape
     count = len(numbers)
     for part in numba.prange(CHUNKS):
         x = np.empty(m, np.float32)
@@ -119,6 +119,7 @@ def smallest_of_all(
         for at in range(part * count // CHUNKS, (part + 1) * count // CHUNKS):
             b = numbers[at]
             r, k = b // n, b % n
+            g = group[r]
             for s in range(m):
-                x[s] = base[r, max(index[k, s], 0)] * gain[k, s]
+                x[s] = base[r, max(index[g, k, s], 0)] * gain[g, k, s]
             mask[b], residual[b] = _smallest(x, z[b], tolerance, low, high, closest)

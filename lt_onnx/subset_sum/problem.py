@@ -68,23 +68,29 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Rows:
-    """What every row has in common: its N problems, of M elements or fewer (`index` is -1 there).
+    """What the rows of each of G groups have in common: N problems, of M elements or fewer.
 
-    Element s of problem k is x_s = gain[k, s] · base[r, index[k, s]]; its penalty is
-    p_s = x_s² · noise[k, s] + price[k].
+    Of a row r of group g, element s of problem k is x_s = gain[g, k, s] · base[r, index[g, k, s]];
+    its penalty is p_s = x_s² · noise[g, k, s] + price[g, k].
     """
 
-    index: Places  # [N, M]  place of each element in its row of random weights, or -1
-    gain: Floats  # [N, M]  0 where there is no element
-    weight: Floats  # [N]  a of the objective
-    noise: Floats  # [N, M]
-    price: Floats  # [N]
-    order: Indices  # [N]  problems in the order in which they are solved
-    upper: Floats | None  # [N, N]  Cholesky factor of H⁻¹ in that order; None: no error feedback
+    index: Places  # [G, N, M]  place of each element in its row of random weights, or -1
+    gain: Floats  # [G, N, M]  0 where there is no element
+    weight: Floats  # [G, N]  a of the objective
+    noise: Floats  # [G, N, M]
+    price: Floats  # [G, N]
+    order: Indices  # [G, N]  problems in the order in which they are solved
+    upper: Floats | None  # [G, N, N]  Cholesky factor of H⁻¹ in that order; None: no feedback
+    group: Indices | None = None  # [R]  every row's, ascending; None: there is one
+
+    def groups(self, count: int) -> Indices:
+        """The group of each of `count` rows."""
+        return np.zeros(count, np.int64) if self.group is None else self.group
 
     @staticmethod
     def plain(index: Places, gain: Floats) -> "Rows":
         """Independent problems without penalties."""
-        n = len(index)
-        ones, zeros = np.ones(n, np.float32), np.zeros(n, np.float32)
-        return Rows(index, gain, ones, np.zeros_like(gain), zeros, np.arange(n), None)
+        shape = index.shape[:2]
+        ones, zeros = np.ones(shape, np.float32), np.zeros(shape, np.float32)
+        order = np.tile(np.arange(shape[1]), (shape[0], 1))
+        return Rows(index, gain, ones, np.zeros_like(gain), zeros, order, None)

@@ -130,13 +130,13 @@ def _search_size(tile: Tile, size: int, count: int, mask: Masks, residual: Float
 @numba.njit(cache=True)
 def _fill(batch: Batch, numbers: Indices, out: Floats) -> None:
     """Write the base sets of the problems `numbers` side by side into out [M, W]."""
-    base, index, gain, _ = batch
-    n = len(index)
+    base, group, index, gain, _ = batch
+    n = index.shape[1]
     for i in range(len(numbers)):
         r, k = numbers[i] // n, numbers[i] % n
-        row = base[r]
+        row, g = base[r], group[r]
         for s in range(len(out)):
-            out[s, i] = row[max(index[k, s], 0)] * gain[k, s]
+            out[s, i] = row[max(index[g, k, s], 0)] * gain[g, k, s]
 
 
 @numba.njit(cache=True, parallel=True)
@@ -149,8 +149,8 @@ def _search(
     residual: Floats,
 ) -> None:
     """Search the sizes from … to of the problems `numbers`; solved ones are marked -1 there."""
-    _, index, _, z = batch
-    m = index.shape[1]
+    _, _, index, _, z = batch
+    m = index.shape[2]
     low, high = sizes
     for part in numba.prange(-(-len(numbers) // TILE)):
         mine = numbers[part * TILE : (part + 1) * TILE]
@@ -192,8 +192,8 @@ def _closest(x: Floats, z: Floats, limit: int, rest: Floats, least: Places) -> N
 @numba.njit(cache=True, parallel=True)
 def _least_errors(batch: Batch, limit: int, numbers: Indices, least: Floats) -> None:
     """The least error that subsets of 1 to `limit` elements leave to the problems `numbers`."""
-    _, index, _, z = batch
-    m = index.shape[1]
+    _, _, index, _, z = batch
+    m = index.shape[2]
     for part in numba.prange(-(-len(numbers) // NARROW)):
         mine = numbers[part * NARROW : (part + 1) * NARROW]
         x = np.empty((m, len(mine)), np.float32)
@@ -210,8 +210,8 @@ def smallest_of_batch(batch: Batch, *, tolerance: np.float32, limit: int) -> tup
 
     After the first sizes few problems are open; for each further size they fill new tiles.
     """
-    _, index, _, z = batch
-    m = index.shape[1]
+    _, _, index, _, z = batch
+    m = index.shape[2]
     mask, residual = np.zeros(len(z), np.uint32), z.copy()
     allowed = np.full(len(z), tolerance)
 

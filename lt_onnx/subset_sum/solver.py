@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lt_onnx.options import MAX_BASE_SIZE, Device
-from lt_onnx.subset_sum.cpu import largest
 from lt_onnx.subset_sum.device import Kernels, kernels
 from lt_onnx.subset_sum.limits import MAX_MAGNITUDE, RangeError, size_limit
 from lt_onnx.subset_sum.problem import Drawn, Floats, Masks, Result, Rows, Rule, Solution
@@ -59,7 +58,8 @@ def solve(
         if not 0 <= tolerance < np.inf:
             raise ValueError(f"tolerance must be finite and not negative, not {tolerance}")
         within = np.float32(tolerance)
-        alone = Rows.plain(np.arange(m, dtype=np.int32)[None], np.ones((1, m), np.float32))
+        place = np.arange(m, dtype=np.int32)
+        alone = Rows.plain(place[None, None], np.ones((1, 1, m), np.float32))
         masks, residuals = on.solve_smallest(
             base, goal[:, None], rows=alone, tolerance=within, limit=limit
         )
@@ -94,7 +94,7 @@ def solve_rows(
     Args:
         base: random weights, [R, L], or `Drawn`, which kernels draw as they go.
         z: targets, [R, N].
-        rows: what all rows have in common.
+        rows: what rows have in common.
         rule: setting of the objective; BEST ignores `weight`, `noise` and `price` of `rows`.
         tolerance: largest |error| that SMALLEST accepts; the others ignore it.
         device: `cpu`, `cuda` or `auto`; the answer is the same.
@@ -106,7 +106,7 @@ def solve_rows(
         ValueError: M out of range, or shapes that do not match.
         DeviceError: as for `solve`.
     """
-    n, m = rows.index.shape
+    _, n, m = rows.index.shape
     if z.shape != (len(base), n) or not 1 <= m <= MAX_BASE_SIZE:
         raise ValueError(f"rows of {n} problems with {m} elements do not fit z {list(z.shape)}")
     on, limit, within = kernels(device), size_limit(m), np.float32(tolerance)
@@ -116,7 +116,7 @@ def solve_rows(
         return _smallest_with_feedback(base, z, rows=rows, tolerance=within, on=on)
     if rule is Rule.BEST:
         plain = Rows.plain(rows.index, rows.gain)
-        rows = replace(plain, order=rows.order, upper=rows.upper)
+        rows = replace(plain, order=rows.order, upper=rows.upper, group=rows.group)
     return on.solve_rows(base, z, rows=rows, limit=limit)
 
 
@@ -126,22 +126,24 @@ def _smallest_with_feedback(
     """One problem of all rows at a time: the search fills its tiles with rows."""
     masks, residuals = np.zeros(z.shape, np.uint32), np.zeros(z.shape, np.float32)
     assert rows.upper is not None
-    rest, limit = z[:, rows.order], size_limit(rows.index.shape[1])
-    for t, k in enumerate(rows.order):
-        alone = Rows.plain(rows.index[k : k + 1], rows.gain[k : k + 1])
-        asked = z[:, k] != 0
+    group, limit = rows.groups(len(z)), size_limit(rows.index.shape[2])
+    rest = np.take_along_axis(z, rows.order[group], 1)
+    for t, k in enumerate(rows.order.T):  # of every group
+        one = np.arange(len(k))[:, None], k[:, None]
+        alone = replace(Rows.plain(rows.index[one], rows.gain[one]), group=group)
+        at, upper = (np.arange(len(z)), k[group]), rows.upper[group, t]
+        asked = z[at] != 0
         goal = np.where(asked, rest[:, t], 0)[:, None]
         mask, left = on.solve_smallest(base, goal, rows=alone, tolerance=tolerance, limit=limit)
-        masks[:, k] = mask[:, 0]
-        residuals[:, k] = np.where(asked, left[:, 0], rest[:, t])
-        share = residuals[:, k] / rows.upper[t, t]
-        rest[:, t + 1 :] -= share[:, None] * rows.upper[t, t + 1 :]
+        masks[at] = mask[:, 0]
+        residuals[at] = np.where(asked, left[:, 0], rest[:, t])
+        rest[:, t + 1 :] -= (residuals[at] / upper[:, t])[:, None] * upper[:, t + 1 :]
     return masks, residuals
 
 
 def _numbers(values: ArrayLike, name: str, *shape: int) -> Floats:
     """Values as contiguous float32, broadcast to `shape` where one is given. Raises RangeError."""
     array = np.ascontiguousarray(np.asarray(values, np.float32))
-    if not largest(array.reshape(-1)) <= MAX_MAGNITUDE:
+    if not np.maximum(array.max(initial=0), -array.min(initial=0)) <= MAX_MAGNITUDE:
         raise RangeError(f"{name} must be finite and at most {MAX_MAGNITUDE:g} in magnitude")
     return np.ascontiguousarray(np.broadcast_to(array, shape)) if shape else array

@@ -51,10 +51,10 @@ def test_a_reserve_is_what_stands_at_taps_that_see_no_padding(make_task: Make) -
     """Pads are 1 above and below, 0 and 1 left and right: of the 3 × 2 taps the second alone."""
     biases = Biases.of(make_task(groups=2))
 
-    for reserve in biases.reserves:
-        assert reserve.column.tolist() == [(15 + c) * 6 + 2 for c in range(12)]
-        assert reserve.value.tolist() == VALUES
-        assert reserve.level.tolist() == reserve.value.tolist()
+    assert biases.reserve.count.tolist() == [12, 12]
+    assert biases.reserve.column.tolist() == [[(15 + c) * 6 + 2 for c in range(12)]] * 2
+    assert biases.reserve.value.tolist() == [VALUES] * 2
+    assert biases.reserve.level.tolist() == biases.reserve.value.tolist()
 
 
 def test_lambda_lets_a_row_reach_its_bias_by_a_share_of_its_constants(make_task: Make) -> None:
@@ -66,8 +66,8 @@ def test_lambda_lets_a_row_reach_its_bias_by_a_share_of_its_constants(make_task:
         if task.channel[row] < 0:
             assert least == 0
             continue
-        bias, reserve = task.linear.bias[task.channel[row]], biases.reserves[row // 9]
-        pull = unit[row, reserve.column] * reserve.level * np.sign(bias)
+        bias, reserve, g = task.linear.bias[task.channel[row]], biases.reserve, row // 9
+        pull = unit[row, reserve.column[g]] * reserve.level[g] * np.sign(bias)
         assert least * REACH * pull.clip(0).sum() == pytest.approx(abs(bias), rel=1e-6)
 
 

@@ -17,12 +17,12 @@ def test_copies_of_a_channel_are_the_members_of_its_feature(make_task: Make) -> 
     features = task.features
     width = task.step.in_layout.width // 2
 
-    assert features.starts.tolist() == [0, 3, 6]
-    assert features.channel.tolist() == [0, 1, 2] * 2
+    assert features.channel.tolist() == [[0, 1, 2]] * 2
+    assert (features.coefficient == 1).all()
     assert (features.gain == 1).all()
     assert features.unit == 1
     assert not features.shared_input
-    for v, members in enumerate(features.index):
+    for v, members in enumerate(features.index.reshape(6, -1)):
         places = members + (v // 3) * width
         assert task.step.in_layout.channel[places].tolist() == [v] * 5
         assert task.step.in_layout.copy[places].tolist() == list(range(5))
@@ -30,19 +30,34 @@ def test_copies_of_a_channel_are_the_members_of_its_feature(make_task: Make) -> 
 
 def test_problems_are_tap_by_tap(make_task: Make) -> None:
     features = make_task(groups=2).features
-    place, gain = features.problems(slice(4, 6))
+    place, gain = features.problems(range(1, 2), slice(1, 3))
 
-    assert place.shape == gain.shape == (2 * 6, 5)
-    for problem, members in enumerate(place):
+    assert place.shape == gain.shape == (1, 2 * 6, 5)
+    for problem, members in enumerate(place[0]):
         v, tap = divmod(problem, 6)
-        assert members.tolist() == (features.index[4 + v] * 6 + tap).tolist()
+        assert members.tolist() == (features.index[1, 1 + v] * 6 + tap).tolist()
 
 
-def test_goals_are_the_targets_weights_of_the_group(make_task: Make) -> None:
+def test_goals_are_the_targets_weights(make_task: Make) -> None:
     task = make_task(groups=2)
+    channels = np.array([2, 5, 7, 4])
 
-    expected = task.linear.weight[4:].reshape(4, 3, 6)
-    np.testing.assert_array_equal(task.features.goals(task.linear, 1), expected)
+    expected = task.linear.weight[channels].reshape(4, 3, 6)
+    np.testing.assert_array_equal(task.features.goals(task.linear, channels), expected)
+
+
+def test_groups_with_fewer_features_are_filled_up_with_none(make_task: Make) -> None:
+    """A channel without copies is zero everywhere: nothing is built on it."""
+    task = make_task(groups=2)
+    layout = task.step.in_layout
+    channel = np.where(layout.channel == 4, CONSTANT, layout.channel).astype(np.int32)
+    features = Features.of(replace(task.step, in_layout=replace(layout, channel=channel)), {})
+
+    assert features.channel[1, :2].tolist() == [0, 2]
+    assert features.coefficient.tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert (features.index[1, 2] == -1).all()
+    assert not features.gain[1, 2].any()
+    assert not features.goals(task.linear, np.array([4]))[:, 2].any()
 
 
 def opened_features(task: LayerTask) -> Features:
@@ -66,12 +81,12 @@ def test_neurons_of_one_sign_are_the_members_with_their_gains(make_task: Make) -
 
     assert features.unit == 4
     assert features.shared_input
-    assert features.channel.tolist() == [0, 0, 1, 1, 2, 2]
-    assert features.coefficient.tolist() == [-1, 1] * 3
-    assert features.gain[0].tolist() == [1, 0.125]
-    assert features.index[2].tolist() == [-1, 7]  # a gain of 0 is no member
-    np.testing.assert_allclose(features.top[:2], [1, 0.5])
-    goals = features.goals(task.linear, 0)
+    assert features.channel.tolist() == [[0, 0, 1, 1, 2, 2]]
+    assert features.coefficient.tolist() == [[-1, 1] * 3]
+    assert features.gain[0, 0].tolist() == [1, 0.125]
+    assert features.index[0, 2].tolist() == [-1, 7]  # a gain of 0 is no member
+    np.testing.assert_allclose(features.top[0, :2], [1, 0.5])
+    goals = features.goals(task.linear, np.arange(4))
     np.testing.assert_array_equal(goals[:, 0], -goals[:, 1])
     np.testing.assert_array_equal(goals[:, 5], task.linear.weight[:, 2].reshape(4, -1))
 
@@ -81,7 +96,7 @@ def test_a_feature_is_the_mean_of_its_members_and_noise_their_variance(make_task
     members = [
         np.stack([v[:, task.step.in_layout.channel == c] for c in (4, 5)], 1) for v in task.x
     ]  # [N, V', M, *S]
-    seen, noise = task.features.observe(task.x, slice(4, 6), axis=1)
+    seen, noise = task.features.observe(task.x, range(1, 2), slice(1, 3), axis=1)
 
     for feature, member in zip(seen, members, strict=True):
         np.testing.assert_allclose(feature, member.mean(2), atol=1e-6)
@@ -99,7 +114,7 @@ def test_members_are_divided_by_their_gains(make_task: Make) -> None:
     x = np.concatenate(
         [positive[:, np.repeat([0, 2, 4], 4) + part] * gains[:, None], np.ones((2, 1, 4))], 1
     )
-    seen, noise = features.observe([x.astype(np.float32)], slice(0, 6), axis=1)
+    seen, noise = features.observe([x.astype(np.float32)], range(1), slice(None), axis=1)
 
     np.testing.assert_allclose(seen[0], positive, rtol=1e-5)
     assert not noise.any()

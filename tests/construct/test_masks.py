@@ -28,8 +28,8 @@ def effective(task: LayerTask, rows: RowChoice) -> Doubles:
     """What the rows that hold a channel make of the features, [R', V, K]."""
     made = []
     for row in np.flatnonzero(task.channel >= 0):
-        features = task.features.of_group(row // task.group_rows)
-        place, gain = task.features.problems(features)
+        g = row // task.group_rows
+        (place,), (gain,) = task.features.problems(range(g, g + 1), slice(None))
         weight = np.where(place >= 0, rows.weight[row][place] * gain, 0)
         made.append(weight.sum(1).reshape(-1, task.features.taps) * rows.lam[row])
     return np.array(made)

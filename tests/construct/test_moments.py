@@ -50,18 +50,20 @@ def test_a_patch_times_the_kernel_is_the_convolution(attributes: dict[str, objec
     assert np.abs(np.einsum("tvk,vk->t", patches, transposed) - expected).max() > 0.1
 
 
-def test_the_covariance_is_numpys() -> None:
-    patches = RNG.normal(3, 1, size=(50, 2, 3)).astype(np.float32)
+def test_the_covariance_of_each_group_is_numpys() -> None:
+    patches = RNG.normal(3, 1, size=(50, 4, 3)).astype(np.float32)
 
-    expected = np.cov(patches.reshape(50, -1), rowvar=False, bias=True)
-    np.testing.assert_allclose(moments.covariance(patches), expected, atol=1e-5)
+    for H, own in zip(moments.covariance(patches, 2), np.split(patches, 2, 1), strict=True):
+        expected = np.cov(own.reshape(50, -1), rowvar=False, bias=True)
+        np.testing.assert_allclose(H, expected, atol=1e-5)
 
 
 def test_feedback_moves_the_rest_as_least_squares_would() -> None:
     """With an error at the first problem, the rest of the row moves by H⁻¹ (OBQ, eq. 3)."""
     a = RNG.normal(size=(40, 6)) * [1, 3, 2, 5, 4, 0.5]
     H = a.T @ a / len(a)
-    order, upper, weight = moments.feedback(H)
+    other = np.diag([1.0, 2, 3, 4, 5, 6])  # of another group
+    order, upper, weight = (v[1] for v in moments.feedback(np.stack([other, H])))
     damped = H + moments.DAMPING * np.diagonal(H).mean() * np.eye(6)
     rest = order[1:]
     first = order[0]

@@ -20,11 +20,11 @@ def block(first: int, last: int) -> Block:
 def test_groups_are_held_while_their_blocks_are(make_task: Make) -> None:
     shared = SharedProblems(make_task(groups=4))
     shared.prepare([block(0, 2), block(2, 3)])
-    kept = shared.groups[2]
+    kept = shared.groups[range(2, 3)]
     shared.prepare([block(2, 3), block(3, 4)])
 
-    assert sorted(shared.groups) == [2, 3]
-    assert shared.groups[2] is kept
+    assert list(shared.groups) == [range(2, 3), range(3, 4)]
+    assert shared.groups[range(2, 3)] is kept
 
 
 @pytest.mark.parametrize("most", [6, 13, 1152])  # problems with one H; a feature has 6
@@ -36,17 +36,18 @@ def test_parts_cover_the_problems_of_a_group(
     shared = SharedProblems(task)
     shared.prepare([block(0, 2)])
 
-    for g in range(2):
-        parts = shared.groups[g].parts
-        place, gain = task.features.problems(task.features.of_group(g))
-        covered = np.concatenate([np.arange(18)[part] for part, _ in parts])
-        assert covered.tolist() == list(range(18))
-        assert len(parts) == -(-3 // max(1, most // 6))
-        for part, rows in parts:
-            np.testing.assert_array_equal(rows.index, place[part])
-            np.testing.assert_array_equal(rows.gain, gain[part])
-            assert rows.upper is not None
-            assert len(rows.upper) == len(rows.index) <= max(most, 6)
+    parts = shared.groups[range(2)].parts
+    place, gain = task.features.problems(range(2), slice(None))
+    covered = np.concatenate([np.arange(18)[part] for part, _ in parts])
+    assert covered.tolist() == list(range(18))
+    assert len(parts) == -(-3 // max(1, most // 6))
+    for part, rows in parts:
+        np.testing.assert_array_equal(rows.index, place[:, part])
+        np.testing.assert_array_equal(rows.gain, gain[:, part])
+        assert rows.upper is not None
+        n = rows.index.shape[1]
+        assert n <= max(most, 6)
+        assert rows.upper.shape == (2, n, n)
 
 
 def test_one_price_for_a_group_the_mean_power_of_what_weights_carry(make_task: Make) -> None:
@@ -54,20 +55,20 @@ def test_one_price_for_a_group_the_mean_power_of_what_weights_carry(make_task: M
     shared = SharedProblems(task)
     shared.prepare([block(0, 2)])
 
-    for g in range(2):
-        (_, rows), *_ = shared.groups[g].parts
-        assert set(rows.price.tolist()) == {shared.groups[g].price}
+    (_, rows), *_ = shared.groups[range(2)].parts
+    for g, price in enumerate(shared.groups[range(2)].price):
+        assert set(rows.price[g].tolist()) == {price}
         data = task.step.in_layout.channel // 3 == g
         power = np.concatenate(task.x)[:, data & (task.step.in_layout.channel >= 0)].var()
-        assert shared.groups[g].price == pytest.approx(task.price * power, rel=0.25)  # pads
+        assert price == pytest.approx(task.price * power, rel=0.25)  # pads
 
 
 @pytest.mark.parametrize("select", [Select.SMALLEST, Select.BEST])
 def test_rules_without_calibration_share_base_sets_alone(make_task: Make, select: Select) -> None:
     shared = SharedProblems(make_task(Options(select=select)))
     shared.prepare([block(0, 1)])
-    ((part, rows),) = shared.groups[0].parts
+    ((part, rows),) = shared.groups[range(1)].parts
 
     assert part == slice(0, 18)
     assert rows.upper is None
-    assert shared.groups[0].price == 0
+    assert shared.groups[range(1)].price == 0

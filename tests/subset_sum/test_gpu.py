@@ -51,22 +51,23 @@ def batch(m: int, count: int) -> tuple[np.ndarray, ...]:
     return x, z, a, p
 
 
-def shared(n: int, m: int, fed: bool) -> Rows:
-    """Problems with absent members, prices, and an order of their own."""
-    rng = np.random.default_rng(n)
-    samples = rng.standard_normal((4 * n, n))
-    upper = np.linalg.cholesky(np.linalg.inv(samples.T @ samples / (4 * n))).T
-    index = rng.permutation(n * m).reshape(n, m).astype(np.int32)
-    index[rng.random((n, m)) < 0.1] = -1
-    gain = np.where(index >= 0, rng.uniform(0.5, 1, (n, m)), 0).astype(np.float32)
+def shared(n: int, m: int, fed: bool, group: list[int]) -> Rows:
+    """Problems with absent members, prices, and an order of their own in each group."""
+    rng, groups = np.random.default_rng(n), max(group) + 1
+    samples = rng.standard_normal((groups, 4 * n, n))
+    upper = np.linalg.cholesky(np.linalg.inv(samples.swapaxes(1, 2) @ samples / (4 * n)))
+    index = np.stack([rng.permutation(n * m).reshape(n, m) for _ in range(groups)]).astype(np.int32)
+    index[rng.random(index.shape) < 0.1] = -1
+    gain = np.where(index >= 0, rng.uniform(0.5, 1, index.shape), 0).astype(np.float32)
     return Rows(
         index,
         gain,
-        rng.uniform(0.5, 2, n).astype(np.float32),
+        rng.uniform(0.5, 2, (groups, n)).astype(np.float32),
         (gain * 0.01).astype(np.float32),
-        np.full(n, 1e-4, np.float32),
-        rng.permutation(n),
-        np.ascontiguousarray(upper, np.float32) if fed else None,
+        np.full((groups, n), 1e-4, np.float32),
+        np.stack([rng.permutation(n) for _ in range(groups)]),
+        np.ascontiguousarray(upper.swapaxes(1, 2), np.float32) if fed else None,
+        np.array(group),
     )
 
 
@@ -74,7 +75,7 @@ def shared(n: int, m: int, fed: bool) -> Rows:
 def test_flat_batches_are_equal(m: int) -> None:
     x, z, a, p = batch(m, 12)
     limit = limit_of(m)
-    alone = Rows.plain(np.arange(m, dtype=np.int32)[None], np.ones((1, m), np.float32))
+    alone = Rows.plain(np.arange(m, dtype=np.int32)[None, None], np.ones((1, 1, m), np.float32))
 
     same(*both("solve_full", x, z, weight=a, penalty=p, limit=limit))
     for tolerance in (np.float32(0.1), np.float32(1e-6)):
@@ -91,7 +92,7 @@ BRIEF = [row for row in ROWS if row[0][0] < 80] + [((80, 4, 2), True, False)]
 def test_rows_are_equal(size: tuple[int, int, int], fed: bool, drawn: bool) -> None:
     n, m, count = size
     rng = np.random.default_rng(0)
-    rows = shared(n, m, fed)
+    rows = shared(n, m, fed, [0, 1, 1][:count])
     z = rng.uniform(-1, 1, (count, n)).astype(np.float32)
     z[0, 0] = 0
     base: np.ndarray | Drawn = rng.uniform(-1, 1, (count, n * m)).astype(np.float32)
@@ -162,9 +163,10 @@ for m, n, capability, drawn in ((15, 6, 80, True), (24, 6, 90, False), (1, 1, 80
     ))
     rng, gpu, keys = np.random.default_rng(0), Gpu("cpu"), {"limit": min(size_limit(m), 3)}
     x, z = rng.random((2, n * m), np.float32), rng.random((2, n), np.float32)
-    rows = Rows.plain(np.arange(n * m, dtype=np.int32).reshape(n, m), np.ones((n, m), np.float32))
+    index = np.arange(n * m, dtype=np.int32).reshape(1, n, m)
+    rows = Rows.plain(index, np.ones(index.shape, np.float32))
     if drawn:
-        object.__setattr__(rows, "upper", np.eye(n, dtype=np.float32))
+        object.__setattr__(rows, "upper", np.eye(n, dtype=np.float32)[None])
         x = Drawn(2**63 + 1, 1, np.arange(2), n * m)
     flat = rng.random((2, m), np.float32)
     gpu.solve_full(flat, z[:, 0], weight=z[:, 0], penalty=flat, **keys)
@@ -194,7 +196,7 @@ def test_what_the_drivers_launch_compiles_for_a_gpu_without_fused_multiply_adds(
 def test_a_million_problems_are_equal_on_a_real_gpu(m: int) -> None:
     x, z, a, p = batch(m, 2000 if m > 20 else 40_000)
     limit = size_limit(m)
-    alone = Rows.plain(np.arange(m, dtype=np.int32)[None], np.ones((1, m), np.float32))
+    alone = Rows.plain(np.arange(m, dtype=np.int32)[None, None], np.ones((1, 1, m), np.float32))
 
     same(*both("solve_full", x, z, weight=a, penalty=p, limit=limit))
     keys = {"rows": alone, "tolerance": np.float32(0.01), "limit": limit}

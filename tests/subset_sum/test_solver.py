@@ -1,5 +1,7 @@
 """The solver against brute force, to the bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import subset_oracle
@@ -106,42 +108,46 @@ def plain_rows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Row by row, problem by problem, as the docstring of `solve_rows` says."""
     masks, residuals = np.zeros(z.shape, np.uint32), np.zeros(z.shape, np.float32)
-    for r in range(len(z)):
-        rest = z[r, rows.order].copy()
-        for t, k in enumerate(rows.order):
+    for r, g in enumerate(rows.groups(len(z))):
+        rest = z[r, rows.order[g]].copy()
+        for t, k in enumerate(rows.order[g]):
             error = rest[t]
             if z[r, k] != 0:
-                x = base[r, rows.index[k]] * rows.gain[k]
+                x = base[r, rows.index[g, k]] * rows.gain[g, k]
                 if rule is Rule.SMALLEST:
                     answer = subset_oracle.smallest(x[None], rest[t : t + 1], np.float32(0.01))
                 else:
-                    p = x * x * rows.noise[k] + rows.price[k]
+                    p = x * x * rows.noise[g, k] + rows.price[g, k]
                     answer = subset_oracle.full(
-                        x[None], rest[t : t + 1], rows.weight[k : k + 1], p[None]
+                        x[None], rest[t : t + 1], rows.weight[g, k : k + 1], p[None]
                     )
                 masks[r, k], error = answer[0][0], answer[1][0]
             residuals[r, k] = error
             if rows.upper is not None:
-                share = np.float32(error / rows.upper[t, t])
-                rest[t + 1 :] -= share * rows.upper[t, t + 1 :]
+                upper = rows.upper[g, t]
+                rest[t + 1 :] -= np.float32(error / upper[t]) * upper[t + 1 :]
     return masks, residuals
 
 
-@pytest.mark.parametrize("rule", [Rule.NOISE, Rule.SMALLEST])
-def test_rows_with_feedback_equal_the_plain_loop(rule: Rule) -> None:
+@pytest.mark.parametrize("group", [None, [0, 0, 1, 2]])
+@pytest.mark.parametrize("rule", list(Rule))
+def test_rows_with_feedback_equal_the_plain_loop(rule: Rule, group: list[int] | None) -> None:
     rng = np.random.default_rng(0)
-    n, m, count = 7, 5, 4
-    a = rng.standard_normal((n, 50))
-    upper = np.linalg.cholesky(np.linalg.inv(a @ a.T / 50)).T.astype(np.float32)
+    groups, n, m, count = 3 if group else 1, 7, 5, 4
+    a = rng.standard_normal((groups, n, 50))
+    upper = np.linalg.cholesky(np.linalg.inv(a @ a.swapaxes(1, 2) / 50)).swapaxes(1, 2)
+    free = rule is not Rule.BEST  # which ignores them
     rows = Rows(
-        index=np.arange(n * m, dtype=np.int32).reshape(n, m),
-        gain=rng.uniform(0.5, 1, (n, m)).astype(np.float32),
-        weight=rng.uniform(1, 2, n).astype(np.float32),
-        noise=rng.uniform(0, 0.01, (n, m)).astype(np.float32),
-        price=np.full(n, 1e-4, np.float32),
-        order=rng.permutation(n),
-        upper=np.ascontiguousarray(upper),
+        index=np.stack([rng.permutation(n * m) for _ in range(groups)]).reshape(groups, n, m),
+        gain=rng.uniform(0.5, 1, (groups, n, m)).astype(np.float32),
+        weight=rng.uniform(1, 1 + free, (groups, n)).astype(np.float32),
+        noise=rng.uniform(0, 0.01 * free, (groups, n, m)).astype(np.float32),
+        price=np.full((groups, n), 1e-4 * free, np.float32),
+        order=np.stack([rng.permutation(n) for _ in range(groups)]),
+        upper=np.ascontiguousarray(upper, np.float32),
+        group=None if group is None else np.array(group),
     )
+    rows = replace(rows, index=rows.index.astype(np.int32))
     base = rng.uniform(-1, 1, (count, n * m)).astype(np.float32)
     z = rng.uniform(-0.5, 0.5, (count, n)).astype(np.float32)
     z[0, 2] = 0
