@@ -1,21 +1,18 @@
 """What an interrupted conversion had finished, so that the same command goes on from there.
 
 Kept beside the ticket as `.<name>.resume` while `resume` is asked for: frames of a length, a
-CRC-32, a line of JSON and bytes, appended as layers come. The first says what is being made; then
-come a layer's masks, a frame for every piece of rows, and one that closes the layer. What was torn
-by a kill fails its CRC and is cut off.
+CRC-32 and a message (msgpack). The first says what is being made, each further one is a finished
+layer. What was torn by a kill fails its CRC and is cut off.
 """
 
 import contextlib
-import json
 import os
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict
 from io import BufferedRandom
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -26,6 +23,11 @@ from lt_onnx.errors import InputError, Interrupted
 from lt_onnx.files import cannot_write, try_lock
 
 FRAME_HEAD = struct.Struct("<QI")  # length and CRC-32 of what follows
+
+
+Pieces: TypeAlias = dict[int, tuple[tuple[int, ...], bytes]]  # masks, as `SavedLayer` has them
+Start: TypeAlias = tuple[str, frozenset[str]]  # key, tensors that constants were lost on
+Layer: TypeAlias = tuple[str, Pieces, bytes, bytes, LayerStats]  # name, masks, scale and offset
 
 
 def checkpoint_of(path: Path) -> Path:
@@ -52,6 +54,7 @@ class Checkpoint:
         self.saved: dict[str, SavedLayer] = {}
         self.constants_lost: frozenset[str] = frozenset()
         self._key = key
+        self._pieces: Pieces = {}  # of the layer under way
         try:
             self._stream: BufferedRandom = open(self.path, "a+b")  # noqa: SIM115
         except OSError as error:
@@ -68,7 +71,7 @@ class Checkpoint:
         """Forget all: constants were lost on the tensors, and another plan is followed."""
         self._cut(0)
         self.saved, self.constants_lost = {}, constants_lost
-        self._append({"key": self._key, "fresh": sorted(constants_lost)}, b"", to_disk=True)
+        self._append((self._key, constants_lost))
 
     def note(self, piece: MaskedRows | BuiltLayer) -> None:
         """Note the masks of some rows, or that a layer is finished and need not be built again."""
@@ -76,12 +79,12 @@ class Checkpoint:
         if isinstance(piece.step, Expand) or name in self.saved:  # univariate layers cost nothing
             return
         if isinstance(piece, MaskedRows):
-            rows = {"layer": name, "start": piece.start, "shape": piece.weight.shape}
-            self._append(rows, np.packbits(piece.weight != 0).tobytes(), to_disk=False)
+            packed = np.packbits(piece.weight != 0).tobytes()
+            self._pieces[piece.start] = piece.weight.shape, packed
         elif piece.scale is not None and piece.offset is not None:
-            layer = {"layer": name, "stats": asdict(piece.stats)}
-            numbers = piece.scale.tobytes() + piece.offset.tobytes()
-            self._append(layer, numbers, to_disk=True)
+            numbers = piece.scale.tobytes(), piece.offset.tobytes()
+            self._append((name, self._pieces, *numbers, piece.stats))
+            self._pieces = {}
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         with contextlib.suppress(OSError):  # of a full disk, which was told before
@@ -93,49 +96,42 @@ class Checkpoint:
 
     def _read(self) -> None:
         """Take over the layers of the same conversion; start anew when the file is of another."""
-        pieces: dict[str, dict[int, tuple[tuple[int, ...], bytes]]] = {}
-        end, first = 0, True
-        for stop, about, content in self._frames():
-            if first and about.get("key") != self._key:
-                break
-            if first:
-                self.constants_lost, first = frozenset(about["fresh"]), False
-            elif "stats" in about:
-                scale, offset = np.split(np.frombuffer(content, np.float64), 2)
-                stats = msgspec.convert(about["stats"], LayerStats)
-                masks = pieces.pop(about["layer"], {})
-                self.saved[about["layer"]] = SavedLayer(masks, scale, offset, stats)
+        end = 0
+        for stop, message in self._frames():
+            if end == 0:
+                key, constants_lost = msgspec.msgpack.decode(message, type=Start)
+                if key != self._key:
+                    break
+                self.constants_lost = constants_lost
             else:
-                rows = tuple(about["shape"]), content
-                pieces.setdefault(about["layer"], {})[about["start"]] = rows
-                continue  # a layer that is not closed is cut off
+                name, pieces, scale, offset, stats = msgspec.msgpack.decode(message, type=Layer)
+                numbers = np.frombuffer(scale), np.frombuffer(offset)
+                self.saved[name] = SavedLayer(pieces, *numbers, stats)
             end = stop
-        if first:
+        if end == 0:
             self.restart(frozenset())
         else:
             self._cut(end)
 
-    def _frames(self) -> Iterator[tuple[int, dict[str, Any], bytes]]:
-        """Whole frames: where each ends, its line, its bytes."""
+    def _frames(self) -> Iterator[tuple[int, bytes]]:
+        """Whole frames: where each ends, and its message."""
         self._stream.seek(0)
         while len(head := self._stream.read(FRAME_HEAD.size)) == FRAME_HEAD.size:
             length, crc = FRAME_HEAD.unpack(head)
             if length > os.fstat(self._stream.fileno()).st_size:
                 return
-            payload = self._stream.read(length)
-            if len(payload) != length or zlib.crc32(payload) != crc:
+            message = self._stream.read(length)
+            if len(message) != length or zlib.crc32(message) != crc:
                 return
-            line, _, content = payload.partition(b"\n")
-            yield self._stream.tell(), json.loads(line), content
+            yield self._stream.tell(), message
 
-    def _append(self, about: dict[str, Any], content: bytes, *, to_disk: bool) -> None:
-        """Write a frame; with `to_disk` it and those before it outlive a power failure."""
-        payload = json.dumps(about).encode() + b"\n" + content
+    def _append(self, message: Start | Layer) -> None:
+        """Write a frame that outlives a power failure."""
+        content = msgspec.msgpack.encode(message)
         try:
-            self._stream.write(FRAME_HEAD.pack(len(payload), zlib.crc32(payload)) + payload)
-            if to_disk:
-                self._stream.flush()
-                os.fsync(self._stream.fileno())
+            self._stream.write(FRAME_HEAD.pack(len(content), zlib.crc32(content)) + content)
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
         except OSError as error:
             raise cannot_write(self.path, error) from None
 
