@@ -56,6 +56,7 @@ def convert(
     limits: Limits | None = None,
     device: Device | str = Device.AUTO,
     validate: bool = True,
+    all_samples: bool = False,
     per_layer: bool = False,
     bound: bool = False,
     progress: Progress | None = None,
@@ -93,6 +94,8 @@ def convert(
         limits: what validation must hold for `Ticket.passed`.
         device: where subset sums are solved: `auto`, `cpu` or `cuda`; the ticket is the same.
         validate: compare with the target; without, `report.fidelity` is None, the proof decides.
+        all_samples: validate on all `samples`; without, on as many, evenly taken, as cost as much
+            as the construction.
         per_layer: also find where error enters, layer by layer.
         bound: also certify the largest error over the box around the validation inputs.
         progress: called with (stage, share done).

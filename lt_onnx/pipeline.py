@@ -57,6 +57,7 @@ class Job:
     samples: str | Path | Samples | None = None
     device: Device = Device.AUTO
     validate: bool = True
+    all_samples: bool = False
     per_layer: bool = False
     bound: bool = False
     progress: Progress = silent
@@ -92,6 +93,7 @@ class Job:
             "calibration": file(self.calibration),
             "calibration_count": self.calibration_count,
             "samples": file(self.samples),
+            "all_samples": self.all_samples,
             "emit_source": self.output.emit_source,
             "per_layer": self.per_layer,
             "bound": self.bound,
@@ -153,6 +155,7 @@ def run(job: Job) -> Ticket:
             multiply_adds=prediction.multiply_adds,
             calibrated=count,
             seed=options.seed + 1,
+            most=None if job.all_samples else prediction.validation_count,
         )
         job.limits.refuse(target.outputs, judged.labels is not None)
     job.announce(blueprint, prediction)

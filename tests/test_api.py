@@ -77,3 +77,28 @@ def test_every_public_name_is_there_and_no_other() -> None:
     assert all(getattr(lt_onnx, name) is not None for name in lt_onnx.__all__)
     with pytest.raises(AttributeError, match="no attribute 'transform'"):
         _ = lt_onnx.transform  # type: ignore[attr-defined]
+
+
+def test_validation_takes_as_long_as_the_construction_unless_it_is_told_to_run_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lt_onnx.planning.prediction.MULTIPLY_ADD_SECONDS", 1.0)
+    samples, made = MODELS / "digits.samples.npz", {}
+    for every in (False, True):
+        ticket = convert(
+            MODELS / "plain-relu.onnx",
+            tmp_path / f"{every}.onnx",
+            base_size=4,
+            samples=samples,
+            calibration_count=1,
+            all_samples=every,
+        )
+        assert ticket.report.fidelity is not None
+        made[every] = ticket.report
+    some, whole = made[False].fidelity, made[True].fidelity
+
+    assert some.samples == 16
+    assert some.origin == f"{samples} (16 of {whole.samples:,} samples)"
+    assert whole.origin == str(samples)
+    assert "--all-samples" in made[True].command
+    assert "--all-samples" not in made[False].command

@@ -53,6 +53,17 @@ def test_validation_takes_all_inputs_given_and_as_many_random_ones_as_are_cheap(
     assert judged(large) == 4
 
 
+def test_validation_takes_as_many_of_the_inputs_given_as_it_may() -> None:
+    def taken(ports: tuple[Port, ...], most: int | None) -> int:
+        return validation_inputs(
+            counted(200), ports, multiply_adds=1, calibrated=1, seed=0, most=most
+        ).count
+
+    fixed = (Port("x", (16, 3), np.dtype(np.float32)),)
+    assert [taken(PORTS, most) for most in (50, 500, None)] == [50, 200, 200]
+    assert [taken(fixed, most) for most in (50, 500, None)] == [64, 200, 200]
+
+
 def test_a_search_judges_by_inputs_that_construction_does_not_see() -> None:
     seen, others = search_inputs(counted(10), PORTS, seed=0)
     assert seen is not None

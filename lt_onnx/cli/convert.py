@@ -29,6 +29,9 @@ def convert_command(
     validate: Annotated[
         bool, Param("Compare with the target.", flags=("--validate/--no-validate",))
     ] = True,
+    all_samples: Annotated[
+        bool, Param("Validate on all; else as long as constructing took.")
+    ] = False,
     bound: Annotated[bool, Param("Certify the largest error over the inputs' box.")] = False,
     limits: Limits,
     per_layer: PerLayer = False,
@@ -66,6 +69,7 @@ def convert_command(
                 samples=samples,
                 device=device,
                 validate=validate,
+                all_samples=all_samples,
                 per_layer=validate and (per_layer or bool(report)),
                 bound=bound,
                 progress=tell,

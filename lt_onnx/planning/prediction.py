@@ -5,6 +5,7 @@ Comes in: a Blueprint. Goes out: figures from its shapes alone. "Numbers" are en
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lt_onnx import files
@@ -30,6 +31,7 @@ MULTIPLY_ADD_SECONDS = 3.5e-11
 WEIGHT_SECONDS = 1.7e-8  # to draw twice and prove
 BYTE_SECONDS = 2.5e-9  # to write, whatever the cores
 START_SECONDS = 3.0
+MIN_VALIDATION_SAMPLES = 16  # of those given
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Prediction:
     memory_bytes: int
     calibration_count: int
     multiply_adds: int  # of the ticket, per sample
+    validation_count: int  # samples that both networks run in the time that construction takes
     seconds: float  # without validation, very roughly
 
 
@@ -75,6 +78,7 @@ def predict(
         memory_bytes=PROGRAM_BYTES + ROW_WEIGHT_BYTES * row + held + peak,
         calibration_count=count,
         multiply_adds=work,
+        validation_count=_validation_count(target, steps, work, count),
         seconds=START_SECONDS + sum(layer_seconds(target, step, count) for step in steps),
     )
 
@@ -86,12 +90,28 @@ def layer_memory(target: Target, step: Expand | Build, count: int) -> int:
 
 def layer_seconds(target: Target, step: Expand | Build, count: int) -> float:
     """What one layer takes, very roughly: solving, running, drawing and proving, writing."""
-    parallel = WEIGHT_SECONDS * step.source.size
+    shared = _core_seconds(target, step, count) / (os.cpu_count() or 1)
+    return shared + BYTE_SECONDS * 4 * step.source.size
+
+
+def _core_seconds(target: Target, step: Expand | Build, count: int) -> float:
+    """What one layer takes of one core, writing apart; the same on every machine."""
+    seconds = WEIGHT_SECONDS * step.source.size
     if isinstance(step, Build):
         m = step.base_size
-        parallel += PROBLEM_SECONDS * 1.33 ** (m - 10) * step.source.size / max(m, 1)
-        parallel += MULTIPLY_ADD_SECONDS * _multiply_adds(target, step) * count
-    return parallel / (os.cpu_count() or 1) + BYTE_SECONDS * 4 * step.source.size
+        seconds += PROBLEM_SECONDS * 1.33 ** (m - 10) * step.source.size / max(m, 1)
+        seconds += MULTIPLY_ADD_SECONDS * _multiply_adds(target, step) * count
+    return seconds
+
+
+def _validation_count(
+    target: Target, steps: Sequence[Expand | Build], work: int, count: int
+) -> int:
+    """Samples that cost what construction with `count` does; the ticket's share is `work` each."""
+    seconds = START_SECONDS + sum(_core_seconds(target, step, count) for step in steps)
+    layers = target.linears
+    work += sum(one.weight.size * _positions(target, one.output, one.op) for one in layers)
+    return max(int(seconds / (MULTIPLY_ADD_SECONDS * max(work, 1))), MIN_VALIDATION_SAMPLES)
 
 
 def activation_count(target: Target, blueprint: Blueprint | None, linear: Linear) -> int:

@@ -29,15 +29,22 @@ def calibration_inputs(given: Given, ports: Ports, count: int, seed: int) -> Sam
 
 
 def validation_inputs(
-    given: Given, ports: Ports, *, multiply_adds: int, calibrated: int, seed: int
+    given: Given,
+    ports: Ports,
+    *,
+    multiply_adds: int,
+    calibrated: int,
+    seed: int,
+    most: int | None = None,
 ) -> Samples:
-    """All inputs given, or normal random ones.
+    """The inputs given, `most` of them at most, or normal random ones.
 
     `multiply_adds` is the ticket's work per sample; of few samples for calibration (`calibrated`)
     follow as few here.
     """
     if given is not None:
-        return _loaded(given, ports)
+        samples = _loaded(given, ports)
+        return samples if most is None else samples.spread(whole_batches(ports, most))
     numbers = sum(math.prod(drawn_sizes(port)) for port in ports)
     count = min(
         MAX_VALIDATION_WORK / max(multiply_adds, 1), MAX_VALIDATION_NUMBERS / max(numbers, 1)
@@ -63,6 +70,11 @@ def _loaded(given: str | Path | Samples, ports: Ports) -> Samples:
 
 def _random(ports: Ports, count: int, seed: int, *, smooth: bool) -> Samples:
     """Random inputs, whole batches where a model fixes their size."""
+    return random_samples(ports, whole_batches(ports, count), seed, smooth)
+
+
+def whole_batches(ports: Ports, count: int) -> int:
+    """`count`, or so many more that they fill the batches that a model fixes."""
     batch = max((p.shape[0] for p in ports if p.shape and isinstance(p.shape[0], int)), default=1)
     step = batch or 1
-    return random_samples(ports, -(-count // step) * step, seed, smooth)
+    return -(-count // step) * step

@@ -10,7 +10,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -19,7 +19,7 @@ import numpy as np
 from lt_onnx.errors import InputError
 from lt_onnx.files import atomic_write, check_file
 from lt_onnx.samples.images import Pictures, load_images
-from lt_onnx.target import Array, Floats, Port
+from lt_onnx.target import Array, Floats, Indices, Port
 
 # what zipfile, zlib and numpy raise on malformed files
 _GENERAL_ERRORS = ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, SyntaxError
@@ -60,7 +60,15 @@ class Samples:
         """The last `count` samples, which is at least one."""
         return self._part(slice(-count, None))
 
-    def _part(self, part: slice) -> "Samples":
+    def spread(self, count: int) -> "Samples":
+        """At most `count` samples, taken at even distances over all of them."""
+        if count >= self.count:
+            return self
+        chosen = self._part(np.arange(count) * self.count // count)
+        origin = f"{self.origin} ({count:,} of {self.count:,} samples)"
+        return replace(chosen, origin=origin)
+
+    def _part(self, part: slice | Indices) -> "Samples":
         labels = None if self.labels is None else self.labels[part]
         return Samples({k: v[part] for k, v in self.arrays.items()}, labels, self.origin)
 

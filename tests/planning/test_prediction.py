@@ -1,5 +1,7 @@
 """What a conversion will take: figures that follow from the plan alone."""
 
+import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,13 @@ from lt_onnx import files
 from lt_onnx.blueprint import Blueprint, Build
 from lt_onnx.options import Options, Select, Weights
 from lt_onnx.planning.plan import plan
-from lt_onnx.planning.prediction import activation_count, layer_memory, layer_seconds, predict
+from lt_onnx.planning.prediction import (
+    MULTIPLY_ADD_SECONDS,
+    activation_count,
+    layer_memory,
+    layer_seconds,
+    predict,
+)
 from lt_onnx.reading.lowering import read_target
 
 
@@ -112,6 +120,23 @@ def test_layers_add_up(tmp_path: Path) -> None:
         assert layer_memory(made.target, step, 4) - row == pytest.approx(
             4 * (layer_memory(made.target, step, 1) - row)
         )
+
+
+def test_validation_may_cost_as_much_as_construction(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = plan(read_target(MODELS / "deep.onnx"), Options())
+    few, many = predict(made, count=8), predict(made, count=128)
+    each = few.multiply_adds + sum(
+        linear.weight.size * math.prod(made.target.shapes[linear.output][2:])  # type: ignore[arg-type]
+        for linear in made.target.linears
+    )
+    seconds = MULTIPLY_ADD_SECONDS * each
+
+    assert (many.validation_count - few.validation_count) * seconds == pytest.approx(
+        120 * MULTIPLY_ADD_SECONDS * few.multiply_adds, abs=seconds
+    )
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert predict(made, count=8).validation_count == few.validation_count
+    assert predict(made, count=8).seconds < few.seconds
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks as Linux tells them")

@@ -145,3 +145,14 @@ def test_smooth_inputs_have_neighbours_alike_and_unit_variance() -> None:
 def test_too_many_random_numbers_are_refused() -> None:
     with pytest.raises(InputError, match=r"4\.8 GB; give inputs with `calibration` and `samples`"):
         random_samples((Port("x", ("N", 10**6), np.dtype(np.float32)),), 1200, 0, smooth=False)
+
+
+def test_a_spread_is_taken_evenly_and_says_of_how_many() -> None:
+    few = counted(10).spread(4)
+
+    assert few.labels is not None
+    assert few.labels.tolist() == [0, 2, 5, 7]
+    assert np.array_equal(few.arrays["image"], counted(10).arrays["image"][[0, 2, 5, 7]])
+    assert few.origin == "counted (4 of 10 samples)"
+    assert counted(10).spread(10) is not None
+    assert counted(10).spread(11).origin == "counted"
