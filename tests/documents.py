@@ -11,16 +11,18 @@ from lt_onnx.options import Options
 from lt_onnx.report.document import Report, collection, validation
 from lt_onnx.report.schema import Model
 from lt_onnx.validation.bound.certify import Bound
-from lt_onnx.validation.fidelity import Check, Fidelity, OutputFidelity
+from lt_onnx.validation.fidelity import Check, Fidelity, Judged, OutputFidelity
 from lt_onnx.validation.per_layer import LayerError
 from lt_onnx.verification.verify import Proof
 
 OUTPUT = OutputFidelity(
     name="scores",
+    judged=Judged.VARIATION,
     max_abs=0.5,
     mean_abs=0.125,
     relative=0.02,
     sqnr_db=33.98,
+    variation_db=30.46,
     cosine=0.9998,
     finite=True,
     agreement=0.75,

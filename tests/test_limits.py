@@ -8,15 +8,17 @@ import pytest
 
 from lt_onnx.errors import InputError
 from lt_onnx.target import Port
-from lt_onnx.validation.fidelity import OutputFidelity
+from lt_onnx.validation.fidelity import Judged, OutputFidelity
 from lt_onnx.validation.limits import FIGURES, Limits, judge
 
 SCORES = OutputFidelity(
     name="scores",
+    judged=Judged.VARIATION,
     max_abs=0.5,
     mean_abs=0.1,
     relative=0.01,
-    sqnr_db=40.0,
+    sqnr_db=60.0,
+    variation_db=40.0,
     cosine=1.0,
     finite=True,
     agreement=0.9,
@@ -28,6 +30,7 @@ SCORES = OutputFidelity(
 IMAGE = replace(
     SCORES, name="image", agreement=None, target_accuracy=None, ticket_accuracy=None, max_abs=2.0
 )
+EMPTY = OutputFidelity("empty", Judged.VARIATION, finite=True)
 # a limit that SCORES is exactly at, and one that it misses
 EDGES = {
     "max_abs": (0.5, 0.49),
@@ -70,9 +73,35 @@ def test_a_limit_of_one_output_is_of_no_other() -> None:
 
 def test_numbers_that_are_not_finite_fail_whatever_is_asked() -> None:
     check = judge([replace(SCORES, finite=False)], Limits())[0]
+    nothing = judge([replace(EMPTY, finite=False)], Limits(min_sqnr=1))[0]
+    alike = judge([replace(SCORES, non_finite=1234)], Limits())[0]
 
-    assert not check.passed
-    assert "NaN or infinity" in check.message
+    assert (check.passed, nothing.passed, alike.passed) == (False, False, True)
+    assert "NaN or infinite where the target's are not" in check.message
+    assert "there is nothing finite to compare" in nothing.message
+    assert "1,234 values are NaN or infinite, alike in both, and not compared" in alike.message
+
+
+def test_an_output_that_does_not_vary_is_equal_or_fails() -> None:
+    constant = replace(SCORES, judged=Judged.CONSTANT, variation_db=None, relative=1e-6)
+    held = judge([constant], Limits(min_sqnr=30))
+    missed = judge([replace(constant, relative=1e-3)], Limits())
+
+    assert [(check.name, check.passed) for check in held[1:]] == [("constant: scores", True)]
+    assert [(check.name, check.passed) for check in missed[1:]] == [("constant: scores", False)]
+    assert "does not vary with the input" in missed[1].message
+
+
+def test_integers_are_judged_by_their_equal_entries_alone() -> None:
+    integers = replace(EMPTY, judged=Judged.EQUALITY, agreement=0.9)
+
+    assert judge([integers], Limits(min_agreement=0.9))[1].passed
+    assert not judge([integers], Limits(min_agreement=0.91))[1].passed
+    assert len(judge([integers, SCORES], Limits(min_sqnr=30))) == 3
+    with pytest.raises(InputError, match="`min_sqnr` needs an output of floats"):
+        judge([integers], Limits(min_sqnr=30))
+    ports = [Port("map", ("N", 4, 4), np.dtype(np.int64))]
+    Limits(min_agreement=0.9).refuse(ports, labelled=False)
 
 
 @pytest.mark.parametrize("name", EDGES)

@@ -12,13 +12,15 @@ from lt_onnx.options import Mode, Options, Output
 from lt_onnx.pipeline import Job
 from lt_onnx.search.ladder import LADDERS, Goal, Rung, lowest
 from lt_onnx.search.trials import find_settings
-from lt_onnx.validation.fidelity import Fidelity, OutputFidelity
+from lt_onnx.validation.fidelity import Fidelity, Judged, OutputFidelity
 
 
 def found(sqnr: float, agreement: float | None = None) -> Fidelity:
     figures = dict.fromkeys("max_abs mean_abs relative cosine smallest_tolerance".split(), 0.0)
     accuracies = {"target_accuracy": None, "ticket_accuracy": None, "agreement": agreement}
-    out = OutputFidelity("y", sqnr_db=sqnr, finite=True, points=[], **figures, **accuracies)  # type: ignore[arg-type]
+    out = OutputFidelity(
+        "y", Judged.VARIATION, variation_db=sqnr, finite=True, points=[], **figures, **accuracies
+    )  # type: ignore[arg-type]
     return Fidelity([out], 1, "made up", [])
 
 

@@ -22,12 +22,12 @@ ticket    {ticket[file]}
 kept      {ticket[kept]:,} of {ticket[source]:,} random weights (density {ticket[density]:.4f})
           {ticket[per_target_weight]:.2f} per target weight; mode {options[mode]}, \
 {options[select]}{base}, seed {options[seed]}
-subsets   {problems:,} problems, {misses:,} further than ε = {options[tolerance]:g} off"""
+subsets   {problems:,} problems"""
 DENSE = "dense     {op} '{name}': {reason}; {parameters:,} parameters"
 PROOF = "verified  {verdict}: {layers} layers match the source; {scales:,} scales"
 OUTPUT = """\
-  {name}: relative error {relative:.3g}, SQNR {sqnr_db:.1f} dB, cosine {cosine:.5f}
-    mean |error| {mean_abs:.3g}; passes from --max-abs {max_abs:.3g}, \
+  {name}: {sqnr}; relative error {relative:.3g}
+    cosine {cosine:.5f}, mean |error| {mean_abs:.3g}; passes from --max-abs {max_abs:.3g}, \
 --max-rel {smallest_tolerance:.3g}"""
 MAX_PLACES = 5  # dense places and failures that are told
 MAX_LINE = 2000  # characters …
@@ -104,10 +104,10 @@ def print_statistics(tested: "Statistics") -> None:
 def print_report(document: "Mapping[str, Any]") -> None:
     """What a conversion came to, of its report."""
     layers, options, dense = document["layers"], document["options"], document["dense"]
-    counts = {key: sum(layer[key] for layer in layers) for key in ("problems", "misses")}
+    problems = sum(layer["problems"] for layer in layers)
     base = f", m = {options['base_size']}" if options["base_size"] else ""
     verdict = "genuine" if document["verify"]["genuine"] else "NOT GENUINE"
-    print_filled(CONVERSION, {**document, **counts, "base": base})
+    print_filled(CONVERSION, {**document, "problems": problems, "base": base})
     for place in dense[:MAX_PLACES]:
         print_filled(DENSE, place)
     if len(dense) > MAX_PLACES:
@@ -142,11 +142,18 @@ def print_bound(bound: "Mapping[str, Any]") -> None:
 
 def print_comparison(document: "Mapping[str, Any]") -> None:
     """How near a ticket is to its target."""
+    from lt_onnx.report.figures import sqnr
+
     print_filled("validated on {samples:,} samples: {origin}", document["validate"])
     for out in document["validate"]["outputs"]:
-        print_filled(OUTPUT, out)
+        floats = out["judged"] != "equality"
+        if out["relative"] is not None:
+            print_filled(OUTPUT, {**out, "sqnr": sqnr(out)})
+        else:
+            say(f"  {out['name']}: {'nothing finite to compare' if floats else 'no floats'}")
         if out["agreement"] is not None:
-            line = f"    top-1 agreement {100 * out['agreement']:.2f} %"
+            agreeing = "top-1 agreement" if floats else "equal entries"
+            line = f"    {agreeing} {100 * out['agreement']:.2f} %"
             if out["target_accuracy"] is not None and out["ticket_accuracy"] is not None:
                 accuracies = (100 * out[f"{network}_accuracy"] for network in ("ticket", "target"))
                 line += "; accuracy {:.2f} % (target {:.2f} %)".format(*accuracies)
@@ -154,6 +161,12 @@ def print_comparison(document: "Mapping[str, Any]") -> None:
     for check in document["checks"]:
         if not check["passed"] and check["name"] != "genuine":
             say(f"  FAILED {check['message']}")
+
+
+def print_verdict(line: str, *, quiet: bool) -> None:
+    """The last line of a run; of a quiet one only a failure, on stderr."""
+    if not quiet or line.startswith("FAILED"):
+        say(line, err=quiet)
 
 
 def print_trace(document: "Mapping[str, Any]") -> None:

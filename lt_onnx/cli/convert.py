@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lt_onnx.cli.console import announce, print_json, print_report, progress, say
+from lt_onnx.cli.console import announce, print_json, print_report, print_verdict, progress, say
 from lt_onnx.cli.options import CalibrationFile, Json, PerLayer, Quiet, Reports, SamplesFile
 from lt_onnx.errors import InputError
 from lt_onnx.options import Device, Options, Output, Param
@@ -42,6 +42,7 @@ def convert_command(
     """Convert networks to tickets, prove them and validate them."""
     from lt_onnx.api import make_ticket
     from lt_onnx.pipeline import Job, silent
+    from lt_onnx.report.figures import verdict_of
     from lt_onnx.report.formats import check_reports, write_reports
 
     folder = output.path if output.path is not None and output.path.is_dir() else None
@@ -86,5 +87,6 @@ def convert_command(
                 say(f"source    {ticket.source}")
             if ticket.resumed:
                 say(f"resumed   {ticket.resumed} layers had been finished before")
+        print_verdict(verdict_of(document), quiet=quiet)
         passed &= ticket.passed
     raise typer.Exit(0 if passed else 1)

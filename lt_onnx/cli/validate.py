@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lt_onnx.cli.console import print_comparison, print_json, print_trace, progress
+from lt_onnx.cli.console import print_comparison, print_json, print_trace, print_verdict, progress
 from lt_onnx.cli.options import Json, PerLayer, Quiet, Reports, SamplesFile, numbers
 from lt_onnx.errors import InputError
 from lt_onnx.validation.limits import Limits
@@ -42,6 +42,7 @@ def validate_command(
     from lt_onnx.reading.graph import read_graph
     from lt_onnx.report.command import command_of
     from lt_onnx.report.document import validation
+    from lt_onnx.report.figures import verdict_of
     from lt_onnx.report.formats import check_reports, write_reports
     from lt_onnx.samples.samples import load_samples, random_samples, save_samples
     from lt_onnx.validation.outputs import validate
@@ -86,6 +87,7 @@ def validate_command(
     elif not quiet:
         print_comparison(document)
         print_trace(document)
+    print_verdict(verdict_of(document), quiet=quiet or json)
     raise typer.Exit(0 if fidelity.passed else 1)
 
 

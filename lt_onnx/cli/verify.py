@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lt_onnx.cli.console import print_json, print_statistics, say
+from lt_onnx.cli.console import print_json, print_statistics, print_verdict, say
 from lt_onnx.cli.options import Json, Quiet
 from lt_onnx.options import Param
 
@@ -27,6 +27,7 @@ def verify_command(
     scales is trained, and what stays dense is named. Which weights are kept is free.
     """
     from lt_onnx.packing.unpack import unpacked_if_packed
+    from lt_onnx.report.figures import verdict
     from lt_onnx.verification.statistics import source_statistics
     from lt_onnx.verification.verify import verify
 
@@ -48,4 +49,6 @@ def verify_command(
             f"{proof.scales:,} scales; {proof.parameters:,} parameters of the target in "
             f"{proof.dense} dense places"
         )
+    held = "genuine" if tested is None else "genuine, its source is random"
+    print_verdict(verdict(failures, held), quiet=quiet or json)
     raise typer.Exit(1 if failures else 0)

@@ -30,7 +30,35 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def decibels(value: float | None) -> str:
     """An SQNR; infinite ones are null in a document."""
-    return "∞" if value is None else f"{value:.1f}"
+    return "∞" if value is None or value == math.inf else f"{value:.1f}"
+
+
+def verdict(failures: Sequence[str], held: str) -> str:
+    """One line: PASSED and what holds, or FAILED and why."""
+    more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+    return f"FAILED: {failures[0]}{more}" if failures else f"PASSED: {held}"
+
+
+def verdict_of(document: Mapping[str, Any]) -> str:
+    """The verdict on a conversion or a validation."""
+    outputs = (document["validate"] or {"outputs": []})["outputs"]
+    held = ["genuine"] if document["kind"] == "conversion" else []
+    if not document["validate"]:
+        held.append("not compared with its target")
+    sqnrs = [out["variation_db"] for out in outputs if out["variation_db"] is not None]
+    shares = [out["agreement"] for out in outputs if out["agreement"] is not None]
+    held += [f"{decibels(min(sqnrs))} dB of variation"] if sqnrs else []
+    held += [f"{percent(min(shares))} agreement"] if shares else []
+    failures = [check["message"] for check in document["checks"] if not check["passed"]]
+    return verdict(failures, ", ".join(held) or "equal")
+
+
+def sqnr(output: Mapping[str, Any]) -> str:
+    """The SQNR of what varies in an output, and of all of it."""
+    if output["judged"] == "constant":
+        return f"does not vary; {decibels(output['sqnr_db'])} dB plain"
+    plain = decibels(output["sqnr_db"])
+    return f"{decibels(output['variation_db'])} dB of variation, {plain} plain"
 
 
 def percent(value: float | None) -> str:
@@ -66,10 +94,12 @@ def summary(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             accuracy = percent(out["target_accuracy"]), percent(out["ticket_accuracy"])
             rows.append((f"accuracy of {name}", *accuracy))
         if out["agreement"] is not None:
-            rows.append((f"top-1 agreement of {name}", "", percent(out["agreement"])))
-        error = f"relative {number(out['relative'])}, largest {number(out['max_abs'])}"
-        rows.append((f"SQNR of {name}", "", f"{decibels(out['sqnr_db'])} dB"))
-        rows.append((f"error of {name}", "", error))
+            agreeing = "equal entries" if out["judged"] == "equality" else "top-1 agreement"
+            rows.append((f"{agreeing} of {name}", "", percent(out["agreement"])))
+        if out["relative"] is not None:
+            error = f"relative {number(out['relative'])}, largest {number(out['max_abs'])}"
+            rows.append((f"SQNR of {name}", "", sqnr(out)))
+            rows.append((f"error of {name}", "", error))
         if document.get("bound"):
             bound = document["bound"]["outputs"].get(name)
             text = "none found" if bound is None else f"≤ {number(bound)}"

@@ -104,7 +104,7 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
     agreement: Share | None = None
     accuracy: Share | None = None
     target_accuracy: Share | None = None
-    sqnr_db: float | None = None
+    sqnr_db: Annotated[float | None, Meta(description="of the variation")] = None
     kept: Count | None = None
     density: float | None = None
     per_target_weight: float | None = None

@@ -52,7 +52,7 @@ class Goal:
         """Whether a ticket is as good as that; agreement is asked of classifiers alone."""
         sqnr, share = self.target_sqnr, self.target_agreement
         return all(
-            (sqnr is None or out.sqnr_db >= sqnr)
+            (sqnr is None or out.variation_db is None or out.variation_db >= sqnr)
             and (share is None or out.agreement is None or out.agreement >= share)
             for out in fidelity.outputs
         )

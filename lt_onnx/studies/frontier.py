@@ -1,5 +1,6 @@
 """How faithful tickets of different sizes are: tickets of many settings, and the best by size."""
 
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ class Point:
     kept: float
     dense_bytes: int  # of the ticket's weights, zeros included
     parameters: int  # of the target that stay dense
-    sqnr_db: float  # of the worst output
+    sqnr_db: float  # of the variation of the worst output
     agreement: float | None
     accuracy: float | None
     target_accuracy: float | None
@@ -50,7 +51,8 @@ def measure_points(
                     **words,
                 )
             reports.append(ticket.report)
-        outputs = [report.fidelity.outputs for report in reports if report.fidelity is not None]
+        compared = [report.fidelity for report in reports if report.fidelity is not None]
+        outputs = [fidelity.outputs for fidelity in compared]
         first = reports[0]
         yield Point(
             mode=mode,
@@ -60,7 +62,7 @@ def measure_points(
             kept=sum(r.kept for r in reports) / seeds,
             dense_bytes=first.weight_bytes,
             parameters=sum(place.parameters for place in first.dense),
-            sqnr_db=sum(min(out.sqnr_db for out in every) for every in outputs) / seeds,
+            sqnr_db=_mean(one.worst("variation_db") for one in compared) or math.inf,
             agreement=_mean(out.agreement for every in outputs for out in every),
             accuracy=_mean(out.ticket_accuracy for every in outputs for out in every),
             target_accuracy=_mean(out.target_accuracy for every in outputs for out in every),

@@ -1,12 +1,14 @@
 """What a comparison of two networks comes to: figures per output, and the checks on them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Annotated
 
 from msgspec import Meta
 
 Share = Annotated[float, Meta(ge=0, le=1)]
+Distance = Annotated[float, Meta(ge=0)]
 
 
 def relative_error(signal: float, error: float) -> float:
@@ -19,32 +21,61 @@ def sqnr_of(relative: float) -> float:
     return -20 * math.log10(relative) if relative else math.inf
 
 
+class Judged(StrEnum):
+    """How an output is compared."""
+
+    VARIATION = "variation"  # floats, by what of them varies with the input
+    CONSTANT = "constant"  # floats that do not vary: by equality, float error apart
+    EQUALITY = "equality"  # integers, truth values and texts
+
+
 @dataclass(frozen=True)
 class OutputFidelity:
     """How close one output t̂ of the ticket is to the target's t, over all samples and entries.
 
-    Accuracies are None without labels. Where t̂ is NaN or infinite and t is not, the entry counts
-    as no error, and `finite` is False.
+    Entries that are not finite are left out. Figures of floats are None for other types, and where
+    nothing finite was compared; accuracies are None without labels.
     """
 
     name: str
-    max_abs: Annotated[float, Meta(ge=0, description="largest |target - ticket|")]
-    mean_abs: Annotated[float, Meta(ge=0)]
+    judged: Annotated[Judged, Meta(description="by decibels of its variation, or by equality")]
+    finite: Annotated[
+        bool, Meta(description="something was compared, and what is not finite is alike in both")
+    ]
+    non_finite: Annotated[
+        int, Meta(ge=0, description="entries that are NaN or infinite, alike in both")
+    ] = 0
+    max_abs: Annotated[Distance | None, Meta(description="largest |target - ticket|")] = None
+    mean_abs: Distance | None = None
     relative: Annotated[
-        float, Meta(ge=0, description="||target - ticket|| / ||target|| over all samples")
-    ]
-    sqnr_db: Annotated[float, Meta(description="-20 log10(relative); null: infinite")]
-    cosine: float
-    finite: bool
+        Distance | None, Meta(description="||target - ticket|| / ||target|| over all samples")
+    ] = None
+    sqnr_db: Annotated[
+        float | None, Meta(description="-20 log10(relative); null: infinite, or no floats")
+    ] = None
+    variation_db: Annotated[
+        float | None,
+        Meta(
+            description="the same, the target's mean at each place taken off; null: infinite, or "
+            "it does not vary"
+        ),
+    ] = None
+    cosine: float | None = None
     agreement: Annotated[
-        Share | None, Meta(description="share of samples with equal top-1; null: no class scores")
-    ]
-    target_accuracy: Share | None
-    ticket_accuracy: Share | None
-    smallest_tolerance: Annotated[float, Meta(description="least --max-rel that would pass")]
+        Share | None,
+        Meta(
+            description="share of samples with equal top-1, of entries that are equal where they "
+            "are no floats; null: no class scores"
+        ),
+    ] = None
+    target_accuracy: Share | None = None
+    ticket_accuracy: Share | None = None
+    smallest_tolerance: Annotated[
+        float | None, Meta(description="least --max-rel that would pass")
+    ] = None
     points: Annotated[
         list[tuple[float, float]], Meta(description="(target, ticket) values, some of all")
-    ]
+    ] = field(default_factory=list)
 
     @property
     def accuracy_drop(self) -> float | None:
@@ -71,6 +102,11 @@ class Fidelity:
     samples: int
     origin: str
     checks: list[Check]
+
+    def worst(self, figure: str) -> float | None:
+        """The least value of a figure among the outputs that have it."""
+        values = [getattr(out, figure) for out in self.outputs]
+        return min((value for value in values if value is not None), default=None)
 
     @property
     def failures(self) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, get_type_hints
 
 from lt_onnx.errors import InputError
 from lt_onnx.options import Param
-from lt_onnx.validation.fidelity import Check, OutputFidelity
+from lt_onnx.validation.fidelity import Check, Judged, OutputFidelity
 
 if TYPE_CHECKING:
     from lt_onnx.target import Port
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 Limit: TypeAlias = float | Mapping[str, float] | None  # by output; "" stands for every other one
 
 
+FLOAT_ERROR = 1e-5  # of an output that does not vary, relative to its norm
+
+
 class Needs(StrEnum):
     """What an output must come with so that a figure exists."""
 
-    VALUES = "an output"
-    CLASSES = "an output of class scores [N, classes]"
+    VALUES = "an output of floats"
+    CLASSES = "an output of class scores [N, classes] or of integers"
     LABELS = "`samples` with 'labels'"
 
 
@@ -60,8 +63,8 @@ class Limits:
     ] = None
     min_sqnr: Annotated[
         Limit,
-        _param("Least SQNR.", unit="DB"),
-        Figure("SQNR in dB", lambda out: out.sqnr_db, least=True),
+        _param("Least SQNR of what varies.", unit="DB"),
+        Figure("SQNR of its variation in dB", lambda out: out.variation_db, least=True),
     ] = None
     min_agreement: Annotated[
         Limit,
@@ -83,7 +86,7 @@ class Limits:
     def refuse(self, outputs: "Sequence[Port]", labelled: bool) -> None:
         """Raises InputError for limits that these outputs and samples can never be judged by."""
         names = [port.name for port in outputs]
-        scored = any(len(port.shape) in (0, 2) for port in outputs)
+        scored = any(len(p.shape) in (0, 2) or p.dtype.kind != "f" for p in outputs)
         there = {Needs.VALUES: True, Needs.CLASSES: scored, Needs.LABELS: scored and labelled}
         for name, figure in FIGURES.items():
             asked = self.of(name)
@@ -109,6 +112,19 @@ class Limits:
         }
 
 
+def _said(out: OutputFidelity) -> str:
+    """What is told of values that are not finite."""
+    if out.judged is Judged.EQUALITY:
+        return "its entries can be compared" if out.finite else "there is nothing to compare"
+    if not out.finite:
+        if out.max_abs is None:
+            return "there is nothing finite to compare"
+        return "its values are NaN or infinite where the target's are not, or otherwise so"
+    if out.non_finite:
+        return f"{out.non_finite:,} values are NaN or infinite, alike in both, and not compared"
+    return "its values are finite numbers"
+
+
 def judge(outputs: Sequence[OutputFidelity], limits: Limits) -> list[Check]:
     """The checks: finite numbers, then every limit at every output that it is for.
 
@@ -116,27 +132,40 @@ def judge(outputs: Sequence[OutputFidelity], limits: Limits) -> list[Check]:
     """
     checks = []
     for out in outputs:
-        said = "are finite numbers" if out.finite else "hold NaN or infinity where the target's are"
         checks.append(
-            Check(f"finite: {out.name}", out.finite, f"output '{out.name}': its values {said}")
+            Check(f"finite: {out.name}", out.finite, f"output '{out.name}': {_said(out)}")
         )
-    for name, figure in FIGURES.items():
-        asked = limits.of(name)
-        judged = 0
-        for out in outputs:
-            limit, value = asked.get(out.name, asked.get("")), figure.of(out)
-            if limit is None or value is None:
-                continue
-            judged += 1
+        if out.judged is Judged.CONSTANT and out.relative is not None:
             checks.append(
                 Check(
-                    f"{name.replace('_', '-')}: {out.name}",
-                    value >= limit if figure.least else value <= limit,
-                    f"output '{out.name}': {figure.label} {value:.4g}, limit {limit:g}",
+                    f"constant: {out.name}",
+                    out.relative <= FLOAT_ERROR,
+                    f"output '{out.name}': does not vary with the input; relative error "
+                    f"{out.relative:.4g}, limit {FLOAT_ERROR:g}",
                 )
             )
-        if asked and not judged:
+    for name, figure in FIGURES.items():
+        asked = limits.of(name)
+        limited = [
+            (out, limit)
+            for out in outputs
+            if (limit := asked.get(out.name, asked.get(""))) is not None
+        ]
+        judged = [
+            (out, limit, value) for out, limit in limited if (value := figure.of(out)) is not None
+        ]
+        # floats without the figure do not vary, or are not finite, which is told above
+        told = any(out.judged is not Judged.EQUALITY for out, _ in limited)
+        if asked and not judged and not (told and figure.needs is Needs.VALUES):
             raise InputError(f"`{name}` needs {figure.needs}")
+        checks += [
+            Check(
+                f"{name.replace('_', '-')}: {out.name}",
+                value >= limit if figure.least else value <= limit,
+                f"output '{out.name}': {figure.label} {value:.4g}, limit {limit:g}",
+            )
+            for out, limit, value in judged
+        ]
     return checks
 
 

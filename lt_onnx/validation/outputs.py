@@ -1,31 +1,37 @@
 """Compare a ticket's outputs with its target's: both networks run, batch by batch, on samples.
 
 Comes in: two model files and `Samples`. Goes out: a `Fidelity`. Sums are kept in double precision;
-of class scores only the decisions. NaN or infinity in a ticket's output where the target has none
-is a failed check, whatever the tolerance.
+of class scores only the decisions. NaN or infinity that is not alike in both outputs is a failed
+check, whatever the tolerance, and so is an output in which nothing finite was compared.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lt_onnx.errors import InputError
 from lt_onnx.reading.model_file import open_session
 from lt_onnx.samples.samples import VALIDATION_BATCH, Samples
-from lt_onnx.target import Array, Port
-from lt_onnx.validation.fidelity import Fidelity, OutputFidelity, relative_error, sqnr_of
+from lt_onnx.samples.variation import Variation
+from lt_onnx.target import Array, Doubles, Port
+from lt_onnx.validation.fidelity import Fidelity, Judged, OutputFidelity, relative_error, sqnr_of
 from lt_onnx.validation.limits import Limits, judge
 
 MAX_COMPARED = 1 << 20  # entries that are compared at a time
+MIN_VARIATION = 1e-6  # of an output that varies: its deviation from its means, over its norm
 MAX_POINTS = 400  # entries of an output that a report plots, evenly spaced
 
 
 @dataclass
 class OutputSums:
-    """Running sums over the entries of one output: t of the target, t̂ of the ticket."""
+    """Running sums over the entries of one output: t of the target, t̂ of the ticket.
+
+    Floats are summed where both are finite; of other types equal entries are counted.
+    """
 
     error: float = 0.0  # Σ (t − t̂)²
     signal: float = 0.0  # Σ t²
@@ -33,64 +39,96 @@ class OutputSums:
     product: float = 0.0  # Σ t t̂
     absolute: float = 0.0  # Σ |t − t̂|
     largest: float = 0.0  # max |t − t̂|
-    count: int = 0
-    finite: bool = True
-    decisions: list[tuple[Array, Array]] = field(default_factory=list)  # argmax of t and t̂, [N]
+    count: int = 0  # entries compared
+    equal: int | None = None  # of them, equal entries; None: floats
+    non_finite: int = 0  # entries that are not finite, alike in both
+    unlike: int = 0  # entries that are not finite, and not alike
+    variation: Variation = field(default_factory=Variation)
+    decisions: list[tuple[Array, Array]] = field(default_factory=list)  # classes of t and t̂, [N]
     points: list[tuple[float, float]] = field(default_factory=list)  # (t, t̂)
 
-    def add(self, target: Array, ticket: Array) -> None:
-        """Add a batch of the output, [N, …] of both networks; of [N, classes] also decisions."""
+    def add(self, target: Array, ticket: Array, inputs: int | None = None) -> None:
+        """Add a batch of the output, [N, …] of both networks; of [N, classes] also decisions.
+
+        `inputs` is N where the first axis may be another one; then the batch counts as one input.
+        """
+        if target.dtype.kind != "f":
+            self.count += target.size
+            self.equal = (self.equal or 0) + int((target == ticket).sum())
+            if target.ndim == 1:
+                self.decisions.append((target, ticket))
+            return
         if target.ndim == 2 and target.shape[1] > 1:
-            self.decisions.append((target.argmax(1), ticket.argmax(1)))
-        target, ticket = target.reshape(-1), ticket.reshape(-1)
+            self.decisions.append((_classes(target, none=-1), _classes(ticket, none=-2)))
         step = max(1, target.size // MAX_POINTS)
-        pairs = np.stack([target[::step], ticket[::step]], 1).astype(np.float64).tolist()
-        self.points += [(x, y) for x, y in pairs if math.isfinite(x - y)]
-        for start in range(0, target.size, MAX_COMPARED):
-            part = slice(start, start + MAX_COMPARED)
+        pairs = np.stack([v.reshape(-1)[::step] for v in (target, ticket)], 1).astype(np.float64)
+        self.points += [(x, y) for x, y in pairs.tolist() if math.isfinite(x - y)]
+        if target.ndim == 0 or len(target) != (inputs or len(target)):
+            target, ticket = target[None], ticket[None]
+        rows = max(1, MAX_COMPARED * len(target) // max(target.size, 1))
+        for start in range(0, len(target), rows):
+            part = slice(start, start + rows)
             self._add(target[part].astype(np.float64), ticket[part].astype(np.float64))
 
-    def _add(self, a: Array, b: Array) -> None:
-        known_a, known_b = np.isfinite(a), np.isfinite(b)
-        self.finite &= bool(known_b[known_a].all())
-        equal = (np.isnan(a) & np.isnan(b)) | (a == b)
-        with np.errstate(invalid="ignore"):  # of infinities
-            difference = np.where(equal, 0.0, a - b)
-        difference = np.where(np.isfinite(difference), difference, 0.0)
-        both = known_a & known_b
+    def _add(self, a: Doubles, b: Doubles) -> None:
+        finite = np.isfinite(a) & np.isfinite(b)
+        alike = ((np.isnan(a) & np.isnan(b)) | (a == b)) & ~finite
+        self.non_finite += int(alike.sum())
+        self.unlike += int((~finite & ~alike).sum())
+        self.variation.add(a, finite)
+        a, b = a[finite], b[finite]
+        difference = np.abs(a - b)
         self.error += float(np.square(difference).sum())
-        self.signal += float(np.square(a[known_a]).sum())
-        self.power += float(np.square(b[known_b]).sum())
-        self.product += float((a[both] * b[both]).sum())
-        self.absolute += float(np.abs(difference).sum())
-        self.largest = max(self.largest, float(np.abs(difference).max(initial=0.0)))
+        self.signal += float(np.square(a).sum())
+        self.power += float(np.square(b).sum())
+        self.product += float((a * b).sum())
+        self.absolute += float(difference.sum())
+        self.largest = max(self.largest, float(difference.max(initial=0.0)))
         self.count += a.size
 
     def fidelity(self, name: str, labels: Array | None) -> OutputFidelity:
         """The figures of output `name`; `labels` [N] are the samples' true classes."""
-        relative = relative_error(self.signal, self.error)
-        norms = math.sqrt(self.signal * self.power)
         agreement = target_accuracy = ticket_accuracy = None
         if self.decisions:
             target, ticket = (np.concatenate(parts) for parts in zip(*self.decisions, strict=True))
-            agreement = float((target == ticket).mean())
+            agreement = float((target == ticket).mean()) if len(target) else None
             if labels is not None and len(labels) == len(target):
                 target_accuracy = float((target == labels).mean())
                 ticket_accuracy = float((ticket == labels).mean())
+        if self.equal is not None:
+            agreement = self.equal / self.count if self.count else None
+        finite = self.count > 0 and self.unlike == 0
+        shared: dict[str, Any] = {
+            "name": name,
+            "finite": finite,
+            "non_finite": self.non_finite,
+            "agreement": agreement,
+            "target_accuracy": target_accuracy,
+            "ticket_accuracy": ticket_accuracy,
+        }
+        if self.equal is not None or self.count == 0:
+            judged = Judged.VARIATION if self.equal is None else Judged.EQUALITY
+            return OutputFidelity(judged=judged, **shared)
+        relative, varying = relative_error(self.signal, self.error), self.variation.power
+        norms = math.sqrt(self.signal * self.power)
+        varies = varying > MIN_VARIATION**2 * self.signal
         return OutputFidelity(
-            name=name,
+            judged=Judged.VARIATION if varies else Judged.CONSTANT,
             max_abs=self.largest,
-            mean_abs=self.absolute / max(self.count, 1),
+            mean_abs=self.absolute / self.count,
             relative=relative,
             sqnr_db=sqnr_of(relative),
+            variation_db=sqnr_of(relative_error(varying, self.error)) if varies else None,
             cosine=self.product / norms if norms else 1.0,
-            finite=self.finite,
-            agreement=agreement,
-            target_accuracy=target_accuracy,
-            ticket_accuracy=ticket_accuracy,
-            smallest_tolerance=relative if self.finite else math.inf,
+            smallest_tolerance=relative if finite else math.inf,
             points=self.points[:: -(-len(self.points) // MAX_POINTS) or 1],
+            **shared,
         )
+
+
+def _classes(scores: Array, *, none: int) -> Array:
+    """The class of the highest score of every row, [N]; `none` where a score is NaN."""
+    return np.where(np.isnan(scores).any(1), none, scores.argmax(1))
 
 
 def validate(
@@ -129,14 +167,15 @@ def validate(
     seen = 0
     for number, feeds in enumerate(batches):
         expected, actual = (network.run(feeds) for network in networks)
+        inputs = len(next(iter(feeds.values())))
         for name, value in expected.items():
             if value.shape != actual[name].shape:
                 raise InputError(
                     f"{ticket}: output '{name}' has shape {list(actual[name].shape)}, the target's "
                     f"has {list(value.shape)}"
                 )
-            sums[name].add(value, actual[name])
-        seen += len(next(iter(feeds.values())))
+            sums[name].add(value, actual[name], inputs)
+        seen += inputs
         if progress is not None:
             progress((number + 1) / len(batches))
     labels = None if samples.labels is None else samples.labels[:seen]

@@ -182,6 +182,6 @@ def _measured(model: Model, ticket: Path, document: dict[str, Any]) -> Model:
         agreement=worst("agreement"),
         accuracy=worst("ticket_accuracy"),
         target_accuracy=worst("target_accuracy"),
-        sqnr_db=worst("sqnr_db"),
+        sqnr_db=worst("variation_db"),
         **{size: document["ticket"][size] for size in SIZES},
     )

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from documents import BROKEN, HELD, MODEL, TRACE, compared, fidelity, report, zoo
+from documents import BROKEN, HELD, MISSED, MODEL, TRACE, compared, fidelity, report, zoo
 from perturbed import CHANGES, network, perturbed, weight_of
 
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.report import figures
 from lt_onnx.report.document import plain, validation
 from lt_onnx.samples.samples import random_samples
+from lt_onnx.validation.fidelity import Judged
 from lt_onnx.validation.limits import Limits
 from lt_onnx.validation.outputs import validate
 from lt_onnx.validation.per_layer import trace
@@ -41,10 +42,38 @@ def test_the_summary_sets_target_and_ticket_side_by_side() -> None:
     assert rows["random source"] == ("", "460 weights, density 0.1739")
     assert rows["accuracy of scores"] == ("100.00 %", "75.00 %")
     assert rows["top-1 agreement of scores"] == ("", "75.00 %")
-    assert rows["SQNR of scores"] == ("", "34.0 dB")
+    assert rows["SQNR of scores"] == ("", "30.5 dB of variation, 34.0 plain")
     assert rows["error of scores"] == ("", "relative 0.02, largest 0.5")
     assert rows["certified error of scores"] == ("", "none found")
     assert figures.summary(zoo()) == []
+
+
+def test_an_output_that_does_not_vary_or_holds_no_floats_says_so() -> None:
+    constant = fidelity(HELD, judged=Judged.CONSTANT, variation_db=None)
+    none: dict[str, Any] = dict.fromkeys(["relative", "max_abs", "sqnr_db", "variation_db"])
+    integers = fidelity(HELD, judged=Judged.EQUALITY, **none)
+    rows = [
+        {what: ticket for what, _, ticket in figures.summary(conversion(fidelity=found))}
+        for found in (constant, integers)
+    ]
+
+    assert rows[0]["SQNR of scores"] == "does not vary; 34.0 dB plain"
+    assert rows[1]["equal entries of scores"] == "75.00 %"
+    assert not {"SQNR of scores", "error of scores"} & rows[1].keys()
+
+
+def test_the_verdict_says_what_holds_or_what_does_not() -> None:
+    held = conversion(fidelity=fidelity(HELD))
+
+    assert figures.verdict_of(held) == "PASSED: genuine, 30.5 dB of variation, 75.00 % agreement"
+    assert figures.verdict_of(compared(HELD)) == "PASSED: 30.5 dB of variation, 75.00 % agreement"
+    assert figures.verdict_of(conversion(fidelity=None)) == (
+        "PASSED: genuine, not compared with its target"
+    )
+    assert figures.verdict_of(compared(HELD, MISSED)) == f"FAILED: {MISSED.message}"
+    assert figures.verdict_of(compared(MISSED, HELD, MISSED)) == (
+        f"FAILED: {MISSED.message} (and 1 more)"
+    )
 
 
 def test_figures_that_are_not_there_have_no_row() -> None:
@@ -86,7 +115,7 @@ def test_trace_rows_in_the_digits_asked_for() -> None:
     assert list(figures.trace_rows(layers)[0]) == list(figures.TRACE_HEAD)
     assert [row["own"] for row in figures.trace_rows(layers)] == ["0.0123"]
     assert [row["own"] for row in figures.trace_rows(layers, digits=2)] == ["0.012"]
-    assert [row["SQNR dB"] for row in figures.trace_rows(layers)] == ["inf"]
+    assert [row["SQNR dB"] for row in figures.trace_rows(layers)] == ["∞"]
     assert [row["SQNR dB"] for row in figures.trace_rows(plain(layers))] == ["∞"]
 
 
@@ -126,7 +155,7 @@ def test_a_wrong_weight_shows_in_every_figure(tmp_path: Path, change: str) -> No
     right, bad = document(target), document(wrong)
     rows, bad_rows = ([row[2] for row in figures.summary(d)] for d in (right, bad))
     assert (right["verdict"], bad["verdict"]) == ("passed", "failed")
-    assert rows[1:] == ["∞ dB", "relative 0, largest 0"]
+    assert rows[1:] == ["∞ dB of variation, ∞ plain", "relative 0, largest 0"]
     assert bad_rows[1] != rows[1]
     assert bad_rows[2] != rows[2]
     assert "'second'" in figures.weakest(bad)

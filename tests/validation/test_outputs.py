@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from graphs import Builder, save
 from perturbed import CHANGES, LAYERS, network, perturbed, weight_of
@@ -12,14 +13,23 @@ from lt_onnx.errors import InputError
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.samples.samples import Samples, random_samples
 from lt_onnx.validation import outputs
-from lt_onnx.validation.fidelity import Fidelity
-from lt_onnx.validation.limits import Limits
+from lt_onnx.validation.fidelity import Fidelity, Judged, OutputFidelity
+from lt_onnx.validation.limits import Limits, judge
 from lt_onnx.validation.outputs import OutputSums, validate
 
 
 def compared(target: Path, other: Path, limits: Limits) -> Fidelity:
     ports = read_target(target).inputs
     return validate(target, other, random_samples(ports, 20, 0, smooth=False), ports, limits)
+
+
+def figures(
+    target: np.ndarray, ticket: np.ndarray, labels: np.ndarray | None = None
+) -> OutputFidelity:
+    """Of one batch."""
+    sums = OutputSums()
+    sums.add(target, ticket)
+    return sums.fidelity("y", labels)
 
 
 @pytest.fixture
@@ -89,19 +99,82 @@ def test_one_changed_value_shows_in_every_figure(values: tuple[np.ndarray, np.nd
             assert found.agreement < 1
 
 
-@pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_values_that_are_not_finite_fail_where_the_targets_are(wrong: float) -> None:
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_fail_where_they_are_not_alike(wrong: float) -> None:
     t = np.array([[1.0, np.inf, np.nan, 2.0]], np.float32)
-    same, bad = OutputSums(), OutputSums()
-    same.add(t, t)
-    made = t.copy()
-    made[0, 0] = wrong
-    bad.add(t, made)
+    same = figures(t, t)
 
-    assert same.fidelity("y", None).finite
-    assert same.fidelity("y", None).relative == 0
-    assert not bad.fidelity("y", None).finite
-    assert bad.fidelity("y", None).smallest_tolerance == math.inf
+    assert same.finite
+    assert (same.relative, same.non_finite) == (0, 2)
+    for place in range(4):
+        made = t.copy()
+        made[0, place] = -3.0 if np.array_equal(made[0, place], wrong, equal_nan=True) else wrong
+        bad = figures(t, made)
+        assert not bad.finite
+        assert bad.smallest_tolerance == math.inf
+
+
+def test_nothing_finite_is_nothing_compared() -> None:
+    nothing = figures(*[np.full((3, 4), np.nan, np.float32)] * 2)
+    empty = figures(*[np.zeros((3, 0), np.float32)] * 2)
+
+    assert not nothing.finite
+    assert not empty.finite
+    assert (nothing.relative, nothing.sqnr_db, nothing.agreement) == (None, None, 0)
+
+
+def test_scores_that_are_masked_agree_and_those_that_are_nan_do_not() -> None:
+    t = np.array([[1.0, -np.inf, 2.0], [3.0, 1.0, 2.0], [0.0, 1.0, np.nan]], np.float32)
+    found = figures(t, t, np.array([2, 0, 1]))
+
+    assert found.agreement == found.target_accuracy == found.ticket_accuracy == pytest.approx(2 / 3)
+
+
+def test_a_constant_that_is_added_is_no_signal() -> None:
+    rng = np.random.default_rng(0)
+    t = rng.standard_normal((50, 3, 4)).astype(np.float32)
+    made = t + np.float32(0.1) * rng.standard_normal(t.shape).astype(np.float32)
+    offset = 100 * rng.standard_normal((3, 4)).astype(np.float32)
+    plain, lifted = figures(t, made), figures(t + offset, made + offset)
+    varying = np.square(t - t.mean(0)).sum() / np.square(t - made).sum()
+
+    assert plain.variation_db == pytest.approx(10 * math.log10(varying), abs=1e-3)
+    assert lifted.variation_db == pytest.approx(plain.variation_db, abs=1e-2)
+    assert lifted.sqnr_db > plain.sqnr_db + 30  # type: ignore[operator]
+    assert plain.judged is lifted.judged is Judged.VARIATION
+
+
+def test_an_output_that_does_not_vary_has_no_decibels() -> None:
+    t = np.tile(np.arange(5, dtype=np.float32), (20, 1))
+    for made, passed in ((t, True), (t * np.float32(1.0000002), True), (t * 2, False)):
+        found = figures(t, made)
+        assert (found.judged, found.variation_db) == (Judged.CONSTANT, None)
+        assert judge([found], Limits())[1].passed == passed
+
+
+def test_what_are_no_floats_is_compared_by_equality() -> None:
+    kinds = [np.array([3, 4, 5, 5]), np.array([True, False, True, True])]
+    for t in (*kinds, np.array(["a", "b", "c", "c"], object)):
+        made = t.copy()
+        made[2] = t[1]
+        found = figures(t, made)
+        assert (found.judged, found.agreement, found.finite) == (Judged.EQUALITY, 0.75, True)
+        assert found.sqnr_db is found.relative is found.variation_db is None
+    labelled = figures(np.array([1, 2, 2]), np.array([1, 2, 3]), np.array([1, 2, 3]))
+    assert (labelled.target_accuracy, labelled.ticket_accuracy) == (pytest.approx(2 / 3), 1)
+    assert figures(np.ones((4, 3, 3), int), np.zeros((4, 3, 3), int)).agreement == 0
+    assert not figures(*[np.zeros((0, 4), np.int64)] * 2).finite
+
+
+def test_networks_with_integer_outputs_are_compared(tmp_path: Path) -> None:
+    b = Builder(0)
+    y = b("ArgMax", b("Relu", "x"), axis=1, keepdims=0)
+    model = b.model(y, ("N", 4))
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    target = save(model, tmp_path)
+    (found,) = compared(target, target, Limits(min_agreement=1.0)).outputs
+
+    assert (found.judged, found.agreement) == (Judged.EQUALITY, 1.0)
 
 
 @pytest.mark.parametrize("change", CHANGES)
