@@ -28,6 +28,11 @@ FILE_SYSTEM_OVERHEAD = 1.02  # of the disk, for a byte of a file
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def data_of(path: Path) -> Path:
+    """Where the external data of the ticket at `path` lies, if it has any."""
+    return path.with_name(f"{path.name}.data")
+
+
 def check_file(path: Path) -> None:
     """Raises InputError unless there is a file at `path`: a pipe would be waited for for ever."""
     if not path.is_file():

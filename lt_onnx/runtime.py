@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as status
 
 from lt_onnx.errors import InputError, ResourceError
-from lt_onnx.files import check_file
+from lt_onnx.files import check_file, data_of
 from lt_onnx.target import Array, Node, Shape
 
 RUN_ERRORS = tuple(
@@ -49,16 +49,27 @@ def value_info(name: str, dtype: np.dtype[Any], shape: Shape | None) -> onnx.Val
 
 
 def _open(
-    model: str | bytes, device: str, *, optimise: bool, folder: Path | None = None, threads: int = 0
+    model: str | bytes,
+    device: str,
+    *,
+    optimise: bool,
+    mapped: bool = False,
+    folder: Path | None = None,
+    threads: int = 0,
 ) -> onnxruntime.InferenceSession:
-    """A session on `cpu` or `cuda`; a model in memory has its external data in `folder`."""
+    """A session on `cpu` or `cuda`; a model in memory has its external data in `folder`.
+
+    `mapped` leaves external data in the file, where it is paged in and out.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     setting = os.environ.get("OMP_NUM_THREADS", "")
     options.intra_op_num_threads = threads or (int(setting) if setting.isdigit() else 0)
     if folder is not None:
         options.add_session_config_entry(EXTERNAL_FOLDER, str(folder.resolve()))
-    if not optimise:
+    if mapped:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    if mapped or not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     # the CPU stays behind a GPU as the fallback
     providers = ["CUDAExecutionProvider"] * (device == "cuda") + ["CPUExecutionProvider"]
@@ -100,9 +111,10 @@ class Session:
         check_file(path)
         model = str(path) if content is None else content
         folder = path.parent if tensors else None
+        mapped = data_of(path).is_file()  # a large ticket: optimised, its weights would be copied
         with _own_errors(str(path), "cannot load it"):
             model = _with_outputs(model, tensors) if tensors else model
-            self._session = _open(model, device, optimise=True, folder=folder)
+            self._session = _open(model, device, optimise=True, mapped=mapped, folder=folder)
         self.path = path
         kinds = {i.name: i.type for i in self._session.get_inputs()}
         outputs = [o.name for o in self._session.get_outputs()]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lt_onnx import files
 from lt_onnx.errors import InputError, ResourceError
-from lt_onnx.files import atomic_write, check_file, check_place
+from lt_onnx.files import atomic_write, check_file, check_place, data_of
 from lt_onnx.manifest import parse_manifest
 from lt_onnx.options import Weights
 from lt_onnx.packing.format import (
@@ -44,7 +44,6 @@ from lt_onnx.writing.storage import (
     LayerTensors,
     name_of,
 )
-from lt_onnx.writing.ticket import data_of
 
 MAX_KEPT_BYTES = 12  # of a kept weight in a sparse ticket
 MAX_WEIGHTS_PER_BYTE = 1024  # of a sparse ticket's file: none keeps so few

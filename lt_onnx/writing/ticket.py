@@ -21,7 +21,7 @@ from lt_onnx import files
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.construct.results import MaskedRows
 from lt_onnx.errors import InputError, ResourceError
-from lt_onnx.files import Part, appear_together, cannot_write, remove_stale_parts
+from lt_onnx.files import Part, appear_together, cannot_write, data_of, remove_stale_parts
 from lt_onnx.manifest import (
     FORMAT,
     GENERATOR,
@@ -41,11 +41,6 @@ from lt_onnx.writing.storage import MIN_EXTERNAL_BYTES, Form, Initializer, Layer
 
 MAX_FILE_BYTES = (1 << 31) - (1 << 24)  # of a protobuf
 CHUNK_BYTES = 1 << 24  # hashed at a time
-
-
-def data_of(path: Path) -> Path:
-    """Where the external data of the ticket at `path` lies, if it has any."""
-    return path.with_name(f"{path.name}.data")
 
 
 def is_inline(blueprint: Blueprint, weights: Weights) -> bool:

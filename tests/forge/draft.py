@@ -13,9 +13,9 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper, numpy_helper
 
+from lt_onnx.files import data_of
 from lt_onnx.manifest import METADATA_KEY, SEAL_KEY, LayerRecord
 from lt_onnx.verification.generator import pieces, weights
-from lt_onnx.writing.ticket import data_of
 
 Record = dict[str, Any]  # a layer in the manifest
 

@@ -8,7 +8,7 @@ from onnx import TensorProto
 
 from forge.draft import Change, Draft, Forgery
 from forge.reasons import EXTERNAL, FOREIGN_BYTES, NO_PLACE, NOT_DRAWN
-from lt_onnx.writing.ticket import data_of
+from lt_onnx.files import data_of
 
 OFFSETS = ["-1", "1", "4", "4096", "1e3", "0x0", " 0", "+0", "٣", "", "first", str(2**40), "9" * 40]
 LOCATIONS = [

@@ -9,13 +9,14 @@ from paths import MODELS
 
 from lt_onnx.blueprint import Blueprint
 from lt_onnx.errors import ResourceError
+from lt_onnx.files import data_of
 from lt_onnx.manifest import SEAL_KEY
 from lt_onnx.options import make_options
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.model_file import read_manifest
 from lt_onnx.writing.build import write_source
-from lt_onnx.writing.ticket import data_of, files_of, is_of
+from lt_onnx.writing.ticket import files_of, is_of
 
 TARGET = MODELS / "plain-relu.onnx"
 
