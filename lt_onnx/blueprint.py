@@ -124,10 +124,15 @@ class Blueprint:
 
     @property
     def source_weights(self) -> int:
-        """Random weights of the source network, biases apart."""
-        return sum(layer.size for layer in self.layers)
+        """Random weights and biases of the source network."""
+        return sum(layer.count for layer in self.layers)
+
+    @property
+    def dense_parameters(self) -> int:
+        """Parameters of the target that stay dense, at each place counted once."""
+        return sum(place.parameters for place in self.dense)
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the folded ticket's weights."""
-        return 4 * self.source_weights
+        """Bytes of the folded ticket's weights, biases apart."""
+        return 4 * sum(layer.size for layer in self.layers)

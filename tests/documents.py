@@ -33,7 +33,7 @@ OUTPUT = OutputFidelity(
 )
 HELD = Check("max-rel: scores", True, "output 'scores': relative error 0.02, limit 0.1")
 MISSED = Check("max-abs: scores", False, "output 'scores': largest error 0.5, limit 0.25")
-PROOF = Proof(2, 80, 460, 25, parameters=0, dense=1, seed=3, failures=[], genuine=True)
+PROOF = Proof(2, 80, 460, 25, 16, 0, dense=1, seed=3, failures=[], genuine=True)
 TRACE = [
     LayerError("stem", "t1", 0.01, 0.0, 0.0, 0.01, 40.0, 40.0, None),
     LayerError("head", "t2", 0.02, 0.01, 0.015, 0.005, 34.0, 46.0, 1.5),

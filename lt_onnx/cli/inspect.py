@@ -44,5 +44,6 @@ def inspect_command(
     say(f"steps     {counts}")
     say(
         f"weights   {document['constructed_weights']:,} to construct, "
-        f"{document['dense_parameters']:,} stay dense"
+        f"{document['dense_parameters']:,} parameters stay dense "
+        f"in {document['dense_places']} places"
     )

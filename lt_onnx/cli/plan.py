@@ -76,7 +76,8 @@ def _print_plan(plan: dict[str, Any]) -> None:
     table(rows, "layer kind channels copies+const weights file memory s".split(), words=2)
     say(
         f"in all    {plan['source_weights']:,} random weights, "
-        f"{size_text(plan['file_bytes'])} file; {plan['dense_parameters']:,} stay dense"
+        f"{size_text(plan['file_bytes'])} file; {plan['dense_parameters']:,} parameters stay dense "
+        f"in {plan['dense_places']} places"
     )
     say(
         f"needs     about {size_text(plan['memory_bytes'])} memory, "

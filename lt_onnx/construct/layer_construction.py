@@ -137,7 +137,7 @@ def _stats(task: LayerTask, tally: Tally, *, lam: Doubles, scale: Doubles) -> La
         op=linear.op,
         target_weights=linear.count,
         kept=tally.kept,
-        source_weights=step.source.size,
+        source_weights=step.source.count,
         scales=int(np.count_nonzero(scale)),
         problems=tally.problems,
         misses=tally.misses,

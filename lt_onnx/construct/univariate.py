@@ -87,7 +87,7 @@ def expand(
         op=step.nodes[0].op,
         target_weights=0,
         kept=int(kept),
-        source_weights=masked.size,
+        source_weights=step.source.count,
         scales=int(np.count_nonzero(scale)),
         base_size=step.neurons,
     )

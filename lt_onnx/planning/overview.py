@@ -32,7 +32,8 @@ def inspection(blueprint: Blueprint) -> dict[str, Any]:
         "activation": {"op": blueprint.activation.title, **model},
         "counts": {kind: kinds.count(kind) for kind in KINDS},
         "constructed_weights": sum(row["weights"] for row in rows),
-        "dense_parameters": sum(row["parameters"] for row in rows),
+        "dense_parameters": blueprint.dense_parameters,
+        "dense_places": len(blueprint.dense),
         "steps": rows,
     }
 
@@ -43,10 +44,10 @@ def _step_row(blueprint: Blueprint, step: Step, place: DensePlace | None) -> dic
     if isinstance(step, Linear):
         follows = next_one(output, target)
         how, note = "constructed", follows.title if follows is not None else ""
-    elif step.name in blueprint.copy_wise:
-        how = "copy-wise"
     elif place is not None:
         how = "dense"
+    elif step.name in blueprint.copy_wise:
+        how = "copy-wise"
     return {
         "name": step.name,
         "op": step.op,
@@ -78,7 +79,7 @@ def plan_overview(blueprint: Blueprint) -> dict[str, Any]:
                 "outputs": source.shape[0],
                 "copies": step.out_layout.copies if isinstance(step, Build) else step.neurons,
                 "constants": step.out_layout.constants,
-                "weights": source.size,
+                "weights": source.count,
                 "bytes": 4 * source.size,
                 "memory_bytes": layer_memory(target, step, prediction.calibration_count),
                 "seconds": layer_seconds(target, step, prediction.calibration_count),
@@ -87,7 +88,8 @@ def plan_overview(blueprint: Blueprint) -> dict[str, Any]:
     return {
         "mode": blueprint.options.mode.value,
         "layers": rows,
-        "dense_parameters": sum(place.parameters for place in blueprint.dense),
+        "dense_parameters": blueprint.dense_parameters,
+        "dense_places": len(blueprint.dense),
         **asdict(prediction),
     }
 

@@ -74,7 +74,7 @@ def predict(
     held = TARGET_WEIGHT_BYTES * sum(linear.weight.size for linear in target.linears)
     return Prediction(
         source_weights=blueprint.source_weights,
-        file_bytes=size + (blueprint.weight_bytes if source else 0),
+        file_bytes=size + (4 * blueprint.source_weights if source else 0),
         memory_bytes=PROGRAM_BYTES + ROW_WEIGHT_BYTES * row + held + peak,
         calibration_count=count,
         multiply_adds=work,

@@ -42,6 +42,11 @@ class SourceLayer:
         return math.prod(self.shape)
 
     @property
+    def count(self) -> int:
+        """Number of weights and biases."""
+        return self.size + (self.shape[0] if self.bias else 0)
+
+    @property
     def row_size(self) -> int:
         """Weights per output channel."""
         return math.prod(self.shape[1:])

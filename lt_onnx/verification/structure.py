@@ -33,7 +33,8 @@ class Structure:
     """Numbers that are no weights, and what is wrong with the graph."""
 
     scales: int = 0  # that are not zero
-    parameters: int = 0
+    parameters: int = 0  # of the target, in dense places
+    scalars: int = 0  # of the target, single or read elsewhere: slopes, limits, sizes
     failures: tuple[str, ...] = ()
 
 
@@ -66,9 +67,15 @@ def check_structure(model: onnx.ModelProto, manifest: Manifest, tensors: Tensors
     failures += _check_dense(manifest, index, tensors)
     failures += _check_nodes(model, index)
     failures += check_constant_flow(index, tensors, of_layers)
+    in_places = {name for number in index.dense for name in index.nodes[number].input}
     return Structure(
         scales=sum(int(np.count_nonzero(_scale(layer, tensors))) for layer in manifest.layers),
-        parameters=sum(tensor.size for tensor in parameters.values()),
+        parameters=sum(place.parameters for place in manifest.dense),
+        scalars=sum(
+            tensor.size
+            for name, tensor in parameters.items()
+            if tensor.size == 1 or name not in in_places
+        ),
         failures=tuple(failures),
     )
 

@@ -54,7 +54,8 @@ class Proof:
     kept: Count
     source: Count
     scales: Count
-    parameters: Count
+    parameters: Count  # of the target, in dense places
+    scalars: Count  # of the target, elsewhere
     dense: Count
     seed: Count
     failures: list[str]
@@ -106,6 +107,7 @@ def verify(path: Path, target_sha256: str | None = None, *, target: Path | None 
         source=counts.source,
         scales=structure.scales,
         parameters=structure.parameters,
+        scalars=structure.scalars,
         dense=len(manifest.dense),
         seed=manifest.seed,
         failures=failures,

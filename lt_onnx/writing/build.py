@@ -89,6 +89,7 @@ def _write(
                 writer.write_rows(piece)
                 done += piece.weight.size
             else:
+                done += 0 if piece.bias is None else piece.bias.size
                 writer.close_layer(piece.step, bias=piece.bias, tensors=piece.tensors)
                 stats.append(piece.stats)
             if checkpoint is not None:
@@ -112,5 +113,6 @@ def write_source(blueprint: Blueprint, path: Path, progress: Progress | None = N
                 if progress is not None:
                     progress("source", done / max(blueprint.source_weights, 1))
             bias = draw_bias(seed, spec) * sigma if spec.bias else None
+            done += 0 if bias is None else bias.size
             writer.close_layer(step, bias=bias, tensors=step.neutral_tensors())
         writer.finish()

@@ -31,7 +31,7 @@ def test_inspect_tells_how_every_step_will_be_had(
     assert steps["LRN"]["how"] == "dense"
     assert "no rule" in steps["LRN"]["note"]
     assert "3 constructed" in out
-    assert "954 to construct, 0 stay dense" in out
+    assert "954 to construct, 0 parameters stay dense in 1 places" in out
 
 
 @pytest.mark.parametrize("mode", ["l+1", "2l"])

@@ -53,7 +53,7 @@ def test_a_file_has_so_many_bytes_a_weight(
     made = blueprint(tmp_path, **options)
     prediction = predict(made)
 
-    assert prediction.source_weights == sum(layer.size for layer in made.layers)
+    assert prediction.source_weights == sum(layer.count for layer in made.layers)
     assert prediction.file_bytes == bytes_ * prediction.source_weights
     assert predict(made, source=True).file_bytes == (bytes_ + 4) * prediction.source_weights
 

@@ -44,7 +44,7 @@ def test_a_conversions_keys_and_counts() -> None:
         ("weight_bytes", 1840),
     ]
     assert list(found["verify"]) == [
-        *("layers", "kept", "source", "scales", "parameters", "dense", "seed"),
+        *("layers", "kept", "source", "scales", "parameters", "scalars", "dense", "seed"),
         *("failures", "genuine"),
     ]
     assert list(found["validate"]) == ["samples", "origin", "outputs"]
