@@ -117,16 +117,17 @@ class _View:
     tensor: str
     layout: Layout | None = None
 
-    def read(self, value: Array, channels: int) -> Array:
+    def read(self, value: Array) -> Array:
         """The target's tensor as the ticket has it: the mean of every channel's copies."""
         layout = self.layout
         if layout is None:
             return value
-        copies = np.moveaxis(value, layout.axis, 0).astype(np.float64)
-        mean = np.zeros((channels, *copies.shape[1:]))
-        data = layout.channel >= 0
-        np.add.at(mean, layout.channel[data], copies[data])
-        count = np.bincount(layout.channel[data], minlength=channels)
+        channels = np.moveaxis(value, layout.axis, 0)
+        mean, count = np.zeros((layout.size, *channels.shape[1:])), np.zeros(layout.size)
+        for copy in range(layout.copies):  # one at a time: all of them are large
+            places = np.flatnonzero((layout.channel >= 0) & (layout.copy == copy))
+            mean[layout.channel[places]] += channels[places]
+            count[layout.channel[places]] += 1
         mean /= np.maximum(count, 1).reshape(-1, *[1] * (mean.ndim - 1))
         return np.moveaxis(mean, 0, layout.axis).astype(np.float32)
 
@@ -147,14 +148,14 @@ class _Layer:
         """Add a batch: tensors of the target and of the ticket, by name."""
         linear, before = self.linear, self.before
         y = expected[linear.output]
-        y_ticket = self.behind.read(actual[self.behind.tensor], len(linear.bias))
+        y_ticket = self.behind.read(actual[self.behind.tensor])
         if y_ticket.shape != y.shape:
             return  # another network's tensor of the same name
         self._add("out", y, y_ticket)
         if before.tensor not in actual or linear.input not in expected:
             return
         x = expected[linear.input]
-        x_ticket = before.read(actual[before.tensor], linear.weight.shape[1] * linear.group)
+        x_ticket = before.read(actual[before.tensor])
         if x_ticket.size != x.size:
             return
         x_ticket = x_ticket.reshape(x.shape)  # a block may open before the target flattens

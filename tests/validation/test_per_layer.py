@@ -67,6 +67,18 @@ def test_the_wrong_layer_of_a_ticket_is_named(tmp_path: Path, mode: str, change:
     assert "layer 'second' is the first below 80 dB" in check_layer_errors(wrong, 80.0).message
 
 
+@pytest.mark.parametrize("mode", ["l+1", "2l"])
+def test_a_layer_behind_a_flatten_has_all_its_errors(tmp_path: Path, mode: str) -> None:
+    """Its block opens before the Flatten, where a channel is a whole map."""
+    b, ticket = Builder(), tmp_path / "t.onnx"
+    y = b.gemm(b("Flatten", b("Relu", b.conv("x", 3, 4))), 4 * 4 * 4, 5)
+    target = save(b.model(y, ("N", 3, 6, 6)), tmp_path)
+    convert(target, ticket, mode=mode, base_size=3, select=Select.EXACT, validate=False)
+
+    for layer in trace(target, ticket, inputs(target)):
+        assert max(layer.own, layer.into, layer.passed_on) < 1e-4
+
+
 def test_few_numbers_are_exposed_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = network(tmp_path)
     wrong = perturbed(target, weight_of(target, "first"), CHANGES["a flipped sign"])
