@@ -19,7 +19,7 @@ from lt_onnx.planning.prediction import Prediction, predict
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.report.command import command_of
 from lt_onnx.report.document import Report
-from lt_onnx.samples.choose import calibration_inputs, validation_inputs
+from lt_onnx.samples.choose import calibration_inputs, loaded, validation_inputs
 from lt_onnx.samples.samples import Samples
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import DeviceError, resolve
@@ -130,11 +130,15 @@ def run(job: Job) -> Ticket:
     with watch("read"):
         blueprint = _planned(job)
         target, options = blueprint.target, job.options
+        given = None if job.calibration is None else loaded(job.calibration, target.inputs)
         prediction = predict(
             blueprint,
             source=job.output.emit_source,
             validated=job.validate,
+            traced=job.per_layer,
+            bounded=job.bound,
             count=job.calibration_count,
+            sizes=None if given is None else given.sizes,
         )
         files = files_of(job.ticket, blueprint, source=False)
         if job.source is not None:
@@ -148,7 +152,7 @@ def run(job: Job) -> Ticket:
             force=job.output.force or (job.output.resume and is_of(job.ticket, target, options)),
         )
         count = prediction.calibration_count
-        inputs = calibration_inputs(job.calibration, target.inputs, count, options.seed)
+        inputs = calibration_inputs(given, target.inputs, count, options.seed)
         judged = validation_inputs(
             job.samples,
             target.inputs,

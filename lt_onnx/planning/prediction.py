@@ -5,12 +5,13 @@ Comes in: a Blueprint. Goes out: figures from its shapes alone. "Numbers" are en
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lt_onnx import files
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.options import Select, Weights
+from lt_onnx.reading.sized import with_sizes
 from lt_onnx.samples.samples import OPEN_AXIS, VALIDATION_BATCH, batch_size, drawn_sizes
 from lt_onnx.target import Linear, Target
 
@@ -24,6 +25,10 @@ TARGET_WEIGHT_BYTES = 12
 ROW_WEIGHT_BYTES = 64  # for a weight of the row under construction
 WRITING_FACTOR = 5  # times the weights of a ticket of one file, while that is put together
 RUNNING_FACTOR = 1.9  # times the weights in float32, while a runtime has the file open as well
+EXPOSED_BYTES = 7.6  # for a number of the layers that are compared together
+BOUND_BYTES, BOUND_FACTOR = 165_000_000, 20.5  # of torch, and times what a layer holds of a sample
+TRACE_BATCH = 16  # samples whose layers are compared at a time
+MAX_EXPOSED = 1 << 26  # numbers of both networks that are held for it
 
 # seconds of one core, measured (see docs/performance.md)
 PROBLEM_SECONDS = 0.25e-6  # one problem of 10 elements; each more costs a third more
@@ -48,34 +53,53 @@ class Prediction:
 
 
 def predict(
-    blueprint: Blueprint, *, source: bool = False, validated: bool = True, count: int | None = None
+    blueprint: Blueprint,
+    *,
+    source: bool = False,
+    validated: bool = True,
+    traced: bool = False,
+    bounded: bool = False,
+    count: int | None = None,
+    sizes: Mapping[str, Sequence[int]] | None = None,
 ) -> Prediction:
     """Sizes of the ticket and of the work.
 
-    `source`: the source network is written too; `validated`: the ticket is run, which takes memory;
-    `count`: samples for calibration, None as many as can be afforded.
+    `source`: the source network is written too; the ticket is run (`validated`), its layers
+    compared (`traced`) and its error certified (`bounded`), which takes memory; `count`: samples
+    for calibration, None as many as can be afforded; `sizes` of one by input, None: as drawn.
     """
     options, target = blueprint.options, blueprint.target
     steps = [step for step in blueprint.steps if not isinstance(step, Run)]
     builds = [step for step in steps if isinstance(step, Build)]
     work = sum(_multiply_adds(target, step) for step in builds)
     count = count or _affordable_count(blueprint, builds, work)
+    sizes = {p.name: drawn_sizes(p) for p in target.inputs} if sizes is None else sizes
+    if not all(isinstance(d, int) and d > 0 for port in target.inputs for d in port.shape[1:]):
+        target = with_sizes(target, sizes)
+        work = sum(_multiply_adds(target, step) for step in builds)
     size = blueprint.source_weights * WEIGHT_BYTES[options.weights]
     if options.fp16 and options.weights is not Weights.SPARSE:
         size -= 2 * blueprint.source_weights
     widest = max((_held_bytes(target, step) for step in steps), default=0)
     inline = size if size <= files.INLINE_LIMIT else 0  # what goes to a file of its own is not held
-    peak = max(inline + count * widest, WRITING_FACTOR * inline)
+    peaks: list[float] = [inline + count * widest, WRITING_FACTOR * inline]
+    # a runtime copies what is in the graph, and maps what lies in a file of its own
+    opened = size + (round(RUNNING_FACTOR * blueprint.weight_bytes) if inline else 0)
+    numbers = sum(math.prod(sizes[port.name]) for port in target.inputs)
     if validated:
-        numbers = sum(math.prod(drawn_sizes(port)) for port in target.inputs)
-        run = batch_size(numbers, VALIDATION_BATCH) * widest
-        peak = max(peak, size + round(RUNNING_FACTOR * blueprint.weight_bytes) + run)
+        peaks.append(opened + batch_size(numbers, VALIDATION_BATCH) * widest)
+    if traced:
+        counts = [activation_count(target, blueprint, linear) for linear in target.linears]
+        exposed = max(sum(counts[part]) for part in exposed_together(counts))
+        peaks.append(opened + EXPOSED_BYTES * batch_size(numbers, TRACE_BATCH) * exposed)
+    if bounded:
+        peaks.append(BOUND_BYTES + inline + BOUND_FACTOR * widest)
     row = max((layer.row_size for layer in blueprint.layers), default=0)
     held = TARGET_WEIGHT_BYTES * sum(linear.weight.size for linear in target.linears)
     return Prediction(
         source_weights=blueprint.source_weights,
         file_bytes=size + (4 * blueprint.source_weights if source else 0),
-        memory_bytes=PROGRAM_BYTES + ROW_WEIGHT_BYTES * row + held + peak,
+        memory_bytes=PROGRAM_BYTES + ROW_WEIGHT_BYTES * row + held + round(max(peaks)),
         calibration_count=count,
         multiply_adds=work,
         validation_count=_validation_count(target, steps, work, count),
@@ -122,6 +146,18 @@ def activation_count(target: Target, blueprint: Blueprint | None, linear: Linear
         if isinstance(step, Build) and step.name == linear.name:
             return own + sum(_numbers(target, step))
     return 2 * own
+
+
+def exposed_together(counts: Sequence[int]) -> Iterator[slice]:
+    """Neighbouring layers of so many numbers each whose tensors are compared at a time.
+
+    `MAX_EXPOSED` of a batch, or one layer.
+    """
+    start = 0
+    for stop in range(1, len(counts) + 1):
+        if stop == len(counts) or sum(counts[start : stop + 1]) * TRACE_BATCH > MAX_EXPOSED:
+            yield slice(start, stop)
+            start = stop
 
 
 def _affordable_count(blueprint: Blueprint, builds: list[Build], work: int) -> int:

@@ -25,7 +25,7 @@ def calibration_inputs(given: Given, ports: Ports, count: int, seed: int) -> Sam
     """The first `count` inputs given, or as many smooth random ones."""
     if given is None:
         return _random(ports, count, seed, smooth=True)
-    return _loaded(given, ports).first(count)
+    return loaded(given, ports).first(count)
 
 
 def validation_inputs(
@@ -43,7 +43,7 @@ def validation_inputs(
     follow as few here.
     """
     if given is not None:
-        samples = _loaded(given, ports)
+        samples = loaded(given, ports)
         return samples if most is None else samples.spread(whole_batches(ports, most))
     numbers = sum(math.prod(drawn_sizes(port)) for port in ports)
     count = min(
@@ -57,14 +57,15 @@ def search_inputs(given: Given, ports: Ports, seed: int) -> tuple[Samples | None
     """Inputs to construct with while settings are sought, and others to judge them by."""
     if given is None:
         return None, _random(ports, MAX_SEARCH_SAMPLES, seed + 2, smooth=True)
-    samples = _loaded(given, ports)
+    samples = loaded(given, ports)
     count = max(min(MAX_SEARCH_SAMPLES, samples.count // 2), 1)
     # training inputs are classified with ease; in between them it shows how true a ticket is
     judged = samples.last(count).blended(SEARCH_BLEND)
     return samples.first(max(samples.count - count, 1)), judged
 
 
-def _loaded(given: str | Path | Samples, ports: Ports) -> Samples:
+def loaded(given: str | Path | Samples, ports: Ports) -> Samples:
+    """The inputs given, read from their file where they are in one. Raises InputError."""
     return given if isinstance(given, Samples) else load_samples(Path(given), ports)
 
 

@@ -48,6 +48,11 @@ class Samples:
         return len(next(iter(self.arrays.values())))
 
     @property
+    def sizes(self) -> dict[str, tuple[int, ...]]:
+        """Sizes of one sample, by input."""
+        return {name: value.shape[1:] for name, value in self.arrays.items()}
+
+    @property
     def numbers(self) -> int:
         """Numbers of one sample, in all inputs together."""
         return sum(value.size // max(len(value), 1) for value in self.arrays.values())

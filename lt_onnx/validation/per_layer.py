@@ -11,7 +11,7 @@ copies), with Euclidean norms over all samples and entries:
     out           ‖ŷ - y‖ / ‖y‖
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -24,16 +24,13 @@ from lt_onnx.errors import InputError
 from lt_onnx.layout import Layout
 from lt_onnx.manifest import Manifest
 from lt_onnx.planning.plan import plan
-from lt_onnx.planning.prediction import activation_count
+from lt_onnx.planning.prediction import TRACE_BATCH, activation_count, exposed_together
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.model_file import open_session, read_manifest
 from lt_onnx.runtime import Program
 from lt_onnx.samples.samples import Samples
 from lt_onnx.target import Array, Linear, Target, linear_nodes
 from lt_onnx.validation.fidelity import Check, relative_error, sqnr_of
-
-BATCH_SIZE = 16
-MAX_EXPOSED = 1 << 26  # numbers of both networks that are held at a time
 
 
 @dataclass(frozen=True)
@@ -80,8 +77,9 @@ def trace(
         and linear.output in reference.tensors
         and views[linear.name][1].tensor in other.tensors
     ]
-    groups = list(_groups(layers, blueprint, network))
-    batches = samples.batches(network.inputs, BATCH_SIZE)
+    counts = [activation_count(network, blueprint, layer.linear) for layer in layers]
+    groups = [layers[part] for part in exposed_together(counts)]
+    batches = samples.batches(network.inputs, TRACE_BATCH)
     for number, feeds in enumerate(batches):
         for group in groups:
             names = [name for layer in group for name in ends[layer.linear.name]]
@@ -216,20 +214,3 @@ def _ticket_views(blueprint: Blueprint) -> dict[str, tuple[_View, _View]]:
             before = _View(entry.input, entry.in_layout)
             views[step.name] = (before, _View(step.output, step.out_layout))
     return views
-
-
-def _groups(
-    layers: list[_Layer], blueprint: Blueprint | None, target: Target
-) -> Iterator[list[_Layer]]:
-    """Layers whose tensors are exposed together, `MAX_EXPOSED` numbers or one layer at a time."""
-    group: list[_Layer] = []
-    held = 0
-    for layer in layers:
-        size = BATCH_SIZE * activation_count(target, blueprint, layer.linear)
-        if group and held + size > MAX_EXPOSED:
-            yield group
-            group, held = [], 0
-        group.append(layer)
-        held += size
-    if group:
-        yield group

@@ -13,10 +13,12 @@ from paths import MODELS, SHIPPED, TOOLS, long_but
 from lt_onnx import files
 from lt_onnx.blueprint import Blueprint, Build
 from lt_onnx.options import Options, Select, Weights
+from lt_onnx.planning import prediction
 from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import (
     MULTIPLY_ADD_SECONDS,
     activation_count,
+    exposed_together,
     layer_memory,
     layer_seconds,
     predict,
@@ -97,6 +99,33 @@ def test_validation_takes_memory(tmp_path: Path) -> None:
     without, with_ = (predict(made, validated=v, count=1).memory_bytes for v in (False, True))
 
     assert without < with_
+
+
+@pytest.mark.parametrize("key", ["traced", "bounded"])
+def test_so_does_what_looks_at_layers(tmp_path: Path, key: str) -> None:
+    made = blueprint(tmp_path, 64)
+    without, with_ = (predict(made, count=1, **{key: v}).memory_bytes for v in (False, True))
+
+    assert without < with_
+
+
+def test_sizes_of_samples_count_where_axes_are_open(tmp_path: Path) -> None:
+    b = Builder()
+    x = b.conv(b("Relu", b.conv("x", 3, 4, strides=[2, 2])), 4, 2, 1)
+    target = read_target(save(b.model(x, ("N", 3, "H", "W")), tmp_path))
+    made = plan(target, Options())
+    work = {n: predict(made, sizes={"x": (3, n, n)}).multiply_adds for n in (33, 65)}
+
+    assert work[33] == sum(step.source.size * 16 * 16 for step in builds(made))
+    assert work[65] == 4 * work[33]
+    assert predict(made).multiply_adds == sum(step.source.size * 15 * 15 for step in builds(made))
+
+
+def test_few_layers_are_exposed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction, "MAX_EXPOSED", 10 * prediction.TRACE_BATCH)
+    parts = exposed_together([4, 6, 1, 11, 3, 3, 3, 3])
+
+    assert [(part.start, part.stop) for part in parts] == [(0, 2), (2, 3), (3, 4), (4, 7), (7, 8)]
 
 
 def test_what_lies_in_a_file_of_its_own_is_not_held(
