@@ -13,7 +13,7 @@ from lt_onnx.options import Weights
 from lt_onnx.source.layer import SourceLayer, draw_bias, scaled_rows
 from lt_onnx.target import Floats
 from lt_onnx.verification.tensors import is_external
-from lt_onnx.writing.storage import Form, Initializer, name_of
+from lt_onnx.writing.storage import SOURCE_FIELDS, Form, Initializer, name_of
 
 SUFFIX = ".ltz"
 PACK_FORMAT = 1
@@ -47,11 +47,8 @@ class PackedLayer:
     @staticmethod
     def of(r: LayerRecord) -> "PackedLayer":
         """The layer that a manifest describes."""
-        bias = r.bias is not None
-        spec = SourceLayer(
-            r.weight, r.index, r.shape, bias, r.mirror_rows, r.mirror_columns, r.transposed
-        )
-        return PackedLayer(r, Form.of(r), spec)
+        fields = {name: getattr(r, name) for name in SOURCE_FIELDS}
+        return PackedLayer(r, Form.of(r), SourceLayer(r.weight, bias=r.bias is not None, **fields))
 
     @property
     def names(self) -> list[str]:

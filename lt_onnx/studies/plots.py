@@ -80,12 +80,8 @@ def _scatter(axis: "Axes", points: Sequence[Point], size: Callable[[Point], floa
         best = leading(of_mode, size)
         axis.plot([size(p) for p in best], [p.sqnr_db for p in best], color=colour, linewidth=1)
         for p in best:
-            place: dict[str, Any] = {
-                "xytext": (4, -9),
-                "textcoords": "offset points",
-                "fontsize": 7,
-            }
-            axis.annotate(_setting(p), (size(p), p.sqnr_db), **place)
+            place = {"xytext": (4, -9), "textcoords": "offset points", "fontsize": 7}
+            axis.annotate(_setting(p), (size(p), p.sqnr_db), **place)  # type: ignore[arg-type]
     axis.set_xscale("log")
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25)

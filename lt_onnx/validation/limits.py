@@ -125,6 +125,10 @@ def _said(out: OutputFidelity) -> str:
     return "its values are finite numbers"
 
 
+def _check(kind: str, out: OutputFidelity, passed: bool, said: str) -> Check:
+    return Check(f"{kind}: {out.name}", passed, f"output '{out.name}': {said}")
+
+
 def judge(outputs: Sequence[OutputFidelity], limits: Limits) -> list[Check]:
     """The checks: finite numbers, then every limit at every output that it is for.
 
@@ -132,40 +136,26 @@ def judge(outputs: Sequence[OutputFidelity], limits: Limits) -> list[Check]:
     """
     checks = []
     for out in outputs:
-        checks.append(
-            Check(f"finite: {out.name}", out.finite, f"output '{out.name}': {_said(out)}")
-        )
+        checks.append(_check("finite", out, out.finite, _said(out)))
         if out.judged is Judged.CONSTANT and out.relative is not None:
-            checks.append(
-                Check(
-                    f"constant: {out.name}",
-                    out.relative <= FLOAT_ERROR,
-                    f"output '{out.name}': does not vary with the input; relative error "
-                    f"{out.relative:.4g}, limit {FLOAT_ERROR:g}",
-                )
-            )
+            said = f"does not vary; relative error {out.relative:.4g}, limit {FLOAT_ERROR:g}"
+            checks.append(_check("constant", out, out.relative <= FLOAT_ERROR, said))
     for name, figure in FIGURES.items():
         asked = limits.of(name)
         limited = [
-            (out, limit)
+            (out, limit, figure.of(out))
             for out in outputs
             if (limit := asked.get(out.name, asked.get(""))) is not None
         ]
-        judged = [
-            (out, limit, value) for out, limit in limited if (value := figure.of(out)) is not None
-        ]
+        judged = [(out, limit, value) for out, limit, value in limited if value is not None]
         # floats without the figure do not vary, or are not finite, which is told above
-        told = any(out.judged is not Judged.EQUALITY for out, _ in limited)
+        told = any(out.judged is not Judged.EQUALITY for out, _, _ in limited)
         if asked and not judged and not (told and figure.needs is Needs.VALUES):
             raise InputError(f"`{name}` needs {figure.needs}")
-        checks += [
-            Check(
-                f"{name.replace('_', '-')}: {out.name}",
-                value >= limit if figure.least else value <= limit,
-                f"output '{out.name}': {figure.label} {value:.4g}, limit {limit:g}",
-            )
-            for out, limit, value in judged
-        ]
+        for out, limit, value in judged:
+            passed = value >= limit if figure.least else value <= limit
+            said = f"{figure.label} {value:.4g}, limit {limit:g}"
+            checks.append(_check(name.replace("_", "-"), out, passed, said))
     return checks
 
 

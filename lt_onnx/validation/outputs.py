@@ -33,11 +33,7 @@ class OutputSums:
     Floats are summed where both are finite; of other types equal entries are counted.
     """
 
-    error: float = 0.0  # Σ (t − t̂)²
-    signal: float = 0.0  # Σ t²
-    power: float = 0.0  # Σ t̂²
-    product: float = 0.0  # Σ t t̂
-    absolute: float = 0.0  # Σ |t − t̂|
+    sums: Doubles = field(default_factory=lambda: np.zeros(5))  # (t−t̂)², t², t̂², t t̂, |t−t̂|
     largest: float = 0.0  # max |t − t̂|
     count: int = 0  # entries compared
     equal: int | None = None  # of them, equal entries; None: floats
@@ -78,11 +74,8 @@ class OutputSums:
         self.variation.add(a, finite)
         a, b = a[finite], b[finite]
         difference = np.abs(a - b)
-        self.error += float(np.square(difference).sum())
-        self.signal += float(np.square(a).sum())
-        self.power += float(np.square(b).sum())
-        self.product += float((a * b).sum())
-        self.absolute += float(difference.sum())
+        terms = difference**2, a**2, b**2, a * b, difference
+        self.sums += [term.sum() for term in terms]
         self.largest = max(self.largest, float(difference.max(initial=0.0)))
         self.count += a.size
 
@@ -109,17 +102,18 @@ class OutputSums:
         if self.equal is not None or self.count == 0:
             judged = Judged.VARIATION if self.equal is None else Judged.EQUALITY
             return OutputFidelity(judged=judged, **shared)
-        relative, varying = relative_error(self.signal, self.error), self.variation.power
-        norms = math.sqrt(self.signal * self.power)
-        varies = varying > MIN_VARIATION**2 * self.signal
+        error, signal, power, product, absolute = self.sums.tolist()
+        relative, varying = relative_error(signal, error), self.variation.power
+        norms = math.sqrt(signal * power)
+        varies = varying > MIN_VARIATION**2 * signal
         return OutputFidelity(
             judged=Judged.VARIATION if varies else Judged.CONSTANT,
             max_abs=self.largest,
-            mean_abs=self.absolute / self.count,
+            mean_abs=absolute / self.count,
             relative=relative,
             sqnr_db=sqnr_of(relative),
-            variation_db=sqnr_of(relative_error(varying, self.error)) if varies else None,
-            cosine=self.product / norms if norms else 1.0,
+            variation_db=sqnr_of(relative_error(varying, error)) if varies else None,
+            cosine=product / norms if norms else 1.0,
             smallest_tolerance=relative if finite else math.inf,
             points=self.points[:: -(-len(self.points) // MAX_POINTS) or 1],
             **shared,

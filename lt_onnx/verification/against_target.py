@@ -16,7 +16,7 @@ from onnx import helper
 
 from lt_onnx.blueprint import Blueprint, Expand, Run
 from lt_onnx.errors import InputError, LtOnnxError
-from lt_onnx.manifest import LayerRecord, Manifest
+from lt_onnx.manifest import Manifest
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.protobuf import node_title
@@ -24,11 +24,9 @@ from lt_onnx.runtime import to_proto, value_info
 from lt_onnx.verification.structure import OLDEST_IR
 from lt_onnx.verification.tensors import Tensor, Tensors
 from lt_onnx.version import __version__
-from lt_onnx.writing.storage import Form
+from lt_onnx.writing.storage import SOURCE_FIELDS, Form
 
 MAX_DIFFERENCES = 20  # that are told
-# of a layer's record: what its source has too
-SOURCE_FIELDS = ("index", "shape", "transposed", "mirror_rows", "mirror_columns")
 
 
 def check_against_target(
@@ -93,7 +91,7 @@ def _nodes(blueprint: Blueprint, manifest: Manifest, model: onnx.ModelProto) -> 
         node
         for step in blueprint.steps
         if not isinstance(step, Run) and step.source.name in by_name
-        for node in _form(by_name[step.source.name]).nodes()
+        for node in Form.of(by_name[step.source.name]).nodes()
     ]
     planned = [to_proto(node) for node in forms]
     planned += [to_proto(node) for step in blueprint.steps for node in step.nodes]
@@ -110,10 +108,6 @@ def _nodes(blueprint: Blueprint, manifest: Manifest, model: onnx.ModelProto) -> 
             yield f"{where} is wired otherwise than in the target"
         elif attributes:
             yield f"{where} has other attributes than in the target: {', '.join(attributes)}"
-
-
-def _form(layer: LayerRecord) -> Form:
-    return Form(layer.weight, layer.stored, layer.half)
 
 
 def _other_attributes(wanted: onnx.NodeProto, held: onnx.NodeProto) -> list[str]:
@@ -145,7 +139,7 @@ def _constants(blueprint: Blueprint, manifest: Manifest, tensors: Tensors) -> It
     """Integer tensors and parameters that differ, bit for bit."""
     free = {layer.scale for layer in manifest.layers} | {*manifest.order}
     for layer in manifest.layers:
-        form = _form(layer)
+        form = Form.of(layer)
         free |= {form.numbers, form.mask, layer.bias or form.numbers}
     for name in sorted((tensors.keys() - free) ^ blueprint.constants.keys()):
         yield f"tensor '{name}' is {'none of the target' if name in tensors else 'missing'}"

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from lt_onnx.manifest import LayerRecord, Manifest
+from lt_onnx.target import Doubles
 from lt_onnx.verification.generator import weights_at
 from lt_onnx.verification.ticket_file import manifest_of, read_model
 
@@ -81,7 +81,7 @@ def source_statistics(path: Path) -> Statistics:
     """Test the source of the ticket at `path`. Raises InputError when it is none."""
     manifest = manifest_of(path, read_model(path)[0])
     layers: list[LayerStatistics] = []
-    last: NDArray[np.float64] | None = None
+    last = np.zeros(0)
     for layer in manifest.layers:
         sample, width = _sample(manifest, layer)
         layers.append(_test(layer, sample, width, last))
@@ -90,7 +90,7 @@ def source_statistics(path: Path) -> Statistics:
     return Statistics(layers, tests, SIGNIFICANCE / tests)
 
 
-def _sample(manifest: Manifest, layer: LayerRecord) -> tuple[NDArray[np.float64], int]:
+def _sample(manifest: Manifest, layer: LayerRecord) -> tuple[Doubles, int]:
     """Unit weights u of some rows, spread over the layer, and how many there are in a row."""
     taps, half = math.prod(layer.shape[2:]), layer.mirror_columns * math.prod(layer.shape[2:])
     width = min(layer.shape[1] * taps - half, MAX_SAMPLE // 2)
@@ -108,31 +108,23 @@ def _sample(manifest: Manifest, layer: LayerRecord) -> tuple[NDArray[np.float64]
     return drawn.astype(np.float64) / float(np.float32(layer.sigma)), width
 
 
-def _test(
-    layer: LayerRecord, sample: NDArray[np.float64], width: int, last: NDArray[np.float64] | None
-) -> LayerStatistics:
+def _test(layer: LayerRecord, sample: Doubles, width: int, last: Doubles) -> LayerStatistics:
     """The tests of one layer's sample, `width` numbers in a row; `last` is the layer before."""
     uniform = stats.kstest(sample, "uniform", args=(-1.0, 2.0))
-    rows = _correlation(sample[:-width], sample[width:]) if len(sample) > width else None
-    before = None
-    if last is not None:
-        common = min(len(last), len(sample))
-        before = _correlation(last[:common], sample[:common])
+    common = min(len(last), len(sample))
     return LayerStatistics(
         layer.weight,
         len(sample),
         float(uniform.statistic),
         float(uniform.pvalue),
-        *(rows or (None, None)),
-        *(before or (None, None)),
+        *_correlation(sample[:-width], sample[width:]),
+        *_correlation(last[:common], sample[:common]),
     )
 
 
-def _correlation(
-    first: NDArray[np.float64], second: NDArray[np.float64]
-) -> tuple[float, float] | None:
+def _correlation(first: Doubles, second: Doubles) -> tuple[float | None, float | None]:
     """Correlation of two samples, and its p-value; None where they are too small."""
     if len(first) < MIN_PAIRS:
-        return None
+        return None, None
     pearson = stats.pearsonr(first, second)
     return float(pearson.statistic), float(pearson.pvalue)

@@ -26,6 +26,9 @@ from lt_onnx.target import Array, Floats, Node
 ALIGNMENT = 4096  # of tensors in external data, so that runtimes can map them
 MIN_EXTERNAL_BYTES = 1024  # of a tensor in external data
 
+# of a layer's record in the manifest: what its source has too
+SOURCE_FIELDS = ("index", "shape", "transposed", "mirror_rows", "mirror_columns")
+
 Initializer: TypeAlias = onnx.TensorProto | onnx.SparseTensorProto
 
 

@@ -37,7 +37,14 @@ from lt_onnx.source.layer import SourceLayer, draw_rows
 from lt_onnx.target import Array, Floats, Target
 from lt_onnx.version import __version__
 from lt_onnx.writing.assembly import assemble
-from lt_onnx.writing.storage import MIN_EXTERNAL_BYTES, Form, Initializer, LayerTensors, name_of
+from lt_onnx.writing.storage import (
+    MIN_EXTERNAL_BYTES,
+    SOURCE_FIELDS,
+    Form,
+    Initializer,
+    LayerTensors,
+    name_of,
+)
 
 MAX_FILE_BYTES = (1 << 31) - (1 << 24)  # of a protobuf
 CHUNK_BYTES = 1 << 24  # hashed at a time
@@ -116,18 +123,14 @@ class TicketWriter:
         self._records.append(
             LayerRecord(
                 weight=spec.name,
-                index=spec.index,
-                shape=spec.shape,
                 sigma=float(spec.sigma(self.blueprint.options.init)),
                 kept=self._layer.kept,
-                transposed=spec.transposed,
-                mirror_rows=spec.mirror_rows,
-                mirror_columns=spec.mirror_columns,
                 bias=None if bias is None else bias_name,
                 kept_bias=0 if bias is None else int(np.count_nonzero(bias)),
                 scale=step.scale,
                 stored=self.stored,
                 half=self._layer.form.half,
+                **{name: getattr(spec, name) for name in SOURCE_FIELDS},
             )
         )
         self._layer = None

@@ -69,7 +69,7 @@ def test_an_output_is_summed_in_parts(
     monkeypatch.setattr(outputs, "MAX_COMPARED", 7)
     parts.add(*values)
 
-    assert parts.error == pytest.approx(whole.error)
+    assert parts.sums == pytest.approx(whole.sums)
     assert (parts.largest, parts.count) == (whole.largest, whole.count)
 
 
