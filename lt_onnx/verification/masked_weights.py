@@ -8,7 +8,6 @@ pieces; of a sparse one only the kept positions are drawn.
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,15 +19,6 @@ from lt_onnx.verification.tensors import Sparse, Tensor, Tensors
 
 class Flaw(Exception):  # noqa: N818  (a finding, for the list of them)
     """Why a layer is not what its source and its record say."""
-
-
-@dataclass(frozen=True)
-class LayerCounts:
-    """What was proved of some layers: how many, their kept and all their source weights."""
-
-    layers: int = 0
-    kept: int = 0
-    source: int = 0
 
 
 def source_tensor(layer: LayerRecord) -> str:
@@ -44,8 +34,8 @@ def stored_tensors(layer: LayerRecord) -> list[str]:
     return [source_tensor(layer), *mask, *([layer.bias] if layer.bias is not None else [])]
 
 
-def check_masked_weights(manifest: Manifest, tensors: Tensors) -> tuple[LayerCounts, list[str]]:
-    """What was proved, and what is wrong: one line for each layer that fails."""
+def check_masked_weights(manifest: Manifest, tensors: Tensors) -> tuple[dict[str, int], list[str]]:
+    """Counts of what was proved, and what is wrong: one line for each layer that fails."""
     counts, failures = [], []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for layer in manifest.layers:
@@ -54,7 +44,7 @@ def check_masked_weights(manifest: Manifest, tensors: Tensors) -> tuple[LayerCou
             except Flaw as flaw:
                 failures.append(str(flaw))
     kept, source = (sum(count[place] for count in counts) for place in (0, 1))
-    return LayerCounts(len(counts), kept, source), failures
+    return {"layers": len(counts), "kept": kept, "source": source}, failures
 
 
 def _check_layer(

@@ -7,7 +7,6 @@ or node that is neither a layer's, an index, nor a parameter or dense place that
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -28,18 +27,10 @@ LINEAR_OPS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Structure:
-    """Numbers that are no weights, and what is wrong with the graph."""
-
-    scales: int = 0  # that are not zero
-    parameters: int = 0  # of the target, in dense places
-    scalars: int = 0  # of the target, single or read elsewhere: slopes, limits, sizes
-    failures: tuple[str, ...] = ()
-
-
-def check_structure(model: onnx.ModelProto, manifest: Manifest, tensors: Tensors) -> Structure:
-    """Check that every tensor and node of the graph is accounted for."""
+def check_structure(
+    model: onnx.ModelProto, manifest: Manifest, tensors: Tensors
+) -> tuple[dict[str, int], list[str]]:
+    """Counts of numbers that are no weights, and every tensor or node that is not accounted for."""
     index, failures = index_graph(model, manifest)
     stored = [name for layer in manifest.layers for name in stored_tensors(layer)]
     scales = [layer.scale for layer in manifest.layers]
@@ -68,16 +59,13 @@ def check_structure(model: onnx.ModelProto, manifest: Manifest, tensors: Tensors
     failures += _check_nodes(model, index)
     failures += check_constant_flow(index, tensors, of_layers)
     in_places = {name for number in index.dense for name in index.nodes[number].input}
-    return Structure(
-        scales=sum(int(np.count_nonzero(_scale(layer, tensors))) for layer in manifest.layers),
-        parameters=sum(place.parameters for place in manifest.dense),
-        scalars=sum(
-            tensor.size
-            for name, tensor in parameters.items()
-            if tensor.size == 1 or name not in in_places
-        ),
-        failures=tuple(failures),
-    )
+    others = (t.size for name, t in parameters.items() if t.size == 1 or name not in in_places)
+    counts = {
+        "scales": sum(int(np.count_nonzero(_scale(layer, tensors))) for layer in manifest.layers),
+        "parameters": sum(place.parameters for place in manifest.dense),
+        "scalars": sum(others),
+    }
+    return counts, failures
 
 
 def _repeated(names: list[str]) -> list[str]:

@@ -36,8 +36,8 @@ from msgspec import Meta
 
 from lt_onnx.errors import InputError
 from lt_onnx.verification.allowed_fields import check_fields, is_readable
-from lt_onnx.verification.masked_weights import LayerCounts, check_masked_weights
-from lt_onnx.verification.structure import Structure, check_structure
+from lt_onnx.verification.masked_weights import check_masked_weights
+from lt_onnx.verification.structure import check_structure
 from lt_onnx.verification.tensors import locate_tensors
 from lt_onnx.verification.ticket_file import check_seal, manifest_of, read_model
 
@@ -53,9 +53,9 @@ class Proof:
     layers: Count
     kept: Count
     source: Count
-    scales: Count
+    scales: Count  # that are not zero
     parameters: Count  # of the target, in dense places
-    scalars: Count  # of the target, elsewhere
+    scalars: Count  # of the target, single or read elsewhere: slopes, limits, sizes
     dense: Count
     seed: Count
     failures: list[str]
@@ -88,12 +88,13 @@ def verify(path: Path, target_sha256: str | None = None, *, target: Path | None 
     if not canonical:
         malformed.append("the file says things twice or out of order, as no ticket does")
     failures += malformed
-    counts, structure = LayerCounts(), Structure()
+    counts = dict.fromkeys("layers kept source scales parameters scalars".split(), 0)
     if not malformed:  # else a name may stand for two things, and a tensor for two arrays
         tensors = locate_tensors(path, model)
-        counts, wrong = check_masked_weights(manifest, tensors)
-        structure = check_structure(model, manifest, tensors)
-        failures += [*wrong, *structure.failures]
+        proved, wrong = check_masked_weights(manifest, tensors)
+        others, unaccounted = check_structure(model, manifest, tensors)
+        counts = {**proved, **others}
+        failures += [*wrong, *unaccounted]
         if target is not None:
             from lt_onnx.verification.against_target import check_against_target
 
@@ -102,14 +103,9 @@ def verify(path: Path, target_sha256: str | None = None, *, target: Path | None 
     if len(failures) > MAX_FAILURES:
         failures[MAX_FAILURES:] = [f"and {len(failures) - MAX_FAILURES} more"]
     return Proof(
-        layers=counts.layers,
-        kept=counts.kept,
-        source=counts.source,
-        scales=structure.scales,
-        parameters=structure.parameters,
-        scalars=structure.scalars,
         dense=len(manifest.dense),
         seed=manifest.seed,
         failures=failures,
         genuine=not failures,
+        **counts,
     )
