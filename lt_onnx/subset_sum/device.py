@@ -10,7 +10,7 @@ import numpy as np
 from lt_onnx.options import Device
 from lt_onnx.subset_sum.problem import DeviceError, Drawn, Floats, Masks, Rows
 
-OLDEST_TRITON = (3, 3)  # the first whose kernels take named tuples
+MIN_TRITON = (3, 3)  # the first whose kernels take named tuples
 
 
 class Kernels(Protocol):
@@ -75,6 +75,6 @@ def _missing() -> str:
         import triton
     except ImportError as error:
         return f"{error.name} is not installed"
-    if tuple(int(part) for part in triton.__version__.split(".")[:2]) < OLDEST_TRITON:
-        return f"triton {triton.__version__} is older than {'.'.join(map(str, OLDEST_TRITON))}"
+    if tuple(int(part) for part in triton.__version__.split(".")[:2]) < MIN_TRITON:
+        return f"triton {triton.__version__} is older than {'.'.join(map(str, MIN_TRITON))}"
     return "" if torch.cuda.is_available() else "torch finds no CUDA device"

@@ -56,16 +56,13 @@ def trace(
     `progress` is called with the share done. Raises InputError when they cannot be compared.
     """
     network = read_target(target)
-    ends = {linear.name: (linear.input, linear.output) for linear in network.linears}
-    reference = open_session(target, tensors=[name for pair in ends.values() for name in pair])
+    ends = [name for linear in network.linears for name in (linear.input, linear.output)]
+    reference = open_session(target, tensors=ends)
     manifest = read_manifest(ticket)
     blueprint = None if manifest is None else _planned_again(network, ticket, manifest)
-    if blueprint is None:
-        views = {layer: (_View(before), _View(behind)) for layer, (before, behind) in ends.items()}
-    else:
-        views = _ticket_views(blueprint)
+    views = _views(network, blueprint)
     other = open_session(ticket, tensors=[view.tensor for pair in views.values() for view in pair])
-    if blueprint is None and other.tensors.isdisjoint(behind for _, behind in ends.values()):
+    if blueprint is None and other.tensors.isdisjoint(layer.output for layer in network.linears):
         raise InputError(
             f"{ticket}: is no ticket and shares no layer's tensor name with {target}: "
             "layers cannot be compared"
@@ -82,10 +79,12 @@ def trace(
     batches = samples.batches(network.inputs, TRACE_BATCH)
     for number, feeds in enumerate(batches):
         for group in groups:
-            names = [name for layer in group for name in ends[layer.linear.name]]
-            tensors = [view.tensor for layer in group for view in (layer.before, layer.behind)]
-            expected = reference.run(feeds, [n for n in names if n in reference.tensors])
-            actual = other.run(feeds, [n for n in tensors if n in other.tensors])
+            pairs = [(layer.linear.input, layer.linear.output) for layer in group]
+            seen = [(layer.before.tensor, layer.behind.tensor) for layer in group]
+            expected, actual = (
+                session.run(feeds, [n for pair in names for n in pair if n in session.tensors])
+                for session, names in ((reference, pairs), (other, seen))
+            )
             for layer in group:
                 layer.compare(expected, actual, network.opsets)
         if progress is not None:
@@ -96,13 +95,10 @@ def trace(
 def check_layer_errors(layers: Sequence[LayerError], min_sqnr: float) -> Check:
     """Whether every layer's output has `min_sqnr` dB or more; names the first that has not."""
     first = next((layer for layer in layers if layer.sqnr_db < min_sqnr), None)
-    if first is None:
-        return Check("min-layer-sqnr", True, f"every layer has {min_sqnr:g} dB or more")
-    return Check(
-        "min-layer-sqnr",
-        False,
-        f"layer '{first.name}' is the first below {min_sqnr:g} dB: {first.sqnr_db:.1f}",
-    )
+    said = f"every layer has {min_sqnr:g} dB or more"
+    if first is not None:
+        said = f"layer '{first.name}' is the first below {min_sqnr:g} dB: {first.sqnr_db:.1f}"
+    return Check("min-layer-sqnr", first is None, said)
 
 
 @dataclass(frozen=True)
@@ -204,8 +200,13 @@ def _planned_again(target: Target, ticket: Path, manifest: Manifest) -> Blueprin
     return blueprint
 
 
-def _ticket_views(blueprint: Blueprint) -> dict[str, tuple[_View, _View]]:
-    """Input and output of every layer in a ticket, at the block's entry where one opens."""
+def _views(target: Target, blueprint: Blueprint | None) -> dict[str, tuple[_View, _View]]:
+    """Input and output of every layer in a ticket, at the block's entry where one opens.
+
+    Without a blueprint, in a network with the target's own tensors.
+    """
+    if blueprint is None:
+        return {layer.name: (_View(layer.input), _View(layer.output)) for layer in target.linears}
     blocks = {step.name: step for step in blueprint.steps if isinstance(step, Expand)}
     views: dict[str, tuple[_View, _View]] = {}
     for step in blueprint.steps:

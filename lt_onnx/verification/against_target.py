@@ -21,7 +21,7 @@ from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.protobuf import node_title
 from lt_onnx.runtime import to_proto, value_info
-from lt_onnx.verification.structure import OLDEST_IR
+from lt_onnx.verification.structure import MIN_IR_VERSION
 from lt_onnx.verification.tensors import Tensor, Tensors
 from lt_onnx.version import __version__
 from lt_onnx.writing.storage import SOURCE_FIELDS, Form
@@ -131,7 +131,7 @@ def _ports(blueprint: Blueprint, model: onnx.ModelProto) -> Iterator[str]:
     opsets = [helper.make_opsetid(d, v) for d, v in sorted(target.opsets.items())]
     if opsets != list(model.opset_import):
         yield "its operator sets are not the target's"
-    if model.ir_version != max(OLDEST_IR, target.ir_version):
+    if model.ir_version != max(MIN_IR_VERSION, target.ir_version):
         yield f"its IR version is {model.ir_version}, not the target's"
 
 

@@ -19,7 +19,7 @@ from lt_onnx.verification.graph_index import GraphIndex, index_graph
 from lt_onnx.verification.masked_weights import stored_tensors
 from lt_onnx.verification.tensors import Tensor, Tensors
 
-OLDEST_IR = 4  # from there on initializers are no inputs
+MIN_IR_VERSION = 4  # from there on initializers are no inputs
 INDEX_DTYPES = (np.int64, np.int32, np.bool_)
 LINEAR_OPS = frozenset(
     "Attention Conv ConvInteger ConvTranspose DeformConv Einsum GRU Gemm LSTM MatMul MatMulInteger "
@@ -166,7 +166,7 @@ def _count_parameters(
 def _check_nodes(model: onnx.ModelProto, index: GraphIndex) -> Iterator[str]:
     """Order, domains, and linear operators that are nobody's."""
     standard = [is_standard_domain(operators.domain) for operators in model.opset_import]
-    if model.ir_version < OLDEST_IR or not any(standard):
+    if model.ir_version < MIN_IR_VERSION or not any(standard):
         yield f"the model is of IR {model.ir_version}, or names no operator set"
     computed = {value.name for value in model.graph.input}
     computed |= {tensor.name for tensor in model.graph.initializer}

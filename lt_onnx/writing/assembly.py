@@ -36,12 +36,12 @@ def assemble(
     """
     with G_LOGGER.suppress():  # it prints to the standard output
         ports = (*target.outputs, *target.inputs)
-        known = {port.name: gs.Variable(port.name, port.dtype, port.shape) for port in ports}
-        known |= {key: _constant(key, tensor) for key, tensor in tensors.items()}
+        edges = {port.name: gs.Variable(port.name, port.dtype, port.shape) for port in ports}
+        edges |= {key: _constant(key, tensor) for key, tensor in tensors.items()}
         graph = gs.Graph(
-            nodes=[_node(node, known) for node in nodes],
-            inputs=[known[port.name] for port in target.inputs],
-            outputs=[known[port.name] for port in target.outputs],
+            nodes=[_node(node, edges) for node in nodes],
+            inputs=[edges[port.name] for port in target.inputs],
+            outputs=[edges[port.name] for port in target.outputs],
             name=name,
             producer_name="lt-onnx",
             producer_version=__version__,
@@ -64,11 +64,11 @@ def _constant(name: str, tensor: Initializer) -> gs.Constant:
     return gs.Constant(name, SparseValues(tensor) if sparse else LazyValues(tensor))
 
 
-def _node(node: Node, known: dict[str, gs.Tensor]) -> gs.Node:
-    """The node, wired to the tensors `known`; those it makes are added to them."""
+def _node(node: Node, edges: dict[str, gs.Tensor]) -> gs.Node:
+    """The node, wired to the tensors `edges`; those it makes are added to them."""
 
     def tensor(name: str) -> gs.Tensor:
-        return known.setdefault(name, gs.Variable(name)) if name else gs.Variable.empty()
+        return edges.setdefault(name, gs.Variable(name)) if name else gs.Variable.empty()
 
     attributes = {
         key: numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value

@@ -70,17 +70,17 @@ class Form:
 
     def nodes(self) -> list[Node]:
         """What makes the layer's weight of its initializers."""
-        name, made, nodes = self.name, self.numbers, []
+        name, product, nodes = self.name, self.numbers, []
         if self.stored is Weights.MASKED:
             cast = f"{name}/mask_cast"
             to = helper.np_dtype_to_tensor_dtype(self.dtype)
-            made = f"{name}/product" if self.half else name
+            product = f"{name}/product" if self.half else name
             nodes += [
                 Node("Cast", cast, (self.mask,), (cast,), {"to": to}),
-                Node("Mul", made, (self.numbers, cast), (made,)),
+                Node("Mul", product, (self.numbers, cast), (product,)),
             ]
         if self.half:
-            nodes.append(Node("Cast", name, (made,), (name,), {"to": onnx.TensorProto.FLOAT}))
+            nodes.append(Node("Cast", name, (product,), (name,), {"to": onnx.TensorProto.FLOAT}))
         return nodes
 
 

@@ -65,11 +65,13 @@ def files_of(path: Path, blueprint: Blueprint, *, source: bool) -> list[Path]:
 def is_of(path: Path, target: Target, options: Options) -> bool:
     """Whether the file at `path` is a ticket of this target with these options."""
     try:
-        known = read_manifest(path) if path.is_file() else None
+        manifest = read_manifest(path) if path.is_file() else None
     except InputError:
         return False
     wanted = (target.sha256, options.seed, OptionsRecord.of(options))
-    return known is not None and (known.target_sha256, known.seed, known.options) == wanted
+    return (
+        manifest is not None and (manifest.target_sha256, manifest.seed, manifest.options) == wanted
+    )
 
 
 class TicketWriter:
