@@ -34,45 +34,27 @@ class OutputFidelity:
     """How close one output t̂ of the ticket is to the target's t, over all samples and entries.
 
     Entries that are not finite are left out. Figures of floats are None for other types, and where
-    nothing finite was compared; accuracies are None without labels.
+    nothing finite was compared; `variation_db`, with the mean of each place over the samples taken
+    off t, is None where t does not vary. `agreement` is of class scores, or of outputs that are no
+    floats; accuracies are None without labels.
     """
 
     name: str
     judged: Annotated[Judged, Meta(description="by decibels of its variation, or by equality")]
-    finite: Annotated[
-        bool, Meta(description="something was compared, and what is not finite is alike in both")
-    ]
-    non_finite: Annotated[
-        int, Meta(ge=0, description="entries that are NaN or infinite, alike in both")
-    ] = 0
+    finite: Annotated[bool, Meta(description="something is, and what is not is alike in both")]
+    non_finite: Annotated[int, Meta(ge=0, description="entries NaN or infinite in both")] = 0
     max_abs: Annotated[Distance | None, Meta(description="largest |target - ticket|")] = None
     mean_abs: Distance | None = None
-    relative: Annotated[
-        Distance | None, Meta(description="||target - ticket|| / ||target|| over all samples")
-    ] = None
-    sqnr_db: Annotated[
-        float | None, Meta(description="-20 log10(relative); null: infinite, or no floats")
-    ] = None
-    variation_db: Annotated[
-        float | None,
-        Meta(
-            description="the same, the target's mean at each place taken off; null: infinite, or "
-            "it does not vary"
-        ),
-    ] = None
+    relative: Annotated[Distance | None, Meta(description="||target - ticket|| / ||target||")] = (
+        None
+    )
+    sqnr_db: Annotated[float | None, Meta(description="-20 log10(relative)")] = None
+    variation_db: Annotated[float | None, Meta(description="the same of target - means")] = None
     cosine: float | None = None
-    agreement: Annotated[
-        Share | None,
-        Meta(
-            description="share of samples with equal top-1, of entries that are equal where they "
-            "are no floats; null: no class scores"
-        ),
-    ] = None
+    agreement: Annotated[Share | None, Meta(description="of top-1, or of equal entries")] = None
     target_accuracy: Share | None = None
     ticket_accuracy: Share | None = None
-    smallest_tolerance: Annotated[
-        float | None, Meta(description="least --max-rel that would pass")
-    ] = None
+    smallest_tolerance: Annotated[float | None, Meta(description="least --max-rel to pass")] = None
     points: Annotated[
         list[tuple[float, float]], Meta(description="(target, ticket) values, some of all")
     ] = field(default_factory=list)
