@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from io import BufferedRandom
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +22,7 @@ from lt_onnx import files
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.construct.results import MaskedRows
 from lt_onnx.errors import InputError, ResourceError
-from lt_onnx.files import Part, appear_together, cannot_write, data_of, remove_stale_parts
+from lt_onnx.files import atomic_write, data_of
 from lt_onnx.manifest import (
     FORMAT,
     GENERATOR,
@@ -84,20 +85,20 @@ class TicketWriter:
 
     def __init__(self, blueprint: Blueprint, path: Path, *, source: bool) -> None:
         self.blueprint = blueprint
-        self.path, self.data_path = path, data_of(path)
-        self.is_source = source
+        self.path, self.is_source = path, source
         self.stored = Weights.FOLDED if source else blueprint.options.weights
-        self.inline = is_inline(blueprint, self.stored)
+        self._files = atomic_write(*files_of(path, blueprint, source=source))
+        self._streams: list[BufferedRandom] = []  # of the graph, and of its data where it has any
         self._tensors: dict[str, Initializer] = {}
         self._records: list[LayerRecord] = []
         self._layer: LayerTensors | None = None  # under way
-        self._graph: Part | None = None
-        self._data: Part | None = None
 
     def __enter__(self) -> "TicketWriter":
-        remove_stale_parts(self.path)
-        remove_stale_parts(self.data_path)
+        self._streams = self._files.__enter__()
         return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._files.__exit__(*exception)
 
     def write_rows(self, rows: MaskedRows) -> None:
         """Write some rows of the layer under way, masked and scaled to σ."""
@@ -106,12 +107,9 @@ class TicketWriter:
             options, stop = self.blueprint.options, rows.start + len(kept)
             drawn = draw_rows(options.seed, spec, start=rows.start, stop=stop)
             source = drawn.reshape(kept.shape) * spec.sigma(options.init)
-        try:
-            if self._layer is None:
-                self._layer = LayerTensors(spec, self._form(spec), self._stream_of)
-            self._layer.write(rows.start, source, kept)
-        except OSError as error:
-            raise cannot_write(self.data_path, error) from None
+        if self._layer is None:
+            self._layer = LayerTensors(spec, self._form(spec), self._stream_of)
+        self._layer.write(rows.start, source, kept)
 
     def close_layer(
         self, step: Expand | Build, *, bias: Floats | None, tensors: Mapping[str, Array]
@@ -119,7 +117,7 @@ class TicketWriter:
         """End the layer under way: its masked biases [O], its scales and orders by name."""
         assert self._layer is not None
         spec, bias_name = step.source, f"{step.source.name}/bias"
-        protos = self._layer.protos(self.data_path.name)
+        protos = self._layer.protos(data_of(self.path).name)
         self._tensors |= {name_of(proto): proto for proto in protos}
         self._add_arrays(tensors if bias is None else {bias_name: bias, **tensors})
         self._records.append(
@@ -145,35 +143,21 @@ class TicketWriter:
                 f"{self.path}: {model.ByteSize() / 1e9:.1f} GB are more than one file can hold: "
                 "use `weights=folded`"
             )
-        data = [] if self._data is None else [self._data]
-        try:
-            seal = hashlib.sha256(model.SerializeToString(deterministic=True))
-            for part in data:
-                part.stream.seek(0)
-                while piece := part.stream.read(CHUNK_BYTES):
-                    seal.update(piece)
-            model.metadata_props.add(key=SEAL_KEY, value=seal.hexdigest())
-            self._graph = Part(self.path)
-            self._graph.stream.write(model.SerializeToString(deterministic=True))
-            appear_together([self._graph, *data])
-        except OSError as error:
-            raise cannot_write(self.path, error) from None
-
-    def __exit__(self, *exception: object) -> None:
-        for part in (self._graph, self._data):
-            if part is not None:
-                part.drop()
+        seal = hashlib.sha256(model.SerializeToString(deterministic=True))
+        for data in self._streams[1:]:
+            data.seek(0)
+            while piece := data.read(CHUNK_BYTES):
+                seal.update(piece)
+        model.metadata_props.add(key=SEAL_KEY, value=seal.hexdigest())
+        self._streams[0].write(model.SerializeToString(deterministic=True))
+        self.__exit__(None, None, None)
 
     def _form(self, spec: SourceLayer) -> Form:
         return Form(spec.name, self.stored, self.blueprint.options.fp16 and not self.is_source)
 
     def _stream_of(self, name: str, size: int) -> BufferedRandom | None:
         """The data file, for a tensor that is not to be held."""
-        if self.inline or size < MIN_EXTERNAL_BYTES:
-            return None
-        if self._data is None:
-            self._data = Part(self.data_path)
-        return self._data.stream
+        return self._streams[-1] if len(self._streams) > 1 and size >= MIN_EXTERNAL_BYTES else None
 
     def _add_arrays(self, arrays: Mapping[str, Array]) -> None:
         self._tensors |= {k: numpy_helper.from_array(v, k) for k, v in arrays.items()}
