@@ -14,7 +14,7 @@ from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.construct.constants import Response
 from lt_onnx.construct.features import Features
 from lt_onnx.construct.layer_construction import LayerSums, construct_rows, repeat_rows
-from lt_onnx.construct.layer_task import LayerTask
+from lt_onnx.construct.layer_task import BLOCK_WEIGHTS, LayerTask
 from lt_onnx.construct.results import BuiltLayer, MaskedRows, SavedLayer, sqnr
 from lt_onnx.construct.stepwise_run import StepwiseRun
 from lt_onnx.construct.univariate import expand
@@ -113,12 +113,14 @@ class _Construction:
             rows, rest, gains = expand(step, self.blueprint.options, x=x, response=seen)
         self.gains[step.name] = gains
         weight = rows.weight.reshape(source.shape)
-        tensors = {source.name: np.ascontiguousarray(weight.T) if source.transposed else weight}
-        if rest.bias is not None:
-            tensors[f"{source.name}/bias"] = rest.bias
+        weights = {source.name: np.ascontiguousarray(weight.T) if source.transposed else weight}
+        bias = {} if rest.bias is None else {f"{source.name}/bias": rest.bias}
+        tensors = {**bias, **rest.tensors}
         with self.watch("run"):
-            self.ticket.run(step.nodes, {**tensors, **rest.tensors}, output=step.output)
-        yield rows
+            self.ticket.run(step.nodes, tensors, output=step.output, weights=weights)
+        count = max(1, BLOCK_WEIGHTS // source.row_size)
+        for start in range(0, len(weight), count):
+            yield MaskedRows(step, start, rows.weight[start : start + count])
         yield rest
 
     def build(self, step: Build, price: float) -> Iterator[MaskedRows | BuiltLayer]:

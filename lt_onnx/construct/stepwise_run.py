@@ -25,17 +25,24 @@ class StepwiseRun:
         self.opsets, self.constants = opsets, constants
 
     def run(
-        self, nodes: Sequence[Node], constants: Mapping[str, Array], *, output: str
+        self,
+        nodes: Sequence[Node],
+        constants: Mapping[str, Array],
+        *,
+        output: str,
+        weights: Mapping[str, Array] | None = None,
     ) -> list[Array]:
         """Run `nodes` on every batch, with `constants` of this call; the batches of `output`.
 
+        `weights` are constants too, large ones, which are not copied into a program.
         Raises InputError for nodes that read nothing that was computed before.
         """
         names = {name for node in nodes for name in node.inputs if name in self.values}
         if not names:
             raise InputError(f"{nodes[0].title} reads no tensor that was computed before")
         count = len(next(iter(self.values[name] for name in names)))
-        feeds = [{name: self.values[name][b] for name in names} for b in range(count)]
+        batches = [{name: self.values[name][b] for name in names} for b in range(count)]
+        feeds = [{**batch, **(weights or {})} for batch in batches]
         outputs = [name for name in nodes[-1].outputs if name]
         constants = {**self.constants, **constants}
         program = Program(nodes, feeds[0], constants=constants, outputs=outputs, opsets=self.opsets)

@@ -12,6 +12,7 @@ import numpy as np
 
 from lt_onnx.blueprint import Expand
 from lt_onnx.construct.constants import SIZES, Response, constant_values
+from lt_onnx.construct.layer_task import BLOCK_WEIGHTS
 from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.layout import CONSTANT
@@ -41,7 +42,6 @@ def expand(
     if step.in_layout is not None:
         place = step.in_layout.find((c, 0) for c in range(step.in_layout.size))
     slot_rows = assign(step, unit, place)
-    keep = np.zeros(unit.shape, bool)
     scale = np.zeros(len(unit), np.float64)
     gains = np.zeros(len(step.slots), np.float64)
 
@@ -49,7 +49,6 @@ def expand(
     filled = (slot_rows >= 0) & (place >= 0)[channel]
     rows, columns = slot_rows[filled], place[channel[filled]]
     weight = unit[rows, columns].astype(np.float64)
-    keep[rows, columns] = True
     others = tuple(i for i in range(x[0].ndim) if i != axis)
     largest = [np.maximum(v.max(axis=others), -v.min(axis=others)) for v in x]
     peak = np.max(largest, 0)[columns].astype(np.float64)
@@ -58,7 +57,8 @@ def expand(
     gain = model.slope * scale[rows] * weight
     gains[filled] = np.abs(gain) if model.use is Use.SPLIT else gain
     half = source.mirror_rows
-    keep[half : 2 * half] = keep[:half]
+    first = rows < half
+    rows, columns = (np.append(a, a[first] + shift) for a, shift in ((rows, half), (columns, 0)))
     scale[half : 2 * half] = scale[:half]
 
     constants, bias = np.zeros(0, np.int64), None
@@ -74,25 +74,26 @@ def expand(
             bias = np.zeros(len(unit), np.float32)
             bias[constants] = drive
         else:
-            keep[constants, listens] = True
-    masked = np.where(keep, unit, np.float32(0))
+            rows, columns = np.append(rows, constants), np.append(columns, listens)
+    kept = unit[rows, columns]
+    unit[:] = 0  # in place: the layer may be the largest thing there is
+    unit[rows, columns] = kept
     tensors: dict[str, Array] = {
         step.scale: scale.astype(np.float32).reshape(-1, *[1] * (x[0].ndim - axis - 1)),
         step.order: order(step, slot_rows, constants=constants),
     }
-    kept = np.count_nonzero(masked) + (0 if bias is None else np.count_nonzero(bias))
     stats = LayerStats(
         name=step.name,
         kind="univariate",
         op=step.nodes[0].op,
         target_weights=0,
-        kept=int(kept),
+        kept=int(np.count_nonzero(kept) + (0 if bias is None else np.count_nonzero(bias))),
         source_weights=step.source.count,
         scales=int(np.count_nonzero(scale)),
         base_size=step.neurons,
     )
     rest = BuiltLayer(step, bias, tensors, stats)
-    return MaskedRows(step, 0, masked), rest, gains.astype(np.float32)
+    return MaskedRows(step, 0, unit), rest, gains.astype(np.float32)
 
 
 def _scales(step: Expand, options: Options, *, weight: Doubles, peak: Doubles) -> Doubles:
@@ -149,9 +150,11 @@ def assign(step: Expand, unit: Floats, place: Indices) -> Indices:
     rows = np.full(len(step.slots), UNSERVED, np.int64)
     need = np.full((2, step.channels), m)
     need[:, place < 0] = need[signs:] = 0
-    candidates, channels = unit[:, np.maximum(place, 0)], np.arange(step.channels)
-    for row in np.argsort(-np.abs(candidates).max(1), kind="stable"):
-        weights = candidates[row]
+    columns, channels = np.maximum(place, 0), np.arange(step.channels)
+    parts = np.array_split(unit, -(-unit.size // BLOCK_WEIGHTS))
+    strength = np.concatenate([np.abs(part[:, columns]).max(1) for part in parts])
+    for row in np.argsort(-strength, kind="stable"):
+        weights = unit[row, columns]
         negative = (weights < 0).astype(np.int64)
         wanted = need[negative, channels] > 0
         if wanted.any():
