@@ -116,6 +116,12 @@ class Port:
     name: str
     shape: Shape
     dtype: np.dtype[Any]
+    ranked: bool = True  # False: not even the rank is known, as may be of an output
+
+    @property
+    def declared(self) -> Shape | None:
+        """The shape, as a graph states it."""
+        return self.shape if self.ranked else None
 
 
 @dataclass(frozen=True)

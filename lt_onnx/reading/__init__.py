@@ -4,10 +4,10 @@ In comes a path, out goes a Target: linear layers to construct, and other operat
 
 1. `model_file` loads the file (`protobuf`, `external_data`), `refusals` says what is not read.
 2. `graph` makes plain nodes of it: `float32`, `topology` (order), `constant_folding`, which has
-   shapes inferred (`sized`: for given inputs) and constants computed in a `sandbox`.
+   shapes inferred (`sized`: for given inputs) and constants computed in a `sandbox`, and
+   `shape_values`, which follows sizes that are known in part.
 3. `lowering` applies the rules, one in each file: `remove_identity`, `fuse_affine` (with `affine`),
-   `linear_layers`, `depthwise`, `conv_transpose`, `constant_reshape`; `rewriting` has what they
-   share.
+   `linear_layers`, `depthwise`, `conv_transpose`; `rewriting` has what they share.
 
 The code is our own, and not onnx-graphsurgeon's, for what `constant_folding` says was measured.
 """

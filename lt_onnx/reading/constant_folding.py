@@ -17,11 +17,12 @@ from typing import TypeGuard
 
 import numpy as np
 import onnx
-from onnx import numpy_helper, shape_inference
+from onnx import helper, numpy_helper, shape_inference
 
 from lt_onnx.errors import InputError
 from lt_onnx.reading.protobuf import array_of, node_title, plain_node, replace_items
 from lt_onnx.reading.sandbox import guarded
+from lt_onnx.reading.shape_values import Value, constant_value, shape_by_values, value_of
 from lt_onnx.runtime import evaluate
 from lt_onnx.target import Shape, is_standard_domain
 
@@ -44,6 +45,7 @@ CONSTANT_FIELDS = {  # of a Constant's attributes: where the value is, and its d
     "value_ints": ("ints", np.int64),
 }
 FLOATS = (onnx.TensorProto.UNDEFINED, onnx.TensorProto.FLOAT)
+INT64 = onnx.TensorProto.INT64
 
 
 def fold(
@@ -61,7 +63,8 @@ def fold(
         if not folding.evaluate():
             break
         folding.drop_dead()
-    return folding.shapes, folding.integers
+    integers = frozenset(n for n, kind in folding.types.items() if kind not in FLOATS)
+    return folding.declared_shapes(), integers
 
 
 def shape_of(value: onnx.ValueInfoProto) -> Shape:
@@ -87,8 +90,22 @@ class _Folding:
         size = sum(tensor.ByteSize() for tensor in self.constants.values())
         self.bytes_left = MAX_CONSTANT_BYTES + MAX_GROWTH * size
         self.nodes_left = MAX_FOLDED_NODES
+        self.tensors = {
+            *self.constants,
+            *(name for node in self.graph.node for name in node.output),
+        }
+        self.types: dict[str, int] = {}
+        # Sizes that are not known get names, each its own: what a model calls alike may differ.
         self.shapes: dict[str, Shape] = {}
-        self.integers: frozenset[str] = frozenset()
+        self.sizes: dict[tuple[str, int], str] = {}  # their names, by tensor and axis
+        self.declared: dict[str, str | None] = {}  # what the model calls those of its inputs
+        for value in self.graph.input:
+            for axis, size in enumerate(shape_of(value)):
+                if not isinstance(size, int):
+                    dim = value.type.tensor_type.shape.dim[axis]
+                    dim.dim_param = self._name_of(value.name, axis)
+                    self.declared[dim.dim_param] = size
+        self.told: dict[str, Shape] = {}  # what shape arithmetic says of shapes
 
     def hold_constant_nodes(self) -> None:
         """Constant nodes become initializers."""
@@ -122,13 +139,23 @@ class _Folding:
         """Renew what inference knows of each tensor."""
         inferred = onnx.GraphProto()
         try:
-            inferred.ParseFromString(guarded(infer_shapes, self.model.SerializeToString()))
+            content = self.model.SerializeToString()
+            inferred.ParseFromString(guarded(infer_shapes, content, self.told))
         except InputError as error:
             raise InputError(f"{self.path}: its shapes cannot be inferred: {error}") from None
         values = _values(inferred)
         kinds = {name: value.type.tensor_type for name, value in values.items()}
-        self.shapes = {n: shape_of(v) for n, v in values.items() if kinds[n].HasField("shape")}
-        self.integers = frozenset(n for n, kind in kinds.items() if kind.elem_type not in FLOATS)
+        self.types = {name: kind.elem_type for name, kind in kinds.items()}
+        self.shapes, names = {}, {name: name for name in self.sizes.values()}
+        for tensor in [name for name, kind in kinds.items() if kind.HasField("shape")]:
+            sizes: list[int | str | None] = [*shape_of(values[tensor])]
+            for axis, size in enumerate(sizes):
+                if not isinstance(size, int):  # inference has names of its own, for this time
+                    own = self._name_of(tensor, axis)
+                    sizes[axis] = own if size is None else names.setdefault(size, own)
+            self.shapes[tensor] = tuple(sizes)
+        for tensor, told in self.told.items():
+            self._merge(tensor, told)
         for name, shape in self.shapes.items():
             size = math.prod(d for d in shape if isinstance(d, int))
             if size > MAX_TENSOR_SIZE and 0 not in shape:
@@ -139,11 +166,21 @@ class _Folding:
         """Compute what can be computed now; whether that was anything."""
         kept: list[onnx.NodeProto] = []
         ready: list[onnx.NodeProto] = []
-        constant = {"", *self.constants}
-        partial: dict[str, Shape] = {}  # what each Shape gives, as far as it is known
+        constant, told = {"", *self.constants}, False
+        values = {
+            name: value
+            for name, tensor in self.constants.items()
+            if (value := constant_value(tensor)) is not None
+        }
         for node in self.graph.node:
-            held = self._hold_sizes(node, partial)
-            computed = not held and constant.issuperset(node.input) and self._may_compute(node)
+            value = value_of(node, self.shapes, values)
+            if value is not None:
+                values[node.output[0]] = value
+            if constant.issuperset(node.input):
+                computed, held = self._may_compute(node), False
+            else:
+                computed, held = False, self._hold_value(node.output[0], value)
+                told |= not held and self._tell_shape(node, values)
             if held or computed:
                 constant.update(node.output)
             if not held:
@@ -156,9 +193,9 @@ class _Folding:
         wanted = [name for node in ready for name in node.output if name and name in read]
         if wanted:
             self._compute(ready, wanted)
-        changed = len(kept) < len(self.graph.node)
+        told |= len(kept) < len(self.graph.node)
         replace_items(self.graph.node, kept)
-        return changed
+        return told
 
     def _may_compute(self, node: onnx.NodeProto) -> bool:
         """Whether a node of constant inputs can be computed; its outputs' bytes are taken.
@@ -201,32 +238,66 @@ class _Folding:
                 return math.prod(d for sizes in inputs for d in sizes)
         return math.prod(k for a in node.attribute if a.name == "kernel_shape" for k in a.ints)
 
-    def _hold_sizes(self, node: onnx.NodeProto, partial: dict[str, Shape]) -> bool:
-        """Shape, Size, and what Gather takes of a Shape, where that is static."""
-        name = node.output[0]
-        if not is_standard_domain(node.domain) or name in self.constants:
+    def _hold_value(self, name: str, value: Value | None) -> bool:
+        """Make a constant of a value that is wholly known; whether it is."""
+        numbers = None if value is None or self.types.get(name) != INT64 else value.numbers
+        if value is None or numbers is None:
             return False
-        first, second = [*list(node.input), "", ""][:2]
-        source = self.shapes.get(first)
-        sizes: Shape | None = None
-        scalar = node.op_type == "Size"
-        if node.op_type == "Shape" and source is not None:
-            bounds = {attribute.name: attribute.i for attribute in node.attribute}
-            sizes = partial[name] = source[slice(bounds.get("start"), bounds.get("end"))]
-        elif scalar and _is_static(source):
-            sizes = (math.prod(source),)
-        elif node.op_type == "Gather" and first in partial and second in self.constants:
-            shape, indices = partial[first], array_of(self.path, self.constants[second])
-            if not 0 < indices.size <= MAX_PROPAGATED or indices.ndim > 1:
-                return False
-            places, scalar = indices.reshape(-1).tolist(), indices.ndim == 0
-            if all(isinstance(p, int) and -len(shape) <= p < len(shape) for p in places):
-                sizes = tuple(shape[p] for p in places)
-        if not _is_static(sizes):
-            return False
-        value = np.array(sizes, np.int64)
-        self._hold(numpy_helper.from_array(value.reshape(()) if scalar else value, name))
+        array = np.array(numbers, np.int64)
+        self._hold(numpy_helper.from_array(array.reshape(()) if value.scalar else array, name))
         return True
+
+    def _tell_shape(self, node: onnx.NodeProto, values: Mapping[str, Value]) -> bool:
+        """Tell inference the shape that shape arithmetic gives; whether that is news.
+
+        A Reshape to a shape of which 0 and -1 can tell what is not known gets a constant one.
+        """
+        name = node.output[0]
+        shape = shape_by_values(node, self.shapes, values)
+        before = self.told.get(name, self.shapes.get(name, (None,) * len(shape or ())))
+        told = any(new not in (None, old) for new, old in zip(shape or (), before, strict=False))
+        if shape is not None and told:
+            self.told[name] = shape
+            self._merge(name, shape)
+        goal = None if node.op_type != "Reshape" else self._goal(node)
+        if goal is not None:
+            shape_name = f"{node.name or name}/shape"
+            while shape_name in self.tensors:
+                shape_name += "_"
+            self.tensors.add(shape_name)
+            self._hold(numpy_helper.from_array(np.array(goal, np.int64), shape_name))
+            node.input[1] = shape_name
+        return told or goal is not None
+
+    def _goal(self, node: onnx.NodeProto) -> list[int] | None:
+        """The shape to ask a Reshape for whose shape is computed; None where none will do."""
+        shape, sizes = self.shapes.get(node.output[0]), self.shapes.get(node.input[0], ())
+        if shape is None or 0 in shape or node.input[1] in self.constants:
+            return None
+        goal = [size if isinstance(size, int) else -1 for size in shape]
+        if goal.count(-1) > 1 and not any(a.name == "allowzero" and a.i for a in node.attribute):
+            same = [size == other for size, other in zip(shape, sizes, strict=False)]
+            goal[: len(same)] = [0 if s else d for s, d in zip(same, goal, strict=False)]
+        return goal if goal.count(-1) < 2 else None
+
+    def declared_shapes(self) -> dict[str, Shape]:
+        """The shapes, with the names that the inputs' sizes have in the model, and no others."""
+        return {
+            name: tuple(d if isinstance(d, int) else self.declared.get(d or "") for d in shape)
+            for name, shape in self.shapes.items()
+        }
+
+    def _merge(self, tensor: str, told: Shape) -> None:
+        """Take over what a shape says of sizes that are not known."""
+        known = self.shapes.get(tensor, (None,) * len(told))
+        if len(known) == len(told):
+            pairs = zip(known, told, strict=True)
+            self.shapes[tensor] = tuple(
+                a if isinstance(a, int) or b is None else b for a, b in pairs
+            )
+
+    def _name_of(self, tensor: str, axis: int) -> str:
+        return self.sizes.setdefault((tensor, axis), f"\n{len(self.sizes)}")
 
     def _compute(self, ready: list[onnx.NodeProto], wanted: list[str]) -> None:
         nodes = [plain_node(self.path, node, i) for i, node in enumerate(ready)]
@@ -262,19 +333,22 @@ def _tensor_of(node: onnx.NodeProto) -> onnx.TensorProto | None:
     return None
 
 
-def infer_shapes(content: bytes) -> bytes:
-    """The graph of a serialised model with what inference finds, and nothing else in it."""
+def infer_shapes(content: bytes, told: Mapping[str, Shape]) -> bytes:
+    """The graph of a serialised model with what inference finds, and nothing else in it.
+
+    `told` are shapes that are known already, of some tensors.
+    """
     model = onnx.ModelProto()
     model.ParseFromString(content)
     del model.graph.value_info[:]
     for node in model.graph.node:  # complaints tell names
         node.name = node.name or next(iter(node.output), "")
-    for value in model.graph.input:
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_value < 0:  # some exporters' word for an open axis; inference counts on it
-                dim.Clear()
     for value in model.graph.output:  # exporters state some wrongly, runtimes do not mind
         value.type.tensor_type.ClearField("shape")
+    outputs = {value.name: value for value in model.graph.output}
+    for name, shape in told.items():
+        value = outputs[name] if name in outputs else model.graph.value_info.add(name=name)
+        value.type.CopyFrom(helper.make_tensor_type_proto(value.type.tensor_type.elem_type, shape))
     inferred = _inferred(model, data_prop=False)
     values = _values(inferred).values()
     integers = [v for v in values if v.type.tensor_type.elem_type not in FLOATS]

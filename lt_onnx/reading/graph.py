@@ -6,6 +6,7 @@ evaluated, ready for `lowering`.
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ def read_graph(path: Path) -> Target:
     initializers = {tensor.name for tensor in graph.initializer}
     replace_items(graph.input, [v for v in graph.input if v.name not in initializers])
     sort_nodes(path, graph)
+    inputs, outputs = ([_port(path, v) for v in ports] for ports in (graph.input, graph.output))
     weights = _set_aside(path, model)
     refuse_invalid(path, model)
     shapes, integers = fold(path, model, opsets)
@@ -50,8 +52,13 @@ def read_graph(path: Path) -> Target:
         path=path,
         sha256=digest,
         name=graph.name,
-        inputs=tuple(_port(path, value) for value in graph.input if value.name not in weights),
-        outputs=tuple(_port(path, value) for value in graph.output),
+        inputs=tuple(inputs),
+        outputs=tuple(
+            replace(port, shape=shapes[port.name], ranked=True)
+            if port.name in shapes and not port.ranked
+            else port
+            for port in outputs
+        ),
         steps=tuple(plain_node(path, proto, i) for i, proto in enumerate(graph.node)),
         constants={t.name: array_of(path, t) for t in graph.initializer} | weights,
         shapes=shapes,
@@ -128,4 +135,4 @@ def _port(path: Path, value: onnx.ValueInfoProto) -> Port:
         raise UnsupportedError(
             f"{path}: '{value.name}' is {dtype.name}; export the network in float32"
         )
-    return Port(value.name, shape_of(value), dtype)
+    return Port(value.name, shape_of(value), dtype, kind.HasField("shape"))

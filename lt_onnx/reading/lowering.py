@@ -7,9 +7,8 @@ Rules, each in a file of its own:
 3. `linear_layers`: Conv, Gemm and MatMul with constant weights become `Linear`.
 4. `depthwise`: other affine operators become depthwise layers, or go into the layer behind them.
 5. `conv_transpose`: a ConvTranspose becomes a convolution and a pixel shuffle.
-6. `constant_reshape`: a Reshape with a computed but inferable shape gets a constant one.
 
-Nodes are met once, in order, by 2 to 6, the first that applies; a ConvTranspose stays whole until
+Nodes are met once, in order, by 2 to 5, the first that applies; a ConvTranspose stays whole until
 then, so that 2 reaches it. Nodes that no rule applies to stay as they are.
 """
 
@@ -22,7 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from lt_onnx.errors import InputError
-from lt_onnx.reading.constant_reshape import constant_reshape
 from lt_onnx.reading.conv_transpose import conv_transpose, to_convolution
 from lt_onnx.reading.depthwise import fuse_depthwise, to_depthwise
 from lt_onnx.reading.fuse_affine import fuse_affine
@@ -40,7 +38,6 @@ NODE_RULES: tuple[Callable[[Node, Network], RuleResult], ...] = (
     matmul,
     to_depthwise,
     conv_transpose,
-    constant_reshape,
 )
 LAYER_RULES: tuple[Callable[[Linear, Network], RuleResult], ...] = (to_convolution, fuse_depthwise)
 

@@ -126,7 +126,7 @@ def _ports(blueprint: Blueprint, model: onnx.ModelProto) -> Iterator[str]:
         ("inputs", target.inputs, model.graph.input),
         ("outputs", target.outputs, model.graph.output),
     ):
-        if [value_info(port.name, port.dtype, port.shape) for port in ports] != list(held):
+        if [value_info(port.name, port.dtype, port.declared) for port in ports] != list(held):
             yield f"its {what} are not the target's"
     opsets = [helper.make_opsetid(d, v) for d, v in sorted(target.opsets.items())]
     if opsets != list(model.opset_import):

@@ -36,8 +36,13 @@ def assemble(
     """
     with G_LOGGER.suppress():  # it prints to the standard output
         ports = (*target.outputs, *target.inputs)
+<<<<<<< HEAD
         edges = {port.name: gs.Variable(port.name, port.dtype, port.shape) for port in ports}
         edges |= {key: _constant(key, tensor) for key, tensor in tensors.items()}
+=======
+        known = {port.name: gs.Variable(port.name, port.dtype, port.declared) for port in ports}
+        known |= {key: _constant(key, tensor) for key, tensor in tensors.items()}
+>>>>>>> 3256a9c (Sizes that are known in part are followed through shape arithmetic)
         graph = gs.Graph(
             nodes=[_node(node, edges) for node in nodes],
             inputs=[edges[port.name] for port in target.inputs],
@@ -55,7 +60,7 @@ def assemble(
     model.graph.sparse_initializer.sort(key=lambda tensor: place[tensor.values.name])
     # a port that is also a tensor, or a port of the other kind, was exported with that one's shape
     for port, held in zip(ports, (*model.graph.output, *model.graph.input), strict=True):
-        held.CopyFrom(value_info(port.name, port.dtype, port.shape))
+        held.CopyFrom(value_info(port.name, port.dtype, port.declared))
     return model
 
 

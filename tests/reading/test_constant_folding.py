@@ -67,7 +67,7 @@ def test_sizes_that_are_known_are_folded_out_of_open_shapes() -> None:
     assert constants["k"].tolist() == [14 + 21]  # (3 + 3, 7 + 6) + 6 + 2
 
 
-def test_the_open_size_stays_computed() -> None:
+def test_a_shape_that_is_known_up_to_one_size_is_a_constant() -> None:
     text = f"""{HEAD} {{
         s = Shape(x)
         at = Constant<value=int64[1] {{0}}>()
@@ -78,9 +78,36 @@ def test_the_open_size_stays_computed() -> None:
     }}"""
     ops, constants, shapes = folded(model_of(text))
 
+    assert ops == ["Reshape"]
+    assert [value.tolist() for value in constants.values()] == [[-1, 126]]
+    assert shapes["y"] == ("N", 126)
+
+
+def test_a_size_that_is_the_data_s_own_is_copied() -> None:
+    text = """(float[N,T,8] x) => (float y) {
+        s = Shape(x)
+        front = Slice(s, zero, two)
+        shape = Concat<axis=0>(front, heads)
+        y = Reshape(x, shape)
+    }"""
+    integers = {key: np.array([v], np.int64) for key, v in (("zero", 0), ("two", 2))}
+    ops, constants, shapes = folded(model_of(text, **integers, heads=np.array([2, 4])))
+
+    assert ops == ["Reshape"]
+    assert [value.tolist() for value in constants.values()] == [[0, 0, 2, 4]]
+    assert shapes["y"] == ("N", "T", 2, 4)
+
+
+def test_names_that_a_model_gives_to_two_sizes_do_not_make_them_equal() -> None:
+    text = """(float[N,N,8] x) => (float y) {
+        s = Shape(x)
+        swapped = Gather(s, places)
+        shape = Concat<axis=0>(swapped, last)
+        y = Reshape(x, shape)
+    }"""
+    ops, _, _ = folded(model_of(text, places=np.array([1, 0]), last=np.array([8])))
+
     assert ops == ["Shape", "Gather", "Concat", "Reshape"]
-    assert sorted(constants) == ["at", "rest"]
-    assert shapes["s"] == (4,)
 
 
 def test_sizes_are_scaled_as_onnx_does() -> None:
@@ -128,7 +155,7 @@ def test_sizes_that_follow_from_data_are_computed_once_known() -> None:
 
 
 def test_whole_numbers_are_told_apart() -> None:
-    model = model_of(f"{HEAD} {{ s = Shape(x)\n y = Reshape(x, s) }}")
+    model = model_of("(float[N,3,6,7] x) => (float y, int64 s) { s = Shape(x)\n y = Relu(x) }")
     _, integers = fold(PATH, model, operator_sets(model))
 
     assert "s" in integers
