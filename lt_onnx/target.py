@@ -139,6 +139,7 @@ class Target:
     opsets: Mapping[str, int]
     ir_version: int
     integers: frozenset[str] = frozenset()  # tensors known to hold no floats (shape arithmetic)
+    is_ticket: bool = False  # by its manifest
 
     @property
     def opset(self) -> int:

@@ -58,10 +58,11 @@ class Activation:
 
     def at(self, name: str, source: str, output: str) -> tuple[Node, ...]:
         """The same function of another tensor."""
-        names = {self.input: source, self.output: output}
-        nodes = []
+        names, nodes = {self.input: source, self.output: output}, []
+        counts = Counter[str]()
         for node in self.nodes:
-            title = f"{name}/{node.op}"
+            counts[node.op] += 1
+            title = f"{name}/{node.op}" + (f"_{counts[node.op]}" if counts[node.op] > 1 else "")
             inputs = tuple(names.get(n, n) for n in node.inputs)
             outputs = (names.setdefault(node.outputs[0], title),)
             nodes.append(replace(node, name=title, inputs=inputs, outputs=outputs))

@@ -20,6 +20,8 @@ from lt_onnx.ops.rule import (
 from lt_onnx.target import Node, Shape
 
 MAX_CHAIN_ELEMENTS = 1 << 23  # of a tensor whose elements are followed through a chain
+SMALL_PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
+LARGE_PRIMES = (10007, 10009, 10037, 10039, 10061, 10067, 10069, 10079)
 Nodes = Sequence[Node]
 Goals = list[list[int]]  # what the reshapes of a chain are asked for
 SPLITS = "it splits the channels"
@@ -28,7 +30,7 @@ SPLITS = "it splits the channels"
 def reshape(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Reshape and Flatten: the channels stay whole, or merge with axes beside them."""
     layout, before = only(layouts), shape_of(node, to)
-    sizes = _stand_ins(before)
+    sizes = _stand_ins(before, LARGE_PRIMES)  # no constant of the shape is one of these
     goal = _goal(node, sizes, to)
     after = _resolved(goal, sizes)
     a, channels = layout.axis, layout.size
@@ -39,8 +41,8 @@ def reshape(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout
         inner = after[b] // (outer * channels)
         if math.prod(after[b + 1 :]) * inner != math.prod(sizes[a + 1 :]):
             continue
-        for factor, merged in ((outer, before[:a]), (inner, before[a + 1 :])):
-            if factor > 1 and any(not isinstance(d, int) for d in merged):
+        for factor, beside in ((outer, before[:a][::-1]), (inner, before[a + 1 :])):
+            if not _is_of_known(factor, beside):
                 raise RefusalError("it merges the channels with an axis of unknown size")
         if outer > 1 and layout.mirror:
             raise RefusalError("mirror images would come between each other")
@@ -52,6 +54,17 @@ def reshape(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout
         to.emit(rewired(plain, to, {1: name}))
         return spread
     raise UndecidedError(SPLITS)
+
+
+def _is_of_known(factor: int, sizes: Shape) -> bool:
+    """Whether `factor` divides the product of the first of `sizes`, all of them known."""
+    product = 1
+    for size in sizes:
+        if product % factor and isinstance(size, int):
+            product *= size
+        else:
+            break
+    return product % factor == 0
 
 
 def transpose(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
@@ -70,7 +83,7 @@ def chain(nodes: Nodes, layout: Layout, to: Emitter) -> Layout:
     before, last = to.shape(nodes[0].inputs[0]), nodes[-1]
     if before is None or last.op != "Reshape":
         raise UndecidedError(SPLITS)
-    sizes = _stand_ins(before)
+    sizes = _stand_ins(before, SMALL_PRIMES)
     if math.prod(sizes) > MAX_CHAIN_ELEMENTS:
         raise RefusalError("it splits the channels of a very large tensor")
     if any(node.op == "Flatten" for node in nodes):
@@ -185,9 +198,11 @@ def _order(node: Node, rank: int) -> list[int]:
     return order
 
 
-def _stand_ins(shape: Shape) -> tuple[int, ...]:
-    """A shape with small sizes for unknown axes, no two alike."""
-    unknown = iter((2, 3, 5, 7, 11, 13, 17, 19))
+def _stand_ins(shape: Shape, primes: Sequence[int]) -> tuple[int, ...]:
+    """A shape with sizes for unknown axes, no two alike."""
+    if sum(not isinstance(d, int) for d in shape) > len(primes):
+        raise RefusalError("its sizes are not known")
+    unknown = iter(primes)
     return tuple(d if isinstance(d, int) else next(unknown) for d in shape)
 
 

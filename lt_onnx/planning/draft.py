@@ -23,6 +23,8 @@ WHOLE_ARITHMETIC = frozenset(
     "Add Sub Mul Div Mod Min Max Pow Sum Concat Where Equal Less Greater LessOrEqual "
     "GreaterOrEqual".split()
 )
+# the input of whole numbers or truth values that other operators pick from
+PICKED = {"Gather": 0, "GatherElements": 0, "GatherND": 0, "OneHot": 2}
 
 
 class Draft:
@@ -155,7 +157,7 @@ class Draft:
         """Run `node` as in the target, on single copies."""
         inputs = tuple(self.collapsed(name) if name else name for name in node.inputs)
         floats = node.outputs[0] not in self.target.integers or node.op in MULTIPLYING
-        if self._has_parameters(node) or (reason and floats):
+        if self._has_parameters(node) or (reason and (floats or node.domain)):
             why = reason or "it runs on single copies with its own parameters"
             self._declare_dense(node, why)
         self.emit(replace(node, inputs=inputs))
@@ -164,7 +166,7 @@ class Draft:
                 self.put(name, name, None)
 
     def _declare_dense(self, node: Node, reason: str) -> None:
-        values = self._values(node, "f") + self._whole_numbers(node)
+        values = self._values(node, "fb") + self._whole_numbers(node)
         place = DensePlace(node.name, node.op, reason, sum(value.size for value in values))
         self.emitted.dense.setdefault(node.name, place)
 
@@ -180,7 +182,10 @@ class Draft:
         return [v for v in values if v is not None and v.dtype.kind in kinds and v.size >= least]
 
     def _whole_numbers(self, node: Node) -> list[Array]:
-        return self._values(node, "iu") if node.op in WHOLE_ARITHMETIC else []
+        if node.op in WHOLE_ARITHMETIC or node.domain:
+            return self._values(node, "iu")
+        place = PICKED.get(node.op, len(node.inputs))
+        return self._values(replace(node, inputs=node.inputs[place : place + 1]), "iu")
 
     def _is_from_shapes(self, node: Node) -> bool:
         """Whether `node` computes with shapes and constants alone."""

@@ -38,6 +38,11 @@ RANDOM_OPS = frozenset(
 )
 # operators whose outputs have no static size, but never more numbers than the inputs allow
 DATA_DEPENDENT = frozenset("Compress NonMaxSuppression NonZero Unique".split())
+# operators whose output has the shape of their first input, by domain
+SAME_SHAPE = frozenset(
+    [("", "GroupNormalization"), ("ai.onnx.ml", "Normalizer"), ("com.microsoft", "BiasGelu")]
+    + [("com.microsoft", op) for op in "FastGelu Gelu QuickGelu".split()]
+)
 CONSTANT_FIELDS = {  # of a Constant's attributes: where the value is, and its dtype
     "value_float": ("f", np.float32),
     "value_floats": ("floats", np.float32),
@@ -333,7 +338,7 @@ def _tensor_of(node: onnx.NodeProto) -> onnx.TensorProto | None:
     return None
 
 
-def infer_shapes(content: bytes, told: Mapping[str, Shape]) -> bytes:
+def infer_shapes(content: bytes, told: Mapping[str, Shape] | None = None) -> bytes:
     """The graph of a serialised model with what inference finds, and nothing else in it.
 
     `told` are shapes that are known already, of some tensors.
@@ -341,12 +346,16 @@ def infer_shapes(content: bytes, told: Mapping[str, Shape]) -> bytes:
     model = onnx.ModelProto()
     model.ParseFromString(content)
     del model.graph.value_info[:]
-    for node in model.graph.node:  # complaints tell names
-        node.name = node.name or next(iter(node.output), "")
+    for node in model.graph.node:
+        node.name = node.name or next(iter(node.output), "")  # complaints tell names
+        if (node.domain, node.op_type) in SAME_SHAPE:  # inference knows no more of them
+            inputs, cast = node.input[:1], helper.make_attribute("to", FLOATS[1])
+            node.CopyFrom(onnx.NodeProto(op_type="Cast", input=inputs, output=node.output[:1]))
+            node.attribute.append(cast)
     for value in model.graph.output:  # exporters state some wrongly, runtimes do not mind
         value.type.tensor_type.ClearField("shape")
     outputs = {value.name: value for value in model.graph.output}
-    for name, shape in told.items():
+    for name, shape in (told or {}).items():
         value = outputs[name] if name in outputs else model.graph.value_info.add(name=name)
         value.type.CopyFrom(helper.make_tensor_type_proto(value.type.tensor_type.elem_type, shape))
     inferred = _inferred(model, data_prop=False)
@@ -364,6 +373,8 @@ def _inferred(model: onnx.ModelProto, *, data_prop: bool) -> onnx.GraphProto:
     try:
         return shape_inference.infer_shapes(model, strict_mode=True, data_prop=data_prop).graph
     except (shape_inference.InferenceError, ValueError, RuntimeError) as error:
+        if "instead is null" in str(error):  # behind an operator that inference knows nothing of
+            return shape_inference.infer_shapes(model, data_prop=data_prop).graph
         raise InputError(_first_complaint(str(error))) from None
 
 

@@ -60,7 +60,9 @@ def to_depthwise(node: Node, network: Network) -> RuleResult:
 def fuse_depthwise(layer: Linear, network: Network) -> RuleResult:
     """Case 2."""
     before = network.sole_maker(layer.input)
-    if layer.op != "Conv" or before is None or before.op != "Conv" or before.attributes:
+    if layer.op != "Conv" or not isinstance(before, Linear):
+        return None
+    if before.op != "Conv" or before.attributes:
         return None
     if not before.group == before.weight.size == len(before.bias):
         return None
@@ -75,4 +77,4 @@ def fuse_depthwise(layer: Linear, network: Network) -> RuleResult:
     weight = (w * scale.reshape(columns)).reshape(layer.weight.shape).astype(np.float32)
     bias = (layer.bias + added).astype(np.float32)
     fused = replace(layer, input=before.input, weight=weight, bias=bias)
-    return Rewrite((fused,), replaces=layer.input)
+    return Rewrite((fused,), replaces=(layer.input,))

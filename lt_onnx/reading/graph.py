@@ -14,11 +14,20 @@ import onnx
 from onnx import helper
 
 from lt_onnx.errors import InputError, UnsupportedError
+from lt_onnx.manifest import METADATA_KEY
 from lt_onnx.reading.constant_folding import MAX_TENSOR_SIZE, fold, shape_of
 from lt_onnx.reading.float32 import in_float32
 from lt_onnx.reading.model_file import load
-from lt_onnx.reading.protobuf import all_tensors, array_of, operator_sets, plain_node, replace_items
+from lt_onnx.reading.protobuf import (
+    all_tensors,
+    array_of,
+    metadata_of,
+    operator_sets,
+    plain_node,
+    replace_items,
+)
 from lt_onnx.reading.refusals import refuse_invalid, refuse_parts, refuse_values
+from lt_onnx.reading.replace_scalers import replace_scalers
 from lt_onnx.reading.topology import sort_nodes
 from lt_onnx.runtime import value_info
 from lt_onnx.target import Array, Port, Target, is_standard_domain
@@ -41,6 +50,7 @@ def read_graph(path: Path) -> Target:
     for tensor in all_tensors(model):
         array_of(path, tensor)
     in_float32(model)
+    replace_scalers(graph)
     initializers = {tensor.name for tensor in graph.initializer}
     replace_items(graph.input, [v for v in graph.input if v.name not in initializers])
     sort_nodes(path, graph)
@@ -63,6 +73,7 @@ def read_graph(path: Path) -> Target:
         constants={t.name: array_of(path, t) for t in graph.initializer} | weights,
         shapes=shapes,
         integers=integers,
+        is_ticket=METADATA_KEY in metadata_of(model),
         opsets=opsets,
         ir_version=model.ir_version,
     )
@@ -126,7 +137,10 @@ def _filled(
 def _port(path: Path, value: onnx.ValueInfoProto) -> Port:
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type"):
-        raise UnsupportedError(f"{path}: '{value.name}' is not a tensor")
+        raise UnsupportedError(
+            f"{path}: '{value.name}' is not a tensor; export the network without it (skl2onnx: "
+            "options={'zipmap': False})"
+        )
     try:
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type or onnx.TensorProto.FLOAT))
     except KeyError:

@@ -44,7 +44,10 @@ LAYER_RULES: tuple[Callable[[Linear, Network], RuleResult], ...] = (to_convoluti
 
 def read_target(path: Path) -> Target:
     """Read the network at `path` as a Target. Raises InputError, UnsupportedError."""
-    return lower(read_graph(path))
+    graph = read_graph(path)
+    if graph.is_ticket:
+        raise InputError(f"{path}: is a ticket already; give the network that it was made from")
+    return lower(graph)
 
 
 def lower(graph: Target) -> Target:

@@ -17,6 +17,11 @@ from lt_onnx.runtime import first_line
 from lt_onnx.target import Array, Node, Target
 
 MIN_OPSET = 7
+# operators that may read an infinite number: it bounds, or masks, and is no weight
+INFINITE_OPS = frozenset(
+    "Add Clip Concat Equal Expand Gather Greater Identity Less Max Min Pad ScatterND Slice Sub "
+    "Trilu Unsqueeze Where".split()
+)
 MAX_TOLD = 5  # unsupported parts that one message names
 CONTROL_FLOW = frozenset("If Loop Scan SequenceMap".split())
 QUANTISED = frozenset(
@@ -76,9 +81,13 @@ def refuse_values(graph: Target) -> None:
             divisor = graph.constants.get(node.inputs[1])  # a zero would end the process
             if divisor is not None and divisor.dtype.kind in "iu" and not divisor.all():
                 raise InputError(f"{graph.path}: {node.title} divides whole numbers by zero")
+    computing = {name for node in nodes if node.op not in INFINITE_OPS for name in node.inputs}
     for name, value in graph.constants.items():
         if value.dtype.kind == "f" and not is_finite(value):
-            index = np.argwhere(~np.isfinite(value))[0].tolist()
+            wrong = ~np.isfinite(value) if name in computing else np.isnan(value)
+            if not wrong.any():  # minus infinity, as masks have it
+                continue
+            index = np.argwhere(wrong)[0].tolist()
             where = f"{graph.path}: tensor '{name}' holds {value[tuple(index)]} at index {index}"
             raise InputError(f"{where}; export the network with finite weights")
     for port in graph.inputs:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from lt_onnx.errors import InputError
-from lt_onnx.target import Array, Floats, Linear, Node, Shape, Step
+from lt_onnx.target import Array, Floats, Node, Shape, Step
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Refusal:
 class Rewrite:
     """What takes a step's place, with the constants and shapes of tensors that are new with it.
 
-    `replaces` names the output of an earlier step, in whose place it stands too.
+    `replaces` names the outputs of earlier steps, in whose place it stands too.
     """
 
     steps: tuple[Step, ...]
     constants: Mapping[str, Array] = field(default_factory=dict)
     shapes: Mapping[str, Shape] = field(default_factory=dict)
-    replaces: str | None = None
+    replaces: tuple[str, ...] = ()
 
 
 RuleResult: TypeAlias = Rewrite | Refusal | None
@@ -55,11 +55,10 @@ class Network:
         value = self.constants.get("".join(node.inputs[position : position + 1]))
         return value if value is not None and value.dtype == np.float32 else None
 
-    def sole_maker(self, tensor: str) -> Linear | None:
-        """The layer that makes `tensor`, if that is read once and no output of the graph."""
-        step = self.steps.get(tensor)
+    def sole_maker(self, tensor: str) -> Step | None:
+        """The step that makes `tensor`, if that is read once and no output of the graph."""
         alone = self.reads.get(tensor, 0) == 1 and tensor not in self.outputs
-        return step if alone and isinstance(step, Linear) else None
+        return self.steps.get(tensor) if alone else None
 
     def error(self, node: Node, problem: str) -> InputError:
         """An error that names the file and the node."""
@@ -67,8 +66,8 @@ class Network:
 
     def apply(self, rewrite: Rewrite) -> None:
         """Take in what a rule returned."""
-        if rewrite.replaces is not None:
-            del self.steps[rewrite.replaces]
+        for tensor in rewrite.replaces:
+            del self.steps[tensor]
         for step in rewrite.steps:
             tensor = next(filter(None, step.outputs), step.name)
             if tensor in self.steps:

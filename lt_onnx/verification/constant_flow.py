@@ -36,6 +36,7 @@ INDEX_INPUTS: dict[str, frozenset[int]] = {
     "Slice": frozenset({1, 2, 3, 4}),
 }
 SHAPE_OPS = frozenset("Shape Size".split())
+PICKING_OPS = frozenset("Gather GatherElements GatherND OneHot".split())  # by data, from a table
 COMPARISON_OPS = frozenset("Equal Less Greater LessOrEqual GreaterOrEqual And Or Not".split())
 # operators that may read integers as data: they compute shapes
 INTEGER_OPS = COMPARISON_OPS | frozenset(
@@ -99,7 +100,7 @@ def check_constant_flow(index: GraphIndex, tensors: Tensors, of_layers: Set[str]
             problems += _forbidden_reads(node, tensors, of_layers, dense=dense)
             problems += _own_numbers(node, dense=dense)
             problems += _mixtures(node, tensors, contents, dense=dense)
-            content = _content(node, tensors, contents)
+            content = _content(node, tensors, contents, dense=dense)
         elif node.op_type in LAYER_OPS and not contents.get(node.input[0], _Content()).data:
             problems.append("is a layer that reads no data")
         if not any(name in index.readers or name in index.outputs for name in node.output):
@@ -109,16 +110,18 @@ def check_constant_flow(index: GraphIndex, tensors: Tensors, of_layers: Set[str]
     return failures
 
 
-def computed_integers(node: onnx.NodeProto, tensors: Tensors) -> Iterator[str]:
-    """Integer constants that a node computes with; of scalars only those it joins to others."""
-    if node.op_type not in INTEGER_OPS:
-        return  # it may read none as data
+def computed_integers(node: onnx.NodeProto, tensors: Tensors, *, dense: bool) -> Iterator[str]:
+    """Integers and truth values that a node computes with; of scalars those it joins to others.
+
+    A node that is not declared dense may read few of them.
+    """
     for position, name in enumerate(node.input):
         tensor = tensors.get(name)
-        if not isinstance(tensor, Tensor) or tensor.dtype in (np.float32, np.bool_):
+        if not isinstance(tensor, Tensor) or tensor.dtype == np.float32:
             continue
-        scalar = tensor.size == 1 and node.op_type in SCALAR_OPS
-        if not scalar and not _is_index(node, position, tensor):
+        allowed = dense or (node.op_type in INTEGER_OPS and tensor.dtype != np.bool_)
+        counted = tensor.size > 1 or node.op_type == "Concat"
+        if allowed and counted and not _is_index(node, position, tensor):
             yield name
 
 
@@ -140,10 +143,10 @@ def _forbidden_reads(
                 yield (
                     f"reads the parameter '{name}' ({tensor.size} values) and is not declared dense"
                 )
-        elif _is_index(node, position, tensor):
-            continue
+        elif dense or _is_index(node, position, tensor):
+            continue  # what is dense is counted
         elif tensor.dtype == np.bool_:
-            if not (node.op_type == "Where" and position == 0 and (dense or tensor.size == 1)):
+            if not (node.op_type == "Where" and position == 0 and tensor.size == 1):
                 yield f"reads the truth values '{name}' as data"
         elif node.op_type not in INTEGER_OPS or tensor.size > MAX_SHAPE_INTEGERS:
             yield f"reads the integers '{name}' ({tensor.size} values) as data"
@@ -167,7 +170,7 @@ def _own_numbers(node: onnx.NodeProto, *, dense: bool) -> Iterator[str]:
 
 
 def _fills_plainly(tensor: onnx.TensorProto) -> bool:
-    """Whether the value of a ConstantOfShape is an integer, or a float 0 or 1."""
+    """Whether the value of a ConstantOfShape is an integer, or a float 0, 1 or infinite."""
     raw, dims = len(tensor.raw_data), list(tensor.dims)
     if dims not in ([], [1]) or raw > 8 or raw == 0 or tensor.external_data:
         return False
@@ -175,7 +178,7 @@ def _fills_plainly(tensor: onnx.TensorProto) -> bool:
         value = numpy_helper.to_array(tensor).reshape(())
     except (ValueError, TypeError, KeyError):
         return False
-    plain = [np.float32(number).tobytes() for number in (0, 1)]
+    plain = [np.float32(number).tobytes() for number in (0, 1, -np.inf, np.inf)]
     return value.dtype in (np.int64, np.int32, np.bool_) or value.tobytes() in plain
 
 
@@ -188,7 +191,7 @@ def _mixtures(
         yield "computes with constants alone"
     if dense and node.op_type == "Where":
         return
-    integers = set() if dense else {*computed_integers(node, tensors)}
+    integers = set() if dense else {*computed_integers(node, tensors, dense=False)}
     operands = [
         _Content(integers=True) if name in integers else contents.get(name, _Content())
         for position, name in enumerate(node.input)
@@ -199,22 +202,25 @@ def _mixtures(
         yield "brings the integers of shapes into data"
 
 
-def _content(node: onnx.NodeProto, tensors: Tensors, contents: Contents) -> _Content:
-    """What the value of a node's output comes from."""
+def _content(
+    node: onnx.NodeProto, tensors: Tensors, contents: Contents, *, dense: bool
+) -> _Content:
+    """What the value of a node's output comes from; what a dense node declares is no disguise."""
     if node.op_type in SHAPE_OPS:
         return _Content()
     if node.op_type == "ConstantOfShape":
         kinds = [attribute.t.data_type for attribute in node.attribute if attribute.name == "value"]
         return _Content(integers=any(kind != onnx.TensorProto.FLOAT for kind in kinds))
     data = integers = False
+    declared = {*computed_integers(node, tensors, dense=True)} if dense else set()
     for position, name in enumerate(node.input):
         tensor, content = tensors.get(name), contents.get(name, _Content())
         if position in _index_inputs(node):
-            data |= node.op_type == "OneHot" and content.data
+            data |= node.op_type in PICKING_OPS and content.data
             continue
         data |= content.data
         integers |= content.integers
-        if isinstance(tensor, Tensor) and tensor.dtype != np.float32:
+        if isinstance(tensor, Tensor) and tensor.dtype != np.float32 and name not in declared:
             integers |= node.op_type not in COMPARISON_OPS or tensor.size > 1
     return _Content(data, integers)
 

@@ -20,6 +20,7 @@ from lt_onnx.verification.masked_weights import stored_tensors
 from lt_onnx.verification.tensors import Tensor, Tensors
 
 MIN_IR_VERSION = 4  # from there on initializers are no inputs
+MASKING_OPS = frozenset("Add Clip Max Min Pad Where".split())  # that infinity may bound
 INDEX_DTYPES = (np.int64, np.int32, np.bool_)
 LINEAR_OPS = frozenset(
     "Attention Conv ConvInteger ConvTranspose DeformConv Einsum GRU Gemm LSTM MatMul MatMulInteger "
@@ -51,7 +52,7 @@ def check_structure(
         and tensor.dtype == np.float32
         and name not in of_layers
     }
-    failures += _check_tensors(manifest, tensors, of_layers, parameters)
+    failures += _check_tensors(manifest, index, tensors, of_layers, parameters=parameters)
     for name in sorted(tensors.keys() - index.readers.keys() - index.outputs):
         failures.append(f"tensor '{name}' is read by no node")
     failures += _check_orders(manifest, index, tensors)
@@ -90,7 +91,12 @@ def _check_scale(layer: LayerRecord, tensors: Tensors) -> Iterator[str]:
 
 
 def _check_tensors(
-    manifest: Manifest, tensors: Tensors, of_layers: Set[str], parameters: Mapping[str, Tensor]
+    manifest: Manifest,
+    index: GraphIndex,
+    tensors: Tensors,
+    of_layers: Set[str],
+    *,
+    parameters: Mapping[str, Tensor],
 ) -> Iterator[str]:
     """Every tensor that is no layer's is a parameter that the manifest names, or an index."""
     named = {*manifest.parameters}
@@ -101,7 +107,11 @@ def _check_tensors(
         elif not isinstance(tensor, Tensor):
             yield f"sparse tensor '{name}' is no layer's weight"
         elif name in parameters:
-            if not np.isfinite(tensor.array()).all():
+            value = tensor.array()
+            ops = {index.nodes[number].op_type for number, _ in index.readers.get(name, [])}
+            if ops <= MASKING_OPS:
+                value = value[~np.isinf(value)]
+            if not np.isfinite(value).all():
                 yield f"tensor '{name}' holds a parameter that is not finite"
         elif tensor.dtype not in INDEX_DTYPES or name in named:
             yield (
@@ -154,7 +164,8 @@ def _count_parameters(
     read = [tensors[name] for name in node.input if name in tensors]
     floats = [t for t in read if isinstance(t, Tensor) and t.dtype == np.float32]
     floats = [t for t in floats if t.size > 1 or node.op_type == "Concat"]
-    integers = sum(math.prod(tensors[name].shape) for name in computed_integers(node, tensors))
+    names = computed_integers(node, tensors, dense=True)
+    integers = sum(math.prod(tensors[name].shape) for name in names)
     count = sum(tensor.size for tensor in floats) + integers
     fits = count == place.parameters
     if not fits and place.reason == DenseReason.REPEATED:  # zeros stand for constants

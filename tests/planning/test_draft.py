@@ -105,7 +105,15 @@ def test_a_node_without_reason_or_parameters_is_not_dense() -> None:
         (Node("Mul", "n", ("p", "k"), ("y",)), {"k": np.ones(3, np.int64)}, 3),
         (Node("Reshape", "n", ("p", "k"), ("y",)), {"k": np.ones(3, np.int64)}, None),
         (Node("Resize", "n", ("p", "", "k"), ("y",)), {"k": np.ones(4, np.float32)}, None),
-        (Node("Where", "n", ("k", "p", "p"), ("y",)), {"k": np.ones(4, bool)}, 0),
+        (Node("Where", "n", ("k", "p", "p"), ("y",)), {"k": np.ones(4, bool)}, 4),
+        (Node("Gather", "n", ("k", "p"), ("y",)), {"k": np.arange(5)}, 5),
+        (Node("Gather", "n", ("p", "k"), ("y",)), {"k": np.arange(5)}, None),
+        (
+            Node("OneHot", "n", ("p", "k", "v"), ("y",)),
+            {"k": np.ones(1, int), "v": np.arange(2)},
+            2,
+        ),
+        (Node("Own", "n", ("p", "k"), ("y",), {}, "com.they"), {"k": np.arange(5)}, 5),
     ],
 )
 def test_numbers_that_an_operator_computes_with_are_declared(

@@ -35,6 +35,10 @@ ALLOWED: dict[str, tuple[str, dict[str, object]]] = {
     "a threshold": ("t = Greater (y, k)  z = Cast <to = 1> (t)", {"k": ONE}),
     "zeros": ("s = Shape (y)  t = ConstantOfShape (s)  z = Add (y, t)", {}),
     "an attribute of its operator": ("z = LeakyRelu <alpha = 0.3> (y)", {}),
+    "a class": (
+        "i = ArgMax <axis = 1> (y)  e = Equal (i, k)  c = Cast <to = 1> (e)  z = Mul (y, c)",
+        {"k": np.array(2)},
+    ),
     "a choice by one truth value": ("n = Neg (y)  z = Where (k, y, n)", {"k": np.array(True)}),
 }
 FORBIDDEN: dict[str, tuple[str, dict[str, object], str]] = {
@@ -70,6 +74,26 @@ FORBIDDEN: dict[str, tuple[str, dict[str, object], str]] = {
     "integers by way of a shape": (
         "s = Shape (y)  t = Add (s, k)  c = Cast <to = 1> (t)  z = Mul (y, c)",
         {"k": np.array([3, 5])},
+        "brings the integers of shapes into data",
+    ),
+    "values of a class map": (
+        "i = ArgMax (y)  h = OneHot (i, d, k)  c = Cast <to = 1> (h)  z = Mul (y, c)",
+        {"d": np.array(3), "k": np.array([3, 9])},
+        "reads the integers 'k' (2 values) as data",
+    ),
+    "a class for each": (
+        "i = ArgMax (y)  e = Equal (i, k)  c = Cast <to = 1> (e)  z = Mul (y, c)",
+        {"k": np.array([0, 2, 2])},
+        "brings the integers of shapes into data",
+    ),
+    "truth values of integers": (
+        "s = Shape (y)  e = Less (s, k)  c = Cast <to = 1> (e)  z = Mul (y, c)",
+        {"k": np.array([3, 5])},
+        "brings the integers of shapes into data",
+    ),
+    "a choice by truth values of integers": (
+        "s = Shape (y)  e = Less (s, k)  z = Where (e, y, l)",
+        {"k": np.array([3, 5]), "l": ONE},
         "brings the integers of shapes into data",
     ),
     "a power for each": ("z = Pow (y, k)", {"k": np.arange(3)}, "integers of shapes into data"),
@@ -114,7 +138,14 @@ def test_numbers_in_disguise_are_told(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "plain"), [(np.float32([0]), True), (np.int64([7]), True), (np.float32([0.7]), False)]
+    ("value", "plain"),
+    [
+        (np.float32([0]), True),
+        (np.float32([-np.inf]), True),
+        (np.int64([7]), True),
+        (np.float32([0.7]), False),
+        (np.float32([np.nan]), False),
+    ],
 )
 def test_a_tensor_is_filled_with_zero_one_or_integers(value: np.ndarray, plain: bool) -> None:
     ticket = handmade()
@@ -125,11 +156,24 @@ def test_a_tensor_is_filled_with_zero_one_or_integers(value: np.ndarray, plain: 
     assert any("a number of its own" in failure for failure in flow(ticket)) == (not plain)
 
 
-@pytest.mark.parametrize("text", ["z = Add (y, k)", "z = Where (k, y, y)"])
-def test_a_place_declared_dense_may_read_parameters(text: str) -> None:
+DENSE: dict[str, tuple[str, object]] = {  # what is read by a place that is declared
+    "Add": ("z = Add (y, k)", ROW),
+    "Where": ("w = Where (k, y, y)  z = Mul (y, w)", ROW > 1),
+    "Equal": ("i = ArgMax (y)  e = Equal (i, k)  c = Cast <to = 1> (e)  z = Mul (y, c)", [1, 2, 3]),
+    "OneHot": (
+        "i = ArgMax (y)  h = OneHot (i, d, k)  c = Cast <to = 1> (h)  z = Mul (y, c)",
+        [3, 9],
+    ),
+    "Gather": ("i = ArgMax (y)  g = Gather (k, i)  c = Cast <to = 1> (g)  z = Mul (y, c)", [5, 7]),
+}
+
+
+@pytest.mark.parametrize("op", DENSE)
+def test_a_place_declared_dense_may_read_parameters(op: str) -> None:
+    text, value = DENSE[op]
     ticket = handmade()
-    ticket.extend(text, k=ROW if "Add" in text else ROW > 1)
-    ticket.declare_dense("", text.split()[2], 3)
+    ticket.extend(text, k=np.array(value), **({"d": np.array(3)} if op == "OneHot" else {}))
+    ticket.declare_dense("", op, len(np.array(value)))
 
     assert flow(ticket) == []
 
@@ -143,16 +187,36 @@ def test_a_layer_reads_data() -> None:
     assert "node 'gemm' (Gemm) is a layer that reads no data" in flow(ticket)
 
 
+def test_a_layer_may_read_what_data_looks_up_and_not_what_shapes_do() -> None:
+    for looked_up in ("ArgMax", "Shape"):
+        ticket = handmade()
+        (mean,) = [node for node in ticket.model.graph.node if node.op_type == "ReduceMean"]
+        source, output = mean.input[0], mean.output[0]
+        mean.CopyFrom(helper.make_node(looked_up, [source], ["place"]))
+        place = [node.output[0] for node in ticket.model.graph.node].index("place")
+        table = helper.make_node("Gather", ["table", "place"], [output], name="table")
+        ticket.model.graph.node.insert(place + 1, table)
+        ticket.put("table", ROW)
+        ticket.declare_dense("table", "Gather", 3)
+
+        assert ("is a layer that reads no data" in "; ".join(flow(ticket))) == (
+            looked_up == "Shape"
+        )
+
+
 def test_integers_that_are_indices_or_single_are_not_computed_with() -> None:
     ticket = handmade()
     ticket.put("k", np.arange(3))
     ticket.put("one", np.array(1))
 
-    def computed(op: str, *inputs: str) -> list[str]:
-        return list(computed_integers(helper.make_node(op, list(inputs), ["z"]), ticket.tensors))
+    def computed(op: str, *inputs: str, dense: bool = False) -> list[str]:
+        node = helper.make_node(op, list(inputs), ["z"])
+        return list(computed_integers(node, ticket.tensors, dense=dense))
 
     assert computed("Add", "y", "k") == ["k"]
     assert computed("Add", "y", "one") == []
     assert computed("Concat", "y", "one") == ["one"]
-    assert computed("Gather", "y", "k") == []
+    assert computed("Gather", "y", "k", dense=True) == []
+    assert computed("Gather", "k", "y") == []
+    assert computed("Gather", "k", "y", dense=True) == ["k"]
     assert computed("Pow", "y", "k") == ["k"]
