@@ -36,13 +36,8 @@ def assemble(
     """
     with G_LOGGER.suppress():  # it prints to the standard output
         ports = (*target.outputs, *target.inputs)
-<<<<<<< HEAD
-        edges = {port.name: gs.Variable(port.name, port.dtype, port.shape) for port in ports}
+        edges = {port.name: gs.Variable(port.name, port.dtype, port.declared) for port in ports}
         edges |= {key: _constant(key, tensor) for key, tensor in tensors.items()}
-=======
-        known = {port.name: gs.Variable(port.name, port.dtype, port.declared) for port in ports}
-        known |= {key: _constant(key, tensor) for key, tensor in tensors.items()}
->>>>>>> 3256a9c (Sizes that are known in part are followed through shape arithmetic)
         graph = gs.Graph(
             nodes=[_node(node, edges) for node in nodes],
             inputs=[edges[port.name] for port in target.inputs],
