@@ -9,7 +9,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
 
@@ -37,13 +36,7 @@ from lt_onnx.packing.format import (
 )
 from lt_onnx.reading.protobuf import metadata_of
 from lt_onnx.units import size_text
-from lt_onnx.writing.storage import (
-    ALIGNMENT,
-    MIN_EXTERNAL_BYTES,
-    Initializer,
-    LayerTensors,
-    name_of,
-)
+from lt_onnx.writing.storage import ALIGNMENT, MIN_EXTERNAL_BYTES, LayerTensors, name_of
 
 MAX_KEPT_BYTES = 12  # of a kept weight in a sparse ticket
 MAX_WEIGHTS_PER_BYTE = 1024  # of a sparse ticket's file: none keeps so few
@@ -53,17 +46,26 @@ ZIP_ERRORS = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAErr
 DAMAGED = (*ZIP_ERRORS, RuntimeError, ValueError, KeyError, TypeError, OverflowError)
 
 
-@dataclass(frozen=True)
 class _Pack:
-    """What a pack holds, its types checked."""
+    """What a pack holds, its types checked, and its masks as they are read.
 
-    path: Path
-    files: tuple[PackedFile, ...]  # the ticket, and its data if it has any
-    model: onnx.ModelProto
-    tensors: dict[str, Initializer]  # of the model; changing one changes it
-    layers: list[PackedLayer]
-    seed: int
-    masks: lzma.LZMAFile
+    `files` are the ticket and its data if it has any, `tensors` those of `model`: changing one
+    changes it. Raises InputError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        about, graph, masks = _members(path, "pack.json", "graph.onnx", "masks.bin")
+        self.path, self.model = path, onnx.ModelProto()
+        try:
+            self.model.ParseFromString(graph)
+        except DecodeError:
+            raise InputError(f"{path}: damaged: its graph is no ONNX model") from None
+        manifest = parse_manifest(path, metadata_of(self.model))
+        if manifest is None:
+            raise InputError(f"{path}: its graph is no ticket")
+        self.files, self.tensors = _files(path, about), initializers_of(self.model)
+        self.layers, self.seed = layers_of(manifest), manifest.seed
+        self._masks = lzma.LZMAFile(io.BytesIO(masks))  # in memory: nothing to close
 
     def damaged(self, why: str) -> InputError:
         """What to raise for a pack that contradicts itself."""
@@ -72,7 +74,7 @@ class _Pack:
     def read_masks(self, size: int) -> bytes:
         """The next bytes of the masks, `size` at most. Raises InputError."""
         try:
-            return self.masks.read(size)
+            return self._masks.read(size)
         except (EOFError, lzma.LZMAError):
             raise self.damaged("its masks are no masks") from None
 
@@ -108,7 +110,7 @@ def unpack(packed: Path, output: Path, *, force: bool = False) -> list[Path]:
     Raises InputError when it is no pack, or damaged, or when the ticket cannot be written (`force`
     lets it overwrite), and ResourceError when the disk is full: then nothing is written.
     """
-    pack = _open(packed)
+    pack = _Pack(packed)
     if len(pack.files) == 2 and output.name != pack.files[0].name:
         raise InputError(
             f"{packed}: the ticket has external data and keeps its name: give a folder, or a path "
@@ -185,28 +187,6 @@ def _fill(pack: _Pack, layer: PackedLayer, data: BufferedRandom | None) -> None:
         biases = np.where(pack.read_bits(drawn.size), drawn, np.float32(0))
         for held in raw_tensors(pack.tensors[layer.record.bias]):
             held.raw_data = biases.tobytes()
-
-
-def _open(packed: Path) -> _Pack:
-    """A pack, its types checked. Raises InputError."""
-    about, graph, masks = _members(packed, "pack.json", "graph.onnx", "masks.bin")
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(graph)
-    except DecodeError:
-        raise InputError(f"{packed}: damaged: its graph is no ONNX model") from None
-    manifest = parse_manifest(packed, metadata_of(model))
-    if manifest is None:
-        raise InputError(f"{packed}: its graph is no ticket")
-    return _Pack(
-        path=packed,
-        files=_files(packed, about),
-        model=model,
-        tensors=initializers_of(model),
-        layers=layers_of(manifest),
-        seed=manifest.seed,
-        masks=lzma.open(io.BytesIO(masks)),  # memory: nothing to close
-    )
 
 
 def _members(packed: Path, *names: str) -> list[bytes]:
