@@ -65,7 +65,7 @@ class _Pack:
             raise InputError(f"{path}: its graph is no ticket")
         self.files, self.tensors = _files(path, about), initializers_of(self.model)
         self.layers, self.seed = layers_of(manifest), manifest.seed
-        self._masks = lzma.LZMAFile(io.BytesIO(masks))  # in memory: nothing to close
+        self._masks = lzma.LZMAFile(io.BytesIO(masks))  # noqa: SIM115  (in memory)
 
     def damaged(self, why: str) -> InputError:
         """What to raise for a pack that contradicts itself."""

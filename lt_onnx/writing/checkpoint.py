@@ -70,7 +70,7 @@ class Checkpoint:
     def restart(self, constants_lost: frozenset[str]) -> None:
         """Forget all: constants were lost on the tensors, and another plan is followed."""
         self._cut(0)
-        self.saved, self.constants_lost = {}, constants_lost
+        self.saved, self._pieces, self.constants_lost = {}, {}, constants_lost
         self._append((self._key, constants_lost))
 
     def note(self, piece: MaskedRows | BuiltLayer) -> None:

@@ -113,6 +113,7 @@ def test_another_plan_starts_anew_and_is_remembered(blueprint: Blueprint, ticket
     step = steps_of(blueprint, Build)[0]
     with contextlib.suppress(Stop), Checkpoint(ticket, "key") as checkpoint:
         checkpoint.note(built(step))
+        checkpoint.note(rows_of(step, 4))  # of a layer under way
         checkpoint.restart(frozenset({"a", "b"}))
         assert not checkpoint.saved
         raise Stop
@@ -120,6 +121,19 @@ def test_another_plan_starts_anew_and_is_remembered(blueprint: Blueprint, ticket
     with Checkpoint(ticket, "key") as checkpoint:
         assert checkpoint.constants_lost == {"a", "b"}
         assert not checkpoint.saved
+
+
+def test_rows_of_the_plan_before_are_forgotten(blueprint: Blueprint, ticket: Path) -> None:
+    step = steps_of(blueprint, Build)[0]
+    with contextlib.suppress(Stop), Checkpoint(ticket, "key") as checkpoint:
+        checkpoint.note(rows_of(step, 4))
+        checkpoint.restart(frozenset({"a"}))
+        checkpoint.note(rows_of(step, 0))
+        checkpoint.note(built(step))
+        raise Stop
+
+    with Checkpoint(ticket, "key") as checkpoint:
+        assert checkpoint.saved[step.name].pieces.keys() == {0}
 
 
 @pytest.mark.parametrize("cut", [1, 5, 40])
