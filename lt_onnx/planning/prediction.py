@@ -23,18 +23,21 @@ WEIGHT_BYTES = {Weights.FOLDED: 4, Weights.MASKED: 5, Weights.SPARSE: 3}  # spar
 PROGRAM_BYTES = 250_000_000  # before any layer: the interpreter and its libraries
 TARGET_WEIGHT_BYTES = 12
 ROW_WEIGHT_BYTES = 64  # for a weight of the row under construction
+UNIVARIATE_WEIGHT_BYTES = 4.6  # such layers are held whole
 WRITING_FACTOR = 5  # times the weights of a ticket of one file, while that is put together
 RUNNING_FACTOR = 1.9  # times the weights in float32, while a runtime has the file open as well
-EXPOSED_BYTES = 7.6  # for a number of the layers that are compared together
+EXPOSED_BYTES = 9.0  # for a number of the layers that are compared together
 BOUND_BYTES, BOUND_FACTOR = 165_000_000, 20.5  # of torch, and times what a layer holds of a sample
 TRACE_BATCH = 16  # samples whose layers are compared at a time
 MAX_EXPOSED = 1 << 26  # numbers of both networks that are held for it
 
 # seconds of one core, measured (see docs/performance.md)
-PROBLEM_SECONDS = 0.25e-6  # one problem of 10 elements; each more costs a third more
-MULTIPLY_ADD_SECONDS = 3.5e-11
+PROBLEM_SECONDS, PROBLEM_GROWTH = 1e-6, 1.153  # one problem of 11 elements; for each more
+MULTIPLY_ADD_SECONDS = 2e-11
+HELD_BYTE_SECONDS = 5e-10  # of what a layer reads and makes
 WEIGHT_SECONDS = 1.7e-8  # to draw twice and prove
 BYTE_SECONDS = 2.5e-9  # to write, whatever the cores
+LAYER_SECONDS, NEURON_SECONDS = 0.04, 3.5e-5  # of a layer, and of a row of a univariate one
 START_SECONDS = 3.0
 MIN_VALIDATION_SAMPLES = 16  # of those given
 
@@ -82,7 +85,8 @@ def predict(
         size -= 2 * blueprint.source_weights
     widest = max((_held_bytes(target, step) for step in steps), default=0)
     inline = size if size <= files.INLINE_LIMIT else 0  # what goes to a file of its own is not held
-    peaks: list[float] = [inline + count * widest, WRITING_FACTOR * inline]
+    peaks = [inline + layer_memory(target, step, count) for step in steps]
+    peaks.append(WRITING_FACTOR * inline)
     # a runtime copies what is in the graph, and maps what lies in a file of its own
     opened = size + (round(RUNNING_FACTOR * blueprint.weight_bytes) if inline else 0)
     numbers = sum(math.prod(sizes[port.name]) for port in target.inputs)
@@ -91,51 +95,58 @@ def predict(
     if traced:
         counts = [activation_count(target, blueprint, linear) for linear in target.linears]
         exposed = max(sum(counts[part]) for part in exposed_together(counts))
-        peaks.append(opened + EXPOSED_BYTES * batch_size(numbers, TRACE_BATCH) * exposed)
+        peaks.append(opened + round(EXPOSED_BYTES * batch_size(numbers, TRACE_BATCH) * exposed))
     if bounded:
-        peaks.append(BOUND_BYTES + inline + BOUND_FACTOR * widest)
-    row = max((layer.row_size for layer in blueprint.layers), default=0)
+        peaks.append(BOUND_BYTES + inline + round(BOUND_FACTOR * widest))
     held = TARGET_WEIGHT_BYTES * sum(linear.weight.size for linear in target.linears)
     return Prediction(
         source_weights=blueprint.source_weights,
         file_bytes=size + (4 * blueprint.source_weights if source else 0),
-        memory_bytes=PROGRAM_BYTES + ROW_WEIGHT_BYTES * row + held + round(max(peaks)),
+        memory_bytes=PROGRAM_BYTES + held + max(peaks),
         calibration_count=count,
         multiply_adds=work,
-        validation_count=_validation_count(target, steps, work, count),
+        validation_count=_validation_count(target, steps, count),
         seconds=START_SECONDS + sum(layer_seconds(target, step, count) for step in steps),
     )
 
 
 def layer_memory(target: Target, step: Expand | Build, count: int) -> int:
     """Bytes that constructing one layer takes with `count` samples."""
-    return ROW_WEIGHT_BYTES * step.source.row_size + count * _held_bytes(target, step)
+    weights = UNIVARIATE_WEIGHT_BYTES * step.source.size if isinstance(step, Expand) else 0
+    row = ROW_WEIGHT_BYTES * step.source.row_size
+    return row + round(weights) + count * _held_bytes(target, step)
 
 
 def layer_seconds(target: Target, step: Expand | Build, count: int) -> float:
     """What one layer takes, very roughly: solving, running, drawing and proving, writing."""
     shared = _core_seconds(target, step, count) / (os.cpu_count() or 1)
-    return shared + BYTE_SECONDS * 4 * step.source.size
+    neurons = step.source.shape[0] if isinstance(step, Expand) else 0
+    alone = LAYER_SECONDS + NEURON_SECONDS * neurons + BYTE_SECONDS * 4 * step.source.size
+    return shared + alone
 
 
 def _core_seconds(target: Target, step: Expand | Build, count: int) -> float:
     """What one layer takes of one core, writing apart; the same on every machine."""
-    seconds = WEIGHT_SECONDS * step.source.size
+    seconds = WEIGHT_SECONDS * step.source.size + count * _sample_seconds(target, step)
     if isinstance(step, Build):
-        m = step.base_size
-        seconds += PROBLEM_SECONDS * 1.33 ** (m - 10) * step.source.size / max(m, 1)
-        seconds += MULTIPLY_ADD_SECONDS * _multiply_adds(target, step) * count
+        m = max(step.base_size, 1)
+        seconds += PROBLEM_SECONDS * PROBLEM_GROWTH ** (m - 11) * step.source.size / m
     return seconds
 
 
-def _validation_count(
-    target: Target, steps: Sequence[Expand | Build], work: int, count: int
-) -> int:
-    """Samples that cost what construction with `count` does; the ticket's share is `work` each."""
+def _sample_seconds(target: Target, step: Expand | Build) -> float:
+    """What one layer takes of one core to be run on a sample."""
+    work = _multiply_adds(target, step) if isinstance(step, Build) else 0
+    return MULTIPLY_ADD_SECONDS * work + HELD_BYTE_SECONDS * _held_bytes(target, step)
+
+
+def _validation_count(target: Target, steps: Sequence[Expand | Build], count: int) -> int:
+    """Samples that cost both networks what construction with `count` does."""
     seconds = START_SECONDS + sum(_core_seconds(target, step, count) for step in steps)
     layers = target.linears
-    work += sum(one.weight.size * _positions(target, one.output, one.op) for one in layers)
-    return max(int(seconds / (MULTIPLY_ADD_SECONDS * max(work, 1))), MIN_VALIDATION_SAMPLES)
+    work = sum(one.weight.size * _positions(target, one.output, one.op) for one in layers)
+    each = MULTIPLY_ADD_SECONDS * work + sum(_sample_seconds(target, step) for step in steps)
+    return max(int(seconds / max(each, 1e-12)), MIN_VALIDATION_SAMPLES)
 
 
 def activation_count(target: Target, blueprint: Blueprint | None, linear: Linear) -> int:
