@@ -140,6 +140,7 @@ class Target:
     ir_version: int
     integers: frozenset[str] = frozenset()  # tensors known to hold no floats (shape arithmetic)
     is_ticket: bool = False  # by its manifest
+    refusals: Mapping[str, str] = field(default_factory=dict)  # why a node is no layer, by its name
 
     @property
     def opset(self) -> int:

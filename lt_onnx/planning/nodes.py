@@ -20,9 +20,14 @@ def take_over(draft: Draft, node: Node) -> None:
             return
     else:
         declared = draft.request.is_between_layers(node) or node.op in MULTIPLYING or node.domain
-        draft.run_dense(node, UNKNOWN if declared and not has_rule(node) else None)
+        draft.run_dense(node, _unknown(draft, node) if declared and not has_rule(node) else None)
     if node.op in ("Flatten", "Reshape"):
         draft.emitted.reshaped[node.outputs[0]] = node
+
+
+def _unknown(draft: Draft, node: Node) -> str:
+    """Why an operator without a rule is dense; of those with weights, why it is no layer."""
+    return draft.target.refusals.get(node.name, UNKNOWN) if node.op in MULTIPLYING else UNKNOWN
 
 
 def _run_on_copies(draft: Draft, node: Node, layouts: Sequence[Layout | None]) -> bool:
@@ -35,7 +40,7 @@ def _run_on_copies(draft: Draft, node: Node, layouts: Sequence[Layout | None]) -
         if isinstance(refusal, UndecidedError):
             draft.emitted.undecided[node.outputs[0]] = node.inputs[0], (node,)
         else:
-            draft.run_dense(node, str(refusal))
+            draft.run_dense(node, str(refusal) if has_rule(node) else _unknown(draft, node))
         return False
     draft.emitted.copy_wise[node.name] = None
     outputs: list[Layout | None] = [*result] if isinstance(result, list) else [result]

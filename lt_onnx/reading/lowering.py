@@ -12,11 +12,11 @@ Nodes are met once, in order, by 2 to 5, the first that applies; a ConvTranspose
 then, so that 2 reaches it. Nodes that no rule applies to stay as they are.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -29,8 +29,9 @@ from lt_onnx.reading.linear_layers import conv, gemm, matmul
 from lt_onnx.reading.refusals import is_finite
 from lt_onnx.reading.remove_identity import remove_identity
 from lt_onnx.reading.rewriting import Network, Refusal, Rewrite, RuleResult
-from lt_onnx.target import Linear, Node, Step, Target
+from lt_onnx.target import Linear, Node, Target
 
+S = TypeVar("S", Node, Linear)
 NODE_RULES: tuple[Callable[[Node, Network], RuleResult], ...] = (
     fuse_affine,
     conv,
@@ -59,17 +60,20 @@ def lower(graph: Target) -> Target:
     network = Network(graph.path, graph.opset, outputs, reads, constants, dict(graph.shapes))
     with np.errstate(all="ignore"):  # what is no number in the end is told below
         for node in nodes:
-            network.apply(_first(node, (rule(node, network) for rule in NODE_RULES)))
+            network.apply(_first(node, network, NODE_RULES))
         for rule in LAYER_RULES:
             steps, network.steps = network.steps, {}
             for step in steps.values():
-                results = (rule(step, network),) if isinstance(step, Linear) else ()
-                network.apply(_first(step, results))
+                if isinstance(step, Linear):
+                    network.apply(_first(step, network, [rule]))
+                else:
+                    network.apply(Rewrite((step,)))
     lowered = replace(
         graph,
         steps=tuple(network.steps.values()),
         constants=network.constants,
         shapes=network.shapes,
+        refusals=network.refusals,
     )
     for layer in lowered.linears:
         if not (is_finite(layer.weight) and is_finite(layer.bias)):
@@ -79,13 +83,16 @@ def lower(graph: Target) -> Target:
     return lowered
 
 
-def _first(step: Step, results: Iterable[RuleResult]) -> Rewrite:
-    """The first rewrite of `step` among the results of rules; without one it stays."""
-    for result in results:
+def _first(
+    step: S, network: Network, rules: Iterable[Callable[[S, Network], RuleResult]]
+) -> Rewrite:
+    """The first rewrite of `step` that one of the rules gives; without one it stays."""
+    for rule in rules:
+        result = rule(step, network)
         if isinstance(result, Rewrite):
             return result
         if isinstance(result, Refusal):
-            logging.getLogger(__name__).debug("%s is not rewritten: %s", step.name, result.reason)
+            network.refusals[step.name] = result.reason
     return Rewrite((step,))
 
 

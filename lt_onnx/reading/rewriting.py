@@ -49,6 +49,7 @@ class Network:
     constants: dict[str, Array]
     shapes: dict[str, Shape]
     steps: dict[str, Step] = field(default_factory=dict)  # in order, by their first output
+    refusals: dict[str, str] = field(default_factory=dict)  # the last reason, by step
 
     def floats(self, node: Node, position: int) -> Floats | None:
         """A constant float32 input; None where it is absent, computed or of another type."""
