@@ -1,7 +1,8 @@
 """Inputs for construction and validation: from files, or random and seeded.
 
 An npz file holds one array [N, …] per input of the model, named as the input, and optionally
-`labels` [N] (class numbers). Nothing in it is ever unpickled.
+`labels` [N] (class numbers). Nothing in it is ever unpickled. Inputs that do not lead with a common
+batch, as a recurrent network's state, have N in front of their whole shape.
 """
 
 import math
@@ -89,6 +90,8 @@ class Samples:
 
     def batches(self, ports: tuple[Port, ...], size: int) -> list[dict[str, Array]]:
         """Feeds of at most `size` samples, fewer large ones, or of the batch that a model fixes."""
+        if are_whole(ports):
+            return [{k: v[i] for k, v in self.arrays.items()} for i in range(self.count)]
         fixed = {p.shape[0] for p in ports if p.shape and isinstance(p.shape[0], int)}
         size = min(fixed) if fixed else batch_size(self.numbers, size)
         stop = self.count - self.count % size if fixed else self.count
@@ -101,7 +104,8 @@ def load_samples(path: Path, ports: tuple[Port, ...], pictures: Pictures | None 
     `path` is an npz file, an npy file for a model of one input, or a folder of images.
     """
     arrays, labels = _read(path, ports, pictures or Pictures())
-    checked = {port.name: _check(path, port, arrays[port.name]) for port in ports}
+    whole = are_whole(ports)
+    checked = {port.name: _check(path, port, arrays[port.name], whole=whole) for port in ports}
     counts = {len(value) for value in checked.values()}
     if len(counts) > 1 or 0 in counts:
         raise InputError(f"{path}: its arrays hold {sorted(counts)} samples; give as many in each")
@@ -187,10 +191,12 @@ def save_samples(path: Path, samples: Samples) -> None:
         np.savez(stream, **arrays)  # type: ignore[arg-type]
 
 
-def _check(path: Path, port: Port, value: Array) -> Array:
-    sizes = zip(value.shape[1:], port.shape[1:], strict=False)
+def _check(path: Path, port: Port, value: Array, *, whole: bool) -> Array:
+    if whole and value.ndim == len(port.shape) and port.shape[:1] == (1,):
+        value = value[:, None]
+    sizes = zip(value.shape[1:], port.shape if whole else port.shape[1:], strict=False)
     fixed = all(have == want for have, want in sizes if isinstance(want, int))
-    if not 0 < value.ndim == len(port.shape) or not fixed:
+    if not 0 < value.ndim == len(port.shape) + whole or not fixed:
         raise InputError(
             f"{path}: '{port.name}' has shape {list(value.shape)}, the model wants {_text(port)}"
         )
@@ -215,9 +221,26 @@ def batch_size(numbers: int, most: int) -> int:
     return max(1, min(most, MAX_BATCH_NUMBERS // max(numbers, 1)))
 
 
-def drawn_sizes(port: Port) -> list[int]:
-    """The sizes of one random input."""
-    return [d if isinstance(d, int) and d > 0 else OPEN_AXIS for d in port.shape[1:]]
+def are_whole(ports: tuple[Port, ...]) -> bool:
+    """Whether a sample of each input is a whole tensor, of which one at a time is run.
+
+    So it is where inputs do not lead with a common batch, as a recurrent network's state: their
+    leading sizes are fixed and differ, or one's name is that of an axis within another input.
+    """
+    leading = {port.shape[0] for port in ports if port.shape}
+    inner = {size for p in ports for size in p.shape[1:] if p.shape[0] != size}
+    fixed = [size for size in leading if isinstance(size, int)]
+    return len(fixed) > 1 or any(isinstance(size, str) and size in inner for size in leading)
+
+
+def drawn_sizes(port: Port, ports: tuple[Port, ...] = ()) -> list[int]:
+    """The sizes of one random input; of `ports` together, where their samples are whole."""
+    if not are_whole(ports):
+        return [d if isinstance(d, int) and d > 0 else OPEN_AXIS for d in port.shape[1:]]
+    leading = {port.shape[0] for port in ports if port.shape}
+    single = [axis == 0 or size in leading for axis, size in enumerate(port.shape)]
+    sizes = zip(port.shape, single, strict=True)
+    return [d if isinstance(d, int) and d > 0 else 1 if one else OPEN_AXIS for d, one in sizes]
 
 
 def random_samples(ports: tuple[Port, ...], count: int, seed: int, smooth: bool) -> Samples:
@@ -229,7 +252,7 @@ def random_samples(ports: tuple[Port, ...], count: int, seed: int, smooth: bool)
     rng = np.random.default_rng(seed)
     arrays: dict[str, Array] = {}
     for port in ports:
-        shape = (count, *(sizes := drawn_sizes(port)))
+        shape = (count, *(sizes := drawn_sizes(port, ports)))
         if 4 * math.prod(shape) > MAX_RANDOM_BYTES:
             raise InputError(
                 f"'{port.name}' of shape {_text(port)}: {count} random inputs would be "

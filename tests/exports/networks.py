@@ -290,6 +290,24 @@ def several_outputs() -> onnx.ModelProto:
     return b.made([b.conv(y, 6, 3), x, same, b("Identity", same), b("Identity", "x")])
 
 
+def with_states(lengths: tuple[Any, Any, Any]) -> Callable[[], onnx.ModelProto]:
+    """Two recurrent layers by hand; sizes of the sequence's batch and of the states' axes."""
+
+    def make() -> onnx.ModelProto:
+        b = Export(13)
+        x = b("ReduceMean", b("Relu", b.fc("x", 5, 8)), axes=[1], keepdims=0)
+        states = []
+        for layer in range(2):
+            state = b("Gather", "h", b.whole(layer), axis=0)
+            x = b("Tanh", b("Add", b.fc(x, 8, 8), b.fc(state, 8, 8)))
+            states.append(b.axes("Unsqueeze", x, [0]))
+        batch, layers, inner = lengths
+        inputs = {"x": [batch, 7, 5], "h": [layers, inner, 8]}
+        return b.made([b.fc(x, 8, 3), b("Concat", *states, axis=0)], inputs)
+
+    return make
+
+
 def text() -> onnx.ModelProto:
     """An embedding of words, read by a convolution."""
     b = Export(13)
@@ -391,6 +409,8 @@ NETWORKS |= {
     **{f"group normalised {opset}": group_normalised(opset) for opset in (13, 21)},
     "layer normalised": layer_normalised(False),
     "layer normalised, parts": layer_normalised(True),
+    "with states": with_states((1, 2, 1)),
+    "with states of a batch": with_states(("N", 2, "N")),
     "constant nodes": lambda: yolo(nodes=True),
     "names of TensorFlow": renamed(channels_last, "StatefulPartitionedCall/model/{}/BiasAdd:0"),
     "names of torch": renamed(unet, "/model.22/cv2.0/{}/Conv_output_0"),

@@ -156,3 +156,37 @@ def test_a_spread_is_taken_evenly_and_says_of_how_many() -> None:
     assert few.origin == "counted (4 of 10 samples)"
     assert counted(10).spread(10) is not None
     assert counted(10).spread(11).origin == "counted"
+
+
+STATES = (("x", ("N", 7, 5), "h", (2, "N", 8)), ("x", (1, 7, 5), "h", (2, 1, 8)))
+
+
+@pytest.mark.parametrize("states", STATES)
+def test_inputs_without_a_common_batch_are_run_one_at_a_time(states: tuple, tmp_path: Path) -> None:
+    first, first_shape, second, second_shape = states
+    dtype = np.dtype(np.float32)
+    ports = Port(first, first_shape, dtype), Port(second, second_shape, dtype)
+    made = random_samples(ports, 3, 0, smooth=False)
+    save_samples(tmp_path / "s.npz", made)
+    single = Samples({**made.arrays, "x": made.arrays["x"][:, 0]}, None, "")
+    save_samples(tmp_path / "single.npz", single)
+
+    assert {name: v.shape for name, v in made.arrays.items()} == {
+        "x": (3, 1, 7, 5),
+        "h": (3, 2, 1, 8),
+    }
+    for samples in (made, load_samples(tmp_path / "s.npz", ports)):
+        shapes = [
+            {name: v.shape for name, v in feeds.items()} for feeds in samples.batches(ports, 8)
+        ]
+        assert shapes == [{"x": (1, 7, 5), "h": (2, 1, 8)}] * 3
+    if first_shape[0] == 1:
+        loaded = load_samples(tmp_path / "single.npz", ports)
+        assert np.array_equal(loaded.arrays["x"], made.arrays["x"])
+
+
+def test_names_that_exporters_give_to_every_axis_are_no_states() -> None:
+    dtype = np.dtype(np.float32)
+    ports = Port("x", ("?", 3, "?", "?"), dtype), Port("v", ("?", 4), dtype)
+
+    assert drawn_sizes(ports[0], ports) == [3, OPEN_AXIS, OPEN_AXIS]
