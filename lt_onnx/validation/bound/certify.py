@@ -22,8 +22,8 @@ from msgspec import Meta
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.reading.protobuf import parse_file
-from lt_onnx.samples.samples import Samples
-from lt_onnx.target import Array
+from lt_onnx.samples.samples import Samples, are_whole
+from lt_onnx.target import Array, Port
 from lt_onnx.verification.tensors import locate_tensors
 
 Box = Mapping[str, tuple[Array, Array]]  # by input: lowest and highest values, [1, C, *S] each
@@ -44,12 +44,15 @@ class Bound:
     box: str
 
 
-def box_of(samples: Samples) -> Box:
-    """The box around `samples`: least and greatest value per channel."""
+def box_of(samples: Samples, ports: tuple[Port, ...] = ()) -> Box:
+    """The box around `samples` of the inputs `ports`: least and greatest value per channel."""
     box = {}
     for name, value in samples.arrays.items():
+        leading = 1
+        if are_whole(ports):
+            leading, value = value.shape[1], value.reshape(-1, *value.shape[2:])
         axes = tuple(i for i in range(value.ndim) if i != 1) if value.ndim > 1 else (0,)
-        shape = (1, *value.shape[1:])
+        shape = (leading, *value.shape[1:])
         low, high = value.min(axis=axes, keepdims=True), value.max(axis=axes, keepdims=True)
         box[name] = (np.broadcast_to(low, shape), np.broadcast_to(high, shape))
     return box
@@ -63,7 +66,7 @@ def certified_bound(blueprint: Blueprint, ticket: Path, *, samples: Samples) -> 
     from lt_onnx.validation.bound.rules import apply
 
     target = blueprint.target
-    box = box_of(samples)
+    box = box_of(samples, target.inputs)
     ranges: dict[str, Range] = {}
     for port in target.inputs:
         if np.issubdtype(port.dtype, np.floating):
