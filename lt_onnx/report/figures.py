@@ -174,24 +174,21 @@ def _layer_rows(layers: Rows, trace: Rows) -> list[dict[str, str]]:
 
 
 def _model_rows(models: Rows) -> list[dict[str, str]]:
-    rows = []
-    for model in models:
-        ticket = {"SQNR dB": "–", "per weight": "–", "density": "–", "size": "–"}
-        if model["density"] is not None:
-            ticket = {
-                "SQNR dB": decibels(model["sqnr_db"]),
-                "per weight": f"{model['per_target_weight']:.2f}",
-                "density": f"{model['density']:.4f}",
-                "size": size_text(model["bytes"]),
-            }
-        rows.append(
-            {
-                "model": model["name"],
-                "verdict": model["verdict"],
-                "agreement": percent(model["agreement"]),
-                "accuracy": percent(model["accuracy"]),
-                **ticket,
-                "s": f"{model['seconds']:.0f}",
-            }
-        )
-    return rows
+    return [
+        {
+            "model": model["name"],
+            "verdict": model["verdict"],
+            "agreement": percent(model["agreement"]),
+            "accuracy": percent(model["accuracy"]),
+            "SQNR dB": "–" if model["density"] is None else decibels(model["sqnr_db"]),
+            "per weight": _text("{:.2f}", model["per_target_weight"]),
+            "density": _text("{:.4f}", model["density"]),
+            "size": "–" if model["bytes"] is None else size_text(model["bytes"]),
+            "s": f"{model['seconds']:.0f}",
+        }
+        for model in models
+    ]
+
+
+def _text(pattern: str, value: float | None) -> str:
+    return "–" if value is None else pattern.format(value)

@@ -18,7 +18,7 @@ import numpy as np
 from lt_onnx.subset_sum.full import INFINITE, bits_of, float_of
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE
 from lt_onnx.subset_sum.meet_in_the_middle import Batch, smallest_of_all
-from lt_onnx.subset_sum.problem import Floats, Indices, Masks, Places
+from lt_onnx.subset_sum.problem import Floats, Indices, Masks
 
 TILE = 512  # problems that one walk serves
 CLOSEST_TILE = 64  # the same where the least error is wanted
@@ -95,32 +95,6 @@ def _search(
             mine[i] = -1
 
 
-@numba.njit(cache=True)
-def _closest(x: Floats, z: Floats, limit: int, rest: Floats, least: Places) -> None:
-    """Set `least` to the bits of the least error that subsets of 1 to `limit` elements leave."""
-    m, count = x.shape
-    chosen = np.empty(m + 1, np.int64)
-    rest[0] = z
-    least[:] = INFINITE
-    depth = 0
-    start = 0
-    while True:
-        if start < m:
-            for i in range(count):
-                error = rest[depth, i] - x[start, i]
-                rest[depth + 1, i] = error
-                least[i] = min(least[i], bits_of(abs(error)))
-            if depth < limit - 1:
-                chosen[depth] = start
-                depth += 1
-            start += 1
-        elif depth == 0:
-            return
-        else:
-            depth -= 1
-            start = chosen[depth] + 1
-
-
 @numba.njit(cache=True, parallel=True)
 def _least_errors(batch: Batch, limit: int, numbers: Indices, least: Floats) -> None:
     """The least error that subsets of 1 to `limit` elements leave to the problems `numbers`."""
@@ -128,12 +102,26 @@ def _least_errors(batch: Batch, limit: int, numbers: Indices, least: Floats) -> 
     m = index.shape[2]
     for part in numba.prange(-(-len(numbers) // CLOSEST_TILE)):
         mine = numbers[part * CLOSEST_TILE : (part + 1) * CLOSEST_TILE]
-        x = np.empty((m, len(mine)), np.float32)
+        count = len(mine)
+        x, rest = np.empty((m, count), np.float32), np.empty((m + 1, count), np.float32)
         _fill(batch, mine, x)
-        rest = np.empty((m + 1, len(mine)), np.float32)
-        bits = np.empty(len(mine), np.int32)
-        _closest(x, z[mine], limit, rest, bits)
-        for i in range(len(mine)):
+        rest[0] = z[mine]
+        bits, chosen = np.full(count, INFINITE), np.empty(m + 1, np.int64)
+        depth = start = 0
+        while start < m or depth > 0:
+            if start == m:
+                depth -= 1
+                start = chosen[depth] + 1
+                continue
+            for i in range(count):
+                error = rest[depth, i] - x[start, i]
+                rest[depth + 1, i] = error
+                bits[i] = min(bits[i], bits_of(abs(error)))
+            if depth < limit - 1:
+                chosen[depth] = start
+                depth += 1
+            start += 1
+        for i in range(count):
             least[mine[i]] = float_of(bits[i])
 
 
