@@ -66,9 +66,30 @@ def test_channels_on_the_last_axis_merge_with_what_stands_before() -> None:
 
 
 @pytest.mark.parametrize(
+    ("shape", "goal", "axis", "merged"),
+    [
+        ((None, 2, 3, 4), (-1, 24), 3, (1, 24)),
+        ((None, 2, 3, 4), (-1, 2, 12), 3, (2, 12)),
+        ((None, 4, 2, 3), (-1, 24), 1, (1, 24)),
+        ((None, 4, 2, 3), (-1, 8, 3), 1, (1, 8)),
+    ],
+)
+def test_known_axes_merge_beside_an_open_batch(
+    shape: tuple[int | None, ...], goal: tuple[int, ...], axis: int, merged: tuple[int, int]
+) -> None:
+    given = layout(WORDS, axis=axis)
+    draft = draft_of({"x": shape}, {"goal": vector(*goal)}, layouts={"x": given})
+    made = reshape(node("Reshape", "goal"), [given, None], draft)
+
+    assert (made.axis, made.size) == merged
+
+
+@pytest.mark.parametrize(
     ("shape", "goal", "why"),
     [
         ((2, 4, None, 5), (0, -1), "an axis of unknown size"),
+        ((None, 4, 3, 5), (2, -1), "splits the channels"),
+        ((None, 4) + (None,) * 8, (0, -1), "sizes are not known"),
         (SHAPE, (2, 2, 2, 15), "splits the channels"),
         (SHAPE, (7, -1), "fixes an axis that is open"),
         (SHAPE, (0, 4, 3, 5, 0), "does not fit"),

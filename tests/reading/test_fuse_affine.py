@@ -166,3 +166,43 @@ def test_the_comparison_sees_a_change(tmp_path: Path, change: str) -> None:
     assert error_of(target_of(model_of(text, w=other), tmp_path), model, feeds) > 1e-5
     assert relative(square, other) > 0
     assert relative(square, square[:, :1]) == np.inf
+
+
+LAST = "t = Transpose<perm=[0,2,3,1]>(h)\n "
+
+
+@pytest.mark.parametrize(
+    ("text", "constants"),
+    [
+        (LAST + "y = Add(t, c)", {"c": CHANNEL.reshape(4)}),
+        (LAST + "m = Mul(t, c)\n y = Sub(k, m)", {"c": CHANNEL.reshape(1, 1, 4), "k": 0.5}),
+        ("t = Transpose(h)\n y = Div(t, c)", {"c": CHANNEL.reshape(1, 4, 1)}),
+    ],
+)
+def test_a_transpose_between_goes_behind(
+    tmp_path: Path, text: str, constants: dict[str, np.ndarray]
+) -> None:
+    model = model_of(CONV.format(text), w=W, b=RNG.normal(size=4), **constants)
+    target = target_of(model, tmp_path)
+
+    assert ops_of(target) == ["CONV", "Transpose"]
+    assert [step.outputs for step in target.steps] == [("h",), ("y",)]
+    assert error_of(target, model, inputs(model, RNG)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LAST + "y = Add(t, c)",  # not along the channels
+        "t = Transpose<perm=[0,2,3,1]>(h)\n u = Add(t, k)\n v = Relu(t)\n y = Add(u, v)",
+    ],
+)
+def test_what_varies_otherwise_or_is_read_twice_stays_behind_it(tmp_path: Path, text: str) -> None:
+    constants = {"c": RNG.normal(size=(7, 1)), "k": CHANNEL.reshape(4)}
+    used = {name: value for name, value in constants.items() if f", {name})" in text}
+    model = model_of(CONV.format(text), w=W, b=RNG.normal(size=4), **used)
+    target = target_of(model, tmp_path)
+
+    assert ops_of(target)[:2] == ["CONV", "Transpose"]
+    assert "Add" in ops_of(target)
+    assert error_of(target, model, inputs(model, RNG)) < 1e-5

@@ -96,6 +96,38 @@ FORGERIES: dict[str, tuple[Callable[[Handmade], None], str]] = {
     "an order nowhere": (lambda t: t.note(order=("o",)), "'o' is not the order"),
     "a dense layer": (lambda t: t.extend("z = MatMul (y, w)", w=EYE), "neither a layer nor"),
     "a dense place with more": (with_dense(8), "has 9 parameters, declared are 8"),
+    "truth values that are not counted": (
+        lambda t: (
+            t.extend("w = Where (k, y, y)  z = Relu (w)", k=np.array([True, False, True])),
+            t.declare_dense("", "Where", 0),
+        ),
+        "has 3 parameters, declared are 0",
+    ),
+    "a table of integers that is not counted": (
+        lambda t: (
+            t.extend(
+                "i = ArgMax (y)  g = Gather (k, i)  z = Cast <to = 1> (g)", k=np.array([7, 9])
+            ),
+            t.declare_dense("", "Gather", 0),
+        ),
+        "has 2 parameters, declared are 0",
+    ),
+    "an infinite slope": (
+        lambda t: (
+            t.extend("z = PRelu (y, k)", k=np.float32([1, np.inf, 1])),
+            t.declare_dense("", "PRelu", 3),
+            t.note(parameters=("k",)),
+        ),
+        "parameter that is not finite",
+    ),
+    "a mask of NaN": (
+        lambda t: (
+            t.extend("z = Add (y, k)", k=np.float32([0, np.nan, 0])),
+            t.declare_dense("", "Add", 3),
+            t.note(parameters=("k",)),
+        ),
+        "parameter that is not finite",
+    ),
     "a dense place twice": (with_dense(9, times=2), "declared dense 2 times and stands there 1"),
     "a dense place nowhere": (lambda t: t.declare_dense("n", "Conv", 0), "stands there 0 times"),
     "a foreign operator": (lambda t: t.extend("z = own.Gelu (y)"), "is of domain 'own'"),
@@ -144,3 +176,13 @@ def test_integers_that_a_dense_place_computes_with_are_its_parameters() -> None:
     assert check(ticket) == ""
     ticket.note(dense=())
     assert "brings the integers of shapes into data" in check(ticket)
+
+
+def test_a_mask_may_be_infinite() -> None:
+    ticket = handmade()
+    ticket.extend("z = Add (y, k)", k=np.float32([0, -np.inf, 0]))
+    ticket.declare_dense("", "Add", 3)
+    ticket.note(parameters=("k",))
+    _, failures = check_structure(ticket.model, ticket.manifest, ticket.tensors)
+
+    assert failures == []
