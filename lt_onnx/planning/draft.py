@@ -82,7 +82,7 @@ class Draft:
         """Append a node to the ticket, and what it takes from the target."""
         for name in node.inputs:
             self.take_constant(name)
-        if node.op not in ("Resize", "Upsample") and self._has_parameters(node):
+        if self._has_parameters(node):
             self._declare_dense(node, "its parameters are the target's own")
         if node.op in ("Shape", "Size") or self._is_from_shapes(node):
             for name in node.outputs:
@@ -172,6 +172,8 @@ class Draft:
 
     def _has_parameters(self, node: Node) -> bool:
         """Whether `node` computes with numbers of the target; shapes and scalars are none."""
+        if node.op in ("Resize", "Upsample"):  # scales
+            return False
         whole = [] if self._is_from_shapes(node) else self._whole_numbers(node)
         return bool(self._values(node, "fb") or whole)
 

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from lt_onnx.errors import InputError, UnsupportedError
+from lt_onnx.reading.constant_folding import RANDOM_OPS
 from lt_onnx.reading.protobuf import all_tensors, canonical_domain, node_title
 from lt_onnx.runtime import first_line
 from lt_onnx.target import Array, Node, Target
@@ -75,7 +76,8 @@ def refuse_values(graph: Target) -> None:
     Raises UnsupportedError and InputError.
     """
     nodes = [step for step in graph.steps if isinstance(step, Node)]
-    _refuse_all(graph.path, _in_training(nodes, graph.constants))
+    random = (f"{n.title} draws random numbers" for n in nodes if n.op in RANDOM_OPS)
+    _refuse_all(graph.path, [*_in_training(nodes, graph.constants), *random])
     for node in nodes:
         if node.op in ("Div", "Mod") and len(node.inputs) == 2:
             divisor = graph.constants.get(node.inputs[1])  # a zero would end the process

@@ -308,6 +308,22 @@ def with_states(lengths: tuple[Any, Any, Any]) -> Callable[[], onnx.ModelProto]:
     return make
 
 
+def resized_single() -> onnx.ModelProto:
+    """A Resize of what no layer reads through it."""
+    b = Export(13)
+    scales = b.constant(np.zeros(0)), b.constant([1, 1, 2, 2])
+    return b.made(b("Resize", b.conv(b.stem(), 6, 3), *scales, mode="linear"))
+
+
+def sampled() -> onnx.ModelProto:
+    """A variational autoencoder that draws its code."""
+    b = Export(13)
+    x = b("Relu", b.fc("x", 12, 16))
+    noise = b("RandomNormalLike", b.fc(x, 16, 4))
+    code = b("Add", b.fc(x, 16, 4), b("Mul", noise, b("Exp", b.fc(x, 16, 4))))
+    return b.made(b.head(code, 4), {"x": ["N", 12]})
+
+
 def text() -> onnx.ModelProto:
     """An embedding of words, read by a convolution."""
     b = Export(13)
@@ -401,7 +417,16 @@ NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
         *(channels_last, channels_last_flat, channels_last_norms, keras_pads, mobilenet_v3, yolo),
         *(yolo_of_distributions, unet, excited, instance_normalised, gelu_by_tanh, clipped),
         *(old_inputs, constants_of_shape, dropped_out, several_outputs, text, tied_embedding),
-        *(bytes_of_images, two_inputs, computed_weights, half_inside, prelus, flat_by_rows),
+        *(
+            resized_single,
+            sampled,
+            bytes_of_images,
+            two_inputs,
+            computed_weights,
+            half_inside,
+            prelus,
+            flat_by_rows,
+        ),
     )
 }
 NETWORKS |= {
