@@ -68,6 +68,7 @@ def _open(
     if folder is not None:
         options.add_session_config_entry(EXTERNAL_FOLDER, str(folder.resolve()))
     if mapped:
+        options.enable_cpu_mem_arena = False  # it grows to twice what is needed
         options.add_session_config_entry("session.disable_prepacking", "1")
     if mapped or not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
