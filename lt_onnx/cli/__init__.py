@@ -9,7 +9,3 @@ exit code. Heavy modules are imported inside commands, so that `--help` is quick
 - One file per command: `inspect`, `plan`, `convert`, `verify`, `validate`, `zoo`, `pack` (and
   unpack), `source`, `frontier`, `stats`.
 """
-
-from lt_onnx.cli.app import main
-
-__all__ = ["main"]
