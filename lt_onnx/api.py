@@ -1,7 +1,7 @@
 """What Python callers use: one call that turns a network into a ticket."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,6 @@ from lt_onnx.options import (
 from lt_onnx.pipeline import Announce, Job, Ticket, run
 from lt_onnx.reading.model_file import GivenModel, on_disk
 from lt_onnx.samples.samples import Samples
-from lt_onnx.search.ladder import Goal
-from lt_onnx.search.trials import find_settings
 from lt_onnx.validation.limits import Limits
 from lt_onnx.writing.build import Progress
 
@@ -39,13 +37,12 @@ def convert(
     init: Init | str = Init.UNIT,
     seed: int = 0,
     price: float | None = None,
-    dearness: float = 0.7,
+    sqnr: float = 30.0,
+    agreement: float = 0.99,
     prices: Mapping[str, float] | None = None,
     base_sizes: Mapping[str, int] | None = None,
     weights: Weights | str = Weights.FOLDED,
     fp16: bool = False,
-    target_sqnr: float | None = None,
-    target_agreement: float | None = None,
     calibration: str | Path | Samples | None = None,
     calibration_count: int | None = None,
     samples: str | Path | Samples | None = None,
@@ -74,15 +71,15 @@ def convert(
         sigma: one scale per output `channel` or per `layer`.
         init: σ of the source: `unit`, `kaiming`, `xavier`, `lecun`. Masks do not depend on it.
         seed: of the source, 0 to 2^64 - 1.
-        price: μ, what a kept weight costs; None chooses by mode.
-        dearness: power of a layer's size that the price follows; below 0 small layers save.
+        price: μ, what a kept weight costs, for study; None leaves it to the promise.
+        sqnr: what the ticket is built to: decibels of every output's variation over the inputs. It
+            is measured on inputs that the construction does not see; a ticket that misses it has
+            not passed.
+        agreement: the same for outputs of class scores: share of inputs with equal top-1.
         prices: μ of single layers, by name.
         base_sizes: m of single layers that open a block, by name.
         weights: store products (`folded`), source and mask (`masked`), or what is kept (`sparse`).
         fp16: store random weights in half precision.
-        target_sqnr: decibels; with it base size and price are found: the smallest setting whose
-            ticket has them at every output, on inputs that the construction does not see.
-        target_agreement: share of equal top-1; the same for classifiers.
         calibration: inputs for construction; None: random inputs with 1/f-like spectra.
         calibration_count: how many of them; None: what takes seconds. More make truer tickets.
         samples: inputs for validation; None: random normal inputs.
@@ -117,14 +114,9 @@ def _convert(model: GivenModel, output: str | Path | None, **arguments: Any) -> 
     def taken(group: type) -> dict[str, Any]:
         return {f.name: arguments.pop(f.name) for f in fields(group) if f.name in arguments}
 
-    options, goal = make_options(**taken(Options)), Goal(**taken(Goal))
+    options = make_options(**taken(Options))
     written = Output(path=None if output is None else Path(output), **taken(Output))
     arguments["device"] = choose(Device, "device", arguments["device"])
     arguments = {name: value for name, value in arguments.items() if value is not None}
     with on_disk(model) as target:
-        return make_ticket(Job(target, options, written, **arguments), goal)
-
-
-def make_ticket(job: Job, goal: Goal) -> Ticket:
-    """Find the settings that the goal asks for, if any, and run the job. Raises as `convert`."""
-    return run(replace(job, options=find_settings(job, goal)) if goal else job)
+        return run(Job(target, options, written, **arguments))

@@ -17,11 +17,11 @@ import msgspec
 from msgspec import Meta
 
 from lt_onnx.errors import InputError
-from lt_onnx.options import MAX_BASE_SIZE, Init, Mode, Options, Select, Sigma, Weights
+from lt_onnx.options import MAX_BASE_SIZE, MAX_SQNR, Init, Mode, Options, Select, Sigma, Weights
 
 METADATA_KEY = "lt_onnx"
 SEAL_KEY = "lt_onnx.sha256"
-FORMAT = 3
+FORMAT = 4
 GENERATOR = "philox4x32-10/1"
 MAX_LAYER_WEIGHTS = 1 << 36
 MAX_ROW_WEIGHTS = 1 << 28  # of one output channel
@@ -33,7 +33,10 @@ Extent: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_LAYER_WEIGHTS)]
 BaseSize: TypeAlias = Annotated[int, Meta(ge=2, le=MAX_BASE_SIZE)]
 # a whole number that Python was given stays one
 Price: TypeAlias = Annotated[int, Meta(ge=0, lt=1)] | Annotated[float, Meta(ge=0, lt=1)]
-Dearness: TypeAlias = Annotated[int, Meta(ge=-4, le=4)] | Annotated[float, Meta(ge=-4, le=4)]
+Decibels: TypeAlias = (
+    Annotated[int, Meta(gt=0, le=MAX_SQNR)] | Annotated[float, Meta(gt=0, le=MAX_SQNR)]
+)
+Share: TypeAlias = Annotated[int, Meta(gt=0, le=1)] | Annotated[float, Meta(gt=0, le=1)]
 Names: TypeAlias = tuple[str, ...]
 
 
@@ -47,7 +50,8 @@ class OptionsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sigma: Sigma
     init: Init
     price: Price | None
-    dearness: Dearness
+    sqnr: Decibels
+    agreement: Share
     prices: tuple[tuple[str, Price], ...]
     base_sizes: tuple[tuple[str, BaseSize], ...]
 

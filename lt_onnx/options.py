@@ -14,8 +14,8 @@ from lt_onnx.errors import InputError
 from lt_onnx.units import byte_count
 
 MAX_BASE_SIZE = 32  # elements of a base set: their masks are 32-bit words
+MAX_SQNR = 60  # decibels: float32 and its rounding are not far behind
 DEFAULT_COPIES = 11  # m of one-for-one layers
-DEFAULT_PRICES = {"l+1": 1.5e-3, "2l": 2e-5}  # μ by mode
 
 
 class Mode(StrEnum):
@@ -114,10 +114,11 @@ class Options:
     """Settings of one construction; with the target they decide the ticket.
 
     `base_size` is m; None chooses it, block by block (`allocation`). `price` is μ of the objective:
-    what a kept weight costs in the layer where an average weight stands, in units of its inputs'
-    variance (their group's mean) times its output scale's square; `dearness` is the power of a
-    layer's size that it follows in the others (`allocation`). `prices` and `base_sizes` are layers
-    with a μ or an m of their own.
+    what a kept weight costs in every layer, in units of its inputs'
+    variance (their group's mean) times its output scale's square; None leaves it to the promise:
+    decibels of the outputs' variation (`sqnr`) and, of classifiers, a share of equal top-1
+    (`agreement`), which every layer is given its part of (`budget`). `prices` and `base_sizes` are
+    layers with a μ or an m of their own.
 
     Raises InputError for values out of range.
     """
@@ -141,14 +142,17 @@ class Options:
     price: Annotated[
         float | None,
         Param(
-            "Price of a kept weight; again for single layers.",
+            "Price of a kept weight, in place of a promise; again for single layers.",
             unit="μ",
             read=float,
             key="LAYER=",
             singles="prices",
         ),
     ] = None
-    dearness: Annotated[float, Param("Power of a layer's size that its price follows.")] = 0.7
+    sqnr: Annotated[float, Param("Promise: decibels of every output's variation …", unit="DB")] = (
+        30.0
+    )
+    agreement: Annotated[float, Param("… and of classifiers, a share of equal top-1.")] = 0.99
     prices: tuple[tuple[str, float], ...] = ()
     base_sizes: tuple[tuple[str, int], ...] = ()
     weights: Annotated[Weights, Param("folded, masked (source and mask) or sparse.")] = (
@@ -167,8 +171,10 @@ class Options:
         for price in (self.price, *dict(self.prices).values()):
             if price is not None and not 0 <= price < 1:
                 raise InputError(f"`price` is {price}; give 0 or more, below 1")
-        if not -4 <= self.dearness <= 4:
-            raise InputError(f"`dearness` is {self.dearness}; give -4 to 4")
+        if not 0 < self.sqnr <= MAX_SQNR:
+            raise InputError(f"`sqnr` is {self.sqnr:g}; give decibels, above 0 up to {MAX_SQNR}")
+        if not 0 < self.agreement <= 1:
+            raise InputError(f"`agreement` is {self.agreement:g}; give a share, above 0 up to 1")
 
     @property
     def copies(self) -> int:
@@ -176,9 +182,13 @@ class Options:
         return 1 if self.mode is Mode.TWO_L else self.base_size or DEFAULT_COPIES
 
     @property
-    def mu(self) -> float:
-        """μ, the price of a kept weight."""
-        return DEFAULT_PRICES[self.mode] if self.price is None else self.price
+    def promises(self) -> bool:
+        """Whether the ticket is built to a promise, not by prices or by the paper's rules."""
+        return self.select is Select.NOISE and self.price is None
+
+    def price_of(self, layer: str) -> float:
+        """μ of a layer, where it is given."""
+        return dict(self.prices).get(layer, 0.0 if self.price is None else self.price)
 
 
 CHOICES: dict[str, type[StrEnum]] = {

@@ -1,21 +1,24 @@
 """The sequence of one conversion, and nothing else.
 
-target → blueprint → room → construct and write → prove → compare → per layer → bound → report
+target → blueprint → room → promise → construct and write → prove → compare → per layer → bound →
+report
 """
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lt_onnx.blueprint import Blueprint
+from lt_onnx.budget.promise import promise
+from lt_onnx.construct.noise_budget import Promise
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.errors import InputError, LtOnnxError, UnsupportedError
 from lt_onnx.files import check_room
 from lt_onnx.options import Device, Options, Output
 from lt_onnx.planning.allocation import check_names
 from lt_onnx.planning.plan import plan
-from lt_onnx.planning.prediction import Prediction, predict
+from lt_onnx.planning.prediction import Prediction, predict, target_work
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.report.command import command_of
 from lt_onnx.report.document import Report
@@ -119,6 +122,17 @@ class Ticket:
         return self.report.passed
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What is known before any layer is built."""
+
+    blueprint: Blueprint
+    files: list[Path]  # that will be written
+    inputs: Samples  # for construction
+    judged: Samples  # for validation
+    promise: Promise | None  # None: prices are the options'
+
+
 def run(job: Job) -> Ticket:
     """Construct, write, prove and compare one ticket.
 
@@ -127,42 +141,8 @@ def run(job: Job) -> Ticket:
     """
     watch = Stopwatch()
     device = _solver(job.device)
-    with watch("read"):
-        blueprint = _planned(job)
-        target, options = blueprint.target, job.options
-        given = None if job.calibration is None else loaded(job.calibration, target.inputs)
-        prediction = predict(
-            blueprint,
-            source=job.output.emit_source,
-            validated=job.validate,
-            traced=job.per_layer,
-            bounded=job.bound,
-            count=job.calibration_count,
-            sizes=None if given is None else given.sizes,
-        )
-        files = files_of(job.ticket, blueprint, source=False)
-        if job.source is not None:
-            files += files_of(job.source, blueprint, source=True)
-        check_room(
-            files,
-            job.target,
-            file_bytes=prediction.file_bytes,
-            memory_bytes=prediction.memory_bytes,
-            max_memory=job.output.max_memory,
-            force=job.output.force or (job.output.resume and is_of(job.ticket, target, options)),
-        )
-        count = prediction.calibration_count
-        inputs = calibration_inputs(given, target.inputs, count, options.seed)
-        judged = validation_inputs(
-            job.samples,
-            target.inputs,
-            multiply_adds=prediction.multiply_adds,
-            calibrated=count,
-            seed=options.seed + 1,
-            most=None if job.all_samples else prediction.validation_count,
-        )
-        job.limits.refuse(target.outputs, judged.labels is not None)
-    job.announce(blueprint, prediction)
+    prepared = _prepared(job, watch)
+    blueprint, inputs = prepared.blueprint, prepared.inputs
     if not job.output.resume:
         discard(job.ticket)
     with (
@@ -178,6 +158,7 @@ def run(job: Job) -> Ticket:
             device=device,
             watch=watch,
             progress=job.progress,
+            promise=prepared.promise,
             checkpoint=checkpoint,
         )
         if job.source is not None:
@@ -185,13 +166,82 @@ def run(job: Job) -> Ticket:
                 write_source(blueprint, job.source, job.progress)
         try:
             report = _judged(
-                job, blueprint, stats=stats, calibration=inputs.origin, judged=judged, watch=watch
+                job,
+                blueprint,
+                stats=stats,
+                calibration=inputs.origin,
+                judged=prepared.judged,
+                watch=watch,
             )
         except LtOnnxError:  # one of the two cannot be run: nothing is left of it
-            for file in files:
+            for file in prepared.files:
                 file.unlink(missing_ok=True)
             raise
     return Ticket(job.ticket, report, job.source, resumed)
+
+
+def _prepared(job: Job, watch: Stopwatch) -> Prepared:
+    """Read and plan, choose inputs, and find out what the promise takes. Raises as `run`."""
+    with watch("read"):
+        blueprint = _planned(job)
+        target, options = blueprint.target, job.options
+        seen: Samples | None = None
+        if job.calibration is not None:
+            seen = loaded(job.calibration, target.inputs)
+        # a finished ticket may lie there that the same call made: its options are known later
+        prediction, _ = _with_room(job, blueprint, seen, force=job.output.resume)
+        count, kept = prediction.calibration_count, job.samples
+        if kept is None and seen is not None and options.promises:
+            seen, kept = seen.split(target.inputs)
+        inputs = calibration_inputs(seen, target.inputs, count, options.seed)
+        judged = validation_inputs(
+            kept,
+            target.inputs,
+            multiply_adds=prediction.multiply_adds,
+            calibrated=count,
+            seed=options.seed + 1,
+            most=None if job.all_samples else prediction.validation_count,
+        )
+        job.limits.refuse(target.outputs, judged.labels is not None)
+    promised = None
+    if options.promises:
+        with watch("sensitivity"):
+            promised, copies = promise(
+                blueprint, inputs, random=seen is None, work=target_work(target)
+            )
+            if copies is not None and options.base_size is None:
+                blueprint = plan(target, replace(options, base_size=copies))
+    made = job.output.resume and is_of(job.ticket, target, blueprint.options)
+    prediction, files = _with_room(job, blueprint, inputs, force=made)
+    job.announce(blueprint, prediction)
+    return Prepared(blueprint, files, inputs, judged, promised)
+
+
+def _with_room(
+    job: Job, blueprint: Blueprint, inputs: Samples | None, *, force: bool
+) -> tuple[Prediction, list[Path]]:
+    """What a plan will take, and the files that it will write. Raises InputError, ResourceError."""
+    prediction = predict(
+        blueprint,
+        source=job.output.emit_source,
+        validated=job.validate,
+        traced=job.per_layer,
+        bounded=job.bound,
+        count=job.calibration_count,
+        sizes=None if inputs is None else inputs.sizes,
+    )
+    files = files_of(job.ticket, blueprint, source=False)
+    if job.source is not None:
+        files += files_of(job.source, blueprint, source=True)
+    check_room(
+        files,
+        job.target,
+        file_bytes=prediction.file_bytes,
+        memory_bytes=prediction.memory_bytes,
+        max_memory=job.output.max_memory,
+        force=job.output.force or force,
+    )
+    return prediction, files
 
 
 def _solver(device: Device) -> Device:

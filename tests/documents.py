@@ -66,7 +66,7 @@ def report(**fields: Any) -> Report:
         "target_sha256": "ab" * 32,
         "ticket": "net.ticket.onnx",
         "command": "lt-onnx convert net.onnx --seed 3",
-        "options": Options(),
+        "options": Options(price=0.1),
         "layers": LAYERS,
         "dense": (DensePlace("norm", "LRN", "is dense", 16),),
         "proof": PROOF,
@@ -74,7 +74,7 @@ def report(**fields: Any) -> Report:
         "trace": TRACE,
         "bound": Bound({"stem": 0.5, "head": math.inf}, {"scores": math.inf}, "why", "the box"),
         "target_weights": 40,
-        "calibration": "random (smooth, seed 3)",
+        "calibration": "random (seed 3)",
         "seconds": {"solve": 1.5, "verify": 0.25},
         "weight_bytes": 1840,
     }

@@ -30,7 +30,7 @@ def worst_found(target: Path, ticket: Path, rounds: int = 12) -> dict[str, float
     """The largest error per output that random and climbing searches find in the box."""
     sessions = Session(target), Session(ticket)
     ports = read_target(target).inputs
-    samples = random_samples(ports, 64, SEED, smooth=False)
+    samples = random_samples(ports, 64, SEED)
     box, rng = box_of(samples), np.random.default_rng(0)
     floats = {port.name for port in ports if np.issubdtype(port.dtype, np.floating)}
     worst: dict[str, float] = {}

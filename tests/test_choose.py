@@ -4,13 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lt_onnx.samples.choose import (
-    MAX_RANDOM_SAMPLES,
-    MAX_SEARCH_SAMPLES,
-    calibration_inputs,
-    search_inputs,
-    validation_inputs,
-)
+from lt_onnx.samples.choose import MAX_RANDOM_SAMPLES, calibration_inputs, validation_inputs
 from lt_onnx.samples.samples import Samples, save_samples
 from lt_onnx.target import Port
 
@@ -26,11 +20,11 @@ def judged(ports: tuple[Port, ...] = PORTS, work: int = 1, calibrated: int = 64)
     return validation_inputs(None, ports, multiply_adds=work, calibrated=calibrated, seed=1).count
 
 
-def test_construction_sees_the_first_inputs_given_from_a_file_too(tmp_path: Path) -> None:
-    save_samples(tmp_path / "s.npz", counted(9))
-    for given in (counted(9), tmp_path / "s.npz", str(tmp_path / "s.npz")):
+def test_construction_sees_inputs_from_all_over_a_file_too(tmp_path: Path) -> None:
+    save_samples(tmp_path / "s.npz", counted(10))
+    for given in (counted(10), tmp_path / "s.npz", str(tmp_path / "s.npz")):
         chosen = calibration_inputs(given, PORTS, 5, seed=0)
-        assert np.array_equal(chosen.arrays["x"], counted(5).arrays["x"])
+        assert np.array_equal(chosen.arrays["x"], counted(10).arrays["x"][::2])
     assert calibration_inputs(None, PORTS, 7, seed=0).count == 7
 
 
@@ -64,18 +58,19 @@ def test_validation_takes_as_many_of_the_inputs_given_as_it_may() -> None:
     assert [taken(fixed, most) for most in (50, 500, None)] == [64, 200, 200]
 
 
-def test_a_search_judges_by_inputs_that_construction_does_not_see() -> None:
-    seen, others = search_inputs(counted(10), PORTS, seed=0)
-    assert seen is not None
-    assert (seen.count, others.count) == (5, 5)
-    assert others.labels is None  # in between two samples there is no class
-    assert not {tuple(v) for v in seen.arrays["x"]} & {tuple(v) for v in others.arrays["x"]}
-    mixed = 0.75 * np.arange(18, 21) + 0.25 * np.arange(15, 18)
-    assert np.allclose(others.arrays["x"][1], mixed)
+def test_a_fifth_of_the_inputs_is_kept_out_of_the_construction() -> None:
+    seen, others = counted(12).split(PORTS)
 
-    many, judges = search_inputs(counted(1000), PORTS, seed=0)
-    assert many is not None
-    assert (many.count, judges.count) == (1000 - MAX_SEARCH_SAMPLES, MAX_SEARCH_SAMPLES)
-    none, drawn = search_inputs(None, PORTS, seed=0)
-    assert none is None
-    assert drawn.count == MAX_SEARCH_SAMPLES
+    assert others is not None
+    assert others.arrays["x"][:, 0].tolist() == [12, 27]
+    assert (seen.count, others.count) == (10, 2)
+    assert counted(4).split(PORTS)[1] is None  # of few, none
+
+
+def test_batches_that_a_model_fixes_are_kept_out_whole() -> None:
+    fixed = (Port("x", (2, 3), np.dtype(np.float32)),)
+    seen, others = counted(20).split(fixed)
+
+    assert others is not None
+    assert others.arrays["x"][:, 0].tolist() == [24, 27, 54, 57]
+    assert seen.count == 16

@@ -48,7 +48,8 @@ OPTIONS: dict[str, Any] = {
     "sigma": "channel",
     "init": "unit",
     "price": None,
-    "dearness": 0.7,
+    "sqnr": 30.0,
+    "agreement": 0.99,
     "prices": [["a", 0.5], ["b", 0]],
     "base_sizes": [["a", 5]],
 }
@@ -142,9 +143,10 @@ WRONG: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("options", "price"), 1.0, "< 1.0"),
     (("options", "price"), -0.5, ">= 0.0"),
     (("options", "price"), True, "Expected `int | float | null`"),
-    (("options", "dearness"), 5, "<= 4"),
-    (("options", "dearness"), -4.5, ">= -4.0"),
-    (("options", "dearness"), None, "Expected `int | float`"),
+    (("options", "sqnr"), 61, "<= 60"),
+    (("options", "sqnr"), 0.0, "> 0"),
+    (("options", "sqnr"), None, "Expected `int | float`"),
+    (("options", "agreement"), 1.5, "<= 1"),
     (("options", "prices"), {"a": 0.5}, "Expected `array`"),
     (("options", "prices"), [["a"]], "length 2"),
     (("options", "prices"), [["a", 0.5, 1]], "length 2"),
@@ -275,13 +277,13 @@ def test_the_options_come_back_as_they_were() -> None:
         init=Init.KAIMING,
         seed=5,
         price=0,
-        dearness=1,
+        sqnr=25,
         prices=(("a", 0.25),),
         base_sizes=(("b", 9),),
     )
     manifest = with_options(options)
 
-    assert '"dearness":1,' in manifest.to_json()
+    assert '"sqnr":25,' in manifest.to_json()
     assert '"price":0,' in manifest.to_json()
     assert parsed(manifest.to_json()).construction() == options
 

@@ -35,7 +35,7 @@ def test_every_shipped_network_measures_the_same(tmp_path: Path, name: str, mode
     target, ticket = MODELS / f"{name}.onnx", tmp_path / "t.onnx"
     convert(target, ticket, mode=mode, base_size=6, calibration_count=8, validate=False)
     ports = read_graph(target).inputs
-    drawn = random_samples(ports, 50, 3, smooth=False)
+    drawn = random_samples(ports, 50, 3)
     digits = np.load(MODELS / "digits.samples.npz")
     real = Samples({port.name: digits[port.name] for port in ports}, None, "digits")
 
@@ -62,7 +62,7 @@ def test_constants_classes_and_few_inputs_measure_the_same(tmp_path: Path) -> No
     target, ticket = network(1.0, "a.onnx"), network(1.01, "b.onnx")
     ports = read_graph(target).inputs
     for count in (1, 3, 9):
-        samples = random_samples(ports, count, 0, smooth=False)
+        samples = random_samples(ports, count, 0)
         fidelity = validate(target, ticket, samples, ports, Limits())
         same(fidelity, measure(target, ticket, samples.arrays))
         assert fidelity.outputs[2].variation_db is None

@@ -21,10 +21,9 @@ from lt_onnx.options import (
     make_options,
     params_of,
 )
-from lt_onnx.search.ladder import Goal
 from lt_onnx.validation.limits import Limits
 
-GROUPS = (Options, Output, Goal, Limits)
+GROUPS = (Options, Output, Limits)
 
 
 def test_words_become_members_and_mappings_sorted_pairs() -> None:
@@ -59,7 +58,10 @@ def test_words_become_members_and_mappings_sorted_pairs() -> None:
         ({"seed": 2**64}, f"`seed` is {2**64}; give 0 to 2^64 - 1"),
         ({"price": -0.1}, "`price` is -0.1; give 0 or more, below 1"),
         ({"prices": {"a": 1.0}}, "`price` is 1.0; give 0 or more, below 1"),
-        ({"dearness": 4.5}, "`dearness` is 4.5; give -4 to 4"),
+        ({"sqnr": 0}, "`sqnr` is 0; give decibels, above 0 up to 60"),
+        ({"sqnr": 61.5}, "`sqnr` is 61.5; give decibels, above 0 up to 60"),
+        ({"agreement": 1.01}, "`agreement` is 1.01; give a share, above 0 up to 1"),
+        ({"agreement": 0.0}, "`agreement` is 0; give a share, above 0 up to 1"),
     ],
 )
 def test_what_is_out_of_range_names_its_argument(words: dict[str, object], said: str) -> None:
@@ -92,7 +94,7 @@ def test_every_field_of_a_group_has_a_word_or_is_the_other_half_of_one() -> None
 def test_python_takes_every_word_with_the_groups_defaults() -> None:
     """All of them keyword-only, except the model and the output."""
     parameters = inspect.signature(convert).parameters
-    for group in (Options, Output, Goal):
+    for group in (Options, Output):
         for field in fields(group):
             name = "output" if field.name == "path" else field.name
             default = None if field.default == () else field.default
@@ -104,15 +106,15 @@ def test_python_takes_every_word_with_the_groups_defaults() -> None:
     assert all(p.kind is not p.VAR_KEYWORD for p in parameters.values())
 
 
-def test_copies_and_price_follow_the_mode() -> None:
+def test_copies_follow_the_mode() -> None:
     assert (Options().copies, Options(base_size=5).copies) == (11, 5)
     assert Options(Mode.TWO_L, base_size=5).copies == 1
-    assert (Options().mu, Options(Mode.TWO_L).mu, Options(price=0.5).mu) == (1.5e-3, 2e-5, 0.5)
 
 
-@pytest.mark.parametrize(("target_sqnr", "target_agreement"), [(0, None), (121, None), (None, 2)])
-def test_a_goal_nobody_reaches_is_refused(
-    target_sqnr: float | None, target_agreement: float | None
-) -> None:
-    with pytest.raises(InputError, match="`target_"):
-        Goal(target_sqnr, target_agreement)
+def test_prices_and_the_papers_rules_promise_nothing() -> None:
+    assert Options().promises
+    assert Options(prices=(("a", 0.1),)).promises
+    assert not Options(price=0.0).promises
+    assert not Options(select=Select.SMALLEST).promises
+    given = Options(price=0.25, prices=(("a", 0.5),))
+    assert (given.price_of("a"), given.price_of("b")) == (0.5, 0.25)

@@ -10,7 +10,6 @@ from lt_onnx.cli.console import announce, print_json, print_report, print_verdic
 from lt_onnx.cli.options import CalibrationFile, Json, PerLayer, Quiet, Reports, SamplesFile
 from lt_onnx.errors import InputError
 from lt_onnx.options import Device, Options, Output, Param
-from lt_onnx.search.ladder import Goal
 from lt_onnx.validation.limits import Limits
 
 
@@ -18,7 +17,6 @@ def convert_command(
     targets: Annotated[list[Path], Param("ONNX files to convert.")],
     *,
     options: Options,
-    goal: Goal,
     calibration: CalibrationFile = None,
     calibration_count: Annotated[int | None, Param("How many; more: truer and slower.")] = None,
     samples: SamplesFile = None,
@@ -40,8 +38,7 @@ def convert_command(
     quiet: Quiet = False,
 ) -> None:
     """Convert networks to tickets, prove them and validate them."""
-    from lt_onnx.api import make_ticket
-    from lt_onnx.pipeline import Job, silent
+    from lt_onnx.pipeline import Job, run, silent
     from lt_onnx.report.figures import verdict_of
     from lt_onnx.report.formats import check_reports, write_reports
 
@@ -76,7 +73,7 @@ def convert_command(
                 progress=tell,
                 announce=silent if quiet else announce,
             )
-            ticket = make_ticket(job, goal)
+            ticket = run(job)
         document = ticket.report.to_dict()
         write_reports(report or [], document)
         if json:

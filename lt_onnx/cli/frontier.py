@@ -1,6 +1,6 @@
 """`lt-onnx frontier`."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,6 @@ from lt_onnx.cli.options import (
 )
 from lt_onnx.errors import InputError
 from lt_onnx.options import Mode, Options, Param
-from lt_onnx.search.ladder import LADDERS, Rung
 from lt_onnx.units import size_text
 
 if TYPE_CHECKING:
@@ -27,8 +26,9 @@ def frontier_command(
     target: Annotated[Path, Param("ONNX file to make tickets of.")],
     *,
     mode: OneMode = None,
-    base_size: Annotated[str | None, Param("m's, as in 6,8,10; else a ladder.")] = None,
-    price: Annotated[str | None, Param("μ's, as in 0,0.002: all pairs with the m's.")] = None,
+    sqnr: Annotated[str, Param("Promises in decibels.")] = "15,20,25,30,35,40,45,50",
+    base_size: Annotated[str | None, Param("Study: m's, as in 6,8,10 …")] = None,
+    price: Annotated[str | None, Param("… and μ's, as in 0,0.002, in place of promises.")] = None,
     seeds: Annotated[int, Param("Tickets per setting.")] = 1,
     calibration: CalibrationFile = None,
     samples: SamplesFile = None,
@@ -46,9 +46,9 @@ def frontier_command(
     if picture is not None:
         check_picture(picture)
     settings = [
-        (one.value, rung)
+        replace(setting, mode=one)
         for one in (Mode if mode is None else [mode])
-        for rung in _rungs(one, base_size, price)
+        for setting in _settings(sqnr, base_size, price)
     ]
     points = []
     with progress(quiet) as tell:
@@ -66,16 +66,12 @@ def frontier_command(
         _print_points(points)
 
 
-def _rungs(mode: Mode, base_sizes: str | None, prices: str | None) -> list[Rung]:
-    """The ladder of a mode, or all pairs of what was given. Raises InputError."""
-    if base_sizes is None and prices is None:
-        return list(LADDERS[mode])
+def _settings(sqnr: str, base_sizes: str | None, prices: str | None) -> list[Options]:
+    """All pairs of base sizes with promises, or with prices. Raises InputError."""
     sizes = [int(m) for m in numbers("base_size", base_sizes)] if base_sizes else [None]
-    costs = numbers("price", prices) if prices else [Options(mode).mu]
-    rungs = [Rung(m, price) for m in sizes for price in costs]
-    for rung in rungs:
-        Options(mode, base_size=rung.base_size, price=rung.price)  # refuses what is out of range
-    return rungs
+    if prices:
+        return [Options(base_size=m, price=μ) for m in sizes for μ in numbers("price", prices)]
+    return [Options(base_size=m, sqnr=db) for m in sizes for db in numbers("sqnr", sqnr)]
 
 
 def _print_points(points: "list[Point]") -> None:
@@ -87,9 +83,21 @@ def _print_points(points: "list[Point]") -> None:
             "" if share is None else f"{100 * share:.2f}"
             for share in (point.agreement, point.accuracy)
         ]
-        sizes = [f"{point.price:g}", f"{point.per_target_weight:.2f}", size_text(point.dense_bytes)]
+        built = f"{point.sqnr:g} dB" if point.price is None else f"μ {point.price:g}"
+        sizes = [built, f"{point.per_target_weight:.2f}", size_text(point.dense_bytes)]
         rows.append([*first, *sizes, f"{point.sqnr_db:.1f}", *shares, f"{point.seconds:.0f}"])
-    head = ["best", "mode", "m", "μ", "per weight", "bytes", "SQNR", "agree", "accuracy", "s"]
+    head = [
+        "best",
+        "mode",
+        "m",
+        "built to",
+        "per weight",
+        "bytes",
+        "SQNR",
+        "agree",
+        "accuracy",
+        "s",
+    ]
     table(rows, head, words=2)
     accuracy = points[0].target_accuracy
     if accuracy is not None:

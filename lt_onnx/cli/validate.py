@@ -55,7 +55,7 @@ def validate_command(
     if samples is not None:
         inputs = load_samples(samples, ports, _pictures(mean, std, layout))
     else:
-        inputs = random_samples(ports, count, seed, smooth=False)
+        inputs = random_samples(ports, count, seed)
     if save_inputs is not None:
         save_samples(save_inputs, inputs)
     traced = None

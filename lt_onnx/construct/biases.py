@@ -147,6 +147,7 @@ class Biases:
                 missing = missing - mean[at] * scale[at]
             kept = np.zeros((len(own), most), np.float32)
             price = shared.groups[block.groups].price[group[holds] - block.groups.start]
+            price = price * np.float32(task.price)
             kept[holds], tally = self._solve(data, missing / rows.lam[at], most, price=price)
             handed = np.flatnonzero(self.choice[own] >= 0)
             kept[handed, self.choice[own[handed]]] = self.unit[own[handed]]

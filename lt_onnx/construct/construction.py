@@ -15,13 +15,14 @@ from lt_onnx.construct.constants import Response
 from lt_onnx.construct.features import Features
 from lt_onnx.construct.layer_construction import LayerSums, construct_rows, repeat_rows
 from lt_onnx.construct.layer_task import BLOCK_WEIGHTS, LayerTask
+from lt_onnx.construct.noise_budget import NoiseBudget, Promise
 from lt_onnx.construct.results import BuiltLayer, MaskedRows, SavedLayer, sqnr
 from lt_onnx.construct.stepwise_run import StepwiseRun
 from lt_onnx.construct.univariate import expand
 from lt_onnx.errors import InputError
 from lt_onnx.ops.activations import Activation, response
 from lt_onnx.options import Device, Init
-from lt_onnx.planning.allocation import prices
+from lt_onnx.planning.allocation import problems
 from lt_onnx.samples.samples import Samples
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import RangeError
@@ -35,6 +36,7 @@ def construct(
     device: Device = Device.CPU,
     watch: Stopwatch | None = None,
     saved: Mapping[str, SavedLayer] | None = None,
+    promise: Promise | None = None,
     batch: int = 64,
 ) -> Iterator[MaskedRows | BuiltLayer]:
     """Build every source layer of `blueprint`, in order: its rows, in order, then what is left.
@@ -42,13 +44,17 @@ def construct(
     All is built in a source of σ = 1; the σ of the initialisation is put in at the end, so that
     masks do not depend on it. `calibration` are inputs of the target, run `batch` at a time;
     `device` is where subset sums are solved, `watch` is told where the time goes; layers that are
-    `saved`, by name, were built before and are only run again.
+    `saved`, by name, were built before and are only run again. A `promise` gives every layer its
+    price; None: prices are the options'.
 
     Raises InputError when the target cannot be run on the calibration inputs or numbers are too
     large, LostConstantsError when constants were planned to reach a tensor and none does.
     """
     target, init = blueprint.target, blueprint.options.init
-    feeds = calibration.batches(target.inputs, batch)
+    seen, fresh = calibration.split(target.inputs)
+    feeds = seen.batches(target.inputs, batch)
+    kept = fresh.batches(target.inputs, batch) if fresh is not None else []
+    feeds += kept
     inputs = {p.name: [feed[p.name] for feed in feeds] for p in target.inputs}
     nodes = [node for step in blueprint.steps for node in step.nodes]
     work = _Construction(
@@ -58,6 +64,8 @@ def construct(
         device=device,
         watch=watch or Stopwatch(),
         saved=saved or {},
+        budget=None if promise is None else NoiseBudget(promise, problems(blueprint)),
+        fresh=len(kept),
     )
     for piece in work.pieces():
         yield piece if init is Init.UNIT else piece.scaled(piece.step.source.sigma(init))
@@ -73,12 +81,14 @@ class _Construction:
     device: Device
     watch: Stopwatch
     saved: Mapping[str, SavedLayer]
+    budget: NoiseBudget | None
+    fresh: int
     gains: dict[str, Floats] = field(default_factory=dict)  # of every slot, by Expand
     responses: dict[object, Response] = field(default_factory=dict)
 
     def pieces(self) -> Iterator[MaskedRows | BuiltLayer]:
         """Step by step, what the random layers among them come to."""
-        steps, mu = iter(self.blueprint.target.steps), prices(self.blueprint)
+        steps = iter(self.blueprint.target.steps)
         for step in self.blueprint.steps:
             if isinstance(step, Run):
                 with self.watch("run"):
@@ -88,7 +98,7 @@ class _Construction:
             else:
                 while step.linear.output not in self.target.values:
                     self.advance(next(steps))
-                yield from self.build(step, mu[step.name])
+                yield from self.build(step)
             self.ticket.drop(step.nodes)
 
     def advance(self, step: Step) -> None:
@@ -123,23 +133,27 @@ class _Construction:
             yield MaskedRows(step, start, rows.weight[start : start + count])
         yield rest
 
-    def build(self, step: Build, price: float) -> Iterator[MaskedRows | BuiltLayer]:
+    def build(self, step: Build) -> Iterator[MaskedRows | BuiltLayer]:
         """Choose the masks of one layer, row by row, with their biases and constants."""
         task = LayerTask(
             step,
             self.blueprint.options,
             Features.of(step, self.gains),
-            price,
+            self.blueprint.options.price_of(step.name),
             self.response(step.follows),
             x=self.ticket.values[step.input],
             y=self.target.values[step.linear.output],
+            fresh=self.fresh,
             device=self.device,
         )
         sums = LayerSums(task, self.blueprint.target.opsets)
         saved = self.saved.get(step.name)
+        share = None
+        if self.budget is not None and step.name not in dict(self.blueprint.options.prices):
+            share = self.budget.share(step.name)
         try:
             if saved is None:
-                layer = yield from construct_rows(task, sums, watch=self.watch)
+                layer = yield from construct_rows(task, sums, share=share, watch=self.watch)
             else:
                 layer = yield from repeat_rows(task, sums, saved=saved, watch=self.watch)
         except RangeError:
@@ -147,6 +161,8 @@ class _Construction:
                 f"layer '{step.name}': its weights, or what comes to them, are too large for "
                 "float32; scale the network down"
             ) from None
+        if self.budget is not None and layer.mean is not None:
+            self.budget.spend(step.name, layer.mean, layer.stats)
         unscaled = step.nodes[0].outputs[0]
         self.ticket.values[unscaled] = sums.sums
         with self.watch("run"):

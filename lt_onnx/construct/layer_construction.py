@@ -12,8 +12,11 @@ from typing import TypeAlias
 import numpy as np
 
 from lt_onnx.construct.biases import Biases
-from lt_onnx.construct.layer_task import Block, LayerTask
+from lt_onnx.construct.fed_target import Layer
+from lt_onnx.construct.layer_task import Block, LayerTask, RowChoice
 from lt_onnx.construct.masks import choose, first_lambdas, rescaled
+from lt_onnx.construct.noise_budget import Share
+from lt_onnx.construct.pricing import find_price
 from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows, SavedLayer, Tally
 from lt_onnx.construct.shared_problems import SharedProblems
 from lt_onnx.layout import CONSTANT
@@ -72,15 +75,68 @@ class LayerSums:
             np.add(value, added, out=sums[own])
 
 
-def construct_rows(task: LayerTask, sums: LayerSums, *, watch: Stopwatch) -> RowsThenLayer:
+class MeanLayer:
+    """What the layer is in place of the target's, in the mean of its copies."""
+
+    def __init__(self, task: LayerTask) -> None:
+        linear, features = task.linear, task.features
+        self.task = task
+        self.weight = np.zeros((len(linear.bias), linear.weight.shape[1], features.taps))
+        self.bias = np.zeros(len(linear.bias))
+        self.count = np.zeros(len(linear.bias))
+
+    def add(self, block: Block, rows: RowChoice) -> None:
+        """Add a block's rows, biases and all."""
+        task, features = self.task, self.task.features
+        data = np.flatnonzero(task.channel[block.rows] >= 0)
+        channels = task.channel[block.rows][data]
+        group = (data + block.rows.start) // task.group_rows
+        scale = rows.scale[data] * features.unit
+        for v in range(features.index.shape[1]):
+            index, gain = features.index[group, v], features.gain[group, v]  # [r, M]
+            place = np.maximum(index, 0)[:, :, None] * features.taps + np.arange(features.taps)
+            reached = (
+                rows.weight[data[:, None, None], place] * np.where(index >= 0, gain, 0)[:, :, None]
+            )
+            own = reached.sum(1, dtype=np.float64) * scale[:, None]
+            coefficient, channel = features.coefficient[group, v], features.channel[group, v]
+            parts = np.maximum((features.channel[group] == channel[:, None]).sum(1), 1)
+            np.add.at(
+                self.weight,
+                (channels, channel),
+                own / np.where(coefficient, coefficient * parts, np.inf)[:, None],
+            )
+        np.add.at(self.bias, channels, rows.offset[data] * rows.scale[data])
+        np.add.at(self.count, channels, 1)
+
+    def layer(self) -> Layer:
+        """The layer."""
+        count = np.maximum(self.count, 1)
+        weight = self.weight / count[:, None, None]
+        shape = self.task.linear.weight.shape
+        return Layer(
+            weight.reshape(shape).astype(np.float32), (self.bias / count).astype(np.float32)
+        )
+
+
+def construct_rows(
+    task: LayerTask, sums: LayerSums, *, watch: Stopwatch, share: Share | None = None
+) -> RowsThenLayer:
     """Build a layer's rows; `sums` is given what they make of the calibration inputs.
 
+    `share` is what it may take of the error that is allowed; None: the price is the task's.
     Raises LostConstantsError when no constant reaches the layer that its biases were planned from,
     and RangeError for numbers that are too large for the subset sums.
     """
     biases, shared = Biases.of(task), SharedProblems(task)
     first = first_lambdas(task, biases.least_lambdas())
-    tally, done = Tally(), []
+    trial = None
+    if share is not None:
+        with watch("prices"):
+            trial = find_price(task, shared, lam=first, share=share)
+        task = replace(task, price=trial.price)
+        biases = replace(biases, task=task)
+    tally, done, mean = Tally(), [], MeanLayer(task)
     for blocks in task.chunks(CHUNK_WEIGHTS[task.device]):
         with watch("moments"):
             shared.prepare(blocks)
@@ -95,11 +151,15 @@ def construct_rows(task: LayerTask, sums: LayerSums, *, watch: Stopwatch) -> Row
                 rows = rescaled(task, rows, block=block, raw=raw)
                 rows = biases.added(rows, block, raw=raw, shared=shared)
                 sums.add(block, raw, rows.offset)
+            mean.add(block, rows)
             tally = sum(rows.tallies, tally) + Tally(kept=int(np.count_nonzero(rows.weight)))
             done.append((rows.lam, rows.scale, rows.offset))
             yield MaskedRows(task.step, block.rows.start, rows.weight)
     lam, scale, offset = (np.concatenate(part) for part in zip(*done, strict=True))
-    return _built(task, _stats(task, tally, lam=lam, scale=scale), scale=scale, offset=offset)
+    stats = _stats(task, tally, lam=lam, scale=scale)
+    if share is not None and trial is not None:
+        stats = replace(stats, allowed=share.allowed, error=trial.error, apart=trial.apart)
+    return _built(task, stats, scale=scale, offset=offset, mean=mean.layer())
 
 
 def repeat_rows(
@@ -109,6 +169,7 @@ def repeat_rows(
     step = task.step
     channel = step.in_layout.channel.reshape(step.linear.group, -1)
     constant = np.repeat(channel == CONSTANT, task.features.taps, 1)
+    mean = MeanLayer(task)
     for block in task.blocks():
         with watch("random numbers"):
             start, stop, kept = block.rows.start, block.rows.stop, saved.kept(block.rows.start)
@@ -118,15 +179,19 @@ def repeat_rows(
         with watch("run"):  # biases come after, as a number that is added
             raw = sums.run(block, np.where(constant[group], np.float32(0), weight))
         sums.add(block, raw, saved.offset[block.rows])
+        scale, offset = saved.scale[block.rows], saved.offset[block.rows]
+        mean.add(block, RowChoice(weight, scale, scale, offset, ()))
         yield MaskedRows(step, start, weight)
-    return _built(task, saved.stats, scale=saved.scale, offset=saved.offset)
+    return _built(task, saved.stats, scale=saved.scale, offset=saved.offset, mean=mean.layer())
 
 
-def _built(task: LayerTask, stats: LayerStats, *, scale: Doubles, offset: Doubles) -> BuiltLayer:
+def _built(
+    task: LayerTask, stats: LayerStats, *, scale: Doubles, offset: Doubles, mean: Layer
+) -> BuiltLayer:
     """The layer when its rows are out."""
     shape = (-1, *[1] * (task.y[0].ndim - task.axis - 1))
     tensors: dict[str, Array] = {task.step.scale: scale.astype(np.float32).reshape(shape)}
-    return BuiltLayer(task.step, None, tensors, stats, scale, offset)
+    return BuiltLayer(task.step, None, tensors, stats, scale, offset, mean)
 
 
 def _stats(task: LayerTask, tally: Tally, *, lam: Doubles, scale: Doubles) -> LayerStats:
@@ -144,6 +209,7 @@ def _stats(task: LayerTask, tally: Tally, *, lam: Doubles, scale: Doubles) -> La
         mean_size=tally.elements / problems,
         mean_error=tally.error / problems,
         base_size=task.features.index.shape[2],
+        price=task.price if task.calibrated else None,
         lam=float(np.median(lam[task.channel >= 0])),
         size_counts=tuple(int(n) for n in np.trim_zeros(tally.sizes, "b")),
         error_counts=tuple(int(n) for n in tally.errors),

@@ -61,6 +61,7 @@ class LayerTask:
     response: Response  # of the activation that the layer's constants meet next
     x: Sequence[Array]  # [N, …]  its inputs as the ticket delivers them
     y: Sequence[Array]  # [N, …]  the target's own outputs
+    fresh: int = 0  # batches, the last of them, that H is not made from
     device: Device = Device.CPU  # where subset sums are solved
 
     @property

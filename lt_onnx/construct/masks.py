@@ -82,7 +82,7 @@ def choose(
             drawn = Drawn(task.options.seed, source.index, rows, source.row_size)
             with watch("solve"):
                 given = {"drawn": drawn, "group": group, "goals": goals, "lam": lam[at]}
-                masks, residuals, lam[at] = _solve(task, problems, **given)
+                masks, residuals, lam[at] = solve_masks(task, problems.at(task.price), **given)
                 tallies.append(Tally.of(goals, masks, residuals, tolerance=task.options.tolerance))
             with watch("random numbers"):
                 write_masked(weight, at, drawn=drawn, masks=masks, rows=(index, group), twin=twin)
@@ -107,7 +107,7 @@ def rescaled(task: LayerTask, rows: RowChoice, *, block: Block, raw: Sequence[Ar
     return replace(rows, lam=rows.lam * factor, scale=rows.scale * factor)
 
 
-def _solve(
+def solve_masks(
     task: LayerTask,
     problems: GroupProblems,
     *,

@@ -12,6 +12,7 @@ import numpy as np
 from lt_onnx.ops.conv_padding import pads_for
 from lt_onnx.target import Array, Doubles, Floats, Indices, Linear
 
+MANY_POSITIONS = 50  # for each entry of a patch, from which on chance plays no part in H
 DAMPING = 0.01  # share of the mean diagonal added to H before it is inverted
 
 
@@ -31,6 +32,13 @@ def positions(
         picked.append(np.stack(np.unravel_index(inside, (shape[0], *shape[2:])), 1))
         start += size
     return picked
+
+
+def sample_numbers(at: Sequence[Indices]) -> Indices:
+    """Which input each of some `positions` is of, numbered through all batches, [T]."""
+    counts = [int(batch[-1, 0]) + 1 if len(batch) else 0 for batch in at]
+    starts = np.cumsum([0, *counts[:-1]])
+    return np.concatenate([batch[:, 0] + start for batch, start in zip(at, starts, strict=True)])
 
 
 def patches(x: Sequence[Floats], at: Sequence[Indices], *, linear: Linear) -> Floats:
@@ -56,14 +64,40 @@ def _patches(x: Floats, at: Indices, linear: Linear) -> Floats:
     return out
 
 
-def covariance(patches: Floats, groups: int) -> Doubles:
-    """Covariance of the entries of patches [T, G·V, K] in each group, [G, V·K, V·K].
+def covariance(patches: Floats, groups: int, samples: Indices) -> Doubles:
+    """Covariance of the entries of patches [T, G·V, K] in each group, [G, V·K, V·K], shrunk.
 
-    Their mean is left to the biases.
+    Their mean is left to the biases. `samples` [T] says which input each patch is of, in order.
+    Correlations are shrunk towards zero by as much of them as is chance (Ledoit and Wolf 2004,
+    Schäfer and Strimmer 2005), which shows in how they differ from input to input: where inputs are
+    few for many entries, feedback would lean on what no other input has.
     """
     a = patches.reshape(len(patches), groups, -1).swapaxes(0, 1)
     a = np.ascontiguousarray(a) - a.mean(1, keepdims=True)
-    return np.asarray((a.swapaxes(1, 2) @ a) / np.float32(a.shape[1]), np.float64)
+    H = np.asarray((a.swapaxes(1, 2) @ a) / np.float32(a.shape[1]), np.float64)
+    firsts = np.flatnonzero(np.diff(samples, prepend=-1))
+    if a.shape[1] < MANY_POSITIONS * a.shape[2] and len(firsts) > 1:
+        for group, covariances in zip(a, H, strict=True):
+            _shrink(covariances, group, firsts)
+    return H
+
+
+def _shrink(H: Doubles, a: Floats, firsts: Indices) -> None:
+    """Shrink the covariance H [n, n] of centred patches [T, n]; `firsts` are each input's first."""
+    diagonal = np.diagonal(H).copy()
+    deviation = np.sqrt(np.maximum(diagonal, 1e-30))
+    a = np.asarray(a / deviation, np.float32)
+    apart = 0.0  # Σ of squared correlations, each of one input alone
+    for own in np.split(a, firsts[1:]):
+        gram = own @ own.T if len(own) < own.shape[1] else own.T @ own
+        power = np.square(own, dtype=np.float64).sum(0)
+        apart += float(np.square(gram, dtype=np.float64).sum() - power @ power)
+    square = float(np.square(H / deviation / deviation[:, None]).sum())
+    square = max(square - np.count_nonzero(diagonal), 1e-30)
+    count = len(firsts)
+    chance = (apart / len(a) ** 2 - square / count) * count / (count - 1)
+    H *= 1 - min(max(chance / square, 0.0), 1.0)
+    H[np.diag_indices(len(H))] = diagonal
 
 
 def feedback(H: Doubles) -> tuple[Indices, Floats, Floats]:

@@ -9,6 +9,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from lt_onnx.blueprint import Build, Expand
+from lt_onnx.construct.fed_target import Layer
 from lt_onnx.layout import Layout
 from lt_onnx.options import MAX_BASE_SIZE
 from lt_onnx.target import Array, Doubles, Floats, Indices
@@ -77,6 +78,16 @@ class LayerStats:
     mean_error: Annotated[float, Meta(description="mean |z - sum|")] = 0.0
     sqnr_db: Annotated[float | None, Meta(description="on the construction's inputs")] = None
     base_size: Annotated[int, Meta(description="m")] = 0
+    price: Annotated[float | None, Meta(description="μ")] = None
+    allowed: Annotated[
+        float | None, Meta(description="error power over the output's, at most: its budget")
+    ] = None
+    error: Annotated[
+        float | None, Meta(description="the same, measured on inputs H is not made from")
+    ] = None
+    apart: Annotated[float | None, Meta(description="what of it is not common to all copies")] = (
+        None
+    )
     lam: Annotated[float | None, Meta(description="median lambda of the rows")] = None
     size_counts: Annotated[tuple[int, ...], Meta(description="problems by |S| = 0, 1, ...")] = ()
     error_counts: Annotated[  # between the EDGES
@@ -110,6 +121,7 @@ class BuiltLayer:
     stats: LayerStats
     scale: Doubles | None = None  # [R], of a constructed layer before rounding
     offset: Doubles | None = None  # [R]  what its biases add to every sum
+    mean: Layer | None = None  # what it is in place of the target's, in the mean of its copies
 
     def scaled(self, sigma: np.float32) -> "BuiltLayer":
         """The same in a source of another σ, which the scales take back."""

@@ -15,6 +15,7 @@ from lt_onnx.subset_sum import Rows
 from lt_onnx.target import Floats
 
 MAX_POSITIONS = 8192  # output positions that H is made from
+MAX_FRESH_POSITIONS = 2048  # that a layer's error is measured at
 MAX_PROBLEMS = 1152  # problems with one H; bounds the work of Cholesky to O(n · MAX_PROBLEMS²)
 
 
@@ -22,8 +23,15 @@ MAX_PROBLEMS = 1152  # problems with one H; bounds the work of Cholesky to O(n �
 class GroupProblems:
     """The problems of the rows of neighbouring groups: some of each group's V·K at a time."""
 
-    parts: Sequence[tuple[slice, Rows]]  # those of one H
+    parts: Sequence[tuple[slice, Rows]]  # those of one H, priced at μ = 1
     price: Floats  # [G']  what a weight on a constant of 1 costs, in units of λ²: as on the inputs
+    fresh: Floats  # [G', T', V·K]  what kernels see at positions of inputs H is not made from
+
+    def at(self, mu: float) -> "GroupProblems":
+        """The same at the price μ."""
+        factor = np.float32(mu)
+        parts = [(part, replace(rows, price=rows.price * factor)) for part, rows in self.parts]
+        return GroupProblems(parts, self.price * factor, self.fresh)
 
 
 class SharedProblems:
@@ -37,7 +45,10 @@ class SharedProblems:
         if linear.op == "MatMul":  # channels are counted on axis 1
             shapes = [(shape[0], shape[-1], *shape[1:-1]) for shape in shapes]
         rng = np.random.default_rng([seed & 0xFFFFFFFF, seed >> 32, task.step.source.index])
-        self._positions = moments.positions(shapes, MAX_POSITIONS, rng=rng)
+        last = len(shapes) - task.fresh  # batches that H is made from; the others are fresh
+        seen = moments.positions(shapes[:last], MAX_POSITIONS, rng=rng)
+        fresh = moments.positions(shapes[last:] or shapes, MAX_FRESH_POSITIONS, rng=rng)
+        self._positions, self._samples = [*seen, *fresh], moments.sample_numbers(seen)
 
     def prepare(self, blocks: Sequence[Block]) -> None:
         """Find what the rows of these blocks share, and drop the rest."""
@@ -51,35 +62,42 @@ class SharedProblems:
         """What the rows of each group share; one price for all weights of a group, the mean."""
         features, taps = self.task.features, self.task.features.taps
         count, width = features.channel.shape[1], max(1, MAX_PROBLEMS // taps)  # of one H
-        parts = []
+        parts, fresh = [], []
         for low in range(0, count, width):
             part = slice(low, min(low + width, count))
             rows = Rows.plain(*features.problems(groups, part))
             if self.task.calibrated:
-                rows = self._with_feedback(rows, groups, part)
+                rows, patches = self._with_feedback(rows, groups, part)
+                fresh.append(patches)
             parts.append((slice(low * taps, part.stop * taps), rows))
         price = np.concatenate([rows.price for _, rows in parts], 1).mean(1, dtype=np.float64)
         price = price.astype(np.float32)
         for _, rows in parts:
             rows.price[:] = price[:, None]
-        return GroupProblems(parts, price)
+        none = np.zeros((len(groups), 0, rows.index.shape[1]), np.float32)
+        return GroupProblems(parts, price, np.concatenate(fresh, 2) if fresh else none)
 
-    def _with_feedback(self, rows: Rows, groups: range, part: slice) -> Rows:
+    def _with_feedback(self, rows: Rows, groups: range, part: slice) -> tuple[Rows, Floats]:
         """The problems of some features with their members' noise and the feedback between them.
 
-        The price of a weight is at first the power of what it carries.
+        The price of a weight is at first the power of what it carries. Also what kernels see of the
+        features at fresh positions, [G', T', V'·K].
         """
         task, features, taps = self.task, self.task.features, self.task.features.taps
         together = max(1, MAX_PROBLEMS // taps // (part.stop - part.start))  # groups seen at once
-        found = []
+        found, fresh = [], []
         for some in (groups[i : i + together] for i in range(0, len(groups), together)):
             seen, noise = features.observe(task.x, some, part, axis=task.step.in_layout.axis)
-            patches = moments.patches(seen, self._positions, linear=task.linear)
-            H = moments.covariance(patches, len(some))
+            values = seen if task.fresh else [*seen, *seen]
+            patches = moments.patches(values, self._positions, linear=task.linear)
+            T = len(self._samples)
+            H = moments.covariance(patches[:T], len(some), self._samples)
+            fresh.append(patches[T:].reshape(len(patches) - T, len(some), -1).swapaxes(0, 1))
             power = np.diagonal(H, axis1=1, axis2=2)
             noise = np.repeat(noise.reshape(len(some), -1, noise.shape[1]), taps, 1)
             found.append((noise, power, *moments.feedback(H)))
         noise, power, order, upper, weight = (np.concatenate(v) for v in zip(*found, strict=True))
         top = np.repeat(features.top[groups.start : groups.stop, part], taps, 1)
-        price = (task.price * (power * top**2)).astype(np.float32)
-        return replace(rows, weight=weight, noise=noise, price=price, order=order, upper=upper)
+        price = (power * top**2).astype(np.float32)
+        shared = {"weight": weight, "noise": noise, "price": price, "order": order, "upper": upper}
+        return replace(rows, **shared), np.concatenate(fresh)

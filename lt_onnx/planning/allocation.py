@@ -1,10 +1,4 @@
-"""Where a ticket spends its weights: the neurons of a block and the price of a weight, by layer.
-
-A weight more in every row of a layer makes its outputs a little truer; how much truer for how many
-weights is what layers compete in. The error that one weight takes away, as a share of a row's
-signal, falls with the number of weights in the row, and counts for less the more rows (copies)
-there are: so a weight is dear where rows are long and many. How dear is `Options.dearness`, the
-power of a layer's size that its price follows; below 0 it is the small layers that save.
+"""The neurons of a block, and the subset-sum problems of a layer.
 
 A larger base set makes subsets smaller. In a block each of its neurons costs one weight, so that it
 pays where many weights choose among them. The copies of a one-for-one layer cost a layer each, and
@@ -28,40 +22,33 @@ def neurons(target: Target, options: Options, *, views: Collection[str], feature
 
     `views` are the tensor that the block opens and what only arranges it otherwise.
 
-    Chosen where it is not given: the n weights of a feature need subsets of s elements each, and s
-    falls as 1 / ln(e·m / s) when m grows, so that n·s + m is least where m·ln(e·m / s) = n·s.
+    In mode `l+1` a base size is that of copies, which a block has at least. Chosen where it is not
+    given: the n weights of a feature need subsets of s elements, and s falls as 1 / ln(e·m / s)
+    when m grows, so that n·s + m is least where m·ln(e·m / s) = n·s.
     """
-    size = options.base_size or MIN_NEURONS
+    size = None if options.mode is Mode.L_PLUS_1 else options.base_size
     readers = [linear for linear in target.linears if linear.input in views]
     own = dict(options.base_sizes)
     if any(linear.name in own for linear in readers):
         return max(own.get(linear.name, 0) for linear in readers)
     if options.select is not Select.NOISE:
+        return options.base_size or MIN_NEURONS
+    if size:
         return size
-    if options.base_size is not None:
-        return max(size, MIN_NEURONS) if options.mode is Mode.L_PLUS_1 else size
     elements = SUBSET_SIZE * sum(linear.count for linear in readers) / max(features, 1)
-    m = MIN_NEURONS
+    m = max(MIN_NEURONS, options.base_size or 0)
     while m < MAX_NEURONS and m * math.log(math.e * m / SUBSET_SIZE) < elements:
         m += 1
     return m
 
 
-def prices(blueprint: Blueprint) -> dict[str, float]:
-    """μ of every constructed layer, by name: as given, or by its size."""
-    options = blueprint.options
-    sizes = {step.name: _problems(step) for step in blueprint.steps if isinstance(step, Build)}
-    # of the layer that an average weight stands in
-    typical = sum(size * size for size in sizes.values()) / max(sum(sizes.values()), 1)
-    mu, power = options.mu, options.dearness
-    by_size = {name: mu * (size / typical) ** power for name, size in sizes.items()}
-    return by_size | dict(options.prices)
-
-
-def _problems(step: Build) -> float:
-    """Subset-sum problems of a layer that ask for anything: target weights times copies."""
-    rows = int((step.out_layout.channel >= 0).sum())
-    return max(step.linear.count * rows / len(step.linear.bias), 1.0)
+def problems(blueprint: Blueprint) -> dict[str, float]:
+    """Subset-sum problems of every constructed layer, by name: target weights times copies."""
+    sizes = {}
+    for step in (step for step in blueprint.steps if isinstance(step, Build)):
+        rows = int((step.out_layout.channel >= 0).sum())
+        sizes[step.name] = max(step.linear.count * rows / len(step.linear.bias), 1.0)
+    return sizes
 
 
 def check_names(blueprint: Blueprint) -> None:

@@ -202,6 +202,12 @@ def _multiply_adds(target: Target, step: Build) -> int:
     return step.source.size * _positions(target, step.linear.output, step.linear.op)
 
 
+def target_work(target: Target) -> int:
+    """Multiply-adds of the target's layers, per sample."""
+    layers = target.linears
+    return sum(layer.weight.size * _positions(target, layer.output, layer.op) for layer in layers)
+
+
 def _positions(target: Target, tensor: str, op: str) -> int:
     """Places of a tensor that a layer of kind `op` treats alike, per sample."""
     shape = target.shapes.get(tensor, ())

@@ -20,6 +20,7 @@ from lt_onnx.report import schema
 from lt_onnx.validation.bound.certify import Bound
 from lt_onnx.validation.fidelity import Check, Fidelity
 from lt_onnx.validation.per_layer import LayerError
+from lt_onnx.validation.promise import promise_checks
 from lt_onnx.verification.verify import Proof
 from lt_onnx.version import __version__
 
@@ -61,8 +62,12 @@ class Report:
 
     @property
     def checks(self) -> list[Check]:
-        """The proof, and every limit asked for."""
-        return [_genuine(self.proof), *(self.fidelity.checks if self.fidelity else [])]
+        """The proof, the promise, and every limit asked for."""
+        checks = [_genuine(self.proof)]
+        if self.fidelity is not None:
+            checks += promise_checks(self.fidelity.outputs, self.options, self.layers)
+            checks += self.fidelity.checks
+        return checks
 
     @property
     def passed(self) -> bool:

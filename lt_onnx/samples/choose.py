@@ -1,4 +1,4 @@
-"""Which inputs a ticket is constructed with, judged by and searched with.
+"""Which inputs a ticket is constructed with, and which it is judged by.
 
 Comes in: what the caller gave, a file or `Samples` or nothing, and the ports of the network. Goes
 out: `Samples`; where nothing was given, random ones, as many as can be afforded.
@@ -14,18 +14,16 @@ from lt_onnx.target import Port
 Given: TypeAlias = str | Path | Samples | None
 Ports: TypeAlias = tuple[Port, ...]
 
-MAX_SEARCH_SAMPLES = 128  # that settings are judged by
-SEARCH_BLEND = 0.75  # share of one sample in each of them, the rest is the one before it
 # what validation on random inputs may cost: multiply-adds of the ticket, and numbers drawn
 MAX_VALIDATION_WORK, MAX_VALIDATION_NUMBERS = 3e11, 1 << 21
-MIN_RANDOM_SAMPLES, MAX_RANDOM_SAMPLES = 4, 64  # for validation
+MIN_RANDOM_SAMPLES, MAX_RANDOM_SAMPLES = 4, 256  # for validation
 
 
 def calibration_inputs(given: Given, ports: Ports, count: int, seed: int) -> Samples:
-    """The first `count` inputs given, or as many smooth random ones."""
+    """`count` of the inputs given, evenly taken, or as many random ones."""
     if given is None:
-        return _random(ports, count, seed, smooth=True)
-    return loaded(given, ports).first(count)
+        return _random(ports, count, seed)
+    return loaded(given, ports).spread(whole_batches(ports, count))
 
 
 def validation_inputs(
@@ -37,7 +35,7 @@ def validation_inputs(
     seed: int,
     most: int | None = None,
 ) -> Samples:
-    """The inputs given, `most` of them at most, or normal random ones.
+    """The inputs given, `most` of them at most, or random ones.
 
     `multiply_adds` is the ticket's work per sample; of few samples for calibration (`calibrated`)
     follow as few here.
@@ -50,18 +48,7 @@ def validation_inputs(
         MAX_VALIDATION_WORK / max(multiply_adds, 1), MAX_VALIDATION_NUMBERS / max(numbers, 1)
     )
     count = min(max(count, min(MIN_RANDOM_SAMPLES, calibrated)), MAX_RANDOM_SAMPLES)
-    return _random(ports, int(count), seed, smooth=False)
-
-
-def search_inputs(given: Given, ports: Ports, seed: int) -> tuple[Samples | None, Samples]:
-    """Inputs to construct with while settings are sought, and others to judge them by."""
-    if given is None:
-        return None, _random(ports, MAX_SEARCH_SAMPLES, seed + 2, smooth=True)
-    samples = loaded(given, ports)
-    count = max(min(MAX_SEARCH_SAMPLES, samples.count // 2), 1)
-    # training inputs are classified with ease; in between them it shows how true a ticket is
-    judged = samples.last(count).blended(SEARCH_BLEND)
-    return samples.first(max(samples.count - count, 1)), judged
+    return _random(ports, int(count), seed)
 
 
 def loaded(given: str | Path | Samples, ports: Ports) -> Samples:
@@ -69,9 +56,9 @@ def loaded(given: str | Path | Samples, ports: Ports) -> Samples:
     return given if isinstance(given, Samples) else load_samples(Path(given), ports)
 
 
-def _random(ports: Ports, count: int, seed: int, *, smooth: bool) -> Samples:
+def _random(ports: Ports, count: int, seed: int) -> Samples:
     """Random inputs, whole batches where a model fixes their size."""
-    return random_samples(ports, whole_batches(ports, count), seed, smooth)
+    return random_samples(ports, whole_batches(ports, count), seed)
 
 
 def whole_batches(ports: Ports, count: int) -> int:

@@ -78,6 +78,14 @@ class Samples:
         labels = None if self.labels is None else self.labels[part]
         return Samples({k: v[part] for k, v in self.arrays.items()}, labels, self.origin)
 
+    def split(self, ports: tuple[Port, ...]) -> tuple["Samples", "Samples | None"]:
+        """Four of five samples, and every fifth; of few, all and none. A model's batches stay."""
+        sizes = [p.shape[0] for p in ports if p.shape and isinstance(p.shape[0], int)]
+        fifth = np.arange(self.count) // max(sizes, default=1) % 5 == 4
+        if not fifth.any():
+            return self, None
+        return self._part(np.flatnonzero(~fifth)), self._part(np.flatnonzero(fifth))
+
     def blended(self, share: float) -> "Samples":
         """Each sample mixed with the one before it: inputs between classes, harder to agree on."""
         arrays = {
@@ -243,11 +251,11 @@ def drawn_sizes(port: Port, ports: tuple[Port, ...] = ()) -> list[int]:
     return [d if isinstance(d, int) and d > 0 else 1 if one else OPEN_AXIS for d, one in sizes]
 
 
-def random_samples(ports: tuple[Port, ...], count: int, seed: int, smooth: bool) -> Samples:
-    """Seeded normal inputs; `smooth` sums noise of several resolutions.
+def random_samples(ports: tuple[Port, ...], count: int, seed: int) -> Samples:
+    """Seeded normal inputs, smooth and white ones by turns; they stand in for real ones.
 
-    Smooth noise stands in for calibration data: 1/f-like spectra excite a network much as natural
-    images do. White noise is for validation without samples. Raises InputError for too many bytes.
+    Smooth noise, of several resolutions, has a 1/f-like spectrum as natural images have. White
+    noise is what a network is often tried with. Raises InputError for too many bytes.
     """
     rng = np.random.default_rng(seed)
     arrays: dict[str, Array] = {}
@@ -260,11 +268,12 @@ def random_samples(ports: tuple[Port, ...], count: int, seed: int, smooth: bool)
             )
         if not np.issubdtype(port.dtype, np.floating):
             arrays[port.name] = rng.integers(0, 2, shape).astype(port.dtype)
-        elif smooth and len(sizes) > 1:
-            arrays[port.name] = _smooth(rng, shape)
-        else:
-            arrays[port.name] = rng.standard_normal(shape, np.float32).astype(port.dtype)
-    return Samples(arrays, None, f"random ({'smooth' if smooth else 'normal'}, seed {seed})")
+            continue
+        drawn = rng.standard_normal(shape, np.float32)
+        if len(sizes) > 1:
+            drawn[::2] = _smooth(rng, drawn[::2].shape)
+        arrays[port.name] = drawn.astype(port.dtype)
+    return Samples(arrays, None, f"random (seed {seed})")
 
 
 def _smooth(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_onnx.api import convert
-from lt_onnx.search.ladder import Rung
+from lt_onnx.options import Options
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Point:
 
     mode: str
     base_size: int | None  # None: each block has its own
-    price: float
+    sqnr: float  # the promise, in decibels, where there is …
+    price: float | None  # … no price
     per_target_weight: float
     kept: float
     dense_bytes: int  # of the ticket's weights, zeros included
@@ -31,22 +32,23 @@ class Point:
 
 
 def measure_points(
-    target: Path, settings: Sequence[tuple[str, Rung]], *, seeds: int, **words: Any
+    target: Path, settings: Sequence[Options], *, seeds: int, **words: Any
 ) -> Iterator[Point]:
-    """Make, prove and validate tickets of every setting (mode, rung), as many as `seeds`.
+    """Make, prove and validate tickets of every setting, as many as `seeds`.
 
     `words` go to `convert`, and so do its errors. Tickets lie in a temporary folder, one at a time.
     """
-    for mode, rung in settings:
+    for options in settings:
         reports = []
         for seed in range(seeds):
             with tempfile.TemporaryDirectory() as folder:
                 ticket = convert(
                     target,
                     Path(folder) / "ticket.onnx",
-                    mode=mode,
-                    base_size=rung.base_size,
-                    price=rung.price,
+                    mode=options.mode,
+                    base_size=options.base_size,
+                    sqnr=options.sqnr,
+                    price=options.price,
                     seed=seed,
                     **words,
                 )
@@ -55,9 +57,10 @@ def measure_points(
         outputs = [fidelity.outputs for fidelity in compared]
         first = reports[0]
         yield Point(
-            mode=mode,
-            base_size=rung.base_size,
-            price=rung.price,
+            mode=options.mode.value,
+            base_size=options.base_size,
+            sqnr=options.sqnr,
+            price=options.price,
             per_target_weight=sum(r.per_target_weight for r in reports) / seeds,
             kept=sum(r.kept for r in reports) / seeds,
             dense_bytes=first.weight_bytes,

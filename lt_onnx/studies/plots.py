@@ -89,7 +89,7 @@ def _scatter(axis: "Axes", points: Sequence[Point], size: Callable[[Point], floa
 
 
 def _setting(point: Point) -> str:
-    return f"{point.price:g}" if point.base_size is None else str(point.base_size)
+    return f"{point.sqnr:g} dB" if point.price is None else f"{point.price:g}"
 
 
 def _figure(width: float, height: float) -> "Figure":

@@ -10,6 +10,7 @@ import msgspec
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.construct.construction import construct
 from lt_onnx.construct.layer_task import BLOCK_WEIGHTS
+from lt_onnx.construct.noise_budget import Promise
 from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.manifest import GENERATOR, OptionsRecord
@@ -44,21 +45,25 @@ def write_ticket(
     device: Device,
     watch: Stopwatch,
     progress: Progress,
+    promise: Promise | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> tuple[Blueprint, list[LayerStats]]:
     """Construct the ticket and write it to `path`, row by row.
 
     Returns the plan that was followed, and what every layer came to: where the constants of a
     tensor turn out lost, a new plan opens a block there. `inputs` are for calibration; `device`
-    solves the subset sums; `watch` is told where the time goes, `progress` the share done;
-    `checkpoint` has what an earlier run finished and notes what this one does.
+    solves the subset sums; `promise` sets the layers' prices; `watch` is told where the time goes,
+    `progress` the share done; `checkpoint` has what an earlier run finished and notes what this one
+    does.
     """
     lost = checkpoint.constants_lost if checkpoint is not None else frozenset()
     if lost:
         blueprint = plan(blueprint.target, blueprint.options, constants_lost=lost)
     while True:
         saved = dict(checkpoint.saved) if checkpoint is not None else {}
-        pieces = construct(blueprint, inputs, device=device, watch=watch, saved=saved)
+        pieces = construct(
+            blueprint, inputs, device=device, watch=watch, saved=saved, promise=promise
+        )
         try:
             with TicketWriter(blueprint, path, source=False) as writer:
                 return blueprint, _write(

@@ -12,7 +12,6 @@ from lt_onnx.cli.app import app
 from lt_onnx.cli.options import OneMode, Only, expanded, numbers
 from lt_onnx.errors import InputError
 from lt_onnx.options import Init, Mode, Options, Output, Param, Select, Sigma
-from lt_onnx.search.ladder import Goal
 from lt_onnx.validation.limits import FIGURES, Limits
 
 KAIMING = Options(init=Init.KAIMING)
@@ -25,32 +24,37 @@ def run(command: Callable[..., None], *words: str) -> None:
     root(list(words), standalone_mode=False)
 
 
-def given(*words: str) -> tuple[Options, Limits, Output, Goal]:
+def given(*words: str) -> tuple[Options, Limits, Output]:
     """The groups that a command with all of them is called with."""
     got: list[Any] = []
 
-    def command(*, options: Options, limits: Limits, output: Output, goal: Goal) -> None:
-        got.extend((options, limits, output, goal))
+    def command(*, options: Options, limits: Limits, output: Output) -> None:
+        got.extend((options, limits, output))
 
     run(command, *words)
     return tuple(got)  # type: ignore[return-value]
 
 
 def test_without_words_a_group_has_its_defaults() -> None:
-    assert given() == (Options(), Limits(), Output(), Goal())
+    assert given() == (Options(), Limits(), Output())
 
 
 def test_every_word_arrives_in_its_field() -> None:
-    options, limits, output, goal = given(
-        *"--mode 2l --select best --sigma layer --fp16 --seed 7 --dearness -1 -o t.onnx".split(),
-        *"--max-memory 8G --emit-source --force --resume --target-sqnr 20".split(),
+    options, limits, output = given(
+        *"--mode 2l --select best --sigma layer --fp16 --seed 7 --sqnr 25 -o t.onnx".split(),
+        *"--max-memory 8G --emit-source --force --resume --agreement 0.9".split(),
     )
 
     assert options == Options(
-        Mode.TWO_L, select=Select.BEST, sigma=Sigma.LAYER, fp16=True, seed=7, dearness=-1.0
+        Mode.TWO_L,
+        select=Select.BEST,
+        sigma=Sigma.LAYER,
+        fp16=True,
+        seed=7,
+        sqnr=25.0,
+        agreement=0.9,
     )
     assert output == Output(Path("t.onnx"), True, 8 * 10**9, True, True)
-    assert goal == Goal(target_sqnr=20.0)
     assert limits == Limits()
 
 

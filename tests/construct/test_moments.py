@@ -51,11 +51,40 @@ def test_a_patch_times_the_kernel_is_the_convolution(attributes: dict[str, objec
 
 
 def test_the_covariance_of_each_group_is_numpys() -> None:
-    patches = RNG.normal(3, 1, size=(50, 4, 3)).astype(np.float32)
+    patches = RNG.normal(3, 1, size=(400, 4, 3)).astype(np.float32)
+    found = moments.covariance(patches, 2, np.arange(400))
 
-    for H, own in zip(moments.covariance(patches, 2), np.split(patches, 2, 1), strict=True):
-        expected = np.cov(own.reshape(50, -1), rowvar=False, bias=True)
+    for H, own in zip(found, np.split(patches, 2, 1), strict=True):
+        expected = np.cov(own.reshape(400, -1), rowvar=False, bias=True)
         np.testing.assert_allclose(H, expected, atol=1e-5)
+
+
+def test_what_is_chance_in_few_inputs_is_taken_out_of_the_covariance() -> None:
+    """Closer to the truth than the plain one; what all inputs have in common stays."""
+    mixing = RNG.normal(size=(40, 40)) * np.linspace(1, 0.1, 40) ** 3
+    truth = mixing.T @ mixing
+    values = (RNG.normal(size=(30, 40)) @ mixing).astype(np.float32)
+    (H,) = moments.covariance(values[:, :, None], 1, np.arange(30))
+    plain = np.cov(values, rowvar=False, bias=True)
+
+    np.testing.assert_allclose(np.diagonal(H), np.diagonal(plain), rtol=1e-4)
+    assert np.linalg.norm(H - truth) < np.linalg.norm(plain - truth)
+    assert np.linalg.eigvalsh(H).min() > 10 * abs(np.linalg.eigvalsh(plain).min())
+
+
+def test_positions_of_one_input_count_as_one_for_chance() -> None:
+    """Each input is the same patch many times over: no more is known of them than of one each."""
+    values = RNG.normal(size=(20, 12)).astype(np.float32)
+    once = moments.covariance(values[:, :, None], 1, np.arange(20))
+    again = moments.covariance(np.repeat(values, 9, 0)[:, :, None], 1, np.repeat(np.arange(20), 9))
+
+    np.testing.assert_allclose(once, again, atol=1e-4)
+
+
+def test_positions_are_numbered_by_input_through_all_batches() -> None:
+    at = moments.positions([(2, 1, 3), (3, 1, 2)], 100, rng=np.random.default_rng(0))
+
+    assert moments.sample_numbers(at).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 4]
 
 
 def test_feedback_moves_the_rest_as_least_squares_would() -> None:

@@ -60,7 +60,10 @@ def test_one_price_for_a_group_the_mean_power_of_what_weights_carry(make_task: M
         assert set(rows.price[g].tolist()) == {price}
         data = task.step.in_layout.channel // 3 == g
         power = np.concatenate(task.x)[:, data & (task.step.in_layout.channel >= 0)].var()
-        assert price == pytest.approx(task.price * power, rel=0.25)  # pads
+        assert price == pytest.approx(power, rel=0.25)  # pads
+    dearer = shared.groups[range(2)].at(0.5)
+    assert dearer.price.tolist() == (shared.groups[range(2)].price / 2).tolist()
+    assert dearer.parts[0][1].price.tolist() == (rows.price / 2).tolist()
 
 
 @pytest.mark.parametrize("select", [Select.SMALLEST, Select.BEST])

@@ -109,7 +109,7 @@ def _texts(draft: Draft) -> Iterator[Forgery]:
         "NaN": [plain.replace('"tolerance":', '"tolerance":NaN,"t":')],
         "a long number": [plain.replace('"seed":0', '"seed":' + "9" * 10**4)],
         "infinity": [plain.replace('"sigma":', '"sigma":Infinity,"s":')],
-        "huge float": [plain.replace('"dearness":', '"dearness":1e999,"d":')],
+        "huge float": [plain.replace('"sqnr":', '"sqnr":1e999,"d":')],
         "as XML": ["<manifest/>"],
     }
     told = f"{DAMAGED}|{NO_TICKET}|{DEFINED_TWICE}"
@@ -203,7 +203,8 @@ def _options(draft: Draft) -> Iterator[Forgery]:
         ("base_size", 2**40),
         ("tolerance", 0),
         ("tolerance", 1),
-        ("dearness", 5),
+        ("sqnr", 61),
+        ("agreement", 0),
         ("price", 1),
         ("price", -0.5),
         ("prices", [["a", 2]]),

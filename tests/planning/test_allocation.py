@@ -13,7 +13,7 @@ from lt_onnx import convert
 from lt_onnx.blueprint import Blueprint, Expand
 from lt_onnx.errors import InputError
 from lt_onnx.options import Mode, Options, Select
-from lt_onnx.planning.allocation import MAX_NEURONS, MIN_NEURONS, check_names, neurons, prices
+from lt_onnx.planning.allocation import MAX_NEURONS, MIN_NEURONS, check_names, neurons, problems
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.target import Linear
@@ -115,22 +115,14 @@ def blueprint(folder: Path, **options: object) -> Blueprint:
     return plan(read_target(_classifier(folder)), Options(**options))  # type: ignore[arg-type]
 
 
-def test_weights_of_larger_layers_are_dearer(tmp_path: Path) -> None:
-    small, large = prices(blueprint(tmp_path, price=1e-3, dearness=1.0)).values()
+def test_problems_are_target_weights_times_copies(tmp_path: Path) -> None:
+    path = _classifier(tmp_path)
+    first, last = read_target(path).linears
+    plain = problems(plan(read_target(path), Options(Mode.TWO_L)))
+    copied = problems(plan(read_target(path), Options(base_size=5)))
 
-    assert large / small == pytest.approx((4 * 64 + 1) * 10 / (4 * 27 + 4), rel=0.01)
-
-
-def test_without_dearness_every_weight_costs_the_same(tmp_path: Path) -> None:
-    assert set(prices(blueprint(tmp_path, price=1e-3, dearness=0.0)).values()) == {1e-3}
-
-
-def test_a_price_that_is_given_is_taken(tmp_path: Path) -> None:
-    first, last = (layer.name for layer in read_target(_classifier(tmp_path)).linears)
-    given = prices(blueprint(tmp_path, prices=((first, 0.5),)))
-
-    assert given[first] == 0.5
-    assert given[last] != 0.5
+    assert plain == {first.name: first.count, last.name: last.count}
+    assert copied[last.name] == last.count
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_a_wrong_weight_shows_in_every_figure(tmp_path: Path, change: str) -> No
     target = network(tmp_path)
     wrong = perturbed(target, weight_of(target, "second"), CHANGES[change])
     ports = read_target(target).inputs
-    samples = random_samples(ports, 20, 0, smooth=False)
+    samples = random_samples(ports, 20, 0)
 
     def document(other: Path) -> dict[str, Any]:
         found = validate(target, other, samples, ports, Limits(max_rel=1e-5))

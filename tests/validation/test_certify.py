@@ -38,7 +38,7 @@ def test_a_ticket_wrong_in_one_weight_exceeds_the_bound_of_the_right_one(
     exact: tuple[Path, Path, Blueprint], change: str
 ) -> None:
     target, ticket, blueprint = exact
-    samples = random_samples(blueprint.target.inputs, 20, 0, smooth=False)
+    samples = random_samples(blueprint.target.inputs, 20, 0)
     bound = certified_bound(blueprint, ticket, samples=samples)
     wrong = perturbed(ticket, "second/weight", CHANGES[change])
     (output,) = bound.outputs
@@ -52,7 +52,7 @@ def test_the_bound_is_of_the_weights_that_are_in_the_file(
     exact: tuple[Path, Path, Blueprint], change: str
 ) -> None:
     target, ticket, blueprint = exact
-    samples = random_samples(blueprint.target.inputs, 20, 0, smooth=False)
+    samples = random_samples(blueprint.target.inputs, 20, 0)
     right = certified_bound(blueprint, ticket, samples=samples)
     path = perturbed(ticket, "second/weight", CHANGES[change])
     wrong = certified_bound(blueprint, path, samples=samples)
@@ -66,7 +66,7 @@ def test_the_bound_is_of_the_weights_that_are_in_the_file(
 
 def test_every_layer_has_a_bound_above_its_error(exact: tuple[Path, Path, Blueprint]) -> None:
     target, ticket, blueprint = exact
-    samples = random_samples(blueprint.target.inputs, 20, 0, smooth=False)
+    samples = random_samples(blueprint.target.inputs, 20, 0)
     bound = certified_bound(blueprint, ticket, samples=samples)
 
     assert bound.reason is None

@@ -20,7 +20,7 @@ from lt_onnx.validation.outputs import OutputSums, validate
 
 def compared(target: Path, other: Path, limits: Limits) -> Fidelity:
     ports = read_target(target).inputs
-    return validate(target, other, random_samples(ports, 20, 0, smooth=False), ports, limits)
+    return validate(target, other, random_samples(ports, 20, 0), ports, limits)
 
 
 def figures(
@@ -195,7 +195,7 @@ def test_an_input_with_swapped_axes_gives_another_output(tmp_path: Path) -> None
     """The samples reach both networks as they are: what is turned for one would be found."""
     target = network(tmp_path)
     ports = read_target(target).inputs
-    samples = random_samples(ports, 20, 0, smooth=False)
+    samples = random_samples(ports, 20, 0)
     images = np.ascontiguousarray(samples.arrays["x"].swapaxes(2, 3))
     turned = Samples({"x": images}, None, "turned")
     straight, other = (
@@ -225,7 +225,7 @@ def test_outputs_must_correspond(tmp_path: Path) -> None:
 def test_labels_give_accuracies_and_progress_ends_at_one(tmp_path: Path) -> None:
     target = network(tmp_path)
     ports = read_target(target).inputs
-    samples = random_samples(ports, 20, 0, smooth=False)
+    samples = random_samples(ports, 20, 0)
     labelled = Samples(samples.arrays, np.arange(20) % 5, "labelled")
     told: list[float] = []
     found = validate(target, target, labelled, ports, Limits(), progress=told.append).outputs[0]

@@ -17,7 +17,7 @@ from lt_onnx.validation.per_layer import LayerError, check_layer_errors, trace
 
 
 def inputs(target: Path) -> Samples:
-    return random_samples(read_target(target).inputs, 20, 0, smooth=False)
+    return random_samples(read_target(target).inputs, 20, 0)
 
 
 def test_a_network_has_no_error_against_itself(tmp_path: Path) -> None:

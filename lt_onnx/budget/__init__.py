@@ -1,0 +1,8 @@
+"""What a promise allows: from decibels and agreement to the error that each output may have.
+
+Comes in: a Target, inputs and Options. Goes out: a `Promise`, from which the construction gives
+every layer its share (`construct.noise_budget`).
+
+- `sensitivity`  what an error in each layer does to the outputs, measured on the target alone
+- `promise`      the error that is allowed, from decibels and from agreement
+"""

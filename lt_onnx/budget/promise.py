@@ -1,0 +1,70 @@
+"""The error that every output may have: what a ticket is built to (`Options.sqnr`, `agreement`)."""
+
+import numpy as np
+
+from lt_onnx.blueprint import Blueprint, Build
+from lt_onnx.budget.sensitivity import COPIES, Sensitivity, sensitivity
+from lt_onnx.construct.noise_budget import Promise
+from lt_onnx.planning.allocation import problems
+from lt_onnx.samples.samples import Samples
+from lt_onnx.target import Doubles
+
+MARGIN_DB = 2.0  # that is built beyond the promise: other inputs differ from these …
+RANDOM_MARGIN_DB = 8.0  # … and real ones more from random ones
+MOST_DB = 60.0  # of an output, whatever agreement asks for
+STEP_DB = 0.5
+ROOM = 0.3  # of what is allowed that the least errors of all layers may come to
+
+
+def promise(
+    blueprint: Blueprint, inputs: Samples, *, random: bool, work: int
+) -> tuple[Promise, int | None]:
+    """What the ticket of `blueprint` may get wrong, and how many copies that takes.
+
+    `inputs` are for calibration, `random` where none were given; `work` are the target's
+    multiply-adds for one of them. m is None where no layer is one-for-one. Raises InputError when
+    the target cannot be run.
+    """
+    options, sizes = blueprint.options, problems(blueprint)
+    built_to = options.sqnr + (RANDOM_MARGIN_DB if random else MARGIN_DB)
+    total = 10 ** (-built_to / 10)
+    shares = {name: total * size / sum(sizes.values()) for name, size in sizes.items()}
+    builds = [step for step in blueprint.steps if isinstance(step, Build)]
+    copied = {step.name for step in builds if step.one_for_one}
+    found = sensitivity(
+        blueprint.target, inputs, shares, copied=copied, work=work, seed=options.seed
+    )
+    needed = _needed(found, least=built_to, share=options.agreement)
+    made = Promise(10 ** (-needed / 10), found.layers, found.target)
+    return made, _copies(found, made) if copied else None
+
+
+def _copies(found: Sensitivity, made: Promise) -> int:
+    """The fewest copies with which the layers' least errors leave room in what is allowed."""
+    least = np.sum(
+        [found.layers[name][:, None] * floors for name, floors in found.floors.items()], 0
+    )  # [outputs, COPIES]
+    room = (least <= ROOM * made.allowed[:, None]).all(0)
+    return COPIES[int(room.argmax())] if room.any() else COPIES[-1]
+
+
+def _needed(found: Sensitivity, *, least: float, share: float) -> Doubles:
+    """The decibels that every output needs, [outputs]: `least`, and for `share` of equal top-1.
+
+    Calibration inputs are often those that the target was trained on, which are classified with
+    ease: agreement is asked for between them.
+    """
+    needed = np.full(len(found.target.outputs), least)
+    outputs = zip(found.between.outputs, found.between.clean(), found.errors, strict=True)
+    for name, clean, disturbed in outputs:
+        scores = clean.ndim == 2 and clean.shape[1] > 1 and name in found.target.outputs
+        if not scores or not disturbed:
+            continue
+        i, top = found.target.outputs.index(name), clean.argmax(1)
+        while needed[i] < MOST_DB:
+            scale = 10 ** (-needed[i] / 20)
+            agreed = [((clean + scale * error).argmax(1) == top).mean() for error in disturbed]
+            if np.mean(agreed) >= share:
+                break
+            needed[i] += STEP_DB
+    return needed

@@ -1,0 +1,239 @@
+"""How much an error in a layer disturbs the outputs, measured on the target alone.
+
+Comes in: a Target and inputs. Goes out: for every layer and output the relative error power there
+per relative error power of the layer's own output.
+"""
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lt_onnx.construct import moments
+from lt_onnx.construct.fed_target import FedTarget, Layer
+from lt_onnx.construct.masks import HEADROOM
+from lt_onnx.construct.noise_budget import MAX_ERROR
+from lt_onnx.construct.stepwise_run import StepwiseRun
+from lt_onnx.samples.samples import Samples
+from lt_onnx.subset_sum import Drawn, Rows, Rule, solve_rows, write_masked
+from lt_onnx.target import Array, Doubles, Indices, Linear, Target, linear_nodes
+
+MAX_WORK = 5e10  # multiply-adds of all disturbed runs
+MIN_INPUTS, MAX_INPUTS = 8, 256  # that the disturbed network runs on
+MIN_FRESH = 16  # inputs that feedback is not made from, with which errors are measured on those
+BATCH = 64
+BLEND = 0.75  # share of one input in another between it and the one before
+MAX_KEPT = 8  # layers whose errors at the outputs are kept
+MAX_POSITIONS = 4096  # output positions that a layer's moments are made from
+MAX_WEIGHTS = 1152  # of a row, with one H
+NEAR = 0.5  # decades of its error by which S does not change
+MEMBERS = 16  # of the base sets
+MAX_TRIED_ROWS, TRIALS = 8, 3  # rows that a price is sought with, and prices that are tried
+COPIES = (6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20)  # that one-for-one layers may read
+MAX_FLOOR_ROWS = 6  # of a group, that the least error with so many copies is sought with
+MIN_PRICE = 1e-9
+LAYER_NUMBER = 1 << 31  # of random numbers that no ticket has
+
+
+@dataclass
+class Sensitivity:
+    """What errors of the layers come to at the outputs of `target`."""
+
+    target: FedTarget
+    between: FedTarget  # the same on inputs between others, where classes are hard to tell
+    layers: dict[str, Doubles]  # S [outputs], by layer
+    errors: list[list[Doubles]]  # of the outputs between, as some layers make them, of their power
+    floors: dict[str, Doubles]  # least error power of a layer by COPIES that it reads, [COPIES]
+
+
+def sensitivity(
+    target: Target,
+    inputs: Samples,
+    shares: Mapping[str, float],
+    *,
+    copied: Container[str],
+    work: int,
+    seed: int,
+) -> Sensitivity:
+    """Build every layer of `target` alone, somewhat wrong, and see what comes of it.
+
+    Of layers that are to be `copied` (one-for-one), also how little wrong they can be.
+
+    `shares` are the error powers that each layer may cause at an output; `work` are the target's
+    multiply-adds for one of the `inputs`. A layer is built as a ticket's are, of subset sums with
+    error feedback and a price that makes it as wrong as it may be: weak weights are left out,
+    others are a little off.
+    """
+    layers = target.linears
+    count = int(np.clip(MAX_WORK / max(work * len(layers), 1), MIN_INPUTS, MAX_INPUTS))
+    seen, fresh = inputs.split(target.inputs)
+    feeds = seen.batches(target.inputs, BATCH)
+    many = fresh is not None and fresh.count >= MIN_FRESH
+    tried = (fresh if fresh and many else inputs).spread(count).batches(target.inputs, BATCH)
+    fed = FedTarget(target, tried)
+    values = {port.name: [f[port.name] for f in [*feeds, *tried]] for port in target.inputs}
+    run = StepwiseRun(values, target.steps, opsets=target.opsets, constants=target.constants)
+    blended = inputs.spread(count).blended(BLEND).batches(target.inputs, BATCH)
+    between = FedTarget(target, blended)
+    found = Sensitivity(fed, between, {}, [[] for _ in between.outputs], {})
+    kept = {layer.name for layer in layers[:: -(-len(layers) // MAX_KEPT)]}
+    for step in target.steps:
+        nodes, constants = linear_nodes(step) if isinstance(step, Linear) else ([step], {})
+        output: list[Array] = run.run(nodes, constants, output=step.outputs[0])
+        if isinstance(step, Linear):
+            x = run.values[step.input]
+            disturbance = _Disturbance(step, x, output, seed, tried=len(tried))
+            felt, layer = _felt(disturbance, fed, shares[step.name])
+            found.layers[step.name] = felt
+            if layer is not None and step.name in kept:
+                errors = between.scaled_errors({step.name: layer})
+                for known, error in zip(found.errors, errors, strict=True):
+                    known += [error] if error is not None else []
+            if step.name in copied and felt.max(initial=0) > 0:
+                allowed = min(shares[step.name] / float(felt.max()), MAX_ERROR)
+                floors = [disturbance.floor(m, allowed) for m in COPIES]
+                found.floors[step.name] = np.array(floors)
+        run.drop([step])
+    return found
+
+
+def _felt(
+    disturbance: "_Disturbance", fed: FedTarget, share: float
+) -> tuple[Doubles, Layer | None]:
+    """Output error per error of a layer, [outputs], where its output error is about `share`.
+
+    And the layer with that error; None where it cannot have one.
+    """
+    felt, error, layer = np.zeros(len(fed.outputs)), min(share, MAX_ERROR), None
+    for _ in range(2):  # at an error that was guessed, and at one that follows from that
+        drawn = disturbance.draw(error)
+        if drawn is None:
+            break
+        layer, power = drawn
+        felt = fed.errors({disturbance.linear.name: layer}) / power
+        nearer = min(share / max(float(felt.max(initial=0)), 1e-9), MAX_ERROR)
+        if abs(np.log10(nearer / error)) < NEAR:
+            break
+        error = nearer
+    return felt, layer
+
+
+class _Disturbance:
+    """What the weights of one layer come to when they are subset sums."""
+
+    def __init__(
+        self, linear: Linear, x: Sequence[Array], y: Sequence[Array], seed: int, *, tried: int
+    ) -> None:
+        """`x` and `y` are its inputs and outputs by batch; of the last `tried` errors are told."""
+        shapes = [v.shape for v in y]
+        if linear.op == "MatMul":
+            shapes = [(shape[0], shape[-1], *shape[1:-1]) for shape in shapes]
+        rng = np.random.default_rng([seed & 0xFFFFFFFF, seed >> 32, len(linear.bias)])
+        at = moments.positions(shapes[:-tried], MAX_POSITIONS, rng=rng)
+        told = moments.positions(shapes[-tried:], MAX_POSITIONS, rng=rng)
+        floats = [v.astype(np.float32) for v in x]
+        patches = moments.patches(floats, [*at, *told], linear=linear)  # [T, C, K]
+        T, groups, taps = sum(len(batch) for batch in at), linear.group, patches.shape[2]
+        self.linear, self.seed = linear, seed
+        w = linear.weight.astype(np.float64)
+        self.goals = w.reshape(groups, len(w) // groups, -1)
+        seen = patches[T:].reshape(len(patches) - T, groups, -1).swapaxes(0, 1)
+        self.mean = seen.mean(1, dtype=np.float64)  # [G, n]
+        self.seen = seen - self.mean[:, None].astype(np.float32)  # [G, T', n]
+        self.parts: list[tuple[slice, Rows]] = []
+        channels, width = patches.shape[1] // groups, max(1, MAX_WEIGHTS // taps)
+        for low in range(0, channels, width):
+            own = np.arange(low, min(low + width, channels))
+            every = (np.arange(groups)[:, None] * channels + own).reshape(-1)
+            H = moments.covariance(patches[:T, every], groups, moments.sample_numbers(at))
+            order, upper, weight = moments.feedback(H)
+            n = H.shape[1]
+            nothing = np.zeros((groups, n, 0))
+            rows = Rows.plain(nothing.astype(np.int32), nothing.astype(np.float32))
+            power = np.diagonal(H, axis1=1, axis2=2).mean(1, keepdims=True).astype(np.float32)
+            price = np.repeat(power, n, 1)
+            rows = replace(rows, order=order, upper=upper, weight=weight, price=price)
+            self.parts.append((slice(low * taps, low * taps + n), rows))
+        top = np.abs(self.goals).max(2, keepdims=True, initial=0.0) * HEADROOM
+        self.scale = np.where(top > 0, top, 1.0)
+        self.signal = self._power(self.goals)
+
+    def draw(self, error: float) -> tuple[Layer, float] | None:
+        """A layer whose relative error power is about `error`, and what it is."""
+        if not self.signal > 0:
+            return None
+        few = np.arange(0, self.goals.shape[1], -(-self.goals.shape[1] // MAX_TRIED_ROWS))
+        goals = self.goals[:, few]
+        signal = max(self._power(goals), 1e-300)
+        price, slope = 1e-2 * error**0.8, 0.8
+        before: tuple[float, float] | None = None
+        for _ in range(TRIALS):
+            off = self._power(self._built(price, few)[0] - goals)
+            miss = float(np.log10(max(off / signal, 1e-12) / error))
+            if before is not None and abs(np.log10(price / before[0])) > 1e-3:
+                rise = (miss - before[1]) / np.log10(price / before[0])
+                slope = float(np.clip(rise, 0.3, 1.5))
+            before = price, miss
+            if abs(miss) < 0.15:
+                break
+            price = float(np.clip(price * 10 ** (-miss / slope), 1e-10, 0.5))
+        rows, _ = self._built(price, np.arange(self.goals.shape[1]))
+        change = rows - self.goals
+        power = self._power(change) / self.signal
+        if not power > 0:
+            return None
+        bias = self.linear.bias - np.einsum("gon,gn->go", change, self.mean).reshape(-1)
+        weight = rows.reshape(self.linear.weight.shape)
+        return Layer(weight.astype(np.float32), bias.astype(np.float32)), power
+
+    def floor(self, m: int, allowed: float) -> float:
+        """Least relative error power of a layer that reads m copies of its inputs.
+
+        The copies are as noisy as a layer that may have the error `allowed` makes them: what each
+        has apart counts 1/m there (`construct.pricing`), and here.
+        """
+        few = np.arange(0, self.goals.shape[1], -(-self.goals.shape[1] // MAX_FLOOR_ROWS))
+        rows, noise = self._built(MIN_PRICE, few, members=m, noise=min(m * allowed, 1.0))
+        goals = self.goals[:, few]
+        signal = self._power(goals)
+        return (self._power(rows - goals) + noise) / m / max(signal, 1e-300)
+
+    def _power(self, rows: Doubles) -> float:
+        """Power of what rows [G, R', I·K] make of the patches that errors are told of."""
+        made = self.seen @ rows.swapaxes(1, 2).astype(np.float32)
+        return float(np.square(made, dtype=np.float64).sum())
+
+    def _built(
+        self, mu: float, which: Indices, *, members: int = MEMBERS, noise: float = 0.0
+    ) -> tuple[Doubles, float]:
+        """Some rows of every group as subset sums at the price μ, [G, R', I·K].
+
+        `noise` is that of a base set's members over the power of what they carry. Also its power in
+        the rows, beyond what the target's weights would hand on, over all patches as `_power`.
+        """
+        goals, scale = self.goals[:, which], self.scale[:, which]
+        groups, count, n = goals.shape
+        numbers = (np.arange(groups)[:, None] * self.goals.shape[1] + which).reshape(-1)
+        group = np.repeat(np.arange(groups), count)
+        z = (goals / scale).reshape(-1, n).astype(np.float32)
+        built, more = np.zeros(z.shape), 0.0
+        for number, (part, rows) in enumerate(self.parts):
+            own = np.ascontiguousarray(z[:, part])
+            index = np.arange(own.shape[1] * members, dtype=np.int32).reshape(-1, members)
+            index = np.tile(index, (groups, 1, 1))
+            carried = np.square(self.seen[:, :, part]).mean(1)  # [G, n]
+            noises = np.repeat(carried[:, :, None] * np.float32(noise), members, 2)
+            ones, price = np.ones(index.shape, np.float32), rows.price * np.float32(mu)
+            rows = replace(rows, index=index, gain=ones, noise=noises, price=price, group=group)
+            width = own.shape[1] * members
+            drawn = Drawn(self.seed, LAYER_NUMBER + number, numbers, width)
+            masks, _ = solve_rows(drawn, own, rows=rows, rule=Rule.NOISE, tolerance=1.0)
+            weight = np.zeros((len(z), width), np.float32)
+            write_masked(
+                weight, np.arange(len(z)), drawn=drawn, masks=masks, rows=(rows.index, group)
+            )
+            elements = weight.reshape(*own.shape, members).astype(np.float64)
+            built[:, part] = elements.sum(2)
+            beyond = (np.square(elements).sum(2) - np.square(own)) * noises[group, :, 0]
+            more += float((beyond.sum(1) * np.square(scale.reshape(-1))).sum()) * self.seen.shape[1]
+        return np.asarray(built.reshape(goals.shape) * scale), more

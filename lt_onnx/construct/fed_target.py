@@ -1,0 +1,93 @@
+"""The target with other weights: what layers that are not quite right do to its outputs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lt_onnx.runtime import Program
+from lt_onnx.samples.variation import Variation
+from lt_onnx.target import Array, Doubles, Floats, Linear, Target, linear_nodes
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Weight [O, I, *K] and bias [O] in place of a layer's own."""
+
+    weight: Floats
+    bias: Floats
+
+
+class FedTarget:
+    """The target, run on a few inputs with some of its layers replaced.
+
+    Errors are relative powers: of an output's error over its variation. Outputs that do not vary,
+    or hold no floating-point numbers, are left out.
+    """
+
+    def __init__(self, target: Target, feeds: Sequence[Mapping[str, Array]]) -> None:
+        constants, nodes = dict(target.constants), []
+        for step in target.steps:
+            own, parameters = linear_nodes(step) if isinstance(step, Linear) else ([step], {})
+            nodes += own
+            constants |= parameters
+        names = [f"{layer.name}/{key}" for layer in target.linears for key in "wb"]
+        self._transposed = {layer.name: layer.op == "MatMul" for layer in target.linears}
+        self._own = {name: constants.pop(name) for name in names}
+        self._feeds = feeds
+        self._program = Program(
+            nodes,
+            {**feeds[0], **self._own},
+            constants=constants,
+            outputs=[port.name for port in target.outputs],
+            opsets=target.opsets,
+        )
+        clean = self._run({})
+        powers = [_variation(value) for value in clean]
+        self._varying = [i for i, power in enumerate(powers) if power > 0]
+        self._clean = [clean[i].astype(np.float64) for i in self._varying]
+        self._power = [powers[i] for i in self._varying]
+        self.outputs = tuple(target.outputs[i].name for i in self._varying)
+
+    def values(self, layers: Mapping[str, Layer]) -> list[Doubles]:
+        """The outputs that vary, [N, …] each, with `layers` replaced."""
+        fed: dict[str, Array] = {}
+        for name, layer in layers.items():
+            weight = layer.weight.T if self._transposed[name] else layer.weight
+            fed[f"{name}/w"] = np.ascontiguousarray(weight, np.float32)
+            fed[f"{name}/b"] = layer.bias.astype(np.float32)
+        values = self._run(fed)
+        return [values[i].astype(np.float64) for i in self._varying]
+
+    def clean(self) -> list[Doubles]:
+        """The outputs as they are."""
+        return self._clean
+
+    def errors(self, layers: Mapping[str, Layer]) -> Doubles:
+        """Relative error power of every output that varies, with `layers` replaced."""
+        pairs = zip(self.values(layers), self.clean(), strict=True)
+        noise = [float(np.square(value - clean).sum()) for value, clean in pairs]
+        return np.asarray(np.array(noise) / np.array(self._power), np.float64)
+
+    def scaled_errors(self, layers: Mapping[str, Layer]) -> list[Doubles | None]:
+        """Errors of the outputs, each scaled to the power of its variation; None where none is."""
+        scaled: list[Doubles | None] = []
+        pairs = zip(self.values(layers), self.clean(), self._power, strict=True)
+        for value, clean, power in pairs:
+            noise = float(np.square(value - clean).sum())
+            scaled.append((value - clean) * np.sqrt(power / noise) if noise > 0 else None)
+        return scaled
+
+    def _run(self, fed: Mapping[str, Array]) -> list[Array]:
+        parts = [self._program({**feed, **self._own, **fed}) for feed in self._feeds]
+        joined = zip(*parts, strict=True)
+        return [np.concatenate([np.atleast_1d(value) for value in values]) for values in joined]
+
+
+def _variation(value: Array) -> float:
+    """Σ (value − mean)² of an output [N, …]; 0 where it is not of finite floating-point numbers."""
+    if value.dtype.kind != "f" or not np.isfinite(value).all():
+        return 0.0
+    variation = Variation()
+    variation.add(value)
+    return variation.power

@@ -1,0 +1,136 @@
+"""The price μ by which a layer's error comes to what it may be, found on some of its rows.
+
+Errors are measured on inputs that the feedback was not made from. A layer's error is relative to
+the power of its outputs' variation. Of m copies the part that all have in common goes on as it is;
+what each has apart is averaged by the rows to come, which listen to all copies, and counts 1/m. The
+noise that copies bring along does not count, as far as the target's own weights would hand it on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lt_onnx.construct.layer_task import Block, LayerTask
+from lt_onnx.construct.masks import solve_masks
+from lt_onnx.construct.noise_budget import Share
+from lt_onnx.construct.shared_problems import SharedProblems
+from lt_onnx.subset_sum import Drawn, write_masked
+from lt_onnx.target import Doubles, Indices
+
+MIN_PROBLEMS, MIN_ROWS, MAX_GROUPS, MAX_COPIES = 4096, 8, 16, 4  # that a price is tried on
+MIN_PRICE, MAX_PRICE = 1e-10, 0.3
+MAX_TRIALS = 7
+CLOSE = 0.1  # decades within which an error is what it should be
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a price comes to on the rows that it was tried on."""
+
+    price: float
+    error: float  # relative power, of which …
+    apart: float  # … so much is what copies have apart
+    kept: float  # weights per problem
+
+
+def find_price(task: LayerTask, shared: SharedProblems, *, lam: Doubles, share: Share) -> Trial:
+    """The largest μ whose error is about what the layer may have; the least useful where none is.
+
+    `shared` is asked for the groups of the rows that are tried, `lam` [R] is the λ of every row.
+    """
+    rows = _sample(task)
+    shared.prepare([Block(slice(0, 0), group) for group, _ in rows])
+    trials, allowed = list[Trial](), share.allowed
+    low, high = MIN_PRICE, MAX_PRICE
+    price = float(np.clip(share.guess, low, high))
+    for _ in range(MAX_TRIALS):
+        trial = _try(replace(task, price=price), shared, rows, lam)
+        trials.append(trial)
+        miss = np.log10(max(trial.error, 1e-12) / allowed)
+        if -CLOSE <= miss <= CLOSE / 4:
+            return trial
+        if miss > 0:
+            high = min(high, price)
+        else:
+            low = max(low, price)
+        slope = _slope(trials)
+        price = float(np.clip(price * 10 ** (-(miss + CLOSE / 3) / slope), low, high))
+        if len(trials) > 1 and abs(np.log10(price / trial.price)) < 0.02:
+            break
+    held = [t for t in trials if t.error <= allowed]
+    if held:
+        return max(held, key=lambda t: t.price)
+    least = min(t.error for t in trials)
+    return max((t for t in trials if t.error <= least * 1.1), key=lambda t: t.price)
+
+
+def _slope(trials: Sequence[Trial]) -> float:
+    """Decades of error for a decade of price, between the last two trials."""
+    if len(trials) < 2:
+        return 0.8
+    a, b = trials[-2:]
+    run = np.log10(b.price / a.price)
+    rise = np.log10(max(b.error, 1e-12) / max(a.error, 1e-12))
+    return float(np.clip(rise / run, 0.2, 1.5)) if run else 0.8
+
+
+def _sample(task: LayerTask) -> list[tuple[range, Indices]]:
+    """Rows to try prices on, by group: evenly spread channels, some copies of each, [q·c]."""
+    layout, groups = task.step.out_layout, task.linear.group
+    count = task.features.index.shape[1] * task.features.taps  # problems of a row
+    copies = min(layout.copies, MAX_COPIES)
+    chosen = np.unique(np.linspace(0, groups - 1, min(groups, MAX_GROUPS)).round().astype(int))
+    each = -(-max(MIN_ROWS, MIN_PROBLEMS // count) // (len(chosen) * copies))
+    sample = []
+    for group in (range(g, g + 1) for g in chosen.tolist()):
+        rows = task.data_rows(group, slice(0, len(task.channel))).reshape(layout.copies, -1)
+        channels = np.linspace(0, rows.shape[1] - 1, min(each, rows.shape[1])).astype(int)
+        sample.append((group, rows[:copies, np.unique(channels)].reshape(-1)))
+    return sample
+
+
+def _try(
+    task: LayerTask, shared: SharedProblems, sample: Sequence[tuple[range, Indices]], lam: Doubles
+) -> Trial:
+    """Solve the sampled rows with the task's price, and measure."""
+    features, source, copies = task.features, task.step.source, task.step.out_layout.copies
+    signal = noise = others = kept = asked = 0.0
+    for group, rows in sample:
+        problems = shared.groups[group].at(task.price)
+        goals = features.goals(task.linear, task.channel[rows].astype(np.int64))
+        goals, one = goals.reshape(len(rows), -1), np.zeros(len(rows), np.int64)
+        drawn = Drawn(task.options.seed, source.index, rows, source.row_size)
+        masks, _, own = solve_masks(
+            task, problems, drawn=drawn, group=one, goals=goals, lam=lam[rows]
+        )
+        index, gain = features.problems(group, slice(None))
+        weight = np.zeros((len(rows), source.row_size), np.float32)
+        write_masked(weight, np.arange(len(rows)), drawn=drawn, masks=masks, rows=(index, one))
+        elements = np.where(index[0] >= 0, weight[:, np.maximum(index[0], 0)] * gain[0], 0)
+        reached = elements.sum(2, dtype=np.float64) * own[:, None]  # [r, V·K]
+        added = np.zeros(len(rows))  # power of the copies' noise, and what of it is the target's
+        passed = np.zeros(len(rows))
+        for part, common in problems.parts:
+            passed += np.square(goals[:, part]) @ common.noise[0].mean(1, dtype=np.float64)
+            square = np.square(elements[:, part], dtype=np.float64) * common.noise[0]
+            added += square.sum((1, 2)) * own**2
+        fresh = problems.fresh[0].astype(np.float64)
+        wanted, found = fresh @ goals.T, fresh @ reached.T  # [T', r]
+        wanted, found = wanted - wanted.mean(0), found - found.mean(0)
+        power, heard = (wanted**2).mean(0), (found**2).mean(0) + added
+        fit = (wanted * found).mean(0) / np.maximum(heard, 1e-300)  # the scale is found later
+        error = (wanted - fit * found).reshape(len(fresh), min(copies, MAX_COPIES), -1)
+        total, count = (error**2).mean(0).sum(), error.shape[1]
+        alike = total  # the part that copies of a channel have in common, as their mean has it
+        if count > 1:
+            alike = (np.square(error.sum(1)).mean(0).sum() - total) / (count - 1)
+            alike = min(max(alike, 0.0), total)
+        apart = float(total - alike + (fit**2 * added - passed).sum()) / copies
+        signal += float(power.sum())
+        noise += float(alike) + apart
+        others += apart
+        kept += float(np.bitwise_count(masks).sum())
+        asked += float(np.count_nonzero(goals))
+    signal = max(signal, 1e-300)
+    return Trial(task.price, noise / signal, others / signal, kept / max(asked, 1))

@@ -1,0 +1,50 @@
+"""Whether a ticket keeps what was promised (`Options.sqnr`, `Options.agreement`).
+
+Comes in: the figures of every output, and what its layers came to. Goes out: checks, in whose
+messages the layers stand that took more of the error than their part.
+"""
+
+from collections.abc import Sequence
+
+from lt_onnx.construct.results import LayerStats
+from lt_onnx.options import Options
+from lt_onnx.validation.fidelity import Check, OutputFidelity, sqnr_of
+
+MAX_NAMED = 2  # layers
+MUCH = 1.25  # times its part, from which on a layer is named
+
+
+def promise_checks(
+    outputs: Sequence[OutputFidelity], options: Options, layers: Sequence[LayerStats]
+) -> list[Check]:
+    """A check for every output that varies, and for every one that tells classes apart."""
+    if not options.promises:
+        return []
+    short, checks = _short(layers), []
+    for out in outputs:
+        if out.variation_db is not None:
+            held = out.variation_db >= options.sqnr
+            said = f"{out.variation_db:.1f} dB of variation, {options.sqnr:g} were promised"
+            checks.append(_check("sqnr", out, held, said, short))
+        if out.agreement is not None:
+            held = out.agreement >= options.agreement
+            said = f"{out.agreement:.2%} agree, {options.agreement:.2%} were promised"
+            checks.append(_check("agreement", out, held, said, short))
+    return checks
+
+
+def _check(name: str, out: OutputFidelity, held: bool, said: str, short: str) -> Check:
+    message = f"output '{out.name}': {said}{'' if held else short}"
+    return Check(f"promise of {name}: {out.name}", held, message)
+
+
+def _short(layers: Sequence[LayerStats]) -> str:
+    """The layers that took more than their part, most of it first."""
+    taken = [(s.error / s.allowed, s) for s in layers if s.error and s.allowed]
+    worst = sorted((pair for pair in taken if pair[0] > MUCH), key=lambda pair: -pair[0])
+    named = [f"'{s.name}' has {_db(s.error)} of {_db(s.allowed)} dB" for _, s in worst[:MAX_NAMED]]
+    return f"; layer {', '.join(named)}" if named else ""
+
+
+def _db(power: float | None) -> str:
+    return f"{sqnr_of(max(power or 0, 1e-12) ** 0.5):.1f}"

@@ -1,0 +1,108 @@
+"""Every layer takes a share of the allowed error; what was taken is measured on the target."""
+
+from pathlib import Path
+
+import graphs
+import numpy as np
+import pytest
+
+from lt_onnx.construct.fed_target import FedTarget, Layer
+from lt_onnx.construct.noise_budget import LEAST_REST, MAX_ERROR, NoiseBudget, Promise
+from lt_onnx.construct.results import LayerStats
+from lt_onnx.reading.lowering import read_target
+from lt_onnx.samples.samples import random_samples
+from lt_onnx.target import Target
+
+ALLOWED = 1e-3
+
+
+def network(folder: Path) -> tuple[Target, FedTarget]:
+    b = graphs.Builder()
+    hidden = b("Relu", b.conv("x", 3, 4, pads=[1, 1, 1, 1]))
+    model = b.model(b.gemm(b("Flatten", hidden), 4 * 64, 10))
+    target = read_target(graphs.save(model, folder))
+    feeds = random_samples(target.inputs, 16, 0).batches(target.inputs, 8)
+    return target, FedTarget(target, feeds)
+
+
+def budget(target: Target, fed: FedTarget, **sensitivity: float) -> NoiseBudget:
+    first, last = (layer.name for layer in target.linears)
+    felt = {
+        first: np.array([sensitivity.get("first", 2.0)]),
+        last: np.array([sensitivity.get("last", 1.0)]),
+    }
+    return NoiseBudget(Promise(np.array([ALLOWED]), felt, fed), {first: 100.0, last: 300.0})
+
+
+def stats(**figures: float) -> LayerStats:
+    return LayerStats("l", "one-for-one", "Conv", 1, 1, 1, 1, **figures)  # type: ignore[arg-type]
+
+
+def test_a_search_begins_at_the_price_of_the_layer_before(tmp_path: Path) -> None:
+    target, fed = network(tmp_path)
+    first, last = target.linears
+    own = budget(target, fed)
+    own.spend(first.name, Layer(first.weight, first.bias), stats(price=1e-3, error=ALLOWED))
+
+    assert own.share(last.name).guess == pytest.approx(1e-3)
+
+
+def test_shares_follow_problems_and_come_to_what_is_allowed(tmp_path: Path) -> None:
+    target, fed = network(tmp_path)
+    first, last = (layer.name for layer in target.linears)
+    shares = [budget(target, fed).allowance(name) for name in (first, last)]
+
+    assert shares == pytest.approx([ALLOWED / 4 / 2, ALLOWED * 3 / 4])
+
+
+def test_what_a_layer_leaves_goes_to_the_next_and_what_it_takes_is_made_up_for(
+    tmp_path: Path,
+) -> None:
+    target, fed = network(tmp_path)
+    first, last = target.linears
+    own = budget(target, fed)
+    own.spend(first.name, Layer(first.weight, first.bias), stats())
+    assert own.allowance(last.name) == pytest.approx(ALLOWED)
+
+    taken = budget(target, fed)
+    wrong = Layer(first.weight * np.float32(1.01), first.bias)
+    taken.spend(first.name, wrong, stats())
+    spent = float(fed.errors({first.name: wrong})[0])
+    assert 0 < spent < ALLOWED
+    assert taken.allowance(last.name) == pytest.approx(ALLOWED - spent)
+
+    broken = budget(target, fed)
+    broken.spend(first.name, Layer(first.weight * np.float32(0.5), first.bias), stats())
+    assert broken.allowance(last.name) == pytest.approx(ALLOWED * LEAST_REST * 300 / 400)
+
+
+def test_errors_that_copies_have_apart_count_too(tmp_path: Path) -> None:
+    target, fed = network(tmp_path)
+    first, last = target.linears
+    own = budget(target, fed)
+    own.spend(first.name, Layer(first.weight, first.bias), stats(apart=ALLOWED / 8))
+
+    assert own.allowance(last.name) == pytest.approx(ALLOWED - 2 * ALLOWED / 8)
+
+
+def test_no_layer_is_wrong_beyond_measure(tmp_path: Path) -> None:
+    target, fed = network(tmp_path)
+    first, _ = target.linears
+
+    assert budget(target, fed, first=0.0).allowance(first.name) == MAX_ERROR
+    assert budget(target, fed, first=1e-9).allowance(first.name) == MAX_ERROR
+
+
+def test_a_fed_target_is_the_target_and_its_errors_are_of_variation(tmp_path: Path) -> None:
+    target, fed = network(tmp_path)
+    _, last = target.linears
+
+    assert fed.errors({}) == pytest.approx([0])
+    shifted = Layer(last.weight, last.bias + np.float32(0.5))
+    (clean,) = fed.clean()
+    power = np.square(clean - clean.mean(0)).sum()
+    assert fed.errors({last.name: shifted}) == pytest.approx([0.25 * clean.size / power], rel=1e-3)
+    (scaled,) = fed.scaled_errors({last.name: shifted})
+    assert scaled is not None
+    assert float(np.square(scaled).sum()) == pytest.approx(power)
+    assert fed.scaled_errors({}) == [None]

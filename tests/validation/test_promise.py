@@ -1,0 +1,36 @@
+"""A promise that is missed says by how much, and which layers took more than their part."""
+
+from dataclasses import replace
+
+from documents import LAYERS, OUTPUT
+
+from lt_onnx.options import Options
+from lt_onnx.validation.promise import promise_checks
+
+
+def test_what_is_held_and_what_is_missed_is_told() -> None:
+    out = replace(OUTPUT, variation_db=28.25, agreement=0.995)
+    sqnr, agreement = promise_checks([out], Options(), LAYERS)
+
+    assert (sqnr.passed, agreement.passed) == (False, True)
+    assert sqnr.name == "promise of sqnr: scores"
+    assert sqnr.message == "output 'scores': 28.2 dB of variation, 30 were promised"
+    assert agreement.message == "output 'scores': 99.50% agree, 99.00% were promised"
+
+
+def test_layers_that_took_more_than_their_part_are_named() -> None:
+    out = replace(OUTPUT, variation_db=20.0, agreement=None)
+    taken = [
+        replace(layer, allowed=1e-3, error=error)
+        for layer, error in zip(LAYERS, (1e-3, 4e-3), strict=True)
+    ]
+    (check,) = promise_checks([out], Options(), taken)
+
+    assert check.message.endswith(f"; layer '{taken[1].name}' has 24.0 of 30.0 dB")
+
+
+def test_what_does_not_vary_is_not_promised_and_prices_promise_nothing() -> None:
+    still = replace(OUTPUT, variation_db=None, agreement=None)
+
+    assert promise_checks([still], Options(), []) == []
+    assert promise_checks([OUTPUT], Options(price=0.1), []) == []
