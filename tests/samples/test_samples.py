@@ -157,7 +157,7 @@ def test_inputs_without_a_common_batch_are_run_one_at_a_time(states: tuple, tmp_
     first, first_shape, second, second_shape = states
     dtype = np.dtype(np.float32)
     ports = Port(first, first_shape, dtype), Port(second, second_shape, dtype)
-    made = random_samples(ports, 3, 0, smooth=False)
+    made = random_samples(ports, 3, 0)
     save_samples(tmp_path / "s.npz", made)
     single = Samples({**made.arrays, "x": made.arrays["x"][:, 0]}, None, "")
     save_samples(tmp_path / "single.npz", single)
