@@ -30,7 +30,7 @@ def promise(
     total = 10 ** (-built_to / 10)
     shares = {name: total * size / sum(sizes.values()) for name, size in sizes.items()}
     builds = [step for step in blueprint.steps if isinstance(step, Build)]
-    copied = {step.name for step in builds if step.one_for_one}
+    copied = {step.name: step.out_layout.copies > 1 for step in builds if step.one_for_one}
     found = sensitivity(
         blueprint.target, inputs, shares, copied=copied, work=work, seed=options.seed
     )

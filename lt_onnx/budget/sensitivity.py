@@ -4,7 +4,7 @@ Comes in: a Target and inputs. Goes out: for every layer and output the relative
 per relative error power of the layer's own output.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,13 +51,14 @@ def sensitivity(
     inputs: Samples,
     shares: Mapping[str, float],
     *,
-    copied: Container[str],
+    copied: Mapping[str, bool],
     work: int,
     seed: int,
 ) -> Sensitivity:
     """Build every layer of `target` alone, somewhat wrong, and see what comes of it.
 
-    Of layers that are to be `copied` (one-for-one), also how little wrong they can be.
+    Of layers that are to read copies (one-for-one), also how little wrong they can be; `copied`
+    names them and says whether they put out copies as well.
 
     `shares` are the error powers that each layer may cause at an output; `work` are the target's
     multiply-adds for one of the `inputs`. A layer is built as a ticket's are, of subset sums with
@@ -91,7 +92,8 @@ def sensitivity(
                     known += [error] if error is not None else []
             if step.name in copied and felt.max(initial=0) > 0:
                 allowed = min(shares[step.name] / float(felt.max()), MAX_ERROR)
-                floors = [disturbance.floor(m, allowed) for m in COPIES]
+                again = copied[step.name]
+                floors = [disturbance.floor(m, allowed, copied=again) for m in COPIES]
                 found.floors[step.name] = np.array(floors)
         run.drop([step])
     return found
@@ -186,17 +188,17 @@ class _Disturbance:
         weight = rows.reshape(self.linear.weight.shape)
         return Layer(weight.astype(np.float32), bias.astype(np.float32)), power
 
-    def floor(self, m: int, allowed: float) -> float:
+    def floor(self, m: int, allowed: float, *, copied: bool) -> float:
         """Least relative error power of a layer that reads m copies of its inputs.
 
         The copies are as noisy as a layer that may have the error `allowed` makes them: what each
-        has apart counts 1/m there (`construct.pricing`), and here.
+        has apart counts 1/m there (`construct.pricing`), and here if outputs are `copied` as well.
         """
         few = np.arange(0, self.goals.shape[1], -(-self.goals.shape[1] // MAX_FLOOR_ROWS))
         rows, noise = self._built(MIN_PRICE, few, members=m, noise=min(m * allowed, 1.0))
         goals = self.goals[:, few]
         signal = self._power(goals)
-        return (self._power(rows - goals) + noise) / m / max(signal, 1e-300)
+        return (self._power(rows - goals) + noise) / (m if copied else 1) / max(signal, 1e-300)
 
     def _power(self, rows: Doubles) -> float:
         """Power of what rows [G, R', I·K] make of the patches that errors are told of."""
