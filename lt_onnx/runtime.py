@@ -7,6 +7,7 @@ an activation's range is what the ticket really sees, not what a second implemen
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,12 @@ def value_info(name: str, dtype: np.dtype[Any], shape: Shape | None) -> onnx.Val
     )
 
 
+def thread_count() -> int:
+    """Threads that may run: as OMP_NUM_THREADS says, or as many as there are cores."""
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    return int(setting) if setting.isdigit() and int(setting) else os.cpu_count() or 1
+
+
 def _open(
     model: str | bytes,
     device: str,
@@ -63,8 +70,7 @@ def _open(
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    setting = os.environ.get("OMP_NUM_THREADS", "")
-    options.intra_op_num_threads = threads or (int(setting) if setting.isdigit() else 0)
+    options.intra_op_num_threads = threads or thread_count()
     if folder is not None:
         options.add_session_config_entry(EXTERNAL_FOLDER, str(folder.resolve()))
     if mapped:
@@ -158,9 +164,9 @@ def _with_outputs(model: str | bytes, tensors: Sequence[str]) -> bytes:
 class Program:
     """A few nodes compiled to be run on several batches, on the CPU and without optimisations.
 
-    `like` gives the inputs' types and ranks; `constants` may hold more than the nodes need. 0
-    threads are as many as OMP_NUM_THREADS says, or as there are cores. Raises InputError naming the
-    first node when onnxruntime refuses them.
+    `like` gives the inputs' types and ranks; `constants` may hold more than the nodes need. A batch
+    is run by one thread: how sums are rounded depends on how many share them, and no ticket may.
+    Raises InputError naming the first node when onnxruntime refuses them.
     """
 
     def __init__(
@@ -171,7 +177,6 @@ class Program:
         constants: Mapping[str, Array],
         outputs: Sequence[str],
         opsets: Mapping[str, int],
-        threads: int = 0,
     ) -> None:
         self._title = nodes[0].title
         self._outputs = list(outputs)
@@ -192,12 +197,19 @@ class Program:
         model.ir_version = MAX_IR_VERSION
         with _own_errors(self._title, "refuses it"):
             content = model.SerializeToString()
-            self._session = _open(content, "cpu", optimise=False, threads=threads)
+            self._session = _open(content, "cpu", optimise=False, threads=1)
 
     def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
         """The outputs for one batch; `feeds` may hold more than the nodes need."""
         with _own_errors(self._title, "cannot run it"):
             return list(self._session.run(self._outputs, {n: feeds[n] for n in self._inputs}))
+
+    def map(self, feeds: Sequence[Mapping[str, Array]]) -> list[list[Array]]:
+        """The outputs for every batch, several at a time: OMP_NUM_THREADS, or one a core."""
+        if len(feeds) < 2 or thread_count() < 2:
+            return [self(feed) for feed in feeds]
+        with ThreadPoolExecutor(thread_count()) as pool:
+            return list(pool.map(self, feeds))
 
 
 def _open_shape(value: Array) -> Shape:
@@ -215,9 +227,7 @@ def evaluate(
     opsets: Mapping[str, int],
 ) -> list[Array]:
     """Run `nodes` once on `feeds`; see `Program`."""
-    # one thread: to start and end others takes longer than what they would do here
-    program = Program(nodes, feeds, constants=constants, outputs=outputs, opsets=opsets, threads=1)
-    return program(feeds)
+    return Program(nodes, feeds, constants=constants, outputs=outputs, opsets=opsets)(feeds)
 
 
 def first_line(error: BaseException) -> str:

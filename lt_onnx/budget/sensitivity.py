@@ -21,7 +21,7 @@ from lt_onnx.target import Array, Doubles, Indices, Linear, Target, linear_nodes
 MAX_WORK = 5e10  # multiply-adds of all disturbed runs
 MIN_INPUTS, MAX_INPUTS = 8, 256  # that the disturbed network runs on
 MIN_FRESH = 16  # inputs that feedback is not made from, with which errors are measured on those
-BATCH = 64
+BATCH = 32
 BLEND = 0.75  # share of one input in another between it and the one before
 MAX_KEPT = 8  # layers whose errors at the outputs are kept
 MAX_POSITIONS = 4096  # output positions that a layer's moments are made from

@@ -37,7 +37,7 @@ def construct(
     watch: Stopwatch | None = None,
     saved: Mapping[str, SavedLayer] | None = None,
     promise: Promise | None = None,
-    batch: int = 64,
+    batch: int = 32,
 ) -> Iterator[MaskedRows | BuiltLayer]:
     """Build every source layer of `blueprint`, in order: its rows, in order, then what is left.
 

@@ -79,7 +79,7 @@ class FedTarget:
         return scaled
 
     def _run(self, fed: Mapping[str, Array]) -> list[Array]:
-        parts = [self._program({**feed, **self._own, **fed}) for feed in self._feeds]
+        parts = self._program.map([{**feed, **self._own, **fed} for feed in self._feeds])
         joined = zip(*parts, strict=True)
         return [np.concatenate([np.atleast_1d(value) for value in values]) for values in joined]
 

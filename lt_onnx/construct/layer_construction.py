@@ -59,7 +59,7 @@ class LayerSums:
             outputs = [node.outputs[0]]
             program = Program([node], feeds[0], constants={}, outputs=outputs, opsets=self.opsets)
             self._programs = {groups: program}
-        return [self._programs[groups](feed)[0] for feed in feeds]
+        return [outputs[0] for outputs in self._programs[groups].map(feeds)]
 
     def add(self, block: Block, raw: Sequence[Array], offset: Doubles) -> None:
         """Put a block's sums beside those before it, with what biases add to each row, [R']."""

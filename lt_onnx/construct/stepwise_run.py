@@ -46,7 +46,7 @@ class StepwiseRun:
         outputs = [name for name in nodes[-1].outputs if name]
         constants = {**self.constants, **constants}
         program = Program(nodes, feeds[0], constants=constants, outputs=outputs, opsets=self.opsets)
-        results = [program(feed) for feed in feeds]
+        results = program.map(feeds)
         for i, name in enumerate(outputs):
             self.values[name] = [result[i] for result in results]
         return self.values[output]

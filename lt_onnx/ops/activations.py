@@ -72,9 +72,7 @@ class Activation:
         """Its values, as a function of flat arrays."""
         like = {self.input: np.zeros(1, np.float32)}
         constants, opsets, outputs = target.constants, target.opsets, [self.output]
-        program = Program(
-            self.nodes, like, constants=constants, outputs=outputs, opsets=opsets, threads=1
-        )
+        program = Program(self.nodes, like, constants=constants, outputs=outputs, opsets=opsets)
         return lambda x: np.asarray(program({self.input: x})[0])
 
 
@@ -126,10 +124,12 @@ def _ancestors(node: Node, nodes: list[Node]) -> list[Node]:
     return needed
 
 
-def commonest(target: Target) -> tuple[Activation, LocalModel]:
-    """φ of the two-for-one blocks: the commonest activation that can hand on its input.
+def block_activation(target: Target) -> tuple[Activation, LocalModel]:
+    """φ of the two-for-one blocks: the target's activation that hands on its input best.
 
-    One that does so exactly goes before those that are linear in a small range only.
+    One that is piecewise linear, as ReLU is, goes before those that are linear only in pairs, and
+    those before others that are linear in a small range; of equals the commonest is taken. A
+    hard-swish beside a ReLU would bring an error of its own into every block.
     """
     readers = [after(tensor, target) for tensor in target.consumers]
     activations = [activation for activation in readers if activation is not None]
@@ -144,9 +144,9 @@ def commonest(target: Target) -> tuple[Activation, LocalModel]:
         model = fit(activation.function(target))
         if model is not None:
             usable.append((activation, model))
-    exact = [pair for pair in usable if pair[1].error <= MAX_EXACT_ERROR]
     linear = LocalModel(Use.SPLIT, 1.0, 0.0, 0.0, math.inf, 0.0)
-    return next(iter(exact + usable), (RELU, linear))
+    usable.sort(key=lambda pair: (pair[1].error > MAX_EXACT_ERROR, pair[1].use is not Use.SPLIT))
+    return next(iter(usable), (RELU, linear))
 
 
 def next_one(tensor: str, target: Target) -> Activation | None:

@@ -11,7 +11,7 @@ layer listens to them that other layers follow; the last layers of a network rea
 from dataclasses import replace
 
 from lt_onnx.blueprint import Blueprint, Run, TicketStep
-from lt_onnx.ops.activations import commonest
+from lt_onnx.ops.activations import block_activation
 from lt_onnx.ops.signs import nonnegative_tensors
 from lt_onnx.options import Mode, Options
 from lt_onnx.planning import layers, nodes
@@ -30,7 +30,7 @@ def plan(
     `constants_lost` are tensors that constants turned out not to survive to: the layers that read
     them open blocks with biases of their own.
     """
-    activation, model = commonest(target)
+    activation, model = block_activation(target)
     nonnegative = nonnegative_tensors(target)
     request = Request(target, options, activation, model, nonnegative, constants_lost)
     first = _walk(request)

@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from lt_onnx import files
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.options import Select, Weights
@@ -16,6 +18,7 @@ from lt_onnx.samples.samples import OPEN_AXIS, VALIDATION_BATCH, batch_size, dra
 from lt_onnx.target import Linear, Target
 
 MAX_CALIBRATION_WORK = 2.5e11  # multiply-adds of the ticket that calibration may cost
+POSITIONS_PER_WEIGHT, MAX_CALIBRATION_COUNT = 4, 1024
 MAX_CALIBRATION_NUMBERS = 1e8 / 3  # of the widest tensor, all samples together
 NEURON_BYTES = 11.2  # held for a number that a univariate layer makes …
 INPUT_BYTES, OUTPUT_BYTES = 5.2, 16.8  # … that a constructed layer reads, and makes
@@ -74,12 +77,11 @@ def predict(
     options, target = blueprint.options, blueprint.target
     steps = [step for step in blueprint.steps if not isinstance(step, Run)]
     builds = [step for step in steps if isinstance(step, Build)]
-    work = sum(_multiply_adds(target, step) for step in builds)
-    count = count or _affordable_count(blueprint, builds, work)
     sizes = {p.name: drawn_sizes(p) for p in target.inputs} if sizes is None else sizes
     if not all(isinstance(d, int) and d > 0 for port in target.inputs for d in port.shape[1:]):
         target = with_sizes(target, sizes)
-        work = sum(_multiply_adds(target, step) for step in builds)
+    work = sum(_multiply_adds(target, step) for step in builds)
+    count = count or _affordable_count(target, builds, work, options.select)
     size = blueprint.source_weights * WEIGHT_BYTES[options.weights]
     if options.fp16 and options.weights is not Weights.SPARSE:
         size -= 2 * blueprint.source_weights
@@ -171,11 +173,20 @@ def exposed_together(counts: Sequence[int]) -> Iterator[slice]:
             start = stop
 
 
-def _affordable_count(blueprint: Blueprint, builds: list[Build], work: int) -> int:
-    """Samples that calibration can afford, where one costs `work` multiply-adds."""
-    widest = max((max(_numbers(blueprint.target, step)) for step in builds), default=0)
+def _affordable_count(target: Target, builds: list[Build], work: int, select: Select) -> int:
+    """Samples that calibration can afford, where one costs `work` multiply-adds.
+
+    As many as make POSITIONS_PER_WEIGHT output positions for every weight of a row.
+    """
+    widest = max((max(_numbers(target, step)) for step in builds), default=0)
     affordable = min(MAX_CALIBRATION_WORK / max(work, 1), MAX_CALIBRATION_NUMBERS / max(widest, 1))
-    most = 128 if blueprint.options.select is Select.NOISE else 8
+    most = 8
+    if select is Select.NOISE:
+        layers = [step.linear for step in builds]
+        places = [max(_positions(target, layer.output, layer.op), 1) for layer in layers]
+        rows = [math.prod(layer.weight.shape[1:]) for layer in layers]
+        wanted = max((n / count for n, count in zip(rows, places, strict=True)), default=0)
+        most = int(np.clip(POSITIONS_PER_WEIGHT * wanted, 128, MAX_CALIBRATION_COUNT))
     # one sample of a wide tensor has as many places as many samples of others
     least = 4 if widest < MAX_CALIBRATION_NUMBERS else 1
     return int(min(max(affordable, least), most))

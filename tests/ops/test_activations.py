@@ -7,7 +7,7 @@ import pytest
 from copies import draft_of
 
 from lt_onnx.ops.activation_fit import Use
-from lt_onnx.ops.activations import after, commonest, next_one, response
+from lt_onnx.ops.activations import after, block_activation, next_one, response
 from lt_onnx.target import Array, Linear, Node, Target
 
 HALF, ONE = np.float32(0.5), np.float32(1)
@@ -87,7 +87,7 @@ def test_an_activation_of_another_tensor_has_its_own_names() -> None:
 
 def test_the_commonest_activation_opens_blocks() -> None:
     steps = [op("Tanh", "a", to="b"), op("Tanh", "c", to="d"), op("Sigmoid", "e", to="f")]
-    activation, model = commonest(target(*steps))
+    activation, model = block_activation(target(*steps))
 
     assert activation.title == "Tanh"
     assert model.use is Use.ODD
@@ -96,17 +96,24 @@ def test_the_commonest_activation_opens_blocks() -> None:
 def test_an_exact_one_goes_before_a_commoner_one() -> None:
     steps = [op("Sigmoid", "a", to="b"), op("Sigmoid", "c", to="d"), op("Relu", "e", to="f")]
 
-    assert commonest(target(*steps))[0].title == "Relu"
+    assert block_activation(target(*steps))[0].title == "Relu"
+
+
+def test_one_with_an_error_of_its_own_gives_way_to_a_relu() -> None:
+    """Hard-swish is linear in pairs only, however often it occurs."""
+    steps = [op("HardSwish", "a", to="b"), op("HardSwish", "c", to="d"), op("Relu", "e", to="f")]
+
+    assert block_activation(target(*steps))[0].title == "Relu"
 
 
 def test_the_sigmoid_inside_a_silu_is_none_of_its_own() -> None:
-    activation, _ = commonest(target(*SILU, op("Tanh", "y", to="z")))
+    activation, _ = block_activation(target(*SILU, op("Tanh", "y", to="z")))
 
     assert activation.title in ("Sigmoid·Mul", "Tanh")
 
 
 def test_without_any_a_relu_opens_blocks() -> None:
-    activation, model = commonest(target(op("Abs", "x", to="y")))
+    activation, model = block_activation(target(op("Abs", "x", to="y")))
 
     assert (activation.title, model.use) == ("Relu", Use.SPLIT)
 
