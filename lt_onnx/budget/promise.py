@@ -64,7 +64,7 @@ def _needed(found: Sensitivity, *, least: float, share: float) -> Doubles:
         while needed[i] < MOST_DB:
             scale = 10 ** (-needed[i] / 20)
             agreed = [((clean + scale * error).argmax(1) == top).mean() for error in disturbed]
-            if np.mean(agreed) >= share:
+            if np.mean(agreed) >= 1 - (1 - share) / 2:
                 break
             needed[i] += STEP_DB
     return needed

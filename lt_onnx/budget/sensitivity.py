@@ -16,7 +16,7 @@ from lt_onnx.construct.noise_budget import MAX_ERROR
 from lt_onnx.construct.stepwise_run import StepwiseRun
 from lt_onnx.samples.samples import Samples
 from lt_onnx.subset_sum import Drawn, Rows, Rule, solve_rows, write_masked
-from lt_onnx.target import Array, Doubles, Indices, Linear, Target, linear_nodes
+from lt_onnx.target import Array, Doubles, Indices, Linear, Node, Step, Target, linear_nodes
 
 MAX_WORK = 5e10  # multiply-adds of all disturbed runs
 MIN_INPUTS, MAX_INPUTS = 8, 256  # that the disturbed network runs on
@@ -71,6 +71,11 @@ def sensitivity(
     feeds = seen.batches(target.inputs, BATCH)
     many = fresh is not None and fresh.count >= MIN_FRESH
     tried = (fresh if fresh and many else inputs).spread(count).batches(target.inputs, BATCH)
+    first = {name: [value] for name, value in tried[0].items()}
+    alone = StepwiseRun(first, target.steps, opsets=target.opsets, constants=target.constants)
+    for step in target.steps:  # an error names the step that cannot be run
+        alone.run(*_nodes(step), output=step.outputs[0])
+        alone.drop([step])
     fed = FedTarget(target, tried)
     values = {port.name: [f[port.name] for f in [*feeds, *tried]] for port in target.inputs}
     run = StepwiseRun(values, target.steps, opsets=target.opsets, constants=target.constants)
@@ -79,8 +84,7 @@ def sensitivity(
     found = Sensitivity(fed, between, {}, [[] for _ in between.outputs], {})
     kept = {layer.name for layer in layers[:: -(-len(layers) // MAX_KEPT)]}
     for step in target.steps:
-        nodes, constants = linear_nodes(step) if isinstance(step, Linear) else ([step], {})
-        output: list[Array] = run.run(nodes, constants, output=step.outputs[0])
+        output: list[Array] = run.run(*_nodes(step), output=step.outputs[0])
         if isinstance(step, Linear):
             x = run.values[step.input]
             disturbance = _Disturbance(step, x, output, seed, tried=len(tried))
@@ -97,6 +101,10 @@ def sensitivity(
                 found.floors[step.name] = np.array(floors)
         run.drop([step])
     return found
+
+
+def _nodes(step: Step) -> tuple[list[Node], dict[str, Array]]:
+    return linear_nodes(step) if isinstance(step, Linear) else ([step], {})
 
 
 def _felt(

@@ -35,12 +35,9 @@ class FedTarget:
         self._transposed = {layer.name: layer.op == "MatMul" for layer in target.linears}
         self._own = {name: constants.pop(name) for name in names}
         self._feeds = feeds
+        like, outputs = {**feeds[0], **self._own}, [port.name for port in target.outputs]
         self._program = Program(
-            nodes,
-            {**feeds[0], **self._own},
-            constants=constants,
-            outputs=[port.name for port in target.outputs],
-            opsets=target.opsets,
+            nodes, like, constants=constants, outputs=outputs, opsets=target.opsets
         )
         clean = self._run({})
         powers = [_variation(value) for value in clean]

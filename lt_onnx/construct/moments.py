@@ -13,6 +13,7 @@ from lt_onnx.ops.conv_padding import pads_for
 from lt_onnx.target import Array, Doubles, Floats, Indices, Linear
 
 MANY_POSITIONS = 50  # for each entry of a patch, from which on chance plays no part in H
+MEAN_SHARE = 0.01  # of the mean's power that counts in H as what varies does
 DAMPING = 0.01  # share of the mean diagonal added to H before it is inverted
 
 
@@ -67,19 +68,22 @@ def _patches(x: Floats, at: Indices, linear: Linear) -> Floats:
 def covariance(patches: Floats, groups: int, samples: Indices) -> Doubles:
     """Covariance of the entries of patches [T, G·V, K] in each group, [G, V·K, V·K], shrunk.
 
-    Their mean is left to the biases. `samples` [T] says which input each patch is of, in order.
-    Correlations are shrunk towards zero by as much of them as is chance (Ledoit and Wolf 2004,
-    Schäfer and Strimmer 2005), which shows in how they differ from input to input: where inputs are
-    few for many entries, feedback would lean on what no other input has.
+    Their mean is left to the biases, but for a small share: a bias reaches no further than a row's
+    constants, and where inputs vary little about a large mean, errors would. `samples` [T] says
+    which input each patch is of, in order. Correlations are shrunk towards zero by as much of them
+    as is chance (Ledoit and Wolf 2004, Schäfer and Strimmer 2005), which shows in how they differ
+    from input to input: where inputs are few for many entries, feedback would lean on what no
+    other input has.
     """
     a = patches.reshape(len(patches), groups, -1).swapaxes(0, 1)
-    a = np.ascontiguousarray(a) - a.mean(1, keepdims=True)
+    mean = a.mean(1, keepdims=True)
+    a = np.ascontiguousarray(a) - mean
     H = np.asarray((a.swapaxes(1, 2) @ a) / np.float32(a.shape[1]), np.float64)
     firsts = np.flatnonzero(np.diff(samples, prepend=-1))
     if a.shape[1] < MANY_POSITIONS * a.shape[2] and len(firsts) > 1:
         for group, covariances in zip(a, H, strict=True):
             _shrink(covariances, group, firsts)
-    return H
+    return np.asarray(H + MEAN_SHARE * (mean.swapaxes(1, 2).astype(np.float64) @ mean))
 
 
 def _shrink(H: Doubles, a: Floats, firsts: Indices) -> None:

@@ -40,6 +40,8 @@ def find_price(task: LayerTask, shared: SharedProblems, *, lam: Doubles, share: 
     `shared` is asked for the groups of the rows that are tried, `lam` [R] is the λ of every row.
     """
     rows = _sample(task)
+    if not task.linear.weight.any():  # biases alone
+        return Trial(MIN_PRICE, 0.0, 0.0, 0.0)
     shared.prepare([Block(slice(0, 0), group) for group, _ in rows])
     trials, allowed = list[Trial](), share.allowed
     low, high = MIN_PRICE, MAX_PRICE
@@ -58,6 +60,7 @@ def find_price(task: LayerTask, shared: SharedProblems, *, lam: Doubles, share: 
         price = float(np.clip(price * 10 ** (-(miss + CLOSE / 3) / slope), low, high))
         if len(trials) > 1 and abs(np.log10(price / trial.price)) < 0.02:
             break
+    trials = [t for t in trials if np.isfinite(t.error)] or [replace(trials[0], error=1.0)]
     held = [t for t in trials if t.error <= allowed]
     if held:
         return max(held, key=lambda t: t.price)

@@ -12,9 +12,10 @@ import numpy as np
 from lt_onnx.construct import moments
 from lt_onnx.construct.layer_task import Block, LayerTask
 from lt_onnx.subset_sum import Rows
-from lt_onnx.target import Floats
+from lt_onnx.target import Doubles, Floats
 
 MAX_POSITIONS = 8192  # output positions that H is made from
+MIN_FRESH_POSITIONS = 32  # with fewer, H itself tells the error: chance is taken out of it
 MAX_FRESH_POSITIONS = 2048  # that a layer's error is measured at
 MAX_PROBLEMS = 1152  # problems with one H; bounds the work of Cholesky to O(n · MAX_PROBLEMS²)
 
@@ -92,7 +93,8 @@ class SharedProblems:
             patches = moments.patches(values, self._positions, linear=task.linear)
             T = len(self._samples)
             H = moments.covariance(patches[:T], len(some), self._samples)
-            fresh.append(patches[T:].reshape(len(patches) - T, len(some), -1).swapaxes(0, 1))
+            told = patches[T:].reshape(len(patches) - T, len(some), -1).swapaxes(0, 1)
+            fresh.append(told if told.shape[1] >= MIN_FRESH_POSITIONS else self._typical(H))
             power = np.diagonal(H, axis1=1, axis2=2)
             noise = np.repeat(noise.reshape(len(some), -1, noise.shape[1]), taps, 1)
             found.append((noise, power, *moments.feedback(H)))
@@ -101,3 +103,13 @@ class SharedProblems:
         price = (power * top**2).astype(np.float32)
         shared = {"weight": weight, "noise": noise, "price": price, "order": order, "upper": upper}
         return replace(rows, **shared), np.concatenate(fresh)
+
+    def _typical(self, H: Doubles) -> Floats:
+        """Patches that have the moments H [G', n, n], as many for every part: [G', T', n]."""
+        taps, n = self.task.features.taps, H.shape[1]
+        count = min(self.task.features.channel.shape[1], max(1, MAX_PROBLEMS // taps)) * taps
+        floor = 1e-9 * np.trace(H, axis1=1, axis2=2)[:, None, None] / n + 1e-30
+        factor = np.linalg.cholesky(H + floor * np.eye(n)).swapaxes(1, 2) * np.sqrt(count)
+        padded = np.zeros((len(H), count, n), np.float32)
+        padded[:, :n] = factor
+        return np.concatenate([padded, -padded], 1)  # of mean 0

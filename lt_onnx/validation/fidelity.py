@@ -60,6 +60,11 @@ class OutputFidelity:
     ] = field(default_factory=list)
 
     @property
+    def judged_db(self) -> float | None:
+        """Decibels of the variation; of an output that does not vary, the plain ones."""
+        return self.sqnr_db if self.judged is Judged.CONSTANT else self.variation_db
+
+    @property
     def accuracy_drop(self) -> float | None:
         """By how much the target's accuracy is above the ticket's."""
         if self.target_accuracy is None or self.ticket_accuracy is None:

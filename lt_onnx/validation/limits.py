@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 Limit: TypeAlias = float | Mapping[str, float] | None  # by output; "" stands for every other one
 
 
-FLOAT_ERROR = 1e-5  # of an output that does not vary, relative to its norm
-
-
 class Needs(StrEnum):
     """What an output must come with so that a figure exists."""
 
@@ -64,7 +61,7 @@ class Limits:
     min_sqnr: Annotated[
         Limit,
         _param("Least SQNR of what varies.", unit="DB"),
-        Figure("SQNR of its variation in dB", lambda out: out.variation_db, least=True),
+        Figure("SQNR of its variation in dB", lambda out: out.judged_db, least=True),
     ] = None
     min_agreement: Annotated[
         Limit,
@@ -137,9 +134,6 @@ def judge(outputs: Sequence[OutputFidelity], limits: Limits) -> list[Check]:
     checks = []
     for out in outputs:
         checks.append(_check("finite", out, out.finite, _said(out)))
-        if out.judged is Judged.CONSTANT and out.relative is not None:
-            said = f"does not vary; relative error {out.relative:.4g}, limit {FLOAT_ERROR:g}"
-            checks.append(_check("constant", out, out.relative <= FLOAT_ERROR, said))
     for name, figure in FIGURES.items():
         asked = limits.of(name)
         limited = [

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.options import Options
-from lt_onnx.validation.fidelity import Check, OutputFidelity, sqnr_of
+from lt_onnx.validation.fidelity import Check, Judged, OutputFidelity, sqnr_of
 
 MAX_NAMED = 2  # layers
 MUCH = 1.25  # times its part, from which on a layer is named
@@ -17,18 +17,20 @@ MUCH = 1.25  # times its part, from which on a layer is named
 def promise_checks(
     outputs: Sequence[OutputFidelity], options: Options, layers: Sequence[LayerStats]
 ) -> list[Check]:
-    """A check for every output that varies, and for every one that tells classes apart."""
+    """A check for every output of floats, and for every one that tells classes apart."""
     if not options.promises:
         return []
     short, checks = _short(layers), []
     for out in outputs:
-        if out.variation_db is not None:
-            held = out.variation_db >= options.sqnr
-            said = f"{out.variation_db:.1f} dB of variation, {options.sqnr:g} were promised"
+        figure = out.judged_db
+        if figure is not None:
+            held = figure >= options.sqnr
+            what = "plain, it does not vary" if out.judged is Judged.CONSTANT else "of variation"
+            said = f"{figure:.1f} dB {what}; {options.sqnr:g} were promised"
             checks.append(_check("sqnr", out, held, said, short))
         if out.agreement is not None:
             held = out.agreement >= options.agreement
-            said = f"{out.agreement:.2%} agree, {options.agreement:.2%} were promised"
+            said = f"{out.agreement:.2%} agree; {options.agreement:.2%} were promised"
             checks.append(_check("agreement", out, held, said, short))
     return checks
 

@@ -43,7 +43,7 @@ def test_the_frontier_of_a_small_network(
 
 def points() -> list[Point]:
     """Sizes 1 to 4 of each mode; the third is larger than the second and no better."""
-    point = Point("l+1", 5, 0.0, 0.0, 0.0, 0, 0, 0.0, None, None, None, 0.0)
+    point = Point("l+1", 5, 30.0, None, 0.0, 0.0, 0, 0, 0.0, None, None, None, 0.0)
     return [
         replace(point, mode=mode, per_target_weight=size, dense_bytes=-int(size), sqnr_db=sqnr)
         for mode, more in (("2l", 1.0), ("l+1", 0.0))

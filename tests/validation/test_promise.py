@@ -14,8 +14,8 @@ def test_what_is_held_and_what_is_missed_is_told() -> None:
 
     assert (sqnr.passed, agreement.passed) == (False, True)
     assert sqnr.name == "promise of sqnr: scores"
-    assert sqnr.message == "output 'scores': 28.2 dB of variation, 30 were promised"
-    assert agreement.message == "output 'scores': 99.50% agree, 99.00% were promised"
+    assert sqnr.message == "output 'scores': 28.2 dB of variation; 30 were promised"
+    assert agreement.message == "output 'scores': 99.50% agree; 99.00% were promised"
 
 
 def test_layers_that_took_more_than_their_part_are_named() -> None:
