@@ -48,6 +48,8 @@ def test_the_schema_is_one_and_holds_for_conversions(failing: Path) -> None:
     checks = {c["name"]: c["passed"] for c in found["checks"]}  # type: ignore[attr-defined]
     assert checks == {
         "genuine": True,
+        "promise of sqnr: scores": True,
+        "promise of agreement: scores": True,
         "finite: scores": True,
         "max-rel: scores": False,
         "min-agreement: scores": True,
@@ -65,8 +67,8 @@ def test_junit_has_a_case_per_check_and_says_why_one_failed(failing: Path) -> No
     cases = suites.findall("testsuite/testcase")
     failed = [case for case in cases if case.find("failure") is not None]
 
-    assert (suites.get("tests"), suites.get("failures")) == ("4", "1")
-    assert len(cases) == 4
+    assert (suites.get("tests"), suites.get("failures")) == ("6", "1")
+    assert len(cases) == 6
     assert [case.get("name") for case in failed] == ["max-rel: scores"]
     assert "limit 1e-06" in failed[0].find("failure").get("message")  # type: ignore[union-attr]
 

@@ -34,7 +34,8 @@ def promise(
     found = sensitivity(
         blueprint.target, inputs, shares, copied=copied, work=work, seed=options.seed
     )
-    needed = _needed(found, least=built_to, share=options.agreement)
+    share = 0.0 if random else options.agreement  # what class noise is of says nothing
+    needed = _needed(found, least=built_to, share=share)
     made = Promise(10 ** (-needed / 10), found.layers, found.target)
     return made, _copies(found, made) if copied else None
 
@@ -51,16 +52,14 @@ def _copies(found: Sensitivity, made: Promise) -> int:
 def _needed(found: Sensitivity, *, least: float, share: float) -> Doubles:
     """The decibels that every output needs, [outputs]: `least`, and for `share` of equal top-1.
 
-    Calibration inputs are often those that the target was trained on, which are classified with
-    ease: agreement is asked for between them.
+    Half of what may differ is kept for inputs that the target was not trained on, as those of a
+    calibration often are.
     """
     needed = np.full(len(found.target.outputs), least)
-    outputs = zip(found.between.outputs, found.between.clean(), found.errors, strict=True)
-    for name, clean, disturbed in outputs:
-        scores = clean.ndim == 2 and clean.shape[1] > 1 and name in found.target.outputs
-        if not scores or not disturbed:
+    for i, (clean, disturbed) in enumerate(zip(found.target.clean(), found.errors, strict=True)):
+        if clean.ndim != 2 or clean.shape[1] < 2 or not disturbed or not share:
             continue
-        i, top = found.target.outputs.index(name), clean.argmax(1)
+        top = clean.argmax(1)
         while needed[i] < MOST_DB:
             scale = 10 ** (-needed[i] / 20)
             agreed = [((clean + scale * error).argmax(1) == top).mean() for error in disturbed]

@@ -22,7 +22,6 @@ MAX_WORK = 5e10  # multiply-adds of all disturbed runs
 MIN_INPUTS, MAX_INPUTS = 8, 256  # that the disturbed network runs on
 MIN_FRESH = 16  # inputs that feedback is not made from, with which errors are measured on those
 BATCH = 32
-BLEND = 0.75  # share of one input in another between it and the one before
 MAX_KEPT = 8  # layers whose errors at the outputs are kept
 MAX_POSITIONS = 4096  # output positions that a layer's moments are made from
 MAX_WEIGHTS = 1152  # of a row, with one H
@@ -40,9 +39,8 @@ class Sensitivity:
     """What errors of the layers come to at the outputs of `target`."""
 
     target: FedTarget
-    between: FedTarget  # the same on inputs between others, where classes are hard to tell
     layers: dict[str, Doubles]  # S [outputs], by layer
-    errors: list[list[Doubles]]  # of the outputs between, as some layers make them, of their power
+    errors: list[list[Doubles]]  # of every output, as some layers make them, of its power
     floors: dict[str, Doubles]  # least error power of a layer by COPIES that it reads, [COPIES]
 
 
@@ -79,9 +77,7 @@ def sensitivity(
     fed = FedTarget(target, tried)
     values = {port.name: [f[port.name] for f in [*feeds, *tried]] for port in target.inputs}
     run = StepwiseRun(values, target.steps, opsets=target.opsets, constants=target.constants)
-    blended = inputs.spread(count).blended(BLEND).batches(target.inputs, BATCH)
-    between = FedTarget(target, blended)
-    found = Sensitivity(fed, between, {}, [[] for _ in between.outputs], {})
+    found = Sensitivity(fed, {}, [[] for _ in fed.outputs], {})
     kept = {layer.name for layer in layers[:: -(-len(layers) // MAX_KEPT)]}
     for step in target.steps:
         output: list[Array] = run.run(*_nodes(step), output=step.outputs[0])
@@ -91,7 +87,7 @@ def sensitivity(
             felt, layer = _felt(disturbance, fed, shares[step.name])
             found.layers[step.name] = felt
             if layer is not None and step.name in kept:
-                errors = between.scaled_errors({step.name: layer})
+                errors = fed.scaled_errors({step.name: layer})
                 for known, error in zip(found.errors, errors, strict=True):
                     known += [error] if error is not None else []
             if step.name in copied and felt.max(initial=0) > 0:

@@ -65,7 +65,7 @@ class Report:
         """The proof, the promise, and every limit asked for."""
         checks = [_genuine(self.proof)]
         if self.fidelity is not None:
-            checks += promise_checks(self.fidelity.outputs, self.options, self.layers)
+            checks += promise_checks(self.fidelity, self.options, self.layers)
             checks += self.fidelity.checks
         return checks
 

@@ -29,6 +29,7 @@ READ_ERRORS = (*_GENERAL_ERRORS, RuntimeError, MemoryError, OverflowError, *_LIB
 MAX_UNPACKED_BYTES = 1 << 28  # of an npz file, and …
 MAX_EXPANSION = 64  # … so many more for each of its own
 MAX_RANDOM_BYTES = 1 << 30
+RANDOM_ORIGIN = "random (seed"  # how the origin of random inputs begins
 OPEN_AXIS = 32  # size given to an axis that the model leaves open
 VALIDATION_BATCH = 8  # samples that both networks run at a time
 # inputs of a batch: the activations inside a network may be a hundred times as many numbers
@@ -85,16 +86,6 @@ class Samples:
         if not fifth.any():
             return self, None
         return self._part(np.flatnonzero(~fifth)), self._part(np.flatnonzero(fifth))
-
-    def blended(self, share: float) -> "Samples":
-        """Each sample mixed with the one before it: inputs between classes, harder to agree on."""
-        arrays = {
-            name: (share * v + (1 - share) * np.roll(v, 1, 0)).astype(v.dtype)
-            if np.issubdtype(v.dtype, np.floating)
-            else v
-            for name, v in self.arrays.items()
-        }
-        return Samples(arrays, None, f"{self.origin} (blended)")
 
     def batches(self, ports: tuple[Port, ...], size: int) -> list[dict[str, Array]]:
         """Feeds of at most `size` samples, fewer large ones, or of the batch that a model fixes."""
@@ -273,7 +264,7 @@ def random_samples(ports: tuple[Port, ...], count: int, seed: int) -> Samples:
         if len(sizes) > 1:
             drawn[::2] = _smooth(rng, drawn[::2].shape)
         arrays[port.name] = drawn.astype(port.dtype)
-    return Samples(arrays, None, f"random (seed {seed})")
+    return Samples(arrays, None, f"{RANDOM_ORIGIN} {seed})")
 
 
 def _smooth(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:

@@ -1,6 +1,6 @@
 """Whether a ticket keeps what was promised (`Options.sqnr`, `Options.agreement`).
 
-Comes in: the figures of every output, and what its layers came to. Goes out: checks, in whose
+Comes in: a comparison, and what its layers came to. Goes out: checks, in whose
 messages the layers stand that took more of the error than their part.
 """
 
@@ -8,27 +8,32 @@ from collections.abc import Sequence
 
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.options import Options
-from lt_onnx.validation.fidelity import Check, Judged, OutputFidelity, sqnr_of
+from lt_onnx.samples.samples import RANDOM_ORIGIN
+from lt_onnx.validation.fidelity import Check, Fidelity, Judged, OutputFidelity, sqnr_of
 
 MAX_NAMED = 2  # layers
 MUCH = 1.25  # times its part, from which on a layer is named
 
 
 def promise_checks(
-    outputs: Sequence[OutputFidelity], options: Options, layers: Sequence[LayerStats]
+    fidelity: Fidelity, options: Options, layers: Sequence[LayerStats]
 ) -> list[Check]:
-    """A check for every output of floats, and for every one that tells classes apart."""
+    """A check for every output of floats, and for every one that tells classes apart.
+
+    Which class random inputs are of says nothing: agreement is promised on inputs that were given.
+    """
     if not options.promises:
         return []
     short, checks = _short(layers), []
-    for out in outputs:
+    given = not fidelity.origin.startswith(RANDOM_ORIGIN)
+    for out in fidelity.outputs:
         figure = out.judged_db
         if figure is not None:
             held = figure >= options.sqnr
             what = "plain, it does not vary" if out.judged is Judged.CONSTANT else "of variation"
             said = f"{figure:.1f} dB {what}; {options.sqnr:g} were promised"
             checks.append(_check("sqnr", out, held, said, short))
-        if out.agreement is not None:
+        if out.agreement is not None and given:
             held = out.agreement >= options.agreement
             said = f"{out.agreement:.2%} agree; {options.agreement:.2%} were promised"
             checks.append(_check("agreement", out, held, said, short))

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from documents import LAYERS, OUTPUT
+from documents import LAYERS, OUTPUT, fidelity
 
 from lt_onnx.options import Options
 from lt_onnx.validation.promise import promise_checks
@@ -10,7 +10,9 @@ from lt_onnx.validation.promise import promise_checks
 
 def test_what_is_held_and_what_is_missed_is_told() -> None:
     out = replace(OUTPUT, variation_db=28.25, agreement=0.995)
-    sqnr, agreement = promise_checks([out], Options(), LAYERS)
+    sqnr, agreement = promise_checks(
+        fidelity(variation_db=out.variation_db, agreement=out.agreement), Options(), LAYERS
+    )
 
     assert (sqnr.passed, agreement.passed) == (False, True)
     assert sqnr.name == "promise of sqnr: scores"
@@ -24,13 +26,21 @@ def test_layers_that_took_more_than_their_part_are_named() -> None:
         replace(layer, allowed=1e-3, error=error)
         for layer, error in zip(LAYERS, (1e-3, 4e-3), strict=True)
     ]
-    (check,) = promise_checks([out], Options(), taken)
+    (check,) = promise_checks(
+        fidelity(variation_db=out.variation_db, agreement=out.agreement), Options(), taken
+    )
 
     assert check.message.endswith(f"; layer '{taken[1].name}' has 24.0 of 30.0 dB")
 
 
 def test_what_does_not_vary_is_not_promised_and_prices_promise_nothing() -> None:
-    still = replace(OUTPUT, variation_db=None, agreement=None)
+    assert promise_checks(fidelity(variation_db=None, agreement=None), Options(), []) == []
+    assert promise_checks(fidelity(), Options(price=0.1), []) == []
 
-    assert promise_checks([still], Options(), []) == []
-    assert promise_checks([OUTPUT], Options(price=0.1), []) == []
+
+def test_what_class_random_inputs_are_of_is_not_promised() -> None:
+    drawn = replace(fidelity(variation_db=31.0), origin="random (seed 1)")
+
+    assert [check.name for check in promise_checks(drawn, Options(), [])] == [
+        "promise of sqnr: scores"
+    ]
