@@ -25,7 +25,7 @@ RESIDUAL = MODELS / "residual.onnx"
 @pytest.fixture(scope="module", params=["l+1", "2l"])
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("made") / "t.onnx"
-    assert convert(RESIDUAL, path, mode=request.param, base_size=6).passed
+    assert convert(RESIDUAL, path, mode=request.param, base_size=6, price=0.001).passed
     return path
 
 
@@ -115,7 +115,7 @@ def test_external_data_lies_beside_the_ticket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lt_onnx.files.INLINE_LIMIT", 1000)
-    made = convert(RESIDUAL, tmp_path / "t.onnx", base_size=5)
+    made = convert(RESIDUAL, tmp_path / "t.onnx", base_size=5, price=0.001)
 
     assert made.passed
     assert sorted(p.name for p in tmp_path.iterdir()) == ["t.onnx", "t.onnx.data"]
