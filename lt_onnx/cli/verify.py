@@ -45,9 +45,11 @@ def verify_command(
             print_statistics(tested)
         say(
             f"{'genuine' if proof.genuine else 'NOT GENUINE'}: {proof.layers} layers, "
-            f"{proof.kept:,} of {proof.source:,} random weights kept (seed {proof.seed}); "
+            f"{proof.kept:,} of {proof.source:,} random weights kept (seed {proof.seed})"
+        )
+        say(
             f"{proof.scales:,} scales; {proof.parameters:,} parameters of the target in "
-            f"{proof.dense} dense places, {proof.scalars} single numbers elsewhere"
+            f"{proof.dense} dense places, {proof.scalars} elsewhere"
         )
     held = "genuine" if tested is None else "genuine, its source is random"
     print_verdict(verdict(failures, held), quiet=quiet or json)
