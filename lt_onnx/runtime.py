@@ -182,16 +182,17 @@ class Program:
         self._outputs = list(outputs)
         read = {name for node in nodes for name in node.inputs if name}
         self._inputs = [name for name in like if name in read]
-        graph = helper.make_graph(
-            [to_proto(node) for node in nodes],
-            "program",
-            [value_info(n, like[n].dtype, _open_shape(like[n])) for n in self._inputs],
-            [onnx.ValueInfoProto(name=name) for name in outputs],
-            [
-                numpy_helper.from_array(np.asarray(constants[name]), name)
-                for name in sorted((read & constants.keys()) - set(self._inputs))
-            ],
-        )
+        with _own_errors(self._title, "refuses it"):
+            graph = helper.make_graph(
+                [to_proto(node) for node in nodes],
+                "program",
+                [value_info(n, like[n].dtype, _open_shape(like[n])) for n in self._inputs],
+                [onnx.ValueInfoProto(name=name) for name in outputs],
+                [
+                    numpy_helper.from_array(np.asarray(constants[name]), name)
+                    for name in sorted((read & constants.keys()) - set(self._inputs))
+                ],
+            )
         imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
         model = helper.make_model(graph, opset_imports=imports)
         model.ir_version = MAX_IR_VERSION

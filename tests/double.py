@@ -89,6 +89,9 @@ class _DoubleProgram:
     def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
         return list(self.evaluator.run(None, {n: _doubled(feeds[n]) for n in self.inputs}))
 
+    def map(self, feeds: Sequence[Mapping[str, Array]]) -> list[list[Array]]:
+        return [self(feed) for feed in feeds]
+
 
 def _run_double(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
     attributes = [a.t for node in model.graph.node for a in node.attribute if a.HasField("t")]

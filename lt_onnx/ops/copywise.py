@@ -81,7 +81,7 @@ def resize(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
         place = 1 if node.op == "Upsample" or to.target.opset < 11 else 2
         given = to.target.constants.get("".join(node.inputs[place : place + 1]))
         scales = node.attributes.get("scales", given)
-        if scales is None or (at is not None and scales[at] != 1):
+        if scales is None or (at is not None and list(np.ravel(scales)[at : at + 1]) != [1]):
             raise RefusalError("its scales are computed, or it resizes the channels")
     to.emit(rewired(node, to, inputs))
     return layout
