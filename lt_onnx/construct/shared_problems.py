@@ -108,8 +108,8 @@ class SharedProblems:
         """Patches that have the moments H [G', n, n], as many for every part: [G', T', n]."""
         taps, n = self.task.features.taps, H.shape[1]
         count = min(self.task.features.channel.shape[1], max(1, MAX_PROBLEMS // taps)) * taps
-        floor = 1e-9 * np.trace(H, axis1=1, axis2=2)[:, None, None] / n + 1e-30
-        factor = np.linalg.cholesky(H + floor * np.eye(n)).swapaxes(1, 2) * np.sqrt(count)
+        powers, directions = np.linalg.eigh(H)
+        factor = (directions * np.sqrt(np.maximum(powers, 0) * count)[:, None]).swapaxes(1, 2)
         padded = np.zeros((len(H), count, n), np.float32)
         padded[:, :n] = factor
         return np.concatenate([padded, -padded], 1)  # of mean 0
