@@ -108,7 +108,8 @@ class SharedProblems:
         """Patches that have the moments H [G', n, n], as many for every part: [G', T', n]."""
         taps, n = self.task.features.taps, H.shape[1]
         count = min(self.task.features.channel.shape[1], max(1, MAX_PROBLEMS // taps)) * taps
-        powers, directions = np.linalg.eigh(H)
+        known = np.where(np.isfinite(H), H, 0)  # what is too large is told by the solver
+        powers, directions = np.linalg.eigh(known)
         factor = (directions * np.sqrt(np.maximum(powers, 0) * count)[:, None]).swapaxes(1, 2)
         padded = np.zeros((len(H), count, n), np.float32)
         padded[:, :n] = factor
