@@ -7,7 +7,6 @@ from lt_onnx.budget.sensitivity import COPIES, Sensitivity, sensitivity
 from lt_onnx.construct.noise_budget import Promise
 from lt_onnx.planning.allocation import problems
 from lt_onnx.samples.samples import Samples
-from lt_onnx.target import Doubles
 
 MARGIN_DB = 2.0  # that is built beyond the promise: other inputs differ from these …
 RANDOM_MARGIN_DB = 8.0  # … and real ones more from random ones
@@ -34,10 +33,15 @@ def promise(
     found = sensitivity(
         blueprint.target, inputs, shares, copied=copied, work=work, seed=options.seed
     )
-    share = 0.0 if random else options.agreement  # what class noise is of says nothing
-    needed = _needed(found, least=built_to, share=share)
+    own = {port.name for port in blueprint.target.outputs}
+    needed = np.full(len(found.target.outputs), built_to)
+    for i, name in enumerate(found.target.outputs):
+        rank = found.target.clean()[i].ndim
+        # what class noise is of says nothing, but an output that is a class map has to be right
+        if (rank == 2 and not random) if name in own else rank > 1:
+            needed[i] = _needed(found, i, least=built_to, share=options.agreement)
     made = Promise(10 ** (-needed / 10), found.layers, found.target)
-    return made, _copies(found, made) if copied else None
+    return made, _copies(found, made) if found.floors else None
 
 
 def _copies(found: Sensitivity, made: Promise) -> int:
@@ -49,21 +53,20 @@ def _copies(found: Sensitivity, made: Promise) -> int:
     return COPIES[int(room.argmax())] if room.any() else COPIES[-1]
 
 
-def _needed(found: Sensitivity, *, least: float, share: float) -> Doubles:
-    """The decibels that every output needs, [outputs]: `least`, and for `share` of equal top-1.
+def _needed(found: Sensitivity, output: int, *, least: float, share: float) -> float:
+    """The decibels that an output of scores [N, classes, …] needs: `least`, and for `share`.
 
     Half of what may differ is kept for inputs that the target was not trained on, as those of a
     calibration often are.
     """
-    needed = np.full(len(found.target.outputs), least)
-    for i, (clean, disturbed) in enumerate(zip(found.target.clean(), found.errors, strict=True)):
-        if clean.ndim != 2 or clean.shape[1] < 2 or not disturbed or not share:
-            continue
-        top = clean.argmax(1)
-        while needed[i] < MOST_DB:
-            scale = 10 ** (-needed[i] / 20)
-            agreed = [((clean + scale * error).argmax(1) == top).mean() for error in disturbed]
-            if np.mean(agreed) >= 1 - (1 - share) / 2:
-                break
-            needed[i] += STEP_DB
+    clean, disturbed, needed = found.target.clean()[output], found.errors[output], least
+    if clean.shape[1] < 2 or not disturbed:
+        return least
+    top = clean.argmax(1)
+    while needed < MOST_DB:
+        scale = 10 ** (-needed / 20)
+        agreed = [((clean + scale * error).argmax(1) == top).mean() for error in disturbed]
+        if np.mean(agreed) >= 1 - (1 - share) / 2:
+            break
+        needed += STEP_DB
     return needed

@@ -69,12 +69,7 @@ def sensitivity(
     feeds = seen.batches(target.inputs, BATCH)
     many = fresh is not None and fresh.count >= MIN_FRESH
     tried = (fresh if fresh and many else inputs).spread(count).batches(target.inputs, BATCH)
-    first = {name: [value] for name, value in tried[0].items()}
-    alone = StepwiseRun(first, target.steps, opsets=target.opsets, constants=target.constants)
-    for step in target.steps:  # an error names the step that cannot be run
-        alone.run(*_nodes(step), output=step.outputs[0])
-        alone.drop([step])
-    fed = FedTarget(target, tried)
+    fed = FedTarget(target, tried, _felt_tensors(target, tried[0]))
     values = {port.name: [f[port.name] for f in [*feeds, *tried]] for port in target.inputs}
     run = StepwiseRun(values, target.steps, opsets=target.opsets, constants=target.constants)
     found = Sensitivity(fed, {}, [[] for _ in fed.outputs], {})
@@ -97,6 +92,30 @@ def sensitivity(
                 found.floors[step.name] = np.array(floors)
         run.drop([step])
     return found
+
+
+def _felt_tensors(target: Target, feed: Mapping[str, Array]) -> list[str]:
+    """The outputs of floats, and for every other one the last tensors of floats before it.
+
+    A class map is as true as the scores that it is made of. Raises InputError naming the step that
+    cannot be run on `feed`.
+    """
+    first = {name: [value] for name, value in feed.items()}
+    run = StepwiseRun(first, target.steps, opsets=target.opsets, constants=target.constants)
+    makers, floats = {name: step for step in target.steps for name in step.outputs}, set[str]()
+    for step in target.steps:
+        run.run(*_nodes(step), output=step.outputs[0])
+        made = [name for name in step.outputs if name in run.values]
+        floats.update(name for name in made if run.values[name][0].dtype.kind == "f")
+        run.drop([step])
+    found, pending = dict[str, None](), [port.name for port in reversed(target.outputs)]
+    while pending:
+        name = pending.pop()
+        if name in floats:
+            found[name] = None
+        elif name in makers:
+            pending += makers.pop(name).inputs
+    return list(found)
 
 
 def _nodes(step: Step) -> tuple[list[Node], dict[str, Array]]:

@@ -25,7 +25,10 @@ class FedTarget:
     or hold no floating-point numbers, are left out.
     """
 
-    def __init__(self, target: Target, feeds: Sequence[Mapping[str, Array]]) -> None:
+    def __init__(
+        self, target: Target, feeds: Sequence[Mapping[str, Array]], outputs: Sequence[str]
+    ) -> None:
+        """`outputs` are the tensors that are looked at."""
         constants, nodes = dict(target.constants), []
         for step in target.steps:
             own, parameters = linear_nodes(step) if isinstance(step, Linear) else ([step], {})
@@ -35,7 +38,7 @@ class FedTarget:
         self._transposed = {layer.name: layer.op == "MatMul" for layer in target.linears}
         self._own = {name: constants.pop(name) for name in names}
         self._feeds = feeds
-        like, outputs = {**feeds[0], **self._own}, [port.name for port in target.outputs]
+        like = {**feeds[0], **self._own}
         self._program = Program(
             nodes, like, constants=constants, outputs=outputs, opsets=target.opsets
         )
@@ -44,7 +47,7 @@ class FedTarget:
         self._varying = [i for i, power in enumerate(powers) if power > 0]
         self._clean = [clean[i].astype(np.float64) for i in self._varying]
         self._power = [powers[i] for i in self._varying]
-        self.outputs = tuple(target.outputs[i].name for i in self._varying)
+        self.outputs = tuple(outputs[i] for i in self._varying)
 
     def values(self, layers: Mapping[str, Layer]) -> list[Doubles]:
         """The outputs that vary, [N, …] each, with `layers` replaced."""

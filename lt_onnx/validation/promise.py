@@ -20,7 +20,7 @@ def promise_checks(
 ) -> list[Check]:
     """A check for every output of floats, and for every one that tells classes apart.
 
-    Which class random inputs are of says nothing: agreement is promised on inputs that were given.
+    Which class random inputs are of says nothing: top-1 is promised on inputs that were given.
     """
     if not options.promises:
         return []
@@ -33,7 +33,7 @@ def promise_checks(
             what = "plain, it does not vary" if out.judged is Judged.CONSTANT else "of variation"
             said = f"{figure:.1f} dB {what}; {options.sqnr:g} were promised"
             checks.append(_check("sqnr", out, held, said, short))
-        if out.agreement is not None and given:
+        if out.agreement is not None and (given or out.judged is Judged.EQUALITY):
             held = out.agreement >= options.agreement
             said = f"{out.agreement:.2%} agree; {options.agreement:.2%} were promised"
             checks.append(_check("agreement", out, held, said, short))

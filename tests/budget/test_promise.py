@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import paths
 import pytest
+from graphs import Builder
 
+from lt_onnx import convert
 from lt_onnx.budget.promise import MARGIN_DB, promise
 from lt_onnx.budget.sensitivity import COPIES
 from lt_onnx.options import Mode, Options
@@ -53,3 +56,21 @@ def test_without_copies_none_are_chosen() -> None:
     assert (
         promise(plan(target, Options(Mode.TWO_L)), digits(target), random=False, work=1)[1] is None
     )
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_class_map_is_built_by_the_scores_behind_it(tmp_path: Path, mode: Mode) -> None:
+    """No output is of floats: the errors that count are those of what ArgMax reads."""
+    b = Builder()
+    hidden = b("Relu", b.conv("x", 3, 8, pads=[1] * 4))
+    classes = b("ArgMax", b.conv(hidden, 8, 5, pads=[1] * 4), axis=1)
+    model = b.model(classes)
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    del model.graph.value_info[:]
+    ticket = convert(model, tmp_path / "t.onnx", mode=mode)
+
+    (out,) = ticket.report.fidelity.outputs  # type: ignore[union-attr]
+    assert out.agreement is not None
+    assert ticket.passed == (out.agreement >= 0.99)
+    assert out.agreement > 0.97
+    assert all(layer.allowed is None or layer.allowed < 0.01 for layer in ticket.report.layers)

@@ -22,7 +22,7 @@ def network(folder: Path) -> tuple[Target, FedTarget]:
     model = b.model(b.gemm(b("Flatten", hidden), 4 * 64, 10))
     target = read_target(graphs.save(model, folder))
     feeds = random_samples(target.inputs, 16, 0).batches(target.inputs, 8)
-    return target, FedTarget(target, feeds)
+    return target, FedTarget(target, feeds, [port.name for port in target.outputs])
 
 
 def budget(target: Target, fed: FedTarget, **sensitivity: float) -> NoiseBudget:
