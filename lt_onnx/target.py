@@ -109,6 +109,11 @@ def linear_nodes(linear: Linear) -> tuple[list[Node], dict[str, Array]]:
     return [node], {w: linear.weight, b: linear.bias}
 
 
+def step_nodes(step: Step) -> tuple[list[Node], dict[str, Array]]:
+    """A step as ONNX nodes, with the constants that are its own."""
+    return linear_nodes(step) if isinstance(step, Linear) else ([step], {})
+
+
 @dataclass(frozen=True)
 class Port:
     """A graph input or output: name, shape (int, symbol or None per axis) and NumPy dtype."""

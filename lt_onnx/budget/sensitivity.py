@@ -16,7 +16,7 @@ from lt_onnx.construct.noise_budget import MAX_ERROR
 from lt_onnx.construct.stepwise_run import StepwiseRun
 from lt_onnx.samples.samples import Samples
 from lt_onnx.subset_sum import Drawn, Rows, Rule, solve_rows, write_masked
-from lt_onnx.target import Array, Doubles, Indices, Linear, Node, Step, Target, linear_nodes
+from lt_onnx.target import Array, Doubles, Indices, Linear, Target, step_nodes
 
 MAX_WORK = 5e10  # multiply-adds of all disturbed runs
 MIN_INPUTS, MAX_INPUTS = 8, 256  # that the disturbed network runs on
@@ -75,7 +75,7 @@ def sensitivity(
     found = Sensitivity(fed, {}, [[] for _ in fed.outputs], {})
     kept = {layer.name for layer in layers[:: -(-len(layers) // MAX_KEPT)]}
     for step in target.steps:
-        output: list[Array] = run.run(*_nodes(step), output=step.outputs[0])
+        output: list[Array] = run.run(*step_nodes(step), output=step.outputs[0])
         if isinstance(step, Linear):
             x = run.values[step.input]
             disturbance = _Disturbance(step, x, output, seed, tried=len(tried))
@@ -104,7 +104,7 @@ def _felt_tensors(target: Target, feed: Mapping[str, Array]) -> list[str]:
     run = StepwiseRun(first, target.steps, opsets=target.opsets, constants=target.constants)
     makers, floats = {name: step for step in target.steps for name in step.outputs}, set[str]()
     for step in target.steps:
-        run.run(*_nodes(step), output=step.outputs[0])
+        run.run(*step_nodes(step), output=step.outputs[0])
         made = [name for name in step.outputs if name in run.values]
         floats.update(name for name in made if run.values[name][0].dtype.kind == "f")
         run.drop([step])
@@ -116,10 +116,6 @@ def _felt_tensors(target: Target, feed: Mapping[str, Array]) -> list[str]:
         elif name in makers:
             pending += makers.pop(name).inputs
     return list(found)
-
-
-def _nodes(step: Step) -> tuple[list[Node], dict[str, Array]]:
-    return linear_nodes(step) if isinstance(step, Linear) else ([step], {})
 
 
 def _felt(
@@ -150,9 +146,7 @@ class _Disturbance:
         self, linear: Linear, x: Sequence[Array], y: Sequence[Array], seed: int, *, tried: int
     ) -> None:
         """`x` and `y` are its inputs and outputs by batch; of the last `tried` errors are told."""
-        shapes = [v.shape for v in y]
-        if linear.op == "MatMul":
-            shapes = [(shape[0], shape[-1], *shape[1:-1]) for shape in shapes]
+        shapes = moments.output_shapes(y, linear)
         rng = np.random.default_rng([seed & 0xFFFFFFFF, seed >> 32, len(linear.bias)])
         at = moments.positions(shapes[:-tried], MAX_POSITIONS, rng=rng)
         told = moments.positions(shapes[-tried:], MAX_POSITIONS, rng=rng)

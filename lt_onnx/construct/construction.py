@@ -26,7 +26,7 @@ from lt_onnx.planning.allocation import problems
 from lt_onnx.samples.samples import Samples
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import RangeError
-from lt_onnx.target import Floats, Linear, Step, linear_nodes
+from lt_onnx.target import Floats, Step, step_nodes
 
 
 def construct(
@@ -103,7 +103,7 @@ class _Construction:
 
     def advance(self, step: Step) -> None:
         """Run the target's next step."""
-        nodes, constants = linear_nodes(step) if isinstance(step, Linear) else ([step], {})
+        nodes, constants = step_nodes(step)
         with self.watch("run"):
             self.target.run(nodes, constants, output=step.outputs[0])
         self.target.drop([step])

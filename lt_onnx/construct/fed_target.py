@@ -7,7 +7,7 @@ import numpy as np
 
 from lt_onnx.runtime import Program
 from lt_onnx.samples.variation import Variation
-from lt_onnx.target import Array, Doubles, Floats, Linear, Target, linear_nodes
+from lt_onnx.target import Array, Doubles, Floats, Target, step_nodes
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class FedTarget:
         """`outputs` are the tensors that are looked at."""
         constants, nodes = dict(target.constants), []
         for step in target.steps:
-            own, parameters = linear_nodes(step) if isinstance(step, Linear) else ([step], {})
+            own, parameters = step_nodes(step)
             nodes += own
             constants |= parameters
         names = [f"{layer.name}/{key}" for layer in target.linears for key in "wb"]

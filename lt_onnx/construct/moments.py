@@ -17,6 +17,14 @@ MEAN_SHARE = 0.01  # of the mean's power that counts in H as what varies does
 DAMPING = 0.01  # share of the mean diagonal added to H before it is inverted
 
 
+def output_shapes(y: Sequence[Array], linear: Linear) -> list[tuple[int, ...]]:
+    """Shapes of a layer's outputs, batch by batch, as `positions` has them: [N, O, *S]."""
+    shapes = [value.shape for value in y]
+    if linear.op == "MatMul":  # its channels lie on the last axis
+        return [(shape[0], shape[-1], *shape[1:-1]) for shape in shapes]
+    return shapes
+
+
 def positions(
     shapes: Sequence[tuple[int, ...]], count: int, *, rng: np.random.Generator
 ) -> list[Indices]:

@@ -42,9 +42,7 @@ class SharedProblems:
         self.task = task
         self.groups: dict[range, GroupProblems] = {}  # by the groups of a block
         seed, linear = task.options.seed, task.linear
-        shapes = [v.shape for v in task.y]
-        if linear.op == "MatMul":  # channels are counted on axis 1
-            shapes = [(shape[0], shape[-1], *shape[1:-1]) for shape in shapes]
+        shapes = moments.output_shapes(task.y, linear)
         rng = np.random.default_rng([seed & 0xFFFFFFFF, seed >> 32, task.step.source.index])
         last = len(shapes) - task.fresh  # batches that H is made from; the others are fresh
         seen = moments.positions(shapes[:last], MAX_POSITIONS, rng=rng)

@@ -15,7 +15,7 @@ from lt_onnx.errors import InputError
 from lt_onnx.reading.constant_folding import infer_shapes, shape_of
 from lt_onnx.reading.sandbox import guarded
 from lt_onnx.runtime import to_proto, value_info
-from lt_onnx.target import Linear, Shape, Target, linear_nodes
+from lt_onnx.target import Shape, Target, step_nodes
 
 MAX_SHAPE_NUMBERS = 1024  # of a constant that inference may want to see: a shape, axes, scales
 
@@ -27,7 +27,7 @@ def with_sizes(target: Target, sizes: Mapping[str, Sequence[int]]) -> Target:
     """
     nodes, constants = [], dict(target.constants)
     for step in target.steps:
-        own, given = linear_nodes(step) if isinstance(step, Linear) else ([step], {})
+        own, given = step_nodes(step)
         nodes += [to_proto(node) for node in own]
         constants |= given
     inputs = [value_info(p.name, p.dtype, (1, *sizes[p.name])) for p in target.inputs]
