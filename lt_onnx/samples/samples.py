@@ -63,10 +63,6 @@ class Samples:
         """The first `count` samples."""
         return self._part(slice(count))
 
-    def last(self, count: int) -> "Samples":
-        """The last `count` samples, which is at least one."""
-        return self._part(slice(-count, None))
-
     def spread(self, count: int) -> "Samples":
         """At most `count` samples, taken at even distances over all of them."""
         if count >= self.count:
