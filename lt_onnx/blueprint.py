@@ -57,6 +57,7 @@ class Expand:
     channels: int
     neurons: int  # m: slots of every channel and part
     slots: NDArray[np.int64]  # (channel, part) of every slot, [S, 2]
+    group: int  # of the layer behind
     constants: int
     model: LocalModel
     nonnegative: bool

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -21,11 +21,12 @@ from lt_onnx.options import MAX_BASE_SIZE, MAX_SQNR, Init, Mode, Options, Select
 
 METADATA_KEY = "lt_onnx"
 SEAL_KEY = "lt_onnx.sha256"
-FORMAT = 4
+FORMAT = 5
 GENERATOR = "philox4x32-10/1"
 MAX_LAYER_WEIGHTS = 1 << 36
 MAX_ROW_WEIGHTS = 1 << 28  # of one output channel
 MAX_AXES = 8
+MAX_LEVEL = 120  # of a constant: quarter octaves from 2^-24 to 2^6
 MAX_ERROR_TEXT = 200  # characters of a message, which may quote the entry
 
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_LAYER_WEIGHTS)]
@@ -61,6 +62,58 @@ class OptionsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return OptionsRecord(*(getattr(options, name) for name in OptionsRecord.__struct_fields__))
 
 
+class ConstantNeurons(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Neurons of a block that are the same for every input: how they are chosen and scaled.
+
+    A neuron's drive is its bias or, where `values` are given, the weight by which it listens to one
+    of these constant inputs times that input's value, the largest in the direction `sign`. The
+    `count` neurons that are driven hardest are constants; the i-th one's scale makes
+    sign · 2^(d/4 - 24) of its drive, d being `levels[i % len(levels)]`.
+    """
+
+    count: Extent
+    sign: Literal[-1, 1]
+    values: tuple[tuple[Count, float], ...]  # input channel, and its value, a float32
+    levels: Annotated[
+        tuple[Annotated[int, Meta(ge=0, le=MAX_LEVEL)], ...], Meta(min_length=1, max_length=6)
+    ]
+
+    def __post_init__(self) -> None:
+        if any(not math.isfinite(value) or value == 0 for _, value in self.values):
+            raise ValueError("a block listens to a constant that is 0 or not finite")
+
+
+class BlockRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The univariate layer of a two-for-one block: with the seed it decides mask, scales and order.
+
+    Every neuron computes φ(±`gain` · x) of one input channel x. `parts` are those of a channel that
+    have neurons of their own, `neurons` each: (1,) and (1, -1) where neurons are assigned to
+    channels by the signs of their weights, (0,) where slot i is neuron i.
+
+    Raises ValueError when its numbers contradict each other.
+    """
+
+    channels: Extent
+    neurons: Annotated[int, Meta(ge=1, le=MAX_BASE_SIZE)]  # m
+    parts: tuple[Literal[-1, 0, 1], ...]
+    group: Extent  # of the layer behind
+    reads: tuple[tuple[Annotated[int, Meta(ge=-1)], Extent], ...]  # runs of inputs; -1: of none
+    gain: Annotated[float, Meta(gt=0, le=1e30)]  # a float32
+    constants: ConstantNeurons | None
+    order: str  # the integer tensor that puts neurons into slots
+
+    def __post_init__(self) -> None:
+        if self.parts not in ((0,), (1,), (1, -1)):
+            raise ValueError(f"a block with the parts {list(self.parts)[:4]}")
+        if sum(count for _, count in self.reads) != self.channels or self.slots % self.group:
+            raise ValueError("a block whose channels do not fit its inputs or groups")
+
+    @property
+    def slots(self) -> int:
+        """Places for neurons: m of every channel and part."""
+        return self.channels * len(self.parts) * self.neurons
+
+
 class LayerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One random layer: what to draw, and what its tensors are called.
 
@@ -80,6 +133,7 @@ class LayerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scale: str
     stored: Weights
     half: bool  # numbers stored as float16
+    block: BlockRecord | None  # of a univariate layer
 
     def __post_init__(self) -> None:
         size, rows = math.prod(self.shape), self.shape[0]
@@ -91,6 +145,13 @@ class LayerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"layer '{self.weight[:80]}' keeps more than it has")
         if self.transposed and len(self.shape) != 2:
             raise ValueError(f"layer '{self.weight[:80]}': a kernel is not transposed")
+        if self.block is not None:
+            images = (2 if self.mirror_rows else 1) * self.block.slots
+            widest = max(first + count for first, count in self.block.reads)
+            if images > rows or widest > self.shape[1] or math.prod(self.shape[2:]) != 1:
+                raise ValueError(f"layer '{self.weight[:80]}' is too small for its block")
+            if self.mirror_rows not in (0, self.block.slots if self.block.parts == (0,) else 0):
+                raise ValueError(f"layer '{self.weight[:80]}' mirrors other rows than its block's")
 
 
 class DenseReason(StrEnum):
@@ -111,7 +172,7 @@ class DensePlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a ticket says of itself; `verify` checks all of it.
 
-    Raises ValueError for another format or generator, a seed of more than 64 bits, or a name that
+    Raises ValueError for another generator, a seed of more than 64 bits, or a name that
     stands twice in a list.
     """
 
@@ -123,17 +184,16 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target_name: str
     options: OptionsRecord
     layers: Annotated[tuple[LayerRecord, ...], Meta(min_length=1)]
-    order: Names  # integer tensors that reorder channels
     dense: tuple[DensePlace, ...]
     parameters: Names  # float constants taken over from the target
     fresh: Names  # target tensors that constants were lost on: a block opens there
 
     def __post_init__(self) -> None:
-        if (self.format, self.generator) != (FORMAT, GENERATOR):
-            raise ValueError("not the format and generator of this version")
+        if self.generator != GENERATOR:
+            raise ValueError("not the generator of this version")
         if self.seed >= 2**64:  # more than msgspec's own bounds can say
             raise ValueError(f"'seed' is {self.seed}, not below 2^64")
-        for field in ("order", "parameters", "fresh"):
+        for field in ("parameters", "fresh"):
             names = getattr(self, field)
             if len(set(names)) != len(names):
                 raise ValueError(f"'{field}' has a name twice")
@@ -149,16 +209,28 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 
 
+class _Format(msgspec.Struct):
+    """What every format begins with."""
+
+    format: Annotated[int, Meta(ge=0, le=MAX_LAYER_WEIGHTS)]
+
+
 def parse_manifest(path: Path, metadata: Mapping[str, str]) -> Manifest | None:
     """The manifest among the metadata entries of the model at `path`; None when there is none.
 
-    Raises InputError when the entry breaks the schema or is not in canonical form, as with a key
-    that stands twice or a whole number where a float is written.
+    Raises InputError when the entry is of another format, breaks the schema or is not in canonical
+    form, as with a key that stands twice or a whole number where a float is written.
     """
     entry = metadata.get(METADATA_KEY)
     if entry is None:
         return None
     try:
+        stated = msgspec.json.decode(entry, type=_Format).format
+        if stated != FORMAT:
+            raise InputError(
+                f"{path}: is a ticket of format {stated}; this version reads format {FORMAT}: "
+                "convert its target again"
+            )
         manifest = msgspec.json.decode(entry, type=Manifest)
         if manifest.to_json() != entry:
             raise ValueError("it is not in canonical form")

@@ -114,7 +114,6 @@ def handmade(stored: Weights = Weights.FOLDED, *, half: bool = False) -> Handmad
         target_name="target.onnx",
         options=OptionsRecord.of(options),
         layers=tuple(_record(source, options.init, stored, half) for source in SOURCES),
-        order=(),
         dense=(),
         parameters=(),
         fresh=(),
@@ -151,6 +150,7 @@ def _record(source: SourceLayer, init: Init, stored: Weights, half: bool) -> Lay
         scale=f"{source.name}_scale",
         stored=stored,
         half=half,
+        block=None,
     )
 
 

@@ -21,7 +21,7 @@ from lt_onnx.manifest import GENERATOR
 from lt_onnx.packing.unpack import unpack
 
 GOLDEN = Path(__file__).parent / "golden"
-TICKETS = {"philox4x32-10/1": "da99f5fb5886bf8287a3b2adfd5078b6050e8c1270badcbd663f5293f690c78d"}
+TICKETS = {"philox4x32-10/1": "2ccb99cc608476ed8b09153d4617ab508493a440933e3241c924af9d19b8f903"}
 WEIGHTS = {  # of the ticket below, constructed by arithmetic that every machine does alike
     "philox4x32-10/1": "4a4e1c818ba4530b78291799c53bc6ab427c7042c8a97fad8c7d5765fddfc3a9"
 }

@@ -38,6 +38,22 @@ LAYER: dict[str, Any] = {
     "scale": "w/scale",
     "stored": "folded",
     "half": False,
+    "block": None,
+}
+CONSTANTS: dict[str, Any] = {"count": 2, "sign": -1, "values": [[4, 0.5]], "levels": [93, 97]}
+BLOCK: dict[str, Any] = {
+    "channels": 3,
+    "neurons": 2,
+    "parts": [1, -1],
+    "group": 1,
+    "reads": [[1, 2], [-1, 1]],
+    "gain": 0.5,
+    "constants": CONSTANTS,
+    "order": "order",
+}
+OPENING: dict[str, Any] = {
+    **{**LAYER, "weight": "u", "shape": [16, 5, 1, 1], "block": BLOCK},
+    **{"mirror_rows": 0, "mirror_columns": 0, "kept": 12},
 }
 DENSE: dict[str, Any] = {"name": "lrn", "op": "LRN", "reason": "mixes channels", "parameters": 0}
 OPTIONS: dict[str, Any] = {
@@ -61,8 +77,7 @@ VALID: dict[str, Any] = {
     "target_sha256": "0123456789abcdef" * 4,
     "target_name": "ein Netz über alles.onnx",
     "options": OPTIONS,
-    "layers": [LAYER, {**LAYER, "bias": None, "kept_bias": 0, "weight": "v"}],
-    "order": ["o", "p"],
+    "layers": [LAYER, {**LAYER, "bias": None, "kept_bias": 0, "weight": "v"}, OPENING],
     "dense": [DENSE],
     "parameters": ["c"],
     "fresh": ["t"],
@@ -110,12 +125,11 @@ def test_a_model_without_the_entry_has_no_manifest() -> None:
 
 WHOLE = "Expected `int`"
 WRONG: list[tuple[tuple[str | int, ...], Any, str]] = [
-    (("format",), FORMAT - 1, "not the format and generator"),
     (("format",), 3.0, WHOLE),
     (("format",), True, WHOLE),
     (("version",), "1" * 100, "length <= 99"),
     (("version",), 1, "Expected `str`"),
-    (("generator",), "mt19937", "not the format and generator"),
+    (("generator",), "mt19937", "not the generator of this version"),
     (("generator",), None, "Expected `str`"),
     (("seed",), -1, ">= 0"),
     (("seed",), 2**64, r"not below 2\^64"),
@@ -184,8 +198,21 @@ WRONG: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("layers", 1, "scale"), None, "Expected `str`"),
     (("layers", 1, "stored"), "somehow", "Invalid enum value"),
     (("layers", 1, "half"), None, "Expected `bool`"),
-    (("order",), ["a", "a"], "'order' has a name twice"),
-    (("order",), "a", "Expected `array`"),
+    (("layers", 2, "shape"), [11, 5, 1, 1], "'u' is too small for its block"),
+    (("layers", 2, "shape"), [16, 2, 1, 1], "'u' is too small for its block"),
+    (("layers", 2, "shape"), [16, 5, 1, 3], "'u' is too small for its block"),
+    (("layers", 2, "mirror_rows"), 4, "too small for its block"),
+    (("layers", 2, "block", "parts"), [-1, 1], r"a block with the parts \[-1, 1\]"),
+    (("layers", 2, "block", "parts"), [], r"a block with the parts \[\]"),
+    (("layers", 2, "block", "channels"), 4, "channels do not fit"),
+    (("layers", 2, "block", "group"), 5, "channels do not fit"),
+    (("layers", 2, "block", "neurons"), 33, "<= 32"),
+    (("layers", 2, "block", "reads"), [[-2, 3]], ">= -1"),
+    (("layers", 2, "block", "gain"), 0.0, "> 0.0"),
+    (("layers", 2, "block", "constants", "sign"), 0, "Invalid enum value 0"),
+    (("layers", 2, "block", "constants", "values"), [[4, 0.0]], "a constant that is 0"),
+    (("layers", 2, "block", "constants", "levels"), [], "length >= 1"),
+    (("layers", 2, "block", "constants", "levels"), [121], "<= 120"),
     (("dense",), [1], "Expected `object`"),
     (("dense", 0, "name"), None, "Expected `str`"),
     (("dense", 0, "op"), 1, "Expected `str`"),
@@ -212,9 +239,27 @@ def test_a_wrong_value_is_refused_with_its_reason(
     assert said.endswith("; convert again")
 
 
+@pytest.mark.parametrize("number", [FORMAT - 1, FORMAT + 1])
+def test_another_format_is_told_apart_by_its_number(number: int) -> None:
+    for text in (changed("format", value=number), canonical({"format": number, "old": True})):
+        with pytest.raises(InputError) as refused:
+            parsed(text)
+        assert str(refused.value) == (
+            f"t.onnx: is a ticket of format {number}; this version reads format {FORMAT}: convert "
+            "its target again"
+        )
+
+
 @pytest.mark.parametrize(
     ("record", "place"),
-    [(VALID, ()), (OPTIONS, ("options",)), (LAYER, ("layers", 0)), (DENSE, ("dense", 0))],
+    [
+        (VALID, ()),
+        (OPTIONS, ("options",)),
+        (LAYER, ("layers", 0)),
+        (BLOCK, ("layers", 2, "block")),
+        (CONSTANTS, ("layers", 2, "block", "constants")),
+        (DENSE, ("dense", 0)),
+    ],
 )
 def test_every_field_is_required(record: dict[str, Any], place: tuple[str | int, ...]) -> None:
     for key in record:
@@ -245,7 +290,7 @@ TEXTS = {
     "null": ("null", "Expected `object`"),
     "a list": (f"[{VALID_TEXT}]", "Expected `object`"),
     "deep": ("[" * 100_000, "Expected `object`"),
-    "half a pair": (VALID_TEXT.replace("\\u00fc", "\\ud800"), "surrogate"),
+    "half a pair": (VALID_TEXT.replace("\\u00fc", "\\ud800"), "surrogate|hex escape"),
 }
 
 

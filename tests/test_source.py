@@ -79,7 +79,20 @@ def test_the_verifiers_own_generator_agrees(rows: int, columns: int) -> None:
     layer = SourceLayer("w", 2, (10, 6, 3), mirror_rows=rows, mirror_columns=columns)
     sigma = layer.sigma(Init.KAIMING)
     record = LayerRecord(
-        "w", 2, [10, 6, 3], float(sigma), 0, False, rows, columns, None, 0, "s", "folded", False
+        "w",
+        2,
+        [10, 6, 3],
+        float(sigma),
+        0,
+        False,
+        rows,
+        columns,
+        None,
+        0,
+        "s",
+        "folded",
+        False,
+        None,
     )
     drawn = sigma * draw_rows(99, layer, start=0, stop=10).reshape(-1)
 

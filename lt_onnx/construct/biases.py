@@ -101,8 +101,8 @@ class Biases:
             choice[rows] = (side[last - first - 1, None] * pull).argmax(1)
             unit[rows], drive = drawn[every, choice[rows]], pull[every, choice[rows]]
             scale[rows] = response.drive(size, drive) / drive
-            for g in np.unique(group) if task.options.sigma is Sigma.LAYER else ():
-                scale[rows[group == g]] = np.median(scale[rows[group == g]])
+        if task.options.sigma is Sigma.LAYER and len(constant):
+            scale[constant] = np.median(scale[constant])
         wanted = task.linear.bias.astype(np.float64)
         if task.calibrated:
             wanted = moments.channel_mean(task.y, task.axis)

@@ -14,7 +14,8 @@ from lt_onnx.planning.requirements import RESERVE
 from lt_onnx.target import Array, Doubles, Floats, Indices
 
 MAX_SPREAD = 1e-4  # relative spread under which a channel counts as constant
-SIZES = 0.625 * 2.0 ** (np.arange(RESERVE) % 6)  # wanted sizes of constants, in units of λ
+PERIOD = 6  # sizes, in turn
+SIZES = 0.625 * 2.0 ** (np.arange(RESERVE) % PERIOD)  # wanted of constants, in units of λ
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lt_onnx.blueprint import Build, Expand
 from lt_onnx.construct.fed_target import Layer
 from lt_onnx.layout import Layout
+from lt_onnx.manifest import BlockRecord
 from lt_onnx.options import MAX_BASE_SIZE
 from lt_onnx.target import Array, Doubles, Floats, Indices
 
@@ -122,6 +123,7 @@ class BuiltLayer:
     scale: Doubles | None = None  # [R], of a constructed layer before rounding
     offset: Doubles | None = None  # [R]  what its biases add to every sum
     mean: Layer | None = None  # what it is in place of the target's, in the mean of its copies
+    block: BlockRecord | None = None  # of a univariate layer
 
     def scaled(self, sigma: np.float32) -> "BuiltLayer":
         """The same in a source of another σ, which the scales take back."""

@@ -5,17 +5,18 @@ pruned to that, its scales are set, and some neurons that are left become consta
 neurons (rows), I input channels, P slots (channel and sign, m of each).
 """
 
-import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from lt_onnx.blueprint import Expand
-from lt_onnx.construct.constants import SIZES, Response, constant_values
+from lt_onnx.construct.constants import PERIOD, SIZES, Response, constant_values
 from lt_onnx.construct.layer_task import BLOCK_WEIGHTS
 from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.layout import CONSTANT
+from lt_onnx.manifest import BlockRecord, ConstantNeurons
 from lt_onnx.ops.activation_fit import Use
 from lt_onnx.options import Options, Sigma
 from lt_onnx.source.layer import draw_bias, draw_rows
@@ -52,24 +53,29 @@ def expand(
     others = tuple(i for i in range(x[0].ndim) if i != axis)
     largest = [np.maximum(v.max(axis=others), -v.min(axis=others)) for v in x]
     peak = np.max(largest, 0)[columns].astype(np.float64)
-    scale[rows] = _scales(step, options, weight=weight, peak=peak)
+    gain = _gain(step, float(peak.max(initial=0.0)))
+    scale[rows] = gain / (np.abs(weight) if options.sigma is Sigma.CHANNEL else 1.0)
     scale = scale.astype(np.float32).astype(np.float64)
-    gain = model.slope * scale[rows] * weight
-    gains[filled] = np.abs(gain) if model.use is Use.SPLIT else gain
+    handed_on = model.slope * scale[rows] * weight
+    gains[filled] = np.abs(handed_on) if model.use is Use.SPLIT else handed_on
     half = source.mirror_rows
     first = rows < half
     rows, columns = (np.append(a, a[first] + shift) for a, shift in ((rows, half), (columns, 0)))
     scale[half : 2 * half] = scale[:half]
 
-    constants, bias = np.zeros(0, np.int64), None
+    constants, bias, said = np.zeros(0, np.int64), None, None
     if step.constants:
         free = np.setdiff1d(np.arange(2 * half, len(unit)), slot_rows)
         size = SIZES[: step.constants] * float(np.abs(gains).max(initial=1e-6))
-        sign, seed = response.side(size), options.seed
-        constants, listens, drive = _constants(step, seed, unit=unit, free=free, x=x, sign=sign)
-        scale[constants] = response.drive(size[: len(constants)], drive) / drive
+        inputs, sign = _constant_inputs(step, x), response.side(size)
+        constants, listens, drive = _constants(
+            step, options.seed, unit=unit, free=free, inputs=inputs, sign=sign
+        )
+        wanted = response.drive(size[: len(constants)], np.full(len(constants), sign))
+        scale[constants] = wanted / drive
         if options.sigma is Sigma.LAYER:
-            scale[constants] = np.abs(np.median(scale[constants]))
+            scale[constants] = np.median(np.abs(scale[constants]))
+        said = _constants_record(wanted, inputs, sign)
         if source.bias:
             bias = np.zeros(len(unit), np.float32)
             bias[constants] = drive
@@ -92,43 +98,93 @@ def expand(
         scales=int(np.count_nonzero(scale)),
         base_size=step.neurons,
     )
-    rest = BuiltLayer(step, bias, tensors, stats)
+    rest = BuiltLayer(step, bias, tensors, stats, block=_record(step, place, gain, said))
     return MaskedRows(step, 0, unit), rest, gains.astype(np.float32)
 
 
-def _scales(step: Expand, options: Options, *, weight: Doubles, peak: Doubles) -> Doubles:
-    """Scales that keep neurons of these weights where φ is (leaky) linear, [n].
+def _gain(step: Expand, peak: float) -> float:
+    """What every neuron multiplies its input by before φ, so that this is (leaky) linear there.
 
-    `peak` [n] is the largest input that each has met.
+    `peak` is the largest input that any neuron has met. A float32.
     """
     model = step.model
-    largest = np.maximum(peak, 1e-6) * MARGIN
-    if model.use is Use.SPLIT:  # a channel that was small here may be as large as the others later
-        largest[:] = peak.max(initial=1e-6) * SPLIT_MARGIN
-    allowed = model.reach / largest if math.isfinite(model.reach) else np.ones(len(largest))
-    if model.use is Use.SPLIT:
-        allowed = np.minimum(allowed, 1.0)
-    if options.sigma is Sigma.CHANNEL:
-        return allowed / np.abs(weight)
-    return np.full(len(weight), allowed.min(initial=np.inf))
+    if model.use is Use.SPLIT:  # a channel that was small here may be larger later
+        gain = min(model.reach / (max(peak, 1e-6) * SPLIT_MARGIN), 1.0)
+    else:
+        gain = model.reach / (max(peak, 1e-6) * MARGIN)
+    return float(max(np.float32(gain), np.finfo(np.float32).tiny))
+
+
+def _record(
+    step: Expand, place: Indices, gain: float, constants: ConstantNeurons | None
+) -> BlockRecord:
+    """What the manifest says of the block: with the seed, all that is chosen here follows from it.
+
+    `place` is the input of each channel, -1 where there is none.
+    """
+    return BlockRecord(
+        channels=step.channels,
+        neurons=step.neurons,
+        parts=tuple(dict.fromkeys(step.slots[:, 1].tolist())),
+        group=step.group,
+        reads=_runs(place),
+        gain=gain,
+        constants=constants,
+        order=step.order,
+    )
+
+
+def _constants_record(
+    wanted: Doubles, inputs: tuple[Indices, Floats], sign: float
+) -> ConstantNeurons | None:
+    """What the manifest says of neurons that are constant, before φ as large as `wanted` [C]."""
+    levels = np.rint(4 * (np.log2(np.abs(wanted[:PERIOD])) + 24)).astype(int).tolist()
+    values = tuple((int(place), float(value)) for place, value in zip(*inputs, strict=True))
+    side: Literal[-1, 1] = 1 if sign > 0 else -1
+    return ConstantNeurons(len(wanted), side, values, tuple(levels)) if levels else None
+
+
+def _runs(place: Indices) -> tuple[tuple[int, int], ...]:
+    """Inputs of the channels as runs: the first, and how many follow each other; -1: of none."""
+    step = np.where(place[:-1] < 0, -1, place[:-1] + 1)
+    starts = np.append(0, np.flatnonzero(place[1:] != step) + 1)
+    counts = np.diff(np.append(starts, len(place)))
+    return tuple(zip(place[starts].tolist(), counts.tolist(), strict=True))
+
+
+def _constant_inputs(step: Expand, x: Sequence[Array]) -> tuple[Indices, Floats]:
+    """The inputs that constants may listen to, and their values; none where biases drive them.
+
+    Raises LostConstantsError when constants were planned to reach the layer and none does.
+    """
+    if step.source.bias:
+        return np.zeros(0, np.int64), np.zeros(0, np.float32)
+    assert step.in_layout is not None
+    places, values = constant_values(step.in_layout, x, step.out_layout.axis)
+    if not len(places):
+        raise LostConstantsError(step.name, step.tensor)
+    return places, values
 
 
 def _constants(
-    step: Expand, seed: int, *, unit: Floats, free: Indices, x: Sequence[Array], sign: float
+    step: Expand,
+    seed: int,
+    *,
+    unit: Floats,
+    free: Indices,
+    inputs: tuple[Indices, Floats],
+    sign: float,
 ) -> tuple[Indices, Indices, Floats]:
     """Which of the `free` neurons become constants, those that are driven hardest in one direction.
 
-    Returns their rows, the input that each listens to (-1: its own bias), and their pre-activations
-    before any scale. Raises LostConstantsError.
+    `inputs` are the constant inputs and their values. Returns the neurons' rows, the input that
+    each listens to (-1: its own bias), and their pre-activations before any scale.
     """
     if step.source.bias:
         drive = draw_bias(seed, step.source)[free]
         listens = np.full(len(free), -1)
     else:
-        assert step.in_layout is not None
-        places, values = constant_values(step.in_layout, x, step.out_layout.axis)
-        if not len(places):
-            raise LostConstantsError(step.name, step.tensor)
+        places, values = inputs
         pull = unit[np.ix_(free, places)] * values
         best = (sign * pull).argmax(1)
         drive, listens = pull[np.arange(len(free)), best], places[best]

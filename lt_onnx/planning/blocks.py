@@ -114,6 +114,7 @@ def _univariate(
         channels=size,
         neurons=m,
         slots=slots,
+        group=group,
         constants=constants,
         model=request.model,
         nonnegative=nonnegative,

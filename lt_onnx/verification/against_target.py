@@ -3,10 +3,11 @@
 In: the ticket and its target's file. Out: the differences. Here, and only here, the proof uses the
 constructor's planner: it plans the target with the manifest's options and compares nodes,
 attributes, edges, inputs, outputs, layers, integer tensors and parameters with those of the file.
-Free are the masks, the scales and the order of each block's neurons, which must name neurons that
-there are.
+Free are the masks and scales of constructed layers, and what a block's record says of its range
+and its constants.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +15,9 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from lt_onnx.blueprint import Blueprint, Expand, Run
+from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.errors import InputError, LtOnnxError
-from lt_onnx.manifest import Manifest
+from lt_onnx.manifest import LayerRecord, Manifest
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.protobuf import node_title
@@ -74,14 +75,34 @@ def _layers(blueprint: Blueprint, manifest: Manifest) -> Iterator[str]:
             "scale": step.scale,
             **{name: getattr(spec, name) for name in SOURCE_FIELDS},
         }
-        if any(getattr(layer, name) != value for name, value in planned.items()):
+        same = all(getattr(layer, name) == value for name, value in planned.items())
+        if not same or not _is_block(step, layer):
             yield f"layer '{layer.weight}' is not the '{spec.name}' that the target is planned to"
     if len({(layer.stored, layer.half) for layer in manifest.layers}) > 1:
         yield "its layers are stored in different forms"
     if blueprint.dense != manifest.dense:
         yield "its dense places are not those that the target is planned to have"
-    if [step.order for step in steps if isinstance(step, Expand)] != [*manifest.order]:
-        yield "its orders are not those that the target is planned to have"
+
+
+def _is_block(step: Expand | Build, layer: LayerRecord) -> bool:
+    """Whether a layer is the block that is planned, or none where none is.
+
+    The unmasked source has layers without: nothing in them is chosen.
+    """
+    block, whole = layer.block, layer.kept == math.prod(layer.shape)
+    if isinstance(step, Build) or block is None:
+        return block is None and (isinstance(step, Build) or whole)
+    column = np.arange(step.channels)
+    if step.in_layout is not None:
+        column = step.in_layout.find((c, 0) for c in range(step.channels))
+    runs = [np.full(n, -1) if at < 0 else np.arange(at, at + n) for at, n in block.reads]
+    held = block.channels, block.neurons, block.group, block.order
+    return (
+        held == (step.channels, step.neurons, step.group, step.order)
+        and block.parts == tuple(dict.fromkeys(step.slots[:, 1].tolist()))
+        and (block.constants is not None) == (step.constants > 0)
+        and np.array_equal(np.concatenate(runs), column)
+    )
 
 
 def _nodes(blueprint: Blueprint, manifest: Manifest, model: onnx.ModelProto) -> Iterator[str]:
@@ -137,7 +158,8 @@ def _ports(blueprint: Blueprint, model: onnx.ModelProto) -> Iterator[str]:
 
 def _constants(blueprint: Blueprint, manifest: Manifest, tensors: Tensors) -> Iterator[str]:
     """Integer tensors and parameters that differ, bit for bit."""
-    free = {layer.scale for layer in manifest.layers} | {*manifest.order}
+    free = {layer.scale for layer in manifest.layers}
+    free |= {step.order for step in blueprint.steps if isinstance(step, Expand)}
     for layer in manifest.layers:
         form = Form.of(layer)
         free |= {form.numbers, form.mask, layer.bias or form.numbers}
@@ -154,10 +176,7 @@ def _constants(blueprint: Blueprint, manifest: Manifest, tensors: Tensors) -> It
         if not same:
             yield f"tensor '{name}' holds other numbers than the target's"
     for step in blueprint.steps:
-        if not isinstance(step, Expand) or step.order not in tensors:
-            continue
-        order = tensors[step.order]
-        places = order.array() if isinstance(order, Tensor) else np.zeros(0, np.int64)
-        rows = step.source.shape[0]
-        if places.shape != (step.out_layout.width,) or ((places < 0) | (places >= rows)).any():
-            yield f"tensor '{step.order}' does not order the {rows} neurons of its block"
+        if isinstance(step, Expand) and step.order in tensors:
+            width = step.out_layout.width
+            if tensors[step.order].shape != (width,):
+                yield f"tensor '{step.order}' is not the order of {width} neurons that is planned"

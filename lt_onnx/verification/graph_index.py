@@ -9,7 +9,8 @@ import onnx
 
 from lt_onnx.manifest import LayerRecord, Manifest
 from lt_onnx.reading.protobuf import node_title
-from lt_onnx.verification.masked_weights import Flaw, source_tensor, stored_tensors
+from lt_onnx.verification.flaw import Flaw
+from lt_onnx.verification.masked_weights import source_tensor, stored_tensors
 
 CONV_ATTRIBUTES = frozenset("strides dilations pads group kernel_shape auto_pad".split())
 

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from lt_onnx.manifest import LayerRecord, Manifest
+from lt_onnx.target import Indices
+from lt_onnx.verification.flaw import Flaw
 from lt_onnx.verification.generator import CHUNK, biases, deviation, pieces, weights, weights_at
 from lt_onnx.verification.tensors import Sparse, Tensor, Tensors
-
-
-class Flaw(Exception):  # noqa: N818  (a finding, for the list of them)
-    """Why a layer is not what its source and its record say."""
+from lt_onnx.verification.univariate import check_univariate
 
 
 def source_tensor(layer: LayerRecord) -> str:
@@ -81,7 +80,29 @@ def _check_layer(
     if layer.bias is not None:
         kept += _check_bias(layer, manifest.seed, tensors[layer.bias])
         size += layer.shape[0]
+    if layer.block is not None:
+        places = _kept_places(layer, tensors)
+        check_univariate(layer, layer.block, kept=places, manifest=manifest, tensors=tensors)
     return kept, size
+
+
+def _kept_places(layer: LayerRecord, tensors: Tensors) -> Indices:
+    """Flat positions of the kept weights in [O, I, *K], rising."""
+    masked = layer.stored == "masked"
+    stored = tensors[f"{layer.weight}/mask" if masked else source_tensor(layer)]
+    if isinstance(stored, Sparse):
+        places = stored.places
+        return np.sort(_untransposed(layer, places)) if layer.transposed else places
+    rows_of, row = stored.rows(transposed=layer.transposed), math.prod(layer.shape[1:])
+    return np.concatenate(
+        [np.flatnonzero(rows_of(*rows)) + rows[0] * row for rows in pieces(layer)]
+    )
+
+
+def _untransposed(layer: LayerRecord, places: Indices) -> Indices:
+    """Flat positions in [O, I] of those in [I, O]."""
+    moved: Indices = places % layer.shape[0] * layer.shape[1] + places // layer.shape[0]
+    return moved
 
 
 def _check_dense(layer: LayerRecord, seed: int, stored: Tensor, pool: ThreadPoolExecutor) -> int:
@@ -110,7 +131,7 @@ def _check_sparse(layer: LayerRecord, seed: int, stored: Sparse) -> int:
     for start in range(0, len(stored.places), CHUNK):
         places = stored.places[start : start + CHUNK]
         if layer.transposed:
-            places = places % layer.shape[0] * layer.shape[1] + places // layer.shape[0]
+            places = _untransposed(layer, places)
         drawn = weights_at(seed, layer, places).astype(stored.dtype)
         part = stored.values[start : start + CHUNK]
         good = (part.view(bits) == drawn.view(bits)) & (part.view(bits) != 0)

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from lt_onnx.manifest import DensePlace, DenseReason, LayerRecord, Manifest
+from lt_onnx.options import Sigma
 from lt_onnx.reading.protobuf import node_title
 from lt_onnx.target import Floats, is_standard_domain
 from lt_onnx.verification.constant_flow import check_constant_flow, computed_integers
@@ -20,6 +21,7 @@ from lt_onnx.verification.masked_weights import stored_tensors
 from lt_onnx.verification.tensors import Tensor, Tensors
 
 MIN_IR_VERSION = 4  # from there on initializers are no inputs
+MAX_SCALES = 2  # under sigma=layer: the layer's, and that of the constants it hands on
 MASKING_OPS = frozenset("Add Clip Max Min Pad Where".split())  # that infinity may bound
 INDEX_DTYPES = (np.int64, np.int32, np.bool_)
 LINEAR_OPS = frozenset(
@@ -44,7 +46,7 @@ def check_structure(
             failures.append(
                 f"layer '{layer.weight}' is number {number}, but drawn from {layer.index}"
             )
-        failures += _check_scale(layer, tensors)
+        failures += _check_scale(layer, tensors, manifest.options.sigma)
     parameters = {
         name: tensor
         for name in manifest.parameters
@@ -55,7 +57,7 @@ def check_structure(
     failures += _check_tensors(manifest, index, tensors, of_layers, parameters=parameters)
     for name in sorted(tensors.keys() - index.readers.keys() - index.outputs):
         failures.append(f"tensor '{name}' is read by no node")
-    failures += _check_orders(manifest, index, tensors)
+    failures += _check_orders(manifest, index)
     failures += _check_dense(manifest, index, tensors)
     failures += _check_nodes(model, index)
     failures += check_constant_flow(index, tensors, of_layers)
@@ -82,12 +84,22 @@ def _scale(layer: LayerRecord, tensors: Tensors) -> Floats:
     return tensor.array()
 
 
-def _check_scale(layer: LayerRecord, tensors: Tensors) -> Iterator[str]:
+def _check_scale(layer: LayerRecord, tensors: Tensors, sigma: Sigma) -> Iterator[str]:
+    """What is wrong with a layer's scales, those of blocks apart, which follow from the seed."""
     scale = _scale(layer, tensors)
     if layer.scale in tensors and not scale.size:  # `masked_weights` tells what is missing
         yield f"tensor '{layer.scale}' is not one scale per channel"
     if not np.isfinite(scale).all():
         yield f"tensor '{layer.scale}' holds a scale that is not finite"
+    if layer.block is not None or (scale == 1).all():
+        return
+    if math.prod(layer.shape[1:]) == 1:
+        yield (
+            f"layer '{layer.weight}' has a single input and is no block's: a free scale for every "
+            "weight is no ticket"
+        )
+    if sigma is Sigma.LAYER and len(np.unique(scale[scale != 0])) > MAX_SCALES:
+        yield f"tensor '{layer.scale}' holds several scales; `sigma=layer` has one"
 
 
 def _check_tensors(
@@ -122,19 +134,12 @@ def _check_tensors(
         yield f"parameter '{name}' of the manifest is not in the file"
 
 
-def _check_orders(manifest: Manifest, index: GraphIndex, tensors: Tensors) -> Iterator[str]:
+def _check_orders(manifest: Manifest, index: GraphIndex) -> Iterator[str]:
     """Every tensor that reorders neurons is the index of one Gather."""
-    rows = max(layer.shape[0] for layer in manifest.layers)
-    for name in manifest.order:
-        tensor, reader = tensors.get(name), index.only_reader(name, 1)
-        gathers = reader is not None and index.nodes[reader].op_type == "Gather"
-        fits = isinstance(tensor, Tensor) and tensor.dtype == np.int64 and len(tensor.shape) == 1
-        if not isinstance(tensor, Tensor) or not fits or not gathers:
+    for name in (layer.block.order for layer in manifest.layers if layer.block is not None):
+        reader = index.only_reader(name, 1)
+        if reader is None or index.nodes[reader].op_type != "Gather":
             yield f"tensor '{name}' is not the order of a block's neurons"
-            continue
-        places = tensor.array()
-        if ((places < 0) | (places >= rows)).any():
-            yield f"tensor '{name}' orders neurons that no block has"
 
 
 def _check_dense(manifest: Manifest, index: GraphIndex, tensors: Tensors) -> Iterator[str]:

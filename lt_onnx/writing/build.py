@@ -95,7 +95,9 @@ def _write(
                 done += piece.weight.size
             else:
                 done += 0 if piece.bias is None else piece.bias.size
-                writer.close_layer(piece.step, bias=piece.bias, tensors=piece.tensors)
+                writer.close_layer(
+                    piece.step, bias=piece.bias, tensors=piece.tensors, block=piece.block
+                )
                 stats.append(piece.stats)
             if checkpoint is not None:
                 checkpoint.note(piece)

@@ -28,6 +28,7 @@ from lt_onnx.manifest import (
     GENERATOR,
     METADATA_KEY,
     SEAL_KEY,
+    BlockRecord,
     LayerRecord,
     Manifest,
     OptionsRecord,
@@ -112,9 +113,17 @@ class TicketWriter:
         self._layer.write(rows.start, source, kept)
 
     def close_layer(
-        self, step: Expand | Build, *, bias: Floats | None, tensors: Mapping[str, Array]
+        self,
+        step: Expand | Build,
+        *,
+        bias: Floats | None,
+        tensors: Mapping[str, Array],
+        block: BlockRecord | None = None,
     ) -> None:
-        """End the layer under way: its masked biases [O], its scales and orders by name."""
+        """End the layer under way: its masked biases [O], its scales and orders by name.
+
+        `block` is what a ticket says of a univariate layer.
+        """
         assert self._layer is not None
         spec, bias_name = step.source, f"{step.source.name}/bias"
         protos = self._layer.protos(data_of(self.path).name)
@@ -130,6 +139,7 @@ class TicketWriter:
                 scale=step.scale,
                 stored=self.stored,
                 half=self._layer.form.half,
+                block=block,
                 **{name: getattr(spec, name) for name in SOURCE_FIELDS},
             )
         )
@@ -184,7 +194,6 @@ class TicketWriter:
             target_name=target.path.name,
             options=OptionsRecord.of(blueprint.options),
             layers=tuple(self._records),
-            order=tuple(step.order for step in blueprint.steps if isinstance(step, Expand)),
             dense=blueprint.dense,
             parameters=tuple(sorted(floats)),
             fresh=tuple(sorted(blueprint.constants_lost)),

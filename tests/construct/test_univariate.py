@@ -43,6 +43,7 @@ def make_step(model: LocalModel = RELU, *, spare: int = 9, m: int = 2, **changes
         channels=3,
         neurons=m,
         slots=slots,
+        group=1,
         constants=4,
         model=model,
         nonnegative=False,
@@ -141,7 +142,7 @@ def test_scales_keep_the_loudest_inputs_where_the_activation_is_linear() -> None
     odd = expand(make_step(TANH), options, x=X, response=RELU_RESPONSE)[2]
 
     np.testing.assert_allclose(split, GELU.reach / (SPLIT_MARGIN * peak.max()), rtol=1e-6)
-    np.testing.assert_allclose(np.abs(odd), np.repeat(TANH.reach / (MARGIN * peak), 2), rtol=1e-6)
+    np.testing.assert_allclose(np.abs(odd), TANH.reach / (MARGIN * peak.max()), rtol=1e-6)
 
 
 def test_one_sigma_per_layer_is_the_scale_that_all_neurons_bear() -> None:

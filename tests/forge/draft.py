@@ -171,7 +171,7 @@ class Draft:
     def source(self, layer: Record, **others: Any) -> np.ndarray:
         """The layer's random numbers as stored, flat; `others` are what to draw otherwise."""
         seed = others.pop("seed", self.manifest["seed"])
-        record = LayerRecord(**{**layer, **others})
+        record = LayerRecord(**{**layer, "block": None, **others})
         drawn = np.concatenate([weights(seed, record, rows) for rows in pieces(record)])
         if layer["transposed"]:
             drawn = drawn.reshape(layer["shape"]).T.reshape(-1)

@@ -19,10 +19,10 @@ from forge.reasons import (
     DENSE_SIZE,
     FOREIGN_ATTRIBUTE,
     NEITHER,
-    NO_BLOCK,
     NO_INDEX,
     NODES,
     NOT_A_WEIGHT,
+    NOT_DERIVED,
     NOT_FINITE,
     NOT_FROM_A_MASK,
     NOT_PLACED,
@@ -100,9 +100,10 @@ def _node(draft: Draft, number: int) -> Iterator[Forgery]:
 def _constants(draft: Draft) -> Iterator[Forgery]:
     """Every index, order and parameter."""
     known = draft.manifest
+    orders = {layer["block"]["order"] for layer in draft.layers if layer["block"]}
     for held in draft.model.graph.initializer:
         name, size = held.name, int(np.prod(held.dims))
-        if name in known["order"]:
+        if name in orders:
             yield from _order(draft, name)
         elif held.data_type == TensorProto.INT64 and size:
             for what, at in (("another first number", 0), ("another last number", -1)):
@@ -114,10 +115,10 @@ def _constants(draft: Draft) -> Iterator[Forgery]:
 def _order(draft: Draft, name: str) -> Iterator[Forgery]:
     far = max(layer["shape"][0] for layer in draft.layers)
     for what, value in (("-1", -1), ("a neuron too far", far), ("2^40", 2**40)):
-        yield Forgery(name, what, edit(name, place(0, value)), NO_BLOCK)
+        yield Forgery(name, what, edit(name, place(0, value)), NOT_DERIVED)
     changes: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
-        "one less": (lambda array: array[:-1], NO_BLOCK),
-        "one more": (lambda array: array[[0, *range(len(array))]], NO_BLOCK),
+        "one less": (lambda array: array[:-1], NOT_DERIVED),
+        "one more": (lambda array: array[[0, *range(len(array))]], NOT_DERIVED),
         "as a column": (lambda array: array[:, None], NO_INDEX),
     }
     for what, (change, told) in changes.items():

@@ -9,6 +9,7 @@ UNSORTED = r"its indices do not rise"
 UNFIT = r"its indices do not fit its shape"
 STORED_OTHERWISE = r", not (sparse|folded|masked) "
 NOT_FINITE = r"not finite"
+SCALE_OF_ALL = r"a free scale for every weight is no ticket|that the target is planned to"
 NO_SCALE = r"is not one scale per channel"
 SCALE_READ = r"is not read once, by a Mul"
 
@@ -33,7 +34,10 @@ UNREAD_TENSOR = r"is read by no node"
 WRITTEN_TWICE = r"is defined \d+ times|that layer .* needs"
 DRAWN_FROM = r"but drawn from"
 NO_INDEX = r"is not the order of a block's neurons"
-NO_BLOCK = r"orders neurons that no block has|does not order the \d+ neurons of its block"
+NOT_DERIVED = (
+    r"its seed and block give|than its seed and block|its block has|neurons that is planned|"
+    r"for constants than its block says"
+)
 DENSE_SIZE = r"has \d+ parameters, declared are \d+"
 NOT_PLACED = r"is declared dense \d+ times and stands there \d+ times"
 
@@ -64,13 +68,13 @@ OTHER_IR = r"its IR version is \d+"
 
 # the manifest
 DAMAGED = r"metadata is damaged"
+OTHER_FORMAT = r"is a ticket of format \d+; this version reads format \d+"
 SEAL = r"the seal .* is (missing|broken)"
 SIGMA = r"has σ = "
 NOT_THE_FORM = rf"{MISSING}|{STORED_OTHERWISE}|does not fit its layer"
 NOT_IN_THE_FILE = r"of the manifest is not in the file"
 ANOTHER_TARGET = r"was made from another target"
 ANOTHER_LAYER = r"is not the .* that the target is planned to"
-OTHER_ORDERS = r"its orders are not those that the target is planned to have"
 
 # fields and bytes
 BYTES = r"its shape and its bytes disagree"

@@ -21,7 +21,6 @@ from forge.reasons import (
     MISSING,
     NAMED_TOO,
     NEITHER,
-    NO_INDEX,
     NO_LAYERS_WEIGHT,
     NO_SCALE,
     NO_TICKET,
@@ -29,7 +28,7 @@ from forge.reasons import (
     NOT_DRAWN,
     NOT_IN_THE_FILE,
     NOT_THE_FORM,
-    OTHER_ORDERS,
+    OTHER_FORMAT,
     OUT_OF_ORDER,
     SCALE_READ,
     SEAL,
@@ -46,7 +45,7 @@ WRONG: dict[type, list[Any]] = {
     dict: [None, True, "x", [], 7],
     type(None): [True, -1, [], {}],
 }
-EMPTY = {"price", "base_size", "bias"}  # may be null
+EMPTY = {"price", "base_size", "bias", "block", "constants"}  # may be null
 
 
 def of_manifest(draft: Draft) -> Iterator[Forgery]:
@@ -147,7 +146,9 @@ def _tops(draft: Draft) -> Iterator[Forgery]:
     for seed in (known["seed"] + 1, 2**32, 2**64 - 1):
         yield top(f"seed {seed}", NOT_DRAWN, seed=seed)
     yield top("seed 2^64", DAMAGED, seed=2**64)
-    for number in (0, 1, 3, 5, 4.0, "4"):
+    for number in (0, 1, 3, 4, 6):
+        yield top(f"format {number!r}", OTHER_FORMAT, format=number)
+    for number in (5.0, "5"):
         yield top(f"format {number!r}", DAMAGED, format=number)
     for name in ("philox4x32-10/2", "philox4x32-7/1", "mt19937", "", "PHILOX4X32-10/1"):
         yield top(f"generator {name!r}", DAMAGED, generator=name)
@@ -162,21 +163,16 @@ def _tops(draft: Draft) -> Iterator[Forgery]:
     yield top("layers the other way", OUT_OF_ORDER, layers=layers[::-1])
     ghost = {**layers[-1], "weight": "ghost", "index": len(layers)}
     yield top("a layer that is not there", MISSING, layers=[*layers, ghost])
-    for key, nowhere, less in (
-        ("order", NO_INDEX, OTHER_ORDERS),
-        ("parameters", NOT_IN_THE_FILE, NEITHER),
-    ):
-        yield top(f"{key} of nothing", nowhere, **{key: [*known[key], "nowhere"]})
-        for name in known[key]:
-            yield top(f"{key} with a name twice", DAMAGED, **{key: [*known[key], name]})
-            others = [other for other in known[key] if other != name]
-            target = key == "order"
-            yield top(f"{key} with a name less", less, target=target, **{key: others})
+    key, names = "parameters", known["parameters"]
+    yield top(f"{key} of nothing", NOT_IN_THE_FILE, parameters=[*names, "nowhere"])
+    for name in names:
+        yield top(f"{key} with a name twice", DAMAGED, parameters=[*names, name])
+        others = [other for other in names if other != name]
+        yield top(f"{key} with a name less", NEITHER, parameters=others)
     weight = layers[-1]["weight"]
     named = f"{NAMED_TOO}|{NOT_IN_THE_FILE}"
-    yield top("a weight as a parameter", named, parameters=[*known["parameters"], weight])
-    yield top("a weight as an order", NO_INDEX, order=[*known["order"], weight])
-    first = known["order"][0]
+    yield top("a weight as a parameter", named, parameters=[*names, weight])
+    first = next(layer["block"]["order"] for layer in layers if layer["block"])
     yield top("an order that is a parameter", NEITHER, parameters=[*known["parameters"], first])
 
 

@@ -201,7 +201,7 @@ def test_a_packs_graph_has_no_random_numbers(ticket: Path, packed: Path) -> None
 
 def test_a_layer_is_drawn_as_its_record_says() -> None:
     record = LayerRecord(
-        "w", 3, (5, 2, 3), 0.5, 0, False, 2, 1, "w/bias", 0, "s", Weights.MASKED, False
+        "w", 3, (5, 2, 3), 0.5, 0, False, 2, 1, "w/bias", 0, "s", Weights.MASKED, False, None
     )
     layer = PackedLayer.of(record)
     drawn = np.concatenate([rows for _, rows in layer.rows(seed=9)])

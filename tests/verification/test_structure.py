@@ -7,7 +7,7 @@ import pytest
 from handmade import Handmade, handmade
 from onnx import helper
 
-from lt_onnx.manifest import DenseReason
+from lt_onnx.manifest import BlockRecord, DenseReason
 from lt_onnx.verification.structure import check_structure
 
 EYE = np.eye(3, dtype=np.float32)
@@ -47,10 +47,13 @@ def with_dense(count: int, times: int = 1) -> Callable[[Handmade], None]:
     return forge
 
 
-def with_order(order: object, text: str = "z = Gather <axis = 1> (y, o)") -> Callable:
+def with_order(text: str) -> Callable[[Handmade], None]:
+    """Say of the second layer that it is a block's."""
+
     def forge(ticket: Handmade) -> None:
-        ticket.extend(text, o=order)
-        ticket.note(order=("o",))
+        ticket.extend(text, o=np.array([0, 1, 2]))
+        block = BlockRecord(1, 3, (1,), 1, ((0, 1),), 1.0, constants=None, order="o")
+        ticket.layer(1, shape=(3, 4), block=block)
 
     return forge
 
@@ -86,14 +89,15 @@ FORGERIES: dict[str, tuple[Callable[[Handmade], None], str]] = {
     ),
     "a parameter nowhere": (lambda t: t.note(parameters=("k",)), "'k' of the manifest is not in"),
     "a tensor that nothing reads": (lambda t: t.put("k", np.arange(3)), "'k' is read by no node"),
-    "an order out of range": (with_order(np.array([0, 4])), "orders neurons that no block has"),
-    "an order below zero": (with_order(np.array([-1, 0])), "orders neurons that no block has"),
-    "an order of floats": (with_order(EYE[0]), "is not the order"),
-    "an order that is no index": (
-        with_order(np.array([[0, 1, 2]]), "z = Add (y, o)"),
-        "is not the order",
+    "an order that is no index": (with_order("z = Add (y, o)"), "'o' is not the order"),
+    "an order that is none of a Gather": (
+        with_order("z = GatherElements <axis = 1> (y, o)"),
+        "'o' is not the order",
     ),
-    "an order nowhere": (lambda t: t.note(order=("o",)), "'o' is not the order"),
+    "an order that two read": (
+        with_order("g = Gather <axis = 1> (y, o) z = Gather <axis = 1> (g, o)"),
+        "'o' is not the order",
+    ),
     "a dense layer": (lambda t: t.extend("z = MatMul (y, w)", w=EYE), "neither a layer nor"),
     "a dense place with more": (with_dense(8), "has 9 parameters, declared are 8"),
     "truth values that are not counted": (

@@ -178,6 +178,7 @@ def test_a_forms_nodes_end_in_the_layers_weight(
 
 
 def test_a_form_is_what_the_manifest_says() -> None:
-    record = LayerRecord("w", 0, (2, 2), 1.0, 0, False, 0, 0, None, 0, "s", Weights.SPARSE, True)
+    drawn = ("w", 0, (2, 2), 1.0, 0, False, 0, 0)
+    record = LayerRecord(*drawn, None, 0, "s", Weights.SPARSE, half=True, block=None)
 
     assert Form.of(record) == Form("w", Weights.SPARSE, True)
