@@ -79,16 +79,16 @@ def is_of(path: Path, target: Target, options: Options) -> bool:
 class TicketWriter:
     """Takes masked rows in the blueprint's order and leaves a finished file, or nothing.
 
-    With `source` it is the unmasked network that is written. A context manager: leaving it by an
-    exception removes what was written. Raises ResourceError when the disk is full and InputError
-    when the folder cannot be written to.
+    With `source` it is the unmasked network that is written; `force` lets it replace a file. A
+    context manager: leaving it by an exception removes what was written. Raises ResourceError when
+    the disk is full and InputError when the folder cannot be written to.
     """
 
-    def __init__(self, blueprint: Blueprint, path: Path, *, source: bool) -> None:
+    def __init__(self, blueprint: Blueprint, path: Path, *, source: bool, force: bool) -> None:
         self.blueprint = blueprint
         self.path, self.is_source = path, source
         self.stored = Weights.FOLDED if source else blueprint.options.weights
-        self._files = atomic_write(*files_of(path, blueprint, source=source))
+        self._files = atomic_write(*files_of(path, blueprint, source=source), force=force)
         self._streams: list[BufferedRandom] = []  # of the graph, and of its data where it has any
         self._tensors: dict[str, Initializer] = {}
         self._records: list[LayerRecord] = []
