@@ -11,6 +11,8 @@ from lt_onnx.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from lt_onnx.api import convert
+    from lt_onnx.deploy.forms import Deployment, deploy
+    from lt_onnx.deploy.network import Network, load
     from lt_onnx.errors import InputError, LtOnnxError, ResourceError, UnsupportedError
     from lt_onnx.pipeline import Ticket
     from lt_onnx.validation.fidelity import Fidelity
@@ -19,29 +21,37 @@ if TYPE_CHECKING:
     from lt_onnx.verification.verify import Proof, verify
 
 _HOMES = {
+    "Deployment": "deploy.forms",
     "Fidelity": "validation.fidelity",
     "InputError": "errors",
     "Limits": "validation.limits",
     "LtOnnxError": "errors",
+    "Network": "deploy.network",
     "Proof": "verification.verify",
     "ResourceError": "errors",
     "Ticket": "pipeline",
     "UnsupportedError": "errors",
     "convert": "api",
+    "deploy": "deploy.forms",
+    "load": "deploy.network",
     "validate": "validation.outputs",
     "verify": "verification.verify",
 }
 
 __all__ = [
+    "Deployment",
     "Fidelity",
     "InputError",
     "Limits",
     "LtOnnxError",
+    "Network",
     "Proof",
     "ResourceError",
     "Ticket",
     "UnsupportedError",
     "convert",
+    "deploy",
+    "load",
     "validate",
     "verify",
 ]

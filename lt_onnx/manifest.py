@@ -6,21 +6,25 @@ refused. The writer and `verification` share this schema and the written specifi
 generator, and nothing else.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
+import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from lt_onnx.errors import InputError
 from lt_onnx.options import MAX_BASE_SIZE, MAX_SQNR, Init, Mode, Options, Select, Sigma, Weights
 
 METADATA_KEY = "lt_onnx"
 SEAL_KEY = "lt_onnx.sha256"
+DEPLOYED_KEY = "lt_onnx.deployed"
 FORMAT = 5
 GENERATOR = "philox4x32-10/1"
 MAX_LAYER_WEIGHTS = 1 << 36
@@ -215,28 +219,66 @@ class _Format(msgspec.Struct):
     format: Annotated[int, Meta(ge=0, le=MAX_LAYER_WEIGHTS)]
 
 
+class Deployed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a seeded ticket says of the plain one that it stands for.
+
+    `digests` name the layer when a seal is broken: see `digest`, of the codes of its weight's and
+    its bias's masks, and its scales.
+    """
+
+    ir_version: Annotated[int, Meta(ge=3, le=99)]
+    opset: Annotated[int, Meta(ge=1, le=99)]
+    digests: tuple[Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")], ...]
+
+    def to_json(self) -> str:
+        """The entry in its canonical form."""
+        return json.dumps(msgspec.to_builtins(self), sort_keys=True, separators=(",", ":"))
+
+
+Record = TypeVar("Record", Manifest, Deployed)
+
+
+def digest(*arrays: NDArray[Any]) -> str:
+    """The first 64 bits of the SHA-256 of some arrays' bytes, one behind the other."""
+    content = hashlib.sha256()
+    for array in arrays:
+        content.update(np.ascontiguousarray(array).tobytes())
+    return content.hexdigest()[:16]
+
+
 def parse_manifest(path: Path, metadata: Mapping[str, str]) -> Manifest | None:
     """The manifest among the metadata entries of the model at `path`; None when there is none.
 
     Raises InputError when the entry is of another format, breaks the schema or is not in canonical
     form, as with a key that stands twice or a whole number where a float is written.
     """
-    entry = metadata.get(METADATA_KEY)
+    return _parsed(path, metadata, METADATA_KEY, Manifest)
+
+
+def parse_deployed(path: Path, metadata: Mapping[str, str]) -> Deployed | None:
+    """What a seeded ticket says beside its manifest; None of others. Raises as `parse_manifest`."""
+    return _parsed(path, metadata, DEPLOYED_KEY, Deployed)
+
+
+def _parsed(path: Path, metadata: Mapping[str, str], key: str, kind: type[Record]) -> Record | None:
+    """An entry in canonical form. Raises InputError."""
+    entry = metadata.get(key)
     if entry is None:
         return None
     try:
-        stated = msgspec.json.decode(entry, type=_Format).format
-        if stated != FORMAT:
-            raise InputError(
-                f"{path}: is a ticket of format {stated}; this version reads format {FORMAT}: "
-                "convert its target again"
-            )
-        manifest = msgspec.json.decode(entry, type=Manifest)
-        if manifest.to_json() != entry:
+        if kind is Manifest:
+            stated = msgspec.json.decode(entry, type=_Format).format
+            if stated != FORMAT:
+                raise InputError(
+                    f"{path}: is a ticket of format {stated}; this version reads format {FORMAT}: "
+                    "convert its target again"
+                )
+        record = msgspec.json.decode(entry, type=kind)
+        if record.to_json() != entry:
             raise ValueError("it is not in canonical form")
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{path}: its '{METADATA_KEY}' metadata is damaged, or of another version: "
+            f"{path}: its '{key}' metadata is damaged, or of another version: "
             f"{' '.join(str(error).split())[:MAX_ERROR_TEXT]}; convert again"
         ) from None
-    return manifest
+    return record

@@ -56,6 +56,7 @@ class Weights(StrEnum):
     FOLDED = "folded"
     MASKED = "masked"
     SPARSE = "sparse"
+    SEEDED = "seeded"
 
 
 class Device(StrEnum):
@@ -155,7 +156,7 @@ class Options:
     agreement: Annotated[float, Param("… and of classifiers, a share of equal top-1.")] = 0.99
     prices: tuple[tuple[str, float], ...] = ()
     base_sizes: tuple[tuple[str, int], ...] = ()
-    weights: Annotated[Weights, Param("folded, masked (source and mask) or sparse.")] = (
+    weights: Annotated[Weights, Param("folded, masked, sparse or seeded (made by the file).")] = (
         Weights.FOLDED
     )
     fp16: Annotated[bool, Param("Store random weights in half precision.")] = False
@@ -240,5 +241,5 @@ class Output:
             expects="bytes, as in 800M or 8G",
         ),
     ] = None
-    force: Annotated[bool, Param("Overwrite what exists under an output's name.")] = False
+    force: Annotated[bool, Param("Overwrite what exists under the output's name.")] = False
     resume: Annotated[bool, Param("Keep what is finished; go on from there if killed.")] = False

@@ -51,7 +51,10 @@ def test_words_become_members_and_mappings_sorted_pairs() -> None:
         ({"select": "exact"}, "`select` is 'exact'; choose one of noise, smallest, best"),
         ({"sigma": "row"}, "`sigma` is 'row'; choose one of channel, layer"),
         ({"init": "he"}, "`init` is 'he'; choose one of unit, kaiming, xavier, lecun"),
-        ({"weights": "dense"}, "`weights` is 'dense'; choose one of folded, masked, sparse"),
+        (
+            {"weights": "dense"},
+            "`weights` is 'dense'; choose one of folded, masked, sparse, seeded",
+        ),
         ({"base_size": 1}, "`base_size` is 1; give 2 to 32"),
         ({"base_sizes": {"a": 33}}, "`base_size` is 33; give 2 to 32"),
         ({"tolerance": 1.0}, "`tolerance` is 1.0; give a number between 0 and 1"),

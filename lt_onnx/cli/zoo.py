@@ -44,11 +44,7 @@ def zoo_command(
         raise InputError(f"`jobs` is {jobs}; give 1 or more")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    arguments: dict[str, object] = {"output": output, **limits.arguments()}
-    command = command_of("zoo", [folder], options, arguments)
-    paths = report or [output / f"zoo{suffix}" for suffix in FORMATS]
-    if output.is_dir() or report:
-        check_reports(paths, [folder], force=force, again=command)
+    check_reports(report or [])
     printing = threading.Lock()
 
     def tell(model: "Model") -> None:
@@ -58,8 +54,10 @@ def zoo_command(
 
     job = FolderJob(folder, output, options, limits, processes=jobs, force=force)
     models = convert_folder(job, tell)
-    document = collection(command, models)
-    write_reports(paths, document, force=force, again=command)
+    arguments: dict[str, object] = {"output": output, **limits.arguments()}
+    document = collection(command_of("zoo", [folder], options, arguments), models)
+    paths = report or [output / f"zoo{suffix}" for suffix in FORMATS]
+    write_reports(paths, document)
     if json:
         print_json(document)
     elif not quiet:

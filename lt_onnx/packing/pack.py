@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.errors import InputError
-from lt_onnx.files import atomic_write, check_file, check_places
+from lt_onnx.files import atomic_write, check_file, check_place
 from lt_onnx.options import Weights
 from lt_onnx.packing.format import (
     MAX_GRAPH_BYTES,
@@ -25,8 +25,7 @@ from lt_onnx.packing.format import (
     layers_of,
     raw_tensors,
 )
-from lt_onnx.reading.model_file import model_files
-from lt_onnx.target import Array
+from lt_onnx.target import Array, Floats
 from lt_onnx.verification.tensors import Sparse, Tensor, Tensors, locate_tensors
 from lt_onnx.verification.ticket_file import manifest_of, read_model
 from lt_onnx.verification.verify import verify
@@ -41,16 +40,25 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
     be written (`force` lets it overwrite), and ResourceError when the disk is full.
     """
     check_file(ticket)
-    check_places([output], model_files(ticket), force=force)
+    check_place(output, force=force)
     proof = verify(ticket)
     if not proof.genuine:
         raise InputError(f"{ticket}: is not genuine: {proof.failures[0]}")
     model = read_model(ticket)[0]
     manifest, stored = manifest_of(ticket, model), locate_tensors(ticket, model)
+    if any(layer.stored == Weights.SEEDED for layer in manifest.layers):
+        raise InputError(
+            f"{ticket}: holds no random numbers already: give the ticket in another form, as "
+            "deploy makes it with `weights=folded`"
+        )
     masks, packed = lzma.LZMACompressor(preset=LZMA_PRESET), io.BytesIO()
     for layer in layers_of(manifest):
-        for kept in _kept(layer, manifest.seed, stored, ticket):
+        for _, _, kept in kept_rows(layer, manifest.seed, stored, ticket):
             packed.write(masks.compress(np.packbits(kept).tobytes()))
+        if layer.record.bias is not None:
+            biases = stored[layer.record.bias]
+            assert isinstance(biases, Tensor)
+            packed.write(masks.compress(np.packbits(biases.array() != 0).tobytes()))
     packed.write(masks.flush())
     data = {held.file for held in stored.values() if isinstance(held, Tensor) and held.file}
     files = [PackedFile(file.name, file.stat().st_size, _hash(file)) for file in (ticket, *data)]
@@ -65,17 +73,17 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
             f"{MAX_GRAPH_BYTES >> 20} MiB: keep the ticket itself"
         )
     about = msgspec.to_builtins(About(PACK_FORMAT, ticket.name, tuple(files)))
-    with atomic_write(output, force=force) as (stream,), zipfile.ZipFile(stream, "w") as archive:
+    with atomic_write(output) as (stream,), zipfile.ZipFile(stream, "w") as archive:
         _add(archive, "pack.json", json.dumps(about, sort_keys=True).encode())
         _add(archive, "graph.onnx", graph)
         _add(archive, "masks.bin", packed.getvalue(), zipfile.ZIP_STORED)
     return output.stat().st_size, sum(file.size for file in files)
 
 
-def _kept(
+def kept_rows(
     layer: PackedLayer, seed: int, tensors: Tensors, ticket: Path
-) -> Iterator[NDArray[np.bool_]]:
-    """Which weights are kept, rows at a time, then which biases."""
+) -> Iterator[tuple[int, Floats, NDArray[np.bool_]]]:
+    """Some rows [R, I·K] at a time: number of the first, the source's, and which are kept."""
     masked = layer.form.stored is Weights.MASKED
     stored = _stored_rows(layer, tensors[layer.form.mask if masked else layer.form.numbers])
     for start, drawn in layer.rows(seed):
@@ -84,11 +92,7 @@ def _kept(
         # what verify proved with a generator of its own, this one must draw again
         if not masked and (rows != drawn.astype(layer.form.dtype))[kept].any():
             raise InputError(f"{ticket}: '{layer.form.name}' does not match its source: run verify")
-        yield kept
-    if layer.record.bias is not None:
-        biases = tensors[layer.record.bias]
-        assert isinstance(biases, Tensor)
-        yield biases.array() != 0
+        yield start, drawn, kept
 
 
 def _stored_rows(layer: PackedLayer, tensor: Tensor | Sparse) -> Callable[[int, int], Array]:

@@ -22,7 +22,8 @@ POSITIONS_PER_WEIGHT, MAX_CALIBRATION_COUNT = 4, 1024
 MAX_CALIBRATION_NUMBERS = 1e8 / 3  # of the widest tensor, all samples together
 NEURON_BYTES = 11.2  # held for a number that a univariate layer makes …
 INPUT_BYTES, OUTPUT_BYTES = 5.2, 16.8  # … that a constructed layer reads, and makes
-WEIGHT_BYTES = {Weights.FOLDED: 4, Weights.MASKED: 5, Weights.SPARSE: 3}  # sparse: at most
+# in bytes; of the last two at most
+WEIGHT_BYTES = {Weights.FOLDED: 4, Weights.MASKED: 5, Weights.SPARSE: 3, Weights.SEEDED: 1}
 PROGRAM_BYTES = 250_000_000  # before any layer: the interpreter and its libraries
 TARGET_WEIGHT_BYTES = 12
 ROW_WEIGHT_BYTES = 64  # for a weight of the row under construction
@@ -83,7 +84,7 @@ def predict(
     work = sum(_multiply_adds(target, step) for step in builds)
     count = count or _affordable_count(target, builds, work, options.select)
     size = blueprint.source_weights * WEIGHT_BYTES[options.weights]
-    if options.fp16 and options.weights is not Weights.SPARSE:
+    if options.fp16 and options.weights in (Weights.FOLDED, Weights.MASKED):
         size -= 2 * blueprint.source_weights
     widest = max((_held_bytes(target, step) for step in steps), default=0)
     inline = size if size <= files.INLINE_LIMIT else 0  # what goes to a file of its own is not held

@@ -4,6 +4,9 @@ Shared with the construction are the manifest's schema and the written specifica
 generator (see `source`): the package has its own Philox, in plain NumPy, and its own reading of
 tensors and graph.
 
+A seeded ticket is turned back into a sparse one first, by `seeded`, which proves that its graph
+makes the weights that the seed gives at the positions that its codes name.
+
 Proved, whoever made the file:
 
 - every stored weight is +0 or, bit for bit, what the seed gives at its position, σ included;
@@ -35,8 +38,11 @@ from typing import Annotated, TypeAlias
 from msgspec import Meta
 
 from lt_onnx.errors import InputError
+from lt_onnx.manifest import parse_deployed
+from lt_onnx.reading.protobuf import metadata_of
 from lt_onnx.verification.allowed_fields import check_fields, is_readable
 from lt_onnx.verification.masked_weights import check_masked_weights
+from lt_onnx.verification.seeded import plain_ticket
 from lt_onnx.verification.structure import check_structure
 from lt_onnx.verification.tensors import locate_tensors
 from lt_onnx.verification.ticket_file import check_seal, manifest_of, read_model
@@ -80,25 +86,26 @@ def verify(path: Path, target_sha256: str | None = None, *, target: Path | None 
     model, canonical = read_model(path)
     if not is_readable(model):
         raise InputError(f"{path}: a name in it is not UTF-8, or it has more parts than any ticket")
-    manifest = manifest_of(path, model)
-    failures = []
+    manifest, deployed = manifest_of(path, model), parse_deployed(path, metadata_of(model))
+    ticket, manifest, failures = plain_ticket(model, manifest, deployed)
     if target_sha256 is not None and manifest.target_sha256 != target_sha256:
         failures.append("the ticket was made from another target (SHA-256 differs)")
-    malformed = check_fields(model)
+    malformed = check_fields(ticket) if ticket is not None else []
     if not canonical:
         malformed.append("the file says things twice or out of order, as no ticket does")
     failures += malformed
     counts = dict.fromkeys("layers kept source scales parameters scalars".split(), 0)
-    if not malformed:  # else a name may stand for two things, and a tensor for two arrays
-        tensors = locate_tensors(path, model)
+    if ticket is not None and not malformed:
+        # else a name may stand for two things, and a tensor for two arrays
+        tensors = locate_tensors(path, ticket)
         proved, wrong = check_masked_weights(manifest, tensors)
-        others, unaccounted = check_structure(model, manifest, tensors)
+        others, unaccounted = check_structure(ticket, manifest, tensors)
         counts = {**proved, **others}
         failures += [*wrong, *unaccounted]
         if target is not None:
             from lt_onnx.verification.against_target import check_against_target
 
-            failures += check_against_target(model, manifest, tensors, target)
+            failures += check_against_target(ticket, manifest, tensors, target)
     failures += check_seal(path, model)
     if len(failures) > MAX_FAILURES:
         failures[MAX_FAILURES:] = [f"and {len(failures) - MAX_FAILURES} more"]

@@ -9,7 +9,7 @@ deterministically, followed by the bytes of its data file.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BufferedRandom
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from lt_onnx.source.layer import SourceLayer, draw_rows
 from lt_onnx.target import Array, Floats, Target
 from lt_onnx.version import __version__
 from lt_onnx.writing.assembly import assemble
+from lt_onnx.writing.seeded import seeded
 from lt_onnx.writing.storage import (
     MIN_EXTERNAL_BYTES,
     SOURCE_FIELDS,
@@ -55,7 +56,8 @@ CHUNK_BYTES = 1 << 24  # hashed at a time
 def is_inline(blueprint: Blueprint, weights: Weights) -> bool:
     """Whether a ticket, or a source, is a single file."""
     twice = 2 if weights is Weights.MASKED else 1
-    return blueprint.weight_bytes * twice <= files.INLINE_LIMIT or weights is Weights.SPARSE
+    small = weights in (Weights.SPARSE, Weights.SEEDED)
+    return blueprint.weight_bytes * twice <= files.INLINE_LIMIT or small
 
 
 def files_of(path: Path, blueprint: Blueprint, *, source: bool) -> list[Path]:
@@ -76,19 +78,40 @@ def is_of(path: Path, target: Target, options: Options) -> bool:
     )
 
 
+def write_sealed(model: onnx.ModelProto, streams: Sequence[BufferedRandom], path: Path) -> None:
+    """Write a model to the first of the streams that become `path`; its data is in the others.
+
+    Raises ResourceError for one that is too large for a file.
+    """
+    if model.ByteSize() > MAX_FILE_BYTES:
+        raise ResourceError(
+            f"{path}: {model.ByteSize() / 1e9:.1f} GB are more than one file can hold: use "
+            "`weights=folded`"
+        )
+    seal = hashlib.sha256(model.SerializeToString(deterministic=True))
+    for data in streams[1:]:
+        data.seek(0)
+        while piece := data.read(CHUNK_BYTES):
+            seal.update(piece)
+    model.metadata_props.add(key=SEAL_KEY, value=seal.hexdigest())
+    streams[0].write(model.SerializeToString(deterministic=True))
+
+
 class TicketWriter:
     """Takes masked rows in the blueprint's order and leaves a finished file, or nothing.
 
-    With `source` it is the unmasked network that is written; `force` lets it replace a file. A
-    context manager: leaving it by an exception removes what was written. Raises ResourceError when
-    the disk is full and InputError when the folder cannot be written to.
+    With `source` it is the unmasked network that is written. A context manager: leaving it by an
+    exception removes what was written. Raises ResourceError when the disk is full and InputError
+    when the folder cannot be written to.
     """
 
-    def __init__(self, blueprint: Blueprint, path: Path, *, source: bool, force: bool) -> None:
+    def __init__(self, blueprint: Blueprint, path: Path, *, source: bool) -> None:
         self.blueprint = blueprint
         self.path, self.is_source = path, source
-        self.stored = Weights.FOLDED if source else blueprint.options.weights
-        self._files = atomic_write(*files_of(path, blueprint, source=source), force=force)
+        weights = Weights.FOLDED if source else blueprint.options.weights
+        self.is_seeded = weights is Weights.SEEDED  # made of the sparse form when it is finished
+        self.stored = Weights.SPARSE if self.is_seeded else weights
+        self._files = atomic_write(*files_of(path, blueprint, source=source))
         self._streams: list[BufferedRandom] = []  # of the graph, and of its data where it has any
         self._tensors: dict[str, Initializer] = {}
         self._records: list[LayerRecord] = []
@@ -147,19 +170,7 @@ class TicketWriter:
 
     def finish(self) -> None:
         """Write the graph and give the files their names."""
-        model = self._model()
-        if model.ByteSize() > MAX_FILE_BYTES:
-            raise ResourceError(
-                f"{self.path}: {model.ByteSize() / 1e9:.1f} GB are more than one file can hold: "
-                "use `weights=folded`"
-            )
-        seal = hashlib.sha256(model.SerializeToString(deterministic=True))
-        for data in self._streams[1:]:
-            data.seek(0)
-            while piece := data.read(CHUNK_BYTES):
-                seal.update(piece)
-        model.metadata_props.add(key=SEAL_KEY, value=seal.hexdigest())
-        self._streams[0].write(model.SerializeToString(deterministic=True))
+        write_sealed(self._model(), self._streams, self.path)
         self.__exit__(None, None, None)
 
     def _form(self, spec: SourceLayer) -> Form:
@@ -179,7 +190,10 @@ class TicketWriter:
         self._add_arrays(dict(sorted(blueprint.constants.items())))
         name = f"{target.name or 'network'}_{'source' if self.is_source else 'ticket'}"
         model = assemble(name, nodes, tensors=self._tensors, target=target)
-        model.metadata_props.add(key=METADATA_KEY, value=self._manifest().to_json())
+        manifest = self._manifest()
+        if self.is_seeded:
+            return seeded(model, manifest)
+        model.metadata_props.add(key=METADATA_KEY, value=manifest.to_json())
         return model
 
     def _manifest(self) -> Manifest:

@@ -135,7 +135,7 @@ def test_help_and_completion_show_the_choices_and_never_the_oracle(
         "--select [noise|smallest|best]",
         "--sigma [channel|layer]",
         "--init [unit|kaiming|xavier|lecun]",
-        "--weights [folded|masked|sparse]",
+        "--weights [folded|masked|sparse|seeded]",
         "--device [auto|cpu|cuda]",
         "--base-size [LAYER=]M",
         "--min-sqnr [OUTPUT:]DB",

@@ -21,9 +21,9 @@ import numpy as np
 from msgspec import Meta
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
-from lt_onnx.reading.protobuf import parse_file
 from lt_onnx.samples.samples import Samples, are_whole
 from lt_onnx.target import Array, Port
+from lt_onnx.verification.seeded import open_ticket
 from lt_onnx.verification.tensors import locate_tensors
 
 Box = Mapping[str, tuple[Array, Array]]  # by input: lowest and highest values, [1, C, *S] each
@@ -72,7 +72,7 @@ def certified_bound(blueprint: Blueprint, ticket: Path, *, samples: Samples) -> 
         if np.issubdtype(port.dtype, np.floating):
             low, high = (end.astype(np.float64) for end in box[port.name])
             ranges[port.name] = Range.exact(low, high)
-    tensors = locate_tensors(ticket, parse_file(ticket)[0])
+    tensors = locate_tensors(ticket, open_ticket(ticket)[0])
     layers: dict[str, float] = {}
     reason: str | None = None
     for step in blueprint.steps:

@@ -1,0 +1,146 @@
+"""A ticket's weights stored in another form; masks, scales and everything else stay as they are.
+
+A ticket that comes back to the form that it was converted to is the same file, byte for byte.
+"""
+
+from dataclasses import dataclass
+from io import BufferedRandom
+from pathlib import Path
+
+import onnx
+from msgspec.structs import replace
+from onnx import numpy_helper
+
+from lt_onnx import files
+from lt_onnx.errors import InputError
+from lt_onnx.files import atomic_write, check_file, check_place, data_of
+from lt_onnx.manifest import METADATA_KEY, LayerRecord, Manifest
+from lt_onnx.options import Weights, choose
+from lt_onnx.packing.format import PackedLayer, layers_of
+from lt_onnx.packing.pack import kept_rows
+from lt_onnx.runtime import to_proto
+from lt_onnx.verification.seeded import open_ticket
+from lt_onnx.verification.tensors import Tensor, Tensors, locate_tensors
+from lt_onnx.verification.verify import verify
+from lt_onnx.writing.seeded import seeded
+from lt_onnx.writing.storage import MIN_EXTERNAL_BYTES, Form, Initializer, LayerTensors
+from lt_onnx.writing.ticket import write_sealed
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A deployed form: its file, and the bytes of the ticket and of the form, data files too."""
+
+    path: Path
+    ticket_bytes: int
+    bytes: int
+
+
+def deploy(
+    ticket: str | Path,
+    output: str | Path | None = None,
+    *,
+    weights: Weights | str = Weights.SEEDED,
+    force: bool = False,
+) -> Deployment:
+    """Write a ticket that exists with its weights in another form.
+
+    Args:
+        ticket: path of the ticket, in any form.
+        output: path of the file; default: `<ticket>.<weights>.onnx` beside the ticket.
+        weights: `seeded`: the file makes its numbers from the seed (operator set 18); `folded`,
+            `masked` or `sparse`: it holds them.
+        force: overwrite a file that exists.
+
+    Raises:
+        InputError: the file is no genuine ticket, has no such form, or nothing can be written.
+        ResourceError: not enough disk.
+    """
+    ticket, form = Path(ticket), choose(Weights, "weights", weights)
+    name = f"{ticket.name.removesuffix('.onnx').removesuffix('.ticket')}.{form}.onnx"
+    path = ticket.with_name(name) if output is None else Path(output)
+    check_file(ticket)
+    if {path, data_of(path)} & {ticket, data_of(ticket)} or (
+        path.exists() and path.samefile(ticket)
+    ):
+        raise InputError(f"{path}: would overwrite the ticket; give another `output`")
+    check_place(path, force=force)
+    proof = verify(ticket)
+    if not proof.genuine:
+        raise InputError(f"{ticket}: is not genuine: {proof.failures[0]}")
+    model, manifest = open_ticket(ticket)
+    stored = Weights.SPARSE if form is Weights.SEEDED else form
+    size = sum(4 * layer.spec.size for layer in layers_of(manifest))
+    twice = 2 if stored is Weights.MASKED else 1
+    external = stored is not Weights.SPARSE and size * twice > files.INLINE_LIMIT
+    with atomic_write(path, *[data_of(path)] * external) as streams:
+        tensors = locate_tensors(ticket, model)
+        work = _Rewriting(ticket, manifest, tensors, stored, streams[1:], data_of(path).name)
+        made, manifest = work.rewritten(model)
+        if form is Weights.SEEDED:
+            made = seeded(made, manifest)
+        else:
+            made.metadata_props.add(key=METADATA_KEY, value=manifest.to_json())
+        write_sealed(made, streams, path)
+    return Deployment(path, _bytes(ticket), _bytes(path))
+
+
+def _bytes(path: Path) -> int:
+    """Bytes of a model and of its data file, if there is one."""
+    data = data_of(path)
+    return path.stat().st_size + (data.stat().st_size if data.is_file() else 0)
+
+
+@dataclass(frozen=True)
+class _Rewriting:
+    """A ticket on its way to another form."""
+
+    ticket: Path
+    manifest: Manifest
+    tensors: Tensors
+    stored: Weights
+    data: list[BufferedRandom]  # the data file, if it is to have one …
+    location: str  # … of this name
+
+    def rewritten(self, model: onnx.ModelProto) -> tuple[onnx.ModelProto, Manifest]:
+        """The ticket in the form, without metadata, and its manifest."""
+        made = onnx.ModelProto()
+        made.CopyFrom(model)
+        graph, records = made.graph, []
+        del graph.node[:], graph.initializer[:], graph.sparse_initializer[:]
+        del made.metadata_props[:]
+        before: dict[str, list[Initializer]] = {}  # what stands before a tensor, in the file
+        replaced = set()
+        for layer in layers_of(self.manifest):
+            record, protos = self._layer(layer)
+            before[record.scale] = protos
+            records.append(record)
+            replaced |= {*layer.names}
+        for tensor in model.graph.initializer:
+            for proto in before.get(tensor.name, []):
+                sparse = isinstance(proto, onnx.SparseTensorProto)
+                (graph.sparse_initializer if sparse else graph.initializer).append(proto)
+            if tensor.name not in replaced:
+                graph.initializer.append(tensor)
+        old = {node.name for layer in self.manifest.layers for node in Form.of(layer).nodes()}
+        graph.node.extend(to_proto(n) for record in records for n in Form.of(record).nodes())
+        graph.node.extend(node for node in model.graph.node if node.name not in old)
+        return made, replace(self.manifest, layers=tuple(records))
+
+    def _layer(self, layer: PackedLayer) -> tuple[LayerRecord, list[Initializer]]:
+        """A layer's record, and its weight and biases."""
+
+        def stream_of(_: str, size: int) -> BufferedRandom | None:
+            return self.data[0] if self.data and size >= MIN_EXTERNAL_BYTES else None
+
+        record = replace(layer.record, stored=self.stored)
+        filled = LayerTensors(layer.spec, Form.of(record), stream_of)
+        rows = kept_rows(layer, self.manifest.seed, self.tensors, self.ticket)
+        for start, drawn, kept in rows:
+            filled.write(start, drawn, kept)
+        protos = filled.protos(self.location)
+        if record.bias is not None:
+            biases = self.tensors[record.bias]
+            assert isinstance(biases, Tensor)
+            protos.append(numpy_helper.from_array(biases.array(), record.bias))
+        return replace(record, kept=filled.kept), protos

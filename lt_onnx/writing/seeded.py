@@ -1,0 +1,117 @@
+"""The ticket that makes its own random numbers: mask codes and scales, and a generator.
+
+In: a ticket whose layers are sparse. Out: the same graph, in operator set 18, behind a generator
+that makes every layer's weight from the seed and the codes of its mask; see `generator`.
+"""
+
+import math
+
+import numpy as np
+import onnx
+from msgspec.structs import replace
+from onnx import numpy_helper
+
+from lt_onnx.errors import InputError
+from lt_onnx.manifest import DEPLOYED_KEY, METADATA_KEY, Deployed, LayerRecord, Manifest, digest
+from lt_onnx.options import Weights
+from lt_onnx.reading.operator_sets import SEEDED, changed_nodes
+from lt_onnx.runtime import to_proto
+from lt_onnx.target import Indices, is_standard_domain
+from lt_onnx.writing.generator import Graph, Piece, generate, shape_weight
+from lt_onnx.writing.storage import Form
+
+MAX_SEEDED_WEIGHTS = 1 << 31  # of a layer: positions are int32
+SEEDED_IR = 8  # of a file in operator set 18
+GRAPH_TEXT = (
+    "The weights are not in this file: it makes them. For each layer, <weight>/codes say which "
+    "weights of the random source are kept (<weight>/mask), a generator makes their values from "
+    "the seed (<weight>/draw), and they are scattered into zeros (<weight>)."
+)
+
+
+def seeded(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
+    """The seeded form of a ticket with sparse layers; its seal is not put on.
+
+    Raises InputError where a node would mean something else in operator set 18, or a tensor has a
+    name that the generator needs.
+    """
+    sparse = {tensor.values.name: tensor for tensor in model.graph.sparse_initializer}
+    dense = {tensor.name: tensor for tensor in model.graph.initializer}
+    pieces, casts = [], []  # casts: of layers in half precision, which the generator rounds
+    for layer in manifest.layers:
+        if math.prod(layer.shape) >= MAX_SEEDED_WEIGHTS:
+            raise InputError(
+                f"layer '{layer.weight}' has {math.prod(layer.shape):,} weights, more than "
+                "`weights=seeded` can number: use `weights=sparse`"
+            )
+        form = Form.of(layer)
+        casts += [node.name for node in form.nodes()]
+        pieces.append(Piece(layer.weight, layer, _places(layer, sparse[form.numbers])))
+        if layer.bias is not None:
+            kept = np.flatnonzero(numpy_helper.to_array(dense.pop(layer.bias)))
+            pieces.append(Piece(layer.bias, layer, kept, is_bias=True))
+    graph = Graph()
+    generate(graph, pieces, manifest.seed)
+    digests = []
+    for layer in manifest.layers:
+        shape_weight(graph, layer)
+        names = [layer.weight, *([layer.bias] if layer.bias is not None else [])]
+        codes = [graph.tensors[f"{name}/codes"] for name in names]
+        digests.append(digest(*codes, numpy_helper.to_array(dense[layer.scale])))
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    del out.graph.sparse_initializer[:], out.graph.initializer[:], out.metadata_props[:]
+    out.graph.initializer.extend(dense.values())
+    nodes = [node for node in model.graph.node if node.name not in casts]
+    del out.graph.node[:]
+    out.graph.node.extend(nodes)
+    layers = tuple(replace(layer, stored=Weights.SEEDED) for layer in manifest.layers)
+    out.metadata_props.add(key=METADATA_KEY, value=replace(manifest, layers=layers).to_json())
+    put_generator(out, graph, tuple(digests))
+    return out
+
+
+def put_generator(model: onnx.ModelProto, graph: Graph, digests: tuple[str, ...]) -> None:
+    """Put a generator before the nodes of a model, and raise its operator set. Raises InputError.
+
+    `digests` are those of the layers' codes and scales, see `manifest`.
+    """
+    nodes, initializers = list(model.graph.node), model.graph.initializer
+    opset = next(o for o in model.opset_import if is_standard_domain(o.domain))
+    changed = changed_nodes(model, opset.version)
+    if changed:
+        raise InputError(
+            f"{changed[0]} of operator set {opset.version} is another in {SEEDED}, which "
+            f"`weights=seeded` needs: convert the target to operator set {SEEDED} first"
+        )
+    there = {value.name for value in model.graph.input} | {tensor.name for tensor in initializers}
+    there |= {name for node in nodes for name in node.output}
+    taken = there & ({n for node, _ in graph.nodes for n in node.outputs} | graph.tensors.keys())
+    if taken:
+        raise InputError(
+            f"the generator of `weights=seeded` needs the name '{min(taken)}': rename that tensor "
+            "of the target"
+        )
+    record = Deployed(model.ir_version, opset.version, digests)
+    del model.graph.node[:]
+    for node, text in graph.nodes:
+        proto = to_proto(node)
+        if text:
+            proto.doc_string = text
+        model.graph.node.append(proto)
+    model.graph.node.extend(nodes)
+    tensors = sorted(graph.tensors.items())
+    initializers.extend(numpy_helper.from_array(value, name) for name, value in tensors)
+    model.graph.doc_string = GRAPH_TEXT
+    model.metadata_props.add(key=DEPLOYED_KEY, value=record.to_json())
+    opset.version = max(opset.version, SEEDED)
+    model.ir_version = max(model.ir_version, SEEDED_IR)
+
+
+def _places(layer: LayerRecord, tensor: onnx.SparseTensorProto) -> Indices:
+    """Where the kept weights of a sparse layer are, flat in [O, I, *K], rising."""
+    places = np.asarray(numpy_helper.to_array(tensor.indices))
+    if not layer.transposed:
+        return places
+    rows = layer.shape[0]
+    return np.sort(places % rows * layer.shape[1] + places // rows)
