@@ -85,7 +85,7 @@ def convert(
         samples: inputs for validation; None: random normal inputs.
         emit_source: also write the unmasked network to `<output stem>.source.onnx`.
         max_memory: bytes; more predicted is refused.
-        force: overwrite a ticket that exists.
+        force: overwrite what exists, but never what is read.
         resume: keep what is finished beside the output while it is made, so that the same call
             goes on from there after a kill; the ticket is the same, byte for byte.
         limits: what validation must hold for `Ticket.passed`.
@@ -100,8 +100,9 @@ def convert(
 
     Raises:
         InputError, UnsupportedError: the model, the samples or an argument cannot be used, or the
-            output exists.
+            output exists, is an input under another name, or is being written by another process.
         ResourceError: not enough memory or disk.
+        KeyboardInterrupt: stopped. A ticket that is finished stays, as when it cannot be validated.
     """
     return _convert(**locals())
 

@@ -24,15 +24,17 @@ class ResourceError(LtOnnxError):
     exit_code = 3
 
 
-class Interrupted(LtOnnxError):  # noqa: N818  (no error of anybody's)
-    """Stopped by the user or the system, with something to go on from."""
-
-    exit_code = 3
-
-
 class LostConstantsError(InputError):
     """Constants were planned to reach the target's tensor `tensor`, and none does."""
 
     def __init__(self, layer: str, tensor: str) -> None:
         super().__init__(f"layer '{layer}': no constant reaches it; its biases cannot be built")
         self.tensor = tensor
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is a KeyboardInterrupt, or one that compiled code wrapped, as Numba's does."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None

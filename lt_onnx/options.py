@@ -241,5 +241,5 @@ class Output:
             expects="bytes, as in 800M or 8G",
         ),
     ] = None
-    force: Annotated[bool, Param("Overwrite what exists under the output's name.")] = False
+    force: Annotated[bool, Param("Overwrite what exists under an output's name.")] = False
     resume: Annotated[bool, Param("Keep what is finished; go on from there if killed.")] = False

@@ -4,7 +4,7 @@ target → blueprint → room → promise → construct and write → prove → 
 report
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,13 +13,14 @@ from lt_onnx.blueprint import Blueprint
 from lt_onnx.budget.promise import promise
 from lt_onnx.construct.noise_budget import Promise
 from lt_onnx.construct.results import LayerStats
-from lt_onnx.errors import InputError, LtOnnxError, UnsupportedError
-from lt_onnx.files import check_room
+from lt_onnx.errors import InputError, UnsupportedError, is_interrupt
+from lt_onnx.files import check_places, check_room, data_of, reserved
 from lt_onnx.options import Device, Options, Output
 from lt_onnx.planning.allocation import check_names
 from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import Prediction, predict, target_work
 from lt_onnx.reading.lowering import read_target
+from lt_onnx.reading.model_file import model_files
 from lt_onnx.report.command import command_of
 from lt_onnx.report.document import Report
 from lt_onnx.samples.choose import calibration_inputs, loaded, validation_inputs
@@ -32,7 +33,7 @@ from lt_onnx.validation.outputs import validate
 from lt_onnx.validation.per_layer import trace
 from lt_onnx.verification.verify import verify
 from lt_onnx.writing.build import Progress, fingerprint, write_source, write_ticket
-from lt_onnx.writing.checkpoint import Checkpoint, discard
+from lt_onnx.writing.checkpoint import Checkpoint, checkpoint_of
 from lt_onnx.writing.ticket import files_of, is_of
 
 MAX_TRACED_SAMPLES = 128  # errors of layers are alike from one input to the next
@@ -85,6 +86,19 @@ class Job:
         return self.ticket.with_name(f"{self.ticket.name.removesuffix('.onnx')}.source.onnx")
 
     @property
+    def outputs(self) -> list[Path]:
+        """The networks' files that it may write."""
+        networks = [self.ticket] if self.source is None else [self.ticket, self.source]
+        return [file for path in networks for file in (path, data_of(path))]
+
+    def inputs(self) -> Iterator[Path]:
+        """The files and folders that it reads."""
+        yield from model_files(self.target)
+        for samples in (self.calibration, self.samples):
+            if isinstance(samples, str | Path):
+                yield Path(samples)
+
+    @property
     def command(self) -> str:
         """The command line that makes this ticket again."""
 
@@ -127,7 +141,7 @@ class Prepared:
     """What is known before any layer is built."""
 
     blueprint: Blueprint
-    files: list[Path]  # that will be written
+    force: bool  # they may be replaced
     inputs: Samples  # for construction
     judged: Samples  # for validation
     promise: Promise | None  # None: prices are the options'
@@ -136,15 +150,27 @@ class Prepared:
 def run(job: Job) -> Ticket:
     """Construct, write, prove and compare one ticket.
 
-    Raises InputError, UnsupportedError and ResourceError as `lt_onnx.convert`; then nothing is left
-    of the ticket.
+    Raises InputError, UnsupportedError and ResourceError as `lt_onnx.convert`, and
+    KeyboardInterrupt. A ticket appears when it is written, and is not removed when it cannot be
+    judged. What `resume` keeps stays until all is done.
     """
+    with reserved(*job.outputs):
+        try:
+            return _run(job)
+        except Exception as error:
+            if is_interrupt(error):
+                raise KeyboardInterrupt from error
+            raise
+
+
+def _run(job: Job) -> Ticket:
+    """The sequence, while nobody else writes the ticket."""
     watch = Stopwatch()
     device = _solver(job.device)
     prepared = _prepared(job, watch)
     blueprint, inputs = prepared.blueprint, prepared.inputs
     if not job.output.resume:
-        discard(job.ticket)
+        checkpoint_of(job.ticket).unlink(missing_ok=True)
     with (
         Checkpoint(job.ticket, fingerprint(blueprint, inputs))
         if job.output.resume
@@ -158,25 +184,21 @@ def run(job: Job) -> Ticket:
             device=device,
             watch=watch,
             progress=job.progress,
+            force=prepared.force,
             promise=prepared.promise,
             checkpoint=checkpoint,
         )
         if job.source is not None:
             with watch("source"):
-                write_source(blueprint, job.source, job.progress)
-        try:
-            report = _judged(
-                job,
-                blueprint,
-                stats=stats,
-                calibration=inputs.origin,
-                judged=prepared.judged,
-                watch=watch,
-            )
-        except LtOnnxError:  # one of the two cannot be run: nothing is left of it
-            for file in prepared.files:
-                file.unlink(missing_ok=True)
-            raise
+                write_source(blueprint, job.source, progress=job.progress, force=prepared.force)
+        report = _judged(
+            job,
+            blueprint,
+            stats=stats,
+            calibration=inputs.origin,
+            judged=prepared.judged,
+            watch=watch,
+        )
     return Ticket(job.ticket, report, job.source, resumed)
 
 
@@ -189,7 +211,7 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
         if job.calibration is not None:
             seen = loaded(job.calibration, target.inputs)
         # a finished ticket may lie there that the same call made: its options are known later
-        prediction, _ = _with_room(job, blueprint, seen, force=job.output.resume)
+        prediction = _with_room(job, blueprint, seen, force=job.output.resume)
         count, kept = prediction.calibration_count, job.samples
         if kept is None and seen is not None and options.promises:
             seen, kept = seen.split(target.inputs)
@@ -212,15 +234,15 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
             if copies is not None and options.base_size is None:
                 blueprint = plan(target, replace(options, base_size=copies))
     made = job.output.resume and is_of(job.ticket, target, blueprint.options)
-    prediction, files = _with_room(job, blueprint, inputs, force=made)
+    prediction = _with_room(job, blueprint, inputs, force=made)
     job.announce(blueprint, prediction)
-    return Prepared(blueprint, files, inputs, judged, promised)
+    return Prepared(blueprint, job.output.force or made, inputs, judged, promised)
 
 
 def _with_room(
     job: Job, blueprint: Blueprint, inputs: Samples | None, *, force: bool
-) -> tuple[Prediction, list[Path]]:
-    """What a plan will take, and the files that it will write. Raises InputError, ResourceError."""
+) -> Prediction:
+    """What a plan will take. Raises InputError, ResourceError unless there is room for it."""
     prediction = predict(
         blueprint,
         source=job.output.emit_source,
@@ -233,15 +255,15 @@ def _with_room(
     files = files_of(job.ticket, blueprint, source=False)
     if job.source is not None:
         files += files_of(job.source, blueprint, source=True)
+    check_places(files, job.inputs(), force=job.output.force or force)
     check_room(
         files,
         job.target,
         file_bytes=prediction.file_bytes,
         memory_bytes=prediction.memory_bytes,
         max_memory=job.output.max_memory,
-        force=job.output.force or force,
     )
-    return prediction, files
+    return prediction
 
 
 def _solver(device: Device) -> Device:

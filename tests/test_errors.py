@@ -62,10 +62,10 @@ def test_an_output_that_exists_is_told_in_the_callers_words(
     out = tmp_path / "t.onnx"
     out.write_bytes(b"x")
 
-    with pytest.raises(InputError, match="give `force=True` to overwrite it, or another `output`"):
+    with pytest.raises(InputError, match="give `force=True` to overwrite it, or another name"):
         convert(TARGET, out)
     assert run(["convert", str(TARGET), "-o", str(out)]) == 2
-    assert "give --force to overwrite it, or another --output" in capsys.readouterr().err
+    assert "give --force to overwrite it, or another name" in capsys.readouterr().err
 
 
 def test_no_message_of_the_library_speaks_of_flags() -> None:

@@ -119,7 +119,7 @@ def test_validate_writes_the_same_faces_and_names_the_first_bad_layer(
     words += ["--report", str(tmp_path / "v.json"), "--report", str(tmp_path / "v.html")]
     assert run([*words, "--min-layer-sqnr", "1"]) == 0
     capsys.readouterr()
-    assert run([*words, "--min-layer-sqnr", "25"]) == 1
+    assert run([*words, "--min-layer-sqnr", "25", "--force"]) == 1
     shown = capsys.readouterr().out
     found = document(tmp_path / "v.json")
 

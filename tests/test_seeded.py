@@ -250,7 +250,7 @@ def test_deploy_and_load(
     assert str(folded) in capsys.readouterr().out
     assert run(["pack", str(folded), "-q"]) == 0
     assert run(["deploy", str(folded), "-o", str(folded), "--force"]) == 2
-    assert "would overwrite the ticket" in capsys.readouterr().err
+    assert "would overwrite the input" in capsys.readouterr().err
     assert run(["pack", str(perceptron), "-o", str(tmp_path / "s.ltz")]) == 2
     assert "deploy" in capsys.readouterr().err
     x = drawn(folded)

@@ -1,5 +1,6 @@
 """Files appear whole or not at all, and what was interrupted goes on to the same bytes."""
 
+import contextlib
 import os
 import re
 import resource
@@ -10,16 +11,17 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import onnx
 import pytest
 from paths import MODELS
 
 from lt_onnx import convert
 from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError, ResourceError
-from lt_onnx.files import Part, atomic_write
+from lt_onnx.files import atomic_write
 from lt_onnx.writing.checkpoint import checkpoint_of
 
-RESIDUAL = MODELS / "residual.onnx"
+RESIDUAL, PLAIN = MODELS / "residual.onnx", MODELS / "plain-relu.onnx"
 QUIET = ("--quiet", "--no-validate")
 TOOLS = MODELS.parent / "tools"
 SMALL = 1 << 16  # bytes of weights in one file: less than the residual network's
@@ -81,10 +83,13 @@ def commands(known: Path, out: Path) -> dict[str, list[str]]:
             "--report",
             str(out / "o.html"),
         ],
+        "inspect": ["inspect", str(RESIDUAL), "--report", str(out / "o.json")],
+        "plan": ["plan", str(RESIDUAL), "--report", str(out / "o.json")],
     }
 
 
 WRITERS = sorted(commands(Path(), Path()))
+SUFFIXES = {"pack": "ltz", "inputs": "npz", "report": "html", "inspect": "json", "plan": "json"}
 
 
 # every command, how many bytes fit, and whether its weights lie in the same file
@@ -164,12 +169,12 @@ def test_a_folder_that_does_not_let_you(known: Path, tmp_path: Path, name: str) 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", sorted(set(WRITERS) - {"inputs", "report"}))
+@pytest.mark.parametrize("name", WRITERS)
 def test_nothing_is_overwritten_without_force(
     known: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = commands(known, tmp_path)[name]
-    out = tmp_path / ("o.ltz" if name == "pack" else "o.onnx")
+    out = tmp_path / f"o.{SUFFIXES.get(name, 'onnx')}"
     out.write_bytes(b"foreign")
 
     assert run(words) == 2
@@ -223,10 +228,117 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
+    stays = tmp_path / ".o.onnx.resume"
+    told = f"{stays} keeps finished layers: the same command goes on from there"
     assert made.returncode == 3
-    assert made.stderr.startswith("lt-onnx: error: interrupted; ")
-    assert made.stderr.count("\n") == 1
-    assert [p.name for p in tmp_path.iterdir()] == ([".o.onnx.resume"] if resume else [])
+    assert made.stderr == (
+        f"lt-onnx: error: interrupted; {told if resume else 'nothing was left behind'}\n"
+    )
+    assert [*tmp_path.iterdir()] == ([stays] if resume else [])
+
+
+def test_an_interrupt_of_the_validation_tells_what_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+
+    monkeypatch.setattr("lt_onnx.pipeline.validate", interrupted)
+    words = ["convert", str(PLAIN), "-o", str(tmp_path / "o.onnx"), "--base-size", "3", "-q"]
+    assert run(words) == 3
+    assert capsys.readouterr().err == (
+        f"lt-onnx: error: interrupted; {tmp_path / 'o.onnx'} is finished and there\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["o.onnx"]
+    with pytest.raises(KeyboardInterrupt):
+        convert(PLAIN, tmp_path / "p.onnx", base_size=3)
+    assert run(["verify", str(tmp_path / "p.onnx"), "-q"]) == 0
+    assert run(words) == 2
+    assert "exists; give --force" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def reads(known: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that commands read, under their own names and others."""
+    folder = tmp_path_factory.mktemp("reads")
+    apart = {"save_as_external_data": True, "location": "e.bin", "size_threshold": 0}
+    onnx.save(onnx.load(str(RESIDUAL)), str(folder / "e.onnx"), **apart)
+    shutil.copy(MODELS / "digits.samples.npz", folder / "s.npz")
+    for name in ("t.onnx", "t.ltz"):
+        shutil.copy(known / name, folder)
+    for name in ("e.onnx", "e.bin", "t.onnx", "t.ltz", "s.npz"):
+        os.link(folder / name, folder / f"hard.{name}.json")
+        (folder / f"soft.{name}.json").symlink_to(folder / name)
+    return folder
+
+
+READERS = [
+    *[f"convert e.onnx -o {name}" for name in ("e.onnx", "e.bin", "hard.e.bin.json")],
+    *[f"convert e.onnx --samples s.npz -o {name}" for name in ("s.npz", "soft.s.npz.json")],
+    "convert e.onnx --calibration s.npz -o s.npz",
+    "convert e.onnx -o new.onnx --report soft.e.onnx.json",
+    *[f"source e.onnx -o {name}" for name in ("e.bin", "soft.e.onnx.json")],
+    *[f"validate e.onnx t.onnx --save-inputs {name}" for name in ("e.onnx", "e.bin", "t.onnx")],
+    "validate e.onnx t.onnx --samples s.npz --save-inputs s.npz",
+    "validate e.onnx t.onnx --report hard.t.onnx.json",
+    *[f"pack t.onnx -o {name}" for name in ("t.onnx", "hard.t.onnx.json")],
+    *[f"unpack t.ltz -o {name}" for name in ("t.ltz", "soft.t.ltz.json")],
+    "inspect e.onnx --report e.bin",
+    "plan e.onnx --report hard.e.onnx.json",
+    "frontier e.onnx --samples s.npz --report s.npz",
+    "frontier e.onnx --calibration s.npz --report e.bin",
+]
+
+
+@pytest.mark.parametrize("words", READERS)
+def test_no_command_overwrites_what_it_reads(
+    reads: Path, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def contents() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in reads.iterdir()}
+
+    monkeypatch.chdir(reads)
+    before = contents()
+    assert run([*words.split(), "--force"]) == 2
+    assert "would overwrite the input" in capsys.readouterr().err
+    assert contents() == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "convert e.onnx -o r.json --report r.json",
+        "convert e.onnx -o r.onnx --report r.html --report r.html",
+        "validate e.onnx t.onnx --save-inputs r.json --report r.json",
+        "stats --count 10 --report r.svg --picture r.svg",
+    ],
+)
+def test_no_command_writes_two_files_under_one_name(
+    reads: Path, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(reads)
+    before = sorted(reads.iterdir())
+    assert run([*words.split(), "--force"]) == 2
+    assert "two files would have this name" in capsys.readouterr().err
+    assert sorted(reads.iterdir()) == before
+
+
+def test_only_a_report_of_the_same_command_is_replaced_by_one_that_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["convert", str(PLAIN), "-o", str(tmp_path / "o.onnx"), *QUIET, "--resume"]
+    words += ["--mode", "2l", "--base-size", "4"]
+    reports = [w for kind in ("json", "md", "xml", "html") for w in ("--report", f"r.{kind}")]
+    with contextlib.chdir(tmp_path):
+        assert run([*words, *reports]) == 0
+        before = Path("r.json").stat().st_mtime_ns
+        assert run([*words, *reports]) == 0
+        assert Path("r.json").stat().st_mtime_ns > before
+        Path("o.onnx").unlink()
+        for report in reports[1::2]:
+            assert run([*words, "--seed", "1", "--report", report]) == 2
+            assert f"{report}: exists; give --force" in capsys.readouterr().err
+        assert not Path("o.onnx").exists()
 
 
 def test_parts_of_the_dead_are_swept_and_nobody_elses(tmp_path: Path) -> None:
@@ -235,22 +347,50 @@ def test_parts_of_the_dead_are_swept_and_nobody_elses(tmp_path: Path) -> None:
     others = [tmp_path / n for n in (".u.onnx.0a1b2c3d.part", "t.onnx.part", ".t.onnx.resume.txt")]
     for path in (stale, *others):
         path.write_bytes(b"x")
-    live = Part(out)  # as another process has it
-    with atomic_write(out) as (stream,):
+    with atomic_write(out, force=False) as (stream,):
         stream.write(b"made")
 
     assert not stale.exists()
-    assert live.temporary.exists()
     assert all(path.read_bytes() == b"x" for path in others)
     assert out.read_bytes() == b"made"
-    live.drop()
+    assert len(list(tmp_path.iterdir())) == 1 + len(others)
 
 
-def test_two_at_once_on_one_ticket(tmp_path: Path) -> None:
-    from lt_onnx.writing.checkpoint import Checkpoint
+def write_both(*paths: Path, force: bool, meanwhile: Path | None = None) -> None:
+    with atomic_write(*paths, force=force) as streams:
+        for stream in streams:
+            stream.write(b"new")
+        if meanwhile is not None:
+            meanwhile.write_bytes(b"theirs")
 
-    with Checkpoint(tmp_path / "t.onnx", "key"), pytest.raises(InputError, match="another process"):
-        Checkpoint(tmp_path / "t.onnx", "key")
+
+def test_what_came_into_being_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    ticket, data = tmp_path / "t.onnx", tmp_path / "t.onnx.data"
+    for other in (ticket, data):
+        with pytest.raises(InputError, match="exists; give `force=True`"):
+            write_both(ticket, data, force=False, meanwhile=other)
+        assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"theirs"]
+        other.unlink()
+
+
+def test_an_interrupt_does_not_come_between_the_files_of_a_ticket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket, data = tmp_path / "t.onnx", tmp_path / "t.onnx.data"
+    for path in (ticket, data):
+        path.write_bytes(b"old")
+    replace = os.replace
+
+    def interrupted(*places: Path) -> None:
+        replace(*places)
+        monkeypatch.setattr("os.replace", replace)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_both(ticket, data, force=True)
+    assert ticket.read_bytes() == data.read_bytes() == b"new"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 class Stop(Exception):  # noqa: N818

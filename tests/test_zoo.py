@@ -65,9 +65,13 @@ def test_a_corrupted_model_is_named_and_the_rest_is_done(
     assert run(words) == 1
     assert capsys.readouterr().out.count("finished before") == 2
     assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*.ticket.onnx")}
-    # other settings are other tickets, which overwrite these only with --force
-    assert run([*words, "--seed", "1"]) == 1
+    # other settings are other tickets and another summary, which replace these only with --force
+    assert run([*words, "--seed", "1"]) == 2
+    assert "zoo.json: exists; give --force" in capsys.readouterr().err
+    other = ["--report", str(out / "other.json")]
+    assert run([*words, "--seed", "1", *other]) == 1
     assert capsys.readouterr().out.count("exists; give --force") == 2
+    assert run([*words, "--seed", "1", *other]) == 1  # the summary of the same command
     assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*.ticket.onnx")}
     assert run([*words, "--seed", "1", "-q", "--force"]) == 1
     assert times != {path: path.stat().st_mtime_ns for path in out.rglob("*.ticket.onnx")}

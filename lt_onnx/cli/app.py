@@ -7,6 +7,7 @@ arguments; 3 out of memory or disk, or interrupted.
 import re
 import signal
 import sys
+import time
 import warnings
 from typing import Annotated
 
@@ -27,8 +28,8 @@ from lt_onnx.cli import (
 )
 from lt_onnx.cli.console import say
 from lt_onnx.cli.options import expanded
-from lt_onnx.errors import LtOnnxError
-from lt_onnx.files import DISK_FULL
+from lt_onnx.errors import LtOnnxError, is_interrupt
+from lt_onnx.files import DISK_FULL, finished, resumable
 from lt_onnx.version import __version__
 
 COMMANDS = (  # in the order of `--help`
@@ -45,6 +46,9 @@ COMMANDS = (  # in the order of `--help`
     frontier.frontier_command,
     stats.stats_command,
 )
+
+CLEANUP_SECONDS = 10  # in which further interrupts are not heard
+_interrupts: list[float] = []  # when this process was interrupted
 
 app = typer.Typer(
     add_completion=True,
@@ -74,12 +78,27 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; the only place where errors become exit codes."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as for Ctrl-C
-    sys.exit(run(arguments))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as shells have it in the background
+            signal.signal(number, _interrupt)
+    code = run(arguments)
+    for number in (signal.SIGINT, signal.SIGTERM):  # all is done, and told
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Raise KeyboardInterrupt, but not in the midst of what the last one has cleaned up."""
+    now = time.monotonic()
+    if not _interrupts or now - _interrupts[-1] > CLEANUP_SECONDS:
+        _interrupts.append(now)
+        raise KeyboardInterrupt
 
 
 def run(arguments: list[str] | None) -> int:
     """The exit code of a command line; None: this process's own."""
+    finished.clear()
+    resumable.clear()
     if not (sys.argv[1:] if arguments is None else arguments):
         arguments = ["--help"]
     try:
@@ -105,15 +124,24 @@ def run(arguments: list[str] | None) -> int:
             if message is None:
                 raise
             return _fail(message(), 2)
-    return _fail("interrupted; nothing was left behind", 3)
+    return _fail("interrupted" if _what_stays() else "interrupted; nothing was left behind", 3)
 
 
 def _interrupted(error: BaseException) -> bool:
-    """Whether it is an interrupt, typer's word for one, or one that compiled code wrapped."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, KeyboardInterrupt):
-        cause = cause.__cause__ or cause.__context__
-    return cause is not None or type(error).__name__ == "Abort"
+    """Whether it is an interrupt, typer's word for one, or what became of one in other code."""
+    return is_interrupt(error) or type(error).__name__ == "Abort" or bool(_interrupts)
+
+
+def _what_stays() -> str:
+    """What a command that ends early leaves, and how to go on."""
+    files, checkpoints = ([p for p in paths if p.exists()] for paths in (finished, resumable))
+    told = ""
+    if files:
+        more = f" and {len(files) - 1} more files are" if len(files) > 1 else " is"
+        told += f"; {files[0]}{more} finished and there"
+    if checkpoints:
+        told += f"; {checkpoints[0]} keeps finished layers: the same command goes on from there"
+    return told
 
 
 def flagged(message: str) -> str:
@@ -132,5 +160,5 @@ def flagged(message: str) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    say(f"lt-onnx: error: {' '.join(flagged(message).split())}", err=True)
+    say(f"lt-onnx: error: {' '.join(flagged(message).split())}{_what_stays()}", err=True)
     return code

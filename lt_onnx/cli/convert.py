@@ -38,6 +38,7 @@ def convert_command(
     quiet: Quiet = False,
 ) -> None:
     """Convert networks to tickets, prove them and validate them."""
+    from lt_onnx.files import check_distinct
     from lt_onnx.pipeline import Job, run, silent
     from lt_onnx.report.figures import verdict_of
     from lt_onnx.report.formats import check_reports, write_reports
@@ -50,8 +51,7 @@ def convert_command(
             )
         if report or json:
             raise InputError("`report` and `json` are of one target; lt-onnx zoo reports on many")
-    check_reports(report or [])
-    quiet = quiet or json
+    quiet, reports = quiet or json, report or []
     passed = True
     for target in targets:
         if folder is not None:
@@ -73,9 +73,12 @@ def convert_command(
                 progress=tell,
                 announce=silent if quiet else announce,
             )
+            again = job.command if output.resume else None
+            check_distinct([*job.outputs, *reports])
+            check_reports(reports, job.inputs(), force=output.force, again=again)
             ticket = run(job)
         document = ticket.report.to_dict()
-        write_reports(report or [], document)
+        write_reports(reports, document, force=output.force, again=again)
         if json:
             print_json(document)
         elif not quiet:

@@ -1,12 +1,14 @@
 """`lt-onnx frontier`."""
 
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from lt_onnx.cli.console import progress, say, table
 from lt_onnx.cli.options import (
     CalibrationFile,
+    Force,
     OneMode,
     Picture,
     Quiet,
@@ -34,9 +36,12 @@ def frontier_command(
     samples: SamplesFile = None,
     report: ReportFile = None,
     picture: Picture = None,
+    force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Show how faithful tickets of each size are."""
+    from lt_onnx.files import check_places
+    from lt_onnx.reading.model_file import model_files
     from lt_onnx.report.formats import write_json
     from lt_onnx.studies.frontier import frontier, measure_points
     from lt_onnx.studies.plots import check_picture, draw_frontier
@@ -45,6 +50,8 @@ def frontier_command(
         raise InputError(f"`seeds` is {seeds}; give 1 or more")
     if picture is not None:
         check_picture(picture)
+    inputs = chain(model_files(target), (path for path in (calibration, samples) if path))
+    check_places([path for path in (report, picture) if path], inputs, force=force)
     settings = [
         replace(setting, mode=one)
         for one in (Mode if mode is None else [mode])
@@ -59,9 +66,10 @@ def frontier_command(
             tell("tickets", len(points) / len(settings))
     points = frontier(points)
     if report is not None:
-        write_json(report, {"target": str(target), "points": [asdict(p) for p in points]})
+        found = {"target": str(target), "points": [asdict(p) for p in points]}
+        write_json(report, found, force=force)
     if picture is not None:
-        draw_frontier(points, target.stem, picture)
+        draw_frontier(points, target.stem, path=picture, force=force)
     if not quiet:
         _print_points(points)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from lt_onnx.cli.console import print_json, say, table
-from lt_onnx.cli.options import Json, Only, ReportFile
+from lt_onnx.cli.options import Force, Json, Only, ReportFile
 from lt_onnx.options import Options, Param
 
 
@@ -13,20 +13,25 @@ def inspect_command(
     *,
     options: Annotated[Options, Only("mode")],
     report: ReportFile = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Show what was found in a network, step by step.
 
     For every operator: shape, sign, and how a ticket will have it.
     """
+    from lt_onnx.files import check_places
     from lt_onnx.planning.overview import inspection, shape_text
     from lt_onnx.planning.plan import plan
     from lt_onnx.reading.lowering import read_target
+    from lt_onnx.reading.model_file import model_files
     from lt_onnx.report.formats import write_json
 
+    if report is not None:
+        check_places([report], model_files(target), force=force)
     document = inspection(plan(read_target(target), options))
     if report is not None:
-        write_json(report, document)
+        write_json(report, document, force=force)
     if json:
         print_json(document)
         return

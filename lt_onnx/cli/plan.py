@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from lt_onnx.cli.console import filled, print_json, say, table
-from lt_onnx.cli.options import Json, OneMode, Only, ReportFile
+from lt_onnx.cli.options import Force, Json, OneMode, Only, ReportFile
 from lt_onnx.options import Mode, Options, Param
 from lt_onnx.units import duration_text, size_text
 
@@ -27,18 +27,23 @@ def plan_command(
     constant: Annotated[float | None, Param("C of the theorems; measured without.")] = None,
     gamma: Annotated[float, Param("γ of Theorem 3.2.")] = 0.1,
     report: ReportFile = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Show widths, sizes and costs before any work.
 
     For both modes; with --epsilon also what the theorems ask for.
     """
+    from lt_onnx.files import check_places
     from lt_onnx.planning.overview import plan_overview
     from lt_onnx.planning.plan import plan
     from lt_onnx.reading.lowering import read_target
+    from lt_onnx.reading.model_file import model_files
     from lt_onnx.report.formats import write_json
     from lt_onnx.studies.theory import required_widths
 
+    if report is not None:
+        check_places([report], model_files(target), force=force)
     network = read_target(target)
     plans = []
     for one in Mode if mode is None else [mode]:
@@ -51,7 +56,7 @@ def plan_command(
         plans.append({**plan_overview(blueprint), "theory": [asdict(row) for row in theory]})
     document = {"target": str(target), "plans": plans}
     if report is not None:
-        write_json(report, document)
+        write_json(report, document, force=force)
     if json:
         print_json(document)
         return

@@ -19,19 +19,21 @@ def source_command(
     quiet: Quiet = False,
 ) -> None:
     """Write the random source network of a target."""
-    from lt_onnx.files import check_room
+    from lt_onnx.files import check_places, check_room
     from lt_onnx.planning.plan import plan
     from lt_onnx.planning.prediction import predict
     from lt_onnx.reading.lowering import read_target
+    from lt_onnx.reading.model_file import model_files
     from lt_onnx.writing.build import write_source
     from lt_onnx.writing.ticket import files_of
 
     blueprint = plan(read_target(target), options)
     path = output or target.with_name(f"{target.stem}.source.onnx")
     files = files_of(path, blueprint, source=True)
-    check_room(files, target, file_bytes=predict(blueprint).file_bytes, force=force)
+    check_places(files, model_files(target), force=force)
+    check_room(files, target, file_bytes=predict(blueprint).file_bytes)
     with progress(quiet) as tell:
-        write_source(blueprint, path, tell)
+        write_source(blueprint, path, progress=tell, force=force)
     if not quiet:
         say(
             f"{path}: {blueprint.source_weights:,} random weights in {len(blueprint.layers)} "

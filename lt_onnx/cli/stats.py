@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from lt_onnx.cli.console import say
-from lt_onnx.cli.options import Picture, Quiet, ReportFile
+from lt_onnx.cli.options import Force, Picture, Quiet, ReportFile
 from lt_onnx.errors import InputError
 from lt_onnx.options import Param
 
@@ -16,12 +16,14 @@ def stats_command(
     seed: Annotated[int, Param("Seed of the problems.")] = 0,
     report: ReportFile = None,
     picture: Picture = None,
+    force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Show how well random subsets fit.
 
     Figures 3 and 4 of the paper.
     """
+    from lt_onnx.files import check_places
     from lt_onnx.report.formats import write_json
     from lt_onnx.studies.plots import check_picture, draw_statistics
     from lt_onnx.studies.statistics import measure
@@ -35,12 +37,14 @@ def stats_command(
         raise InputError(f"`tolerance` is {tolerance}; give a number between 0 and 1")
     if picture is not None:
         check_picture(picture)
+    check_places([path for path in (report, picture) if path is not None], force=force)
     panels = measure(count, base_size, tolerance=tolerance, seed=seed)
     summaries = [panel.summary() for panel in panels]
     if report is not None:
-        write_json(report, {"base_size": base_size, "tolerance": tolerance, "panels": summaries})
+        figures = {"base_size": base_size, "tolerance": tolerance, "panels": summaries}
+        write_json(report, figures, force=force)
     if picture is not None:
-        draw_statistics(panels, picture)
+        draw_statistics(panels, picture, force=force)
     if quiet:
         return
     say(f"{count:,} problems each, m = {base_size}, ε = {tolerance:g}, seed {seed}")

@@ -1,13 +1,14 @@
 """`lt-onnx validate`."""
 
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lt_onnx.cli.console import print_comparison, print_json, print_trace, print_verdict, progress
-from lt_onnx.cli.options import Json, PerLayer, Quiet, Reports, SamplesFile, numbers
+from lt_onnx.cli.options import Force, Json, PerLayer, Quiet, Reports, SamplesFile, numbers
 from lt_onnx.errors import InputError
 from lt_onnx.validation.limits import Limits
 
@@ -35,11 +36,14 @@ def validate_command(
         float | None, Param("Of every layer; the first below is named.")
     ] = None,
     report: Reports = None,
+    force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare a ticket's outputs with its target's."""
+    from lt_onnx.files import check_places
     from lt_onnx.reading.graph import read_graph
+    from lt_onnx.reading.model_file import model_files
     from lt_onnx.report.command import command_of
     from lt_onnx.report.document import validation
     from lt_onnx.report.figures import verdict_of
@@ -50,14 +54,17 @@ def validate_command(
 
     if count < 1:
         raise InputError(f"`count` is {count}; give 1 or more")
-    check_reports(report or [])
+    reports, saved = report or [], [] if save_inputs is None else [save_inputs]
+    check_reports(reports, force=force)
+    read = chain(model_files(target), model_files(ticket), [samples] if samples else [])
+    check_places([*reports, *saved], read, force=force)
     ports = read_graph(target).inputs
     if samples is not None:
         inputs = load_samples(samples, ports, _pictures(mean, std, layout))
     else:
         inputs = random_samples(ports, count, seed)
     if save_inputs is not None:
-        save_samples(save_inputs, inputs)
+        save_samples(save_inputs, inputs, force=force)
     traced = None
     with progress(quiet or json) as tell:
         fidelity = validate(
@@ -81,7 +88,7 @@ def validate_command(
     }
     command = command_of("validate", [target, ticket], None, arguments)
     document = validation(target, ticket, command=command, fidelity=fidelity, trace=traced)
-    write_reports(report or [], document)
+    write_reports(reports, document, force=force)
     if json:
         print_json(document)
     elif not quiet:

@@ -44,7 +44,11 @@ def zoo_command(
         raise InputError(f"`jobs` is {jobs}; give 1 or more")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    check_reports(report or [])
+    arguments: dict[str, object] = {"output": output, **limits.arguments()}
+    command = command_of("zoo", [folder], options, arguments)
+    paths = report or [output / f"zoo{suffix}" for suffix in FORMATS]
+    if output.is_dir() or report:
+        check_reports(paths, [folder], force=force, again=command)
     printing = threading.Lock()
 
     def tell(model: "Model") -> None:
@@ -54,10 +58,8 @@ def zoo_command(
 
     job = FolderJob(folder, output, options, limits, processes=jobs, force=force)
     models = convert_folder(job, tell)
-    arguments: dict[str, object] = {"output": output, **limits.arguments()}
-    document = collection(command_of("zoo", [folder], options, arguments), models)
-    paths = report or [output / f"zoo{suffix}" for suffix in FORMATS]
-    write_reports(paths, document)
+    document = collection(command, models)
+    write_reports(paths, document, force=force, again=command)
     if json:
         print_json(document)
     elif not quiet:

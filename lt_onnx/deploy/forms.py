@@ -13,11 +13,12 @@ from onnx import numpy_helper
 
 from lt_onnx import files
 from lt_onnx.errors import InputError
-from lt_onnx.files import atomic_write, check_file, check_place, data_of
+from lt_onnx.files import atomic_write, check_file, check_places, data_of
 from lt_onnx.manifest import METADATA_KEY, LayerRecord, Manifest
 from lt_onnx.options import Weights, choose
 from lt_onnx.packing.format import PackedLayer, layers_of
 from lt_onnx.packing.pack import kept_rows
+from lt_onnx.reading.model_file import model_files
 from lt_onnx.runtime import to_proto
 from lt_onnx.verification.seeded import open_ticket
 from lt_onnx.verification.tensors import Tensor, Tensors, locate_tensors
@@ -60,11 +61,7 @@ def deploy(
     name = f"{ticket.name.removesuffix('.onnx').removesuffix('.ticket')}.{form}.onnx"
     path = ticket.with_name(name) if output is None else Path(output)
     check_file(ticket)
-    if {path, data_of(path)} & {ticket, data_of(ticket)} or (
-        path.exists() and path.samefile(ticket)
-    ):
-        raise InputError(f"{path}: would overwrite the ticket; give another `output`")
-    check_place(path, force=force)
+    check_places([path, data_of(path)], model_files(ticket), force=force)
     proof = verify(ticket)
     if not proof.genuine:
         raise InputError(f"{ticket}: is not genuine: {proof.failures[0]}")
@@ -73,7 +70,7 @@ def deploy(
     size = sum(4 * layer.spec.size for layer in layers_of(manifest))
     twice = 2 if stored is Weights.MASKED else 1
     external = stored is not Weights.SPARSE and size * twice > files.INLINE_LIMIT
-    with atomic_write(path, *[data_of(path)] * external) as streams:
+    with atomic_write(path, *[data_of(path)] * external, force=force) as streams:
         tensors = locate_tensors(ticket, model)
         work = _Rewriting(ticket, manifest, tensors, stored, streams[1:], data_of(path).name)
         made, manifest = work.rewritten(model)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.errors import InputError
-from lt_onnx.files import atomic_write, check_file, check_place
+from lt_onnx.files import atomic_write, check_file, check_places
 from lt_onnx.options import Weights
 from lt_onnx.packing.format import (
     MAX_GRAPH_BYTES,
@@ -25,6 +25,7 @@ from lt_onnx.packing.format import (
     layers_of,
     raw_tensors,
 )
+from lt_onnx.reading.model_file import model_files
 from lt_onnx.target import Array, Floats
 from lt_onnx.verification.tensors import Sparse, Tensor, Tensors, locate_tensors
 from lt_onnx.verification.ticket_file import manifest_of, read_model
@@ -40,7 +41,7 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
     be written (`force` lets it overwrite), and ResourceError when the disk is full.
     """
     check_file(ticket)
-    check_place(output, force=force)
+    check_places([output], model_files(ticket), force=force)
     proof = verify(ticket)
     if not proof.genuine:
         raise InputError(f"{ticket}: is not genuine: {proof.failures[0]}")
@@ -73,7 +74,7 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
             f"{MAX_GRAPH_BYTES >> 20} MiB: keep the ticket itself"
         )
     about = msgspec.to_builtins(About(PACK_FORMAT, ticket.name, tuple(files)))
-    with atomic_write(output) as (stream,), zipfile.ZipFile(stream, "w") as archive:
+    with atomic_write(output, force=force) as (stream,), zipfile.ZipFile(stream, "w") as archive:
         _add(archive, "pack.json", json.dumps(about, sort_keys=True).encode())
         _add(archive, "graph.onnx", graph)
         _add(archive, "masks.bin", packed.getvalue(), zipfile.ZIP_STORED)

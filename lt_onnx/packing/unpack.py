@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lt_onnx import files
 from lt_onnx.errors import InputError, ResourceError
-from lt_onnx.files import atomic_write, check_file, check_place, data_of
+from lt_onnx.files import atomic_write, check_file, check_places, data_of
 from lt_onnx.manifest import parse_manifest
 from lt_onnx.options import Weights
 from lt_onnx.packing.format import (
@@ -117,10 +117,9 @@ def unpack(packed: Path, output: Path, *, force: bool = False) -> list[Path]:
             f"that ends in {pack.files[0].name}"
         )
     paths = [output, data_of(output)][: len(pack.files)]
-    for path in paths:
-        check_place(path, force=force)
+    check_places(paths, [packed], force=force)
     _check_sizes(pack, output)
-    with atomic_write(*paths) as streams:
+    with atomic_write(*paths, force=force) as streams:
         for layer in pack.layers:
             _fill(pack, layer, streams[1] if len(streams) == 2 else None)
         if pack.read_masks(1):

@@ -17,7 +17,7 @@ from lt_onnx.errors import InputError, UnsupportedError
 from lt_onnx.manifest import Manifest, parse_manifest
 from lt_onnx.reading.external_data import read_external
 from lt_onnx.reading.float32 import in_float32
-from lt_onnx.reading.protobuf import hash_files, metadata_of, parse_file
+from lt_onnx.reading.protobuf import all_tensors, hash_files, metadata_of, parse_file
 from lt_onnx.runtime import NoKernelError, Session
 
 GivenModel: TypeAlias = str | Path | onnx.ModelProto
@@ -66,6 +66,17 @@ def open_session(path: Path, device: str = "cpu", *, tensors: Sequence[str] = ()
         if not in_float32(model):
             raise
         return Session(path, device, tensors=tensors, content=model.SerializeToString())
+
+
+def model_files(path: Path) -> Iterator[Path]:
+    """The file at `path` and, where it is a model, the data files that it names, unchecked."""
+    yield path
+    try:
+        tensors = all_tensors(parse_file(path)[0])
+    except InputError:
+        return
+    for name in {e.value for t in tensors for e in t.external_data if e.key == "location"}:
+        yield path.parent / str(name)
 
 
 @contextlib.contextmanager

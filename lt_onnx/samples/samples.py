@@ -177,12 +177,15 @@ def _array(stream: IO[bytes], size: int) -> Array:
     return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
 
 
-def save_samples(path: Path, samples: Samples) -> None:
-    """Write samples as an npz file that `load_samples` reads. Raises InputError, ResourceError."""
+def save_samples(path: Path, samples: Samples, *, force: bool = False) -> None:
+    """Write samples as an npz file that `load_samples` reads; `force` lets it replace a file.
+
+    Raises InputError and ResourceError.
+    """
     arrays = dict(samples.arrays)
     if samples.labels is not None:
         arrays["labels"] = samples.labels
-    with atomic_write(path) as (stream,):
+    with atomic_write(path, force=force) as (stream,):
         np.savez(stream, **arrays)  # type: ignore[arg-type]
 
 

@@ -20,17 +20,15 @@ BLUE, ORANGE = "#3b6ea8", "#d9822b"
 
 
 def check_picture(path: Path) -> None:
-    """Raises InputError unless `path` can become a picture; to be asked before any work."""
+    """Raises InputError unless a picture can be called `path`; to be asked before any work."""
     if path.suffix.lower() not in PICTURE_SUFFIXES:
         raise InputError(f"`picture` is '{path}'; end it in one of {', '.join(PICTURE_SUFFIXES)}")
-    if not path.parent.is_dir():
-        raise InputError(f"`picture` {path}: its folder does not exist")
 
 
-def draw_statistics(panels: Sequence[Panel], path: Path) -> None:
+def draw_statistics(panels: Sequence[Panel], path: Path, *, force: bool = False) -> None:
     """Error and size of every rule and variable, two panels each, as Figures 3 and 4 have them.
 
-    Raises InputError when it cannot be written.
+    `force` lets the picture replace a file. Raises InputError when it cannot be written.
     """
     figure = _figure(10.5, 5.2)
     axes = figure.subplots(2, len(panels)).T
@@ -50,13 +48,13 @@ def draw_statistics(panels: Sequence[Panel], path: Path) -> None:
         axis.tick_params(labelsize=7)
         axis.set_yticks([])
         axis.spines[["top", "right", "left"]].set_visible(False)
-    _save(figure, path)
+    _save(figure, path, force=force)
 
 
-def draw_frontier(points: Sequence[Point], title: str, path: Path) -> None:
+def draw_frontier(points: Sequence[Point], title: str, *, path: Path, force: bool = False) -> None:
     """Fidelity against ticket weights and against dense bytes, a line through the best of each.
 
-    Raises InputError when it cannot be written.
+    `force` lets the picture replace a file. Raises InputError when it cannot be written.
     """
     figure = _figure(10, 4.2)
     left, right = figure.subplots(1, 2, sharey=True)
@@ -67,7 +65,7 @@ def draw_frontier(points: Sequence[Point], title: str, path: Path) -> None:
     left.set_ylabel("SQNR of the outputs, dB", fontsize=9)
     left.legend(frameon=False, fontsize=8)
     figure.suptitle(f"{title}: fidelity against size (numbers: m, or μ)", fontsize=10)
-    _save(figure, path)
+    _save(figure, path, force=force)
 
 
 def _scatter(axis: "Axes", points: Sequence[Point], size: Callable[[Point], float]) -> None:
@@ -98,8 +96,8 @@ def _figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: "Figure", path: Path) -> None:
+def _save(figure: "Figure", path: Path, *, force: bool) -> None:
     """Write it whole, or not at all."""
     undated: dict[str, Any] = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
-    with atomic_write(path) as (stream,):
+    with atomic_write(path, force=force) as (stream,):
         figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150, **undated)

@@ -45,6 +45,7 @@ def write_ticket(
     device: Device,
     watch: Stopwatch,
     progress: Progress,
+    force: bool = False,
     promise: Promise | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> tuple[Blueprint, list[LayerStats]]:
@@ -53,8 +54,8 @@ def write_ticket(
     Returns the plan that was followed, and what every layer came to: where the constants of a
     tensor turn out lost, a new plan opens a block there. `inputs` are for calibration; `device`
     solves the subset sums; `promise` sets the layers' prices; `watch` is told where the time goes,
-    `progress` the share done; `checkpoint` has what an earlier run finished and notes what this one
-    does.
+    `progress` the share done; `force` lets the ticket replace a file; `checkpoint` has what an
+    earlier run finished and notes what this one does.
     """
     lost = checkpoint.constants_lost if checkpoint is not None else frozenset()
     if lost:
@@ -65,7 +66,7 @@ def write_ticket(
             blueprint, inputs, device=device, watch=watch, saved=saved, promise=promise
         )
         try:
-            with TicketWriter(blueprint, path, source=False) as writer:
+            with TicketWriter(blueprint, path, source=False, force=force) as writer:
                 return blueprint, _write(
                     writer, pieces, watch=watch, progress=progress, checkpoint=checkpoint
                 )
@@ -107,11 +108,16 @@ def _write(
     return stats
 
 
-def write_source(blueprint: Blueprint, path: Path, progress: Progress | None = None) -> None:
-    """Write the random source network f_0 itself, unmasked, its scales all 1."""
+def write_source(
+    blueprint: Blueprint, path: Path, *, progress: Progress | None = None, force: bool = False
+) -> None:
+    """Write the random source network f_0 itself, unmasked, its scales all 1.
+
+    `force` lets it replace a file; `progress` is told the share done.
+    """
     seed, init = blueprint.options.seed, blueprint.options.init
     done = 0
-    with TicketWriter(blueprint, path, source=True) as writer:
+    with TicketWriter(blueprint, path, source=True, force=force) as writer:
         for step in (s for s in blueprint.steps if isinstance(s, Expand | Build)):
             spec, sigma = step.source, step.source.sigma(init)
             for start, weight in scaled_rows(seed, spec, sigma):

@@ -19,8 +19,7 @@ import numpy as np
 
 from lt_onnx.blueprint import Expand
 from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows, SavedLayer
-from lt_onnx.errors import InputError, Interrupted
-from lt_onnx.files import cannot_write, try_lock
+from lt_onnx.files import cannot_write, resumable
 
 FRAME_HEAD = struct.Struct("<QI")  # length and CRC-32 of what follows
 
@@ -35,18 +34,11 @@ def checkpoint_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.resume")
 
 
-def discard(ticket: Path) -> None:
-    """Remove the checkpoint of a conversion that is not to be gone on with, unless it runs."""
-    with contextlib.suppress(OSError), checkpoint_of(ticket).open("r+b") as stream:
-        if try_lock(stream):
-            checkpoint_of(ticket).unlink(missing_ok=True)
-
-
 class Checkpoint:
     """The finished layers of one conversion, by name; `key` stands for all that decides its bytes.
 
-    A context manager: when the block ends well the file is removed, otherwise it stays. Raises
-    InputError when it cannot be written or another process writes the same ticket.
+    A context manager: when the block ends well the file is removed, otherwise it stays. The ticket
+    is reserved meanwhile. Raises InputError or ResourceError when it cannot be written.
     """
 
     def __init__(self, ticket: Path, key: str) -> None:
@@ -59,9 +51,7 @@ class Checkpoint:
             self._stream: BufferedRandom = open(self.path, "a+b")  # noqa: SIM115
         except OSError as error:
             raise cannot_write(self.path, error) from None
-        if not try_lock(self._stream):
-            self._stream.close()
-            raise InputError(f"{ticket}: is being made by another process; wait for it")
+        resumable.append(self.path)
         self._read()
 
     def __enter__(self) -> "Checkpoint":
@@ -91,8 +81,6 @@ class Checkpoint:
             self._stream.close()
         if error is None:
             self.path.unlink(missing_ok=True)
-        elif isinstance(error, KeyboardInterrupt):
-            raise Interrupted("interrupted; the same command with `resume=True` goes on from there")
 
     def _read(self) -> None:
         """Take over the layers of the same conversion; start anew when the file is of another."""

@@ -100,18 +100,18 @@ def write_sealed(model: onnx.ModelProto, streams: Sequence[BufferedRandom], path
 class TicketWriter:
     """Takes masked rows in the blueprint's order and leaves a finished file, or nothing.
 
-    With `source` it is the unmasked network that is written. A context manager: leaving it by an
-    exception removes what was written. Raises ResourceError when the disk is full and InputError
-    when the folder cannot be written to.
+    With `source` it is the unmasked network that is written; `force` lets it replace a file. A
+    context manager: leaving it by an exception removes what was written. Raises ResourceError when
+    the disk is full and InputError when the folder cannot be written to.
     """
 
-    def __init__(self, blueprint: Blueprint, path: Path, *, source: bool) -> None:
+    def __init__(self, blueprint: Blueprint, path: Path, *, source: bool, force: bool) -> None:
         self.blueprint = blueprint
         self.path, self.is_source = path, source
         weights = Weights.FOLDED if source else blueprint.options.weights
         self.is_seeded = weights is Weights.SEEDED  # made of the sparse form when it is finished
         self.stored = Weights.SPARSE if self.is_seeded else weights
-        self._files = atomic_write(*files_of(path, blueprint, source=source))
+        self._files = atomic_write(*files_of(path, blueprint, source=source), force=force)
         self._streams: list[BufferedRandom] = []  # of the graph, and of its data where it has any
         self._tensors: dict[str, Initializer] = {}
         self._records: list[LayerRecord] = []

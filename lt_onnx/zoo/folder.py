@@ -11,6 +11,7 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from typing import Any
 import msgspec
 
 from lt_onnx.errors import InputError, LtOnnxError
+from lt_onnx.files import finished, resumable
 from lt_onnx.options import Options, Output
 from lt_onnx.pipeline import Job
 from lt_onnx.reading.model_file import load, read_manifest
@@ -69,9 +71,9 @@ def convert_folder(job: FolderJob, tell: Tell) -> list[Model]:
     """Convert all networks; `tell` is called with each entry of the report as it comes.
 
     Raises InputError when there is nothing to convert or nowhere to write. An interrupt ends the
-    conversions under way.
+    conversions under way, and is told what stays of all.
     """
-    targets = job.targets()
+    targets, ended = job.targets(), threading.Event()
     try:
         job.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -79,21 +81,28 @@ def convert_folder(job: FolderJob, tell: Tell) -> list[Model]:
     running: set[subprocess.Popen[str]] = set()
 
     def one(target: Path) -> Model:
-        entry = _entry(job, target, running)
+        entry = _entry(job, target, running, ended)
         tell(entry)
         return entry
 
-    with ThreadPoolExecutor(job.processes) as pool:
-        try:
-            return list(pool.map(one, targets))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(running):
-                process.terminate()
-            raise
+    pool = ThreadPoolExecutor(job.processes)
+    try:
+        return list(pool.map(one, targets))
+    except BaseException:
+        ended.set()
+        for process in list(running):
+            process.terminate()
+        pool.shutdown(cancel_futures=True)
+        finished.extend(sorted(job.output.rglob("*.ticket.onnx")))
+        resumable.extend(sorted(job.output.rglob(".*.resume")))
+        raise
+    finally:
+        pool.shutdown()
 
 
-def _entry(job: FolderJob, target: Path, running: set["subprocess.Popen[str]"]) -> Model:
+def _entry(
+    job: FolderJob, target: Path, running: set["subprocess.Popen[str]"], ended: threading.Event
+) -> Model:
     """Convert one network, unless it is finished, and sum it up."""
     name = target.relative_to(job.folder).with_suffix("").as_posix()
     ticket = job.output / f"{name}.ticket.onnx"
@@ -103,15 +112,23 @@ def _entry(job: FolderJob, target: Path, running: set["subprocess.Popen[str]"]) 
     reused = document is not None and _is_of(ticket, target, document)
     if not reused:
         ticket.parent.mkdir(parents=True, exist_ok=True)
-        document, failure = _convert(job, command, report, running)
+        document, failure = _convert(job, command, report, running=running, ended=ended)
     model = Model(name, str(target), message=failure, reused=reused)
     return model if document is None else _measured(model, ticket, document)
 
 
 def _convert(
-    job: FolderJob, command: str, report: Path, running: set["subprocess.Popen[str]"]
+    job: FolderJob,
+    command: str,
+    report: Path,
+    *,
+    running: set["subprocess.Popen[str]"],
+    ended: threading.Event,
 ) -> tuple[dict[str, Any] | None, str]:
-    """Run one conversion: its document, or the line that says why there is no ticket."""
+    """Run one conversion: its document, or the line that says why there is no ticket.
+
+    It is among the `running`, and ends when all are `ended`.
+    """
     threads = str(max((os.cpu_count() or 1) // job.processes, 1))
     settings = {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads, WATCH_PARENT: "1"}
     words = [*shlex.split(command)[1:], "--report", str(report), "--quiet", "--resume"]
@@ -124,6 +141,8 @@ def _convert(
         env={**os.environ, **settings},
     )
     running.add(process)
+    if ended.is_set():
+        process.terminate()
     assert process.stderr is not None
     with process:
         said = process.stderr.read()

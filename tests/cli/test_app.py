@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lt_onnx.cli import app as border
-from lt_onnx.errors import InputError, Interrupted, ResourceError
+from lt_onnx.errors import InputError, ResourceError
 
 
 def wrapped() -> RuntimeError:
@@ -22,7 +22,6 @@ def wrapped() -> RuntimeError:
     [
         (InputError("x: `base_size` is 1"), 2, "x: --base-size is 1"),
         (ResourceError("x: full"), 3, "x: full"),
-        (Interrupted("stopped; with `resume=True` it goes on"), 3, "stopped; with --resume it"),
         (MemoryError(), 3, "out of memory: lower --base-size or use --mode 2l"),
         (KeyboardInterrupt(), 3, "interrupted; nothing was left behind"),
         (wrapped(), 3, "interrupted; nothing was left behind"),

@@ -68,9 +68,17 @@ def test_another_size_has_another_frontier() -> None:
     assert [p.sqnr_db for p in leading(equal, lambda p: p.per_target_weight)] == [2]
 
 
-def test_a_picture_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_a_picture_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     check_picture(tmp_path / "f.SVG")
     with pytest.raises(InputError, match=r"`picture` is 'f.jpg'; end it in one of .png, .svg"):
         check_picture(Path("f.jpg"))
-    with pytest.raises(InputError, match="its folder does not exist"):
-        check_picture(tmp_path / "none" / "f.png")
+    words = [
+        "frontier",
+        str(MODELS / "plain-relu.onnx"),
+        "--picture",
+        str(tmp_path / "no" / "f.png"),
+    ]
+    assert run(words) == 2
+    assert "its folder does not exist" in capsys.readouterr().err
