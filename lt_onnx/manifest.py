@@ -113,6 +113,12 @@ class BlockRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("a block whose channels do not fit its inputs or groups")
 
     @property
+    def columns(self) -> NDArray[np.int64]:
+        """The input that each channel is, [channels]; -1: none."""
+        runs = [np.full(n, -1) if at < 0 else np.arange(at, at + n) for at, n in self.reads]
+        return np.concatenate(runs)
+
+    @property
     def slots(self) -> int:
         """Places for neurons: m of every channel and part."""
         return self.channels * len(self.parts) * self.neurons

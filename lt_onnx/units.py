@@ -12,6 +12,18 @@ def size_text(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def count_text(count: int) -> str:
+    """A count, all of it where it is not too long to be read."""
+    if count < 10_000_000:
+        return f"{count:,}"
+    return f"{count / 1e6:,.1f} M" if count < 10_000_000_000 else f"{count / 1e9:,.1f} G"
+
+
+def share(text: str) -> float:
+    """A share, given as such or as a percentage. Raises ValueError."""
+    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+
+
 def duration_text(seconds: float) -> str:
     """Seconds, or minutes where they are many."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

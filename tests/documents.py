@@ -13,6 +13,7 @@ from lt_onnx.report.schema import Model
 from lt_onnx.validation.bound.certify import Bound
 from lt_onnx.validation.fidelity import Check, Fidelity, Judged, OutputFidelity
 from lt_onnx.validation.per_layer import LayerError
+from lt_onnx.verification.account import Account
 from lt_onnx.verification.verify import Proof
 
 OUTPUT = OutputFidelity(
@@ -33,7 +34,17 @@ OUTPUT = OutputFidelity(
 )
 HELD = Check("max-rel: scores", True, "output 'scores': relative error 0.02, limit 0.1")
 MISSED = Check("max-abs: scores", False, "output 'scores': largest error 0.5, limit 0.25")
-PROOF = Proof(2, 80, 460, 25, 16, 0, dense=1, seed=3, failures=[], genuine=True)
+DENSE = (DensePlace("norm", "LRN", "is dense", 16),)
+PROOF = Proof(
+    *(2, 80, 460, 400, 25, 16, 0),
+    dense=1,
+    dense_places=DENSE,
+    seed=3,
+    account=Account(masks=900, scales=50, integers=30, dense=20),
+    planned=False,
+    failures=[],
+    genuine=True,
+)
 TRACE = [
     LayerError("stem", "t1", 0.01, 0.0, 0.0, 0.01, 40.0, 40.0, None),
     LayerError("head", "t2", 0.02, 0.01, 0.015, 0.005, 34.0, 46.0, 1.5),
@@ -68,7 +79,7 @@ def report(**fields: Any) -> Report:
         "command": "lt-onnx convert net.onnx --seed 3",
         "options": Options(price=0.1),
         "layers": LAYERS,
-        "dense": (DensePlace("norm", "LRN", "is dense", 16),),
+        "dense": DENSE,
         "proof": PROOF,
         "fidelity": fidelity(HELD, MISSED),
         "trace": TRACE,

@@ -93,6 +93,34 @@ def test_another_target_is_not_the_tickets(made: Path, capsys: pytest.CaptureFix
     assert "another target" in capsys.readouterr().err
 
 
+def test_what_is_printed_says_what_is_known(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shown(*words: str, code: int = 0) -> list[str]:
+        assert run(["verify", str(made), *words]) == code
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 6
+        assert max(map(len, lines)) <= 80
+        return lines
+
+    alone, beside = shown(), shown("--target", str(RESIDUAL))
+    assert alone[0] == "weights match seed 0; the graph is the author's word"
+    assert alone[-1] == "PASSED: weights match seed 0"
+    assert beside[0] == f"genuine ticket of {RESIDUAL}"[:80]
+    assert alone[1:4] == beside[1:4]
+    assert alone[2] == "dense     nothing"
+    assert shown("--max-outside-masks", "50%")[-1].startswith("PASSED")
+    assert (
+        "outside the masks; at most 0.1 % may be"
+        in shown("--max-outside-masks", ".001", code=1)[-1]
+    )
+    assert run(["verify", str(made), "--max-outside-masks", "much"]) == 2
+    assert run(["verify", str(made), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["account"]) == "masks scales indices attributes integers dense texts".split()
+    assert found["planned"] is False
+
+
 # genuine tickets -------------------------------------------------------------------------------
 
 FORMS: list[dict[str, Any]] = [

@@ -2,18 +2,21 @@
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lt_onnx.units import size_text
+from lt_onnx.units import count_text, size_text
 
 if TYPE_CHECKING:
     from lt_onnx.blueprint import Blueprint
+    from lt_onnx.manifest import DensePlace
     from lt_onnx.planning.prediction import Prediction
     from lt_onnx.verification.statistics import Statistics
+    from lt_onnx.verification.verify import Proof
     from lt_onnx.writing.build import Progress
 
 
@@ -30,6 +33,7 @@ OUTPUT = """\
     cosine {cosine:.5f}, mean |error| {mean_abs:.3g}; passes from --max-abs {max_abs:.3g}, \
 --max-rel {smallest_tolerance:.3g}"""
 MAX_PLACES = 5  # dense places and failures that are told
+MAX_TERMINAL = 80  # columns
 MAX_LINE = 2000  # characters …
 MAX_CELL = 300  # … of a table's cell: what a file names, it may name at any length
 
@@ -99,6 +103,35 @@ def print_statistics(tested: "Statistics") -> None:
         f"random: {'no' if tested.failures else 'yes'}; {tested.tests} tests, smallest "
         f"p = {min(layer.p for layer in tested.layers):.1e}, fails below {tested.threshold:.1e}"
     )
+
+
+def print_proof(proof: "Proof", held: str) -> None:
+    """What was proved, what stays dense, and the account, in five lines."""
+    kept, source, draws = map(count_text, (proof.kept, proof.source, proof.draws))
+    say(shown(held, MAX_TERMINAL))
+    mirrored = f", {draws} independent" if proof.draws < proof.source else ""
+    say(f"kept      {kept} of {source} random weights{mirrored}")
+    say(_dense_line(proof.dense_places))
+    if proof.account is not None:
+        bits = {name: count_text(count) for name, count in asdict(proof.account).items()}
+        masks, scales, indices, attributes, *others = [f"{k} {v}" for k, v in bits.items()]
+        share = 100 * proof.account.outside_masks
+        say(f"bits      {masks}; {scales}; {indices}; {attributes}")
+        say(f"          {'; '.join(others)}; {share:.1f} % outside the masks")
+
+
+def _dense_line(places: "Sequence[DensePlace]") -> str:
+    """Dense places with their parameters, those that a line holds, and how many more there are."""
+    line, told = "dense     ", 0
+    for place in places:
+        entry = f"{place.op} '{shown(place.name, 24)}' {place.parameters:,}"
+        if told and len(line) + len(entry) > MAX_TERMINAL - 36:
+            break
+        line, told = line + (", " if told else "") + entry, told + 1
+    if told < len(places):
+        rest = sum(place.parameters for place in places[told:])
+        line += f"; {len(places) - told} more, {rest:,} parameters"
+    return shown(line, MAX_TERMINAL) if places else line + "nothing"
 
 
 def print_report(document: "Mapping[str, Any]") -> None:

@@ -121,8 +121,21 @@ def tables(document: Mapping[str, Any]) -> list[Table]:
             Table("Layers", _layer_rows(document.get("layers") or [], traced), words=2),
             Table(TRACE_TITLE, trace_rows(traced), words=1),
             Table("What stays dense", dense_rows, words=3),
+            Table("Bits that the seed does not fix", _account_rows(document), words=1),
         ]
     return [table for table in every if table.rows]
+
+
+def _account_rows(document: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Where trained information can be, in bits at most, and its shares."""
+    account = (document.get("verify") or {}).get("account")
+    if not account:
+        return []
+    total = sum(account.values())
+    return [
+        {"what": name, "bits": f"{bits:,}", "share": percent(bits / max(total, 1))}
+        for name, bits in account.items()
+    ]
 
 
 def trace_rows(layers: Rows, digits: int = 3) -> list[dict[str, str]]:

@@ -6,9 +6,11 @@ In: a file from anybody, and the target if it is at hand. Out: a `Proof` with co
 - `ticket_file`, `tensors`: the file opened, its seal, its manifest, its tensors read in pieces;
 - `seeded` by `generator_nodes`: a ticket that makes its own weights becomes a plain one;
 - `allowed_fields`: no field holds numbers that no ticket has;
-- `masked_weights` by `generator`: every stored number is zero or the source's;
+- `masked_weights` by `generator`: every stored number is zero or the source's, or it is told by a
+  `flaw`; `univariate`: what opens a block follows from the seed;
 - `graph_index`, `structure`, `constant_flow`: nothing else in the graph is a weight;
-- `against_target`: the graph is what the target is planned to.
+- `against_target`: the graph is what the target is planned to;
+- `account`: how many bits the seed does not fix, and where they are.
 
 Nothing of the construction is imported, but by `against_target`, which plans the target again.
 """

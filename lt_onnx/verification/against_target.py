@@ -95,13 +95,12 @@ def _is_block(step: Expand | Build, layer: LayerRecord) -> bool:
     column = np.arange(step.channels)
     if step.in_layout is not None:
         column = step.in_layout.find((c, 0) for c in range(step.channels))
-    runs = [np.full(n, -1) if at < 0 else np.arange(at, at + n) for at, n in block.reads]
     held = block.channels, block.neurons, block.group, block.order
     return (
         held == (step.channels, step.neurons, step.group, step.order)
         and block.parts == tuple(dict.fromkeys(step.slots[:, 1].tolist()))
         and (block.constants is not None) == (step.constants > 0)
-        and np.array_equal(np.concatenate(runs), column)
+        and np.array_equal(block.columns, column)
     )
 
 

@@ -35,21 +35,22 @@ def stored_tensors(layer: LayerRecord) -> list[str]:
 
 def check_masked_weights(manifest: Manifest, tensors: Tensors) -> tuple[dict[str, int], list[str]]:
     """Counts of what was proved, and what is wrong: one line for each layer that fails."""
-    counts, failures = [], []
+    counts: list[tuple[int, int, int]] = []
+    failures: list[str] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for layer in manifest.layers:
             try:
                 counts.append(_check_layer(layer, manifest, tensors, pool))
             except Flaw as flaw:
                 failures.append(str(flaw))
-    kept, source = (sum(count[place] for count in counts) for place in (0, 1))
-    return {"layers": len(counts), "kept": kept, "source": source}, failures
+    kept, source, draws = (sum(count[place] for count in counts) for place in (0, 1, 2))
+    return {"layers": len(counts), "kept": kept, "source": source, "draws": draws}, failures
 
 
 def _check_layer(
     layer: LayerRecord, manifest: Manifest, tensors: Tensors, pool: ThreadPoolExecutor
-) -> tuple[int, int]:
-    """Kept and source weights and biases of one layer. Raises Flaw."""
+) -> tuple[int, int, int]:
+    """Kept and source weights and biases of one layer, and independent ones. Raises Flaw."""
     for name in [*stored_tensors(layer), layer.scale]:
         if name not in tensors:
             raise Flaw(f"tensor '{name}' is missing")
@@ -76,14 +77,15 @@ def _check_layer(
         kept = _check_mask(layer, tensors[f"{layer.weight}/mask"], shape)
     if kept != layer.kept:
         raise Flaw(f"tensor '{layer.weight}' keeps {kept} weights, its record says {layer.kept}")
-    size = math.prod(layer.shape)
+    size, own_rows = math.prod(layer.shape), layer.shape[0] - layer.mirror_rows
+    draws = own_rows * (layer.shape[1] - layer.mirror_columns) * math.prod(layer.shape[2:])
     if layer.bias is not None:
         kept += _check_bias(layer, manifest.seed, tensors[layer.bias])
-        size += layer.shape[0]
+        size, draws = size + layer.shape[0], draws + own_rows
     if layer.block is not None:
         places = _kept_places(layer, tensors)
         check_univariate(layer, layer.block, kept=places, manifest=manifest, tensors=tensors)
-    return kept, size
+    return kept, size, draws
 
 
 def _kept_places(layer: LayerRecord, tensors: Tensors) -> Indices:

@@ -16,7 +16,7 @@ from lt_onnx.options import Sigma
 from lt_onnx.reading.protobuf import node_title
 from lt_onnx.target import Floats, is_standard_domain
 from lt_onnx.verification.constant_flow import check_constant_flow, computed_integers
-from lt_onnx.verification.graph_index import GraphIndex, index_graph
+from lt_onnx.verification.graph_index import GraphIndex
 from lt_onnx.verification.masked_weights import stored_tensors
 from lt_onnx.verification.tensors import Tensor, Tensors
 
@@ -31,10 +31,10 @@ LINEAR_OPS = frozenset(
 
 
 def check_structure(
-    model: onnx.ModelProto, manifest: Manifest, tensors: Tensors
+    model: onnx.ModelProto, manifest: Manifest, tensors: Tensors, index: GraphIndex
 ) -> tuple[dict[str, int], list[str]]:
     """Counts of numbers that are no weights, and every tensor or node that is not accounted for."""
-    index, failures = index_graph(model, manifest)
+    failures: list[str] = []
     stored = [name for layer in manifest.layers for name in stored_tensors(layer)]
     scales = [layer.scale for layer in manifest.layers]
     of_layers = {*stored, *scales}

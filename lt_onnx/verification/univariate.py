@@ -93,8 +93,7 @@ def _derived(layer: LayerRecord, block: BlockRecord, manifest: Manifest, *, widt
     """What follows, for an order of `width` channels. Raises Flaw where that cannot be."""
     seed, half = manifest.seed, layer.mirror_rows
     unit = msgspec.structs.replace(layer, sigma=1.0)
-    runs = [np.full(n, -1) if at < 0 else np.arange(at, at + n) for at, n in block.reads]
-    column = np.concatenate(runs)  # of every channel
+    column = block.columns
     slot_rows = np.arange(block.slots)
     if block.parts != (0,):
         slot_rows = _assigned(seed, unit, block, column)

@@ -11,6 +11,8 @@ Proved, whoever made the file:
 
 - every stored weight is +0 or, bit for bit, what the seed gives at its position, σ included;
   biases likewise, and only where the manifest says that a layer has them (`masked_weights`);
+- a univariate layer's mask, biases, scales and order follow from the seed and a few numbers that
+  the manifest says of its block (`univariate`);
 - each random layer is read once, by its linear operator, in the manifest's order, and scaled by one
   factor per channel; every other linear operator is declared dense (`structure`);
 - every other float is a parameter that the manifest names and counts, larger ones only in places
@@ -23,24 +25,27 @@ Proved, whoever made the file:
 With the target (`against_target`): the graph, its attributes, indices and parameters are what the
 manifest's options make of that target.
 
-Not proved: which weights the mask keeps, which neurons a block reads and what the scales are, which
-the construction chooses freely, and options that decide nothing else. Without the target, that the
-operators between the layers, their attributes, indices and named scalars are the target's: a graph
-has room for numbers there, so whoever distrusts a ticket's maker gives the target. That the ticket
-computes nearly what its target does is for `validate` to say, that the generator is random for
-`statistics`.
+Not proved: which weights the masks of constructed layers keep and what the scales of their channels
+are, which the construction chooses freely, and options that decide nothing else. Without the
+target, that the operators between the layers, their attributes, indices and named scalars are the
+target's: a graph has room for numbers there, which `account` counts; whoever distrusts a ticket's
+maker gives the target. That the ticket computes nearly what its target does is for `validate` to
+say, that the generator is random for `statistics`.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
+import onnx
 from msgspec import Meta
 
 from lt_onnx.errors import InputError
-from lt_onnx.manifest import parse_deployed
+from lt_onnx.manifest import DensePlace, Manifest, parse_deployed
 from lt_onnx.reading.protobuf import metadata_of
+from lt_onnx.verification.account import Account, account_of
 from lt_onnx.verification.allowed_fields import check_fields, is_readable
+from lt_onnx.verification.graph_index import index_graph
 from lt_onnx.verification.masked_weights import check_masked_weights
 from lt_onnx.verification.seeded import plain_ticket
 from lt_onnx.verification.structure import check_structure
@@ -54,35 +59,51 @@ Count: TypeAlias = Annotated[int, Meta(ge=0)]
 
 @dataclass(frozen=True)
 class Proof:
-    """Outcome: `failures` is empty when the ticket is genuine; counts are of what was checked."""
+    """Outcome: `failures` is empty when all is well; counts are of what was checked."""
 
     layers: Count
     kept: Count
     source: Count
+    draws: Count  # of them that are independent: mirror images share their numbers
     scales: Count  # that are not zero
     parameters: Count  # of the target, in dense places
     scalars: Count  # of the target, single or read elsewhere: slopes, limits, sizes
     dense: Count
+    dense_places: tuple[DensePlace, ...]
     seed: Count
-    failures: list[str]
+    account: Account | None  # bits that the seed does not fix; of a genuine ticket
+    planned: bool  # the graph was compared with what its target is planned to
+    failures: list[str]  # of the proof, and of a limit that was asked for
     genuine: bool  # everything was proved
 
 
-def verify(path: Path, target_sha256: str | None = None, *, target: Path | None = None) -> Proof:
+def verify(
+    path: Path,
+    target_sha256: str | None = None,
+    *,
+    target: Path | None = None,
+    max_outside_masks: float | None = None,
+) -> Proof:
     """Check the ticket at `path`.
 
     Args:
         path: the ticket; its external data lies beside it.
         target_sha256: also check that the ticket says to be made from that file.
         target: also check that the graph is what this network is planned to.
+        max_outside_masks: also check that at most this share of the account, above 0 up to 1, is
+            anything but masks.
 
     Returns:
         the proof: every failure is a line that names the node or tensor.
 
     Raises:
-        InputError: the file is no ticket at all, or the target is no network.
+        InputError: the file is no ticket at all, the target is no network, or the share is none.
     """
     path = Path(path)
+    if max_outside_masks is not None and not 0 < max_outside_masks <= 1:
+        raise InputError(
+            f"`max_outside_masks` is {max_outside_masks}; give a share, above 0 up to 1"
+        )
     model, canonical = read_model(path)
     if not is_readable(model):
         raise InputError(f"{path}: a name in it is not UTF-8, or it has more parts than any ticket")
@@ -94,25 +115,47 @@ def verify(path: Path, target_sha256: str | None = None, *, target: Path | None 
     if not canonical:
         malformed.append("the file says things twice or out of order, as no ticket does")
     failures += malformed
-    counts = dict.fromkeys("layers kept source scales parameters scalars".split(), 0)
+    counts = dict.fromkeys("layers kept source draws scales parameters scalars".split(), 0)
+    account = None
     if ticket is not None and not malformed:
         # else a name may stand for two things, and a tensor for two arrays
-        tensors = locate_tensors(path, ticket)
-        proved, wrong = check_masked_weights(manifest, tensors)
-        others, unaccounted = check_structure(ticket, manifest, tensors)
-        counts = {**proved, **others}
-        failures += [*wrong, *unaccounted]
-        if target is not None:
-            from lt_onnx.verification.against_target import check_against_target
-
-            failures += check_against_target(ticket, manifest, tensors, target)
+        counts, account, wrong = _proved(path, ticket, manifest, target)
+        failures += wrong
     failures += check_seal(path, model)
+    genuine = not failures
+    share = account.outside_masks if account is not None else 0.0
+    if max_outside_masks is not None and share > max_outside_masks:
+        failures.append(
+            f"{100 * share:.1f} % of its account is outside the masks; at most "
+            f"{100 * max_outside_masks:g} % may be"
+        )
     if len(failures) > MAX_FAILURES:
         failures[MAX_FAILURES:] = [f"and {len(failures) - MAX_FAILURES} more"]
     return Proof(
         dense=len(manifest.dense),
+        dense_places=manifest.dense,
         seed=manifest.seed,
+        account=account if genuine else None,
+        planned=target is not None,
         failures=failures,
-        genuine=not failures,
+        genuine=genuine,
         **counts,
     )
+
+
+def _proved(
+    path: Path, ticket: onnx.ModelProto, manifest: Manifest, target: Path | None
+) -> tuple[dict[str, int], Account | None, list[str]]:
+    """What was counted, the account where nothing is wrong, and what is wrong."""
+    tensors = locate_tensors(path, ticket)
+    counts, failures = check_masked_weights(manifest, tensors)
+    index, misplaced = index_graph(ticket, manifest)
+    others, unaccounted = check_structure(ticket, manifest, tensors, index)
+    failures += [*misplaced, *unaccounted]
+    if target is not None:
+        from lt_onnx.verification.against_target import check_against_target
+
+        failures += check_against_target(ticket, manifest, tensors, target)
+    planned = target is not None
+    account = None if failures else account_of(manifest, index, tensors, planned=planned)
+    return {**counts, **others}, account, failures

@@ -44,8 +44,8 @@ def test_a_conversions_keys_and_counts() -> None:
         ("weight_bytes", 1840),
     ]
     assert list(found["verify"]) == [
-        *("layers", "kept", "source", "scales", "parameters", "scalars", "dense", "seed"),
-        *("failures", "genuine"),
+        *("layers", "kept", "source", "draws", "scales", "parameters", "scalars", "dense"),
+        *("dense_places", "seed", "account", "planned", "failures", "genuine"),
     ]
     assert list(found["validate"]) == ["samples", "origin", "outputs"]
     assert found["validate"]["outputs"] == [vars(OUTPUT)]

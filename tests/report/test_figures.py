@@ -84,13 +84,15 @@ def test_figures_that_are_not_there_have_no_row() -> None:
 
 
 def test_tables_of_a_conversion() -> None:
-    layers, traced, dense = figures.tables(conversion())
+    layers, traced, dense, account = figures.tables(conversion())
 
-    assert [layers.title, traced.title, dense.title] == [
+    assert [layers.title, traced.title, dense.title, account.title] == [
         "Layers",
         "Where error enters",
         "What stays dense",
+        "Bits that the seed does not fix",
     ]
+    assert list(account.rows[0].values()) == ["masks", "900", "90.00 %"]
     univariate, stem = layers.rows
     assert (
         list(univariate.values())

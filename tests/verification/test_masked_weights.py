@@ -20,7 +20,7 @@ def test_a_genuine_layer_is_counted(stored: Weights, half: bool) -> None:
 
     counts, failures = check_masked_weights(ticket.manifest, ticket.tensors)
     assert failures == []
-    assert counts == {"layers": 2, "kept": kept, "source": 72 + 12 + 3}
+    assert counts == {"layers": 2, "kept": kept, "source": 72 + 12 + 3, "draws": 18 + 12 + 3}
 
 
 @pytest.mark.parametrize(

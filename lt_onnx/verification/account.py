@@ -1,0 +1,262 @@
+"""The account: how many bits of a ticket its seed does not fix, and where they are.
+
+In: the graph, its manifest and tensors. Out: an `Account`, upper bounds in bits: what the shortest
+of some stated descriptions takes, so that whatever is trained in the file is at most that much.
+
+- a layer's mask, of n weights of which k are kept: log2 of the number of such masks;
+- scales: sign, exponent within the layer's span, 23 bits of fraction; a block's range and the
+  values of its constants, 32 bits each. What `univariate` derives counts nothing;
+- integers: each in the width of the largest, or as runs (first, step, length) where that is less;
+- floats: 32 bits for every distinct one, and which one stands where;
+- a node: its operator among those that the graph has; its inputs, those apart that are the tensor
+  made before or the next initializer; its attributes. The nodes that make a layer are its record's;
+- texts: names, and what the manifest has for people, compressed.
+
+With the target given, names and texts are the target's and of the plan, and count nothing. Not
+counted are the sizes of layers and tensors.
+"""
+
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, TypeAlias
+
+import numpy as np
+from msgspec import Meta, json, structs
+from onnx import AttributeProto
+
+from lt_onnx.manifest import MAX_LEVEL, BlockRecord, LayerRecord, Manifest, OptionsRecord
+from lt_onnx.options import MAX_BASE_SIZE, Options, Sigma
+from lt_onnx.target import Array, Floats
+from lt_onnx.verification.graph_index import GraphIndex
+from lt_onnx.verification.masked_weights import stored_tensors
+from lt_onnx.verification.tensors import Sparse, Tensors
+
+Bits: TypeAlias = Annotated[int, Meta(ge=0)]
+DOUBLING = 4  # levels that make twice as much
+FLOAT, FRACTION = 32, 23  # bits of a float32, and of its fraction
+OPERATOR = 8  # bits that name one of ONNX's
+SELECTING_OPS = frozenset(
+    "Gather GatherElements GatherND Scatter ScatterElements ScatterND ArrayFeatureExtractor".split()
+)
+
+
+@dataclass(frozen=True)
+class Account:
+    """Bits, at most, that the seed does not fix."""
+
+    masks: Bits = 0
+    scales: Bits = 0
+    indices: Bits = 0  # integers that select channels or positions of data
+    attributes: Bits = 0  # of nodes; their operators and inputs too
+    integers: Bits = 0  # others: shapes, axes, sizes, what a block's record says
+    dense: Bits = 0  # float parameters of the target
+    texts: Bits = 0
+
+    @property
+    def outside_masks(self) -> float:
+        """Share of all bits that are not masks."""
+        total = sum(asdict(self).values())
+        return 1 - self.masks / total if total else 0.0
+
+
+def account_of(
+    manifest: Manifest, index: GraphIndex, tensors: Tensors, *, planned: bool
+) -> Account:
+    """The account of a genuine ticket; `planned`: its graph is what its target is planned to."""
+    blocks = [layer.block for layer in manifest.layers if layer.block is not None]
+    stored = {layer.scale for layer in manifest.layers} | {block.order for block in blocks}
+    stored.update(name for layer in manifest.layers for name in stored_tensors(layer))
+    linear = {index.readers[layer.weight][0][0] for layer in manifest.layers}
+    others = [n for n in range(len(index.nodes)) if n not in index.layers]
+    scales = _scales(manifest, tensors) + _ranges(blocks)
+    indices = integers = dense = 0.0
+    for name, tensor in tensors.items():
+        if name in stored or isinstance(tensor, Sparse):
+            continue
+        value = tensor.array().reshape(-1)
+        if value.dtype == np.float32:
+            dense += floats(value)
+        elif _selects(index, name):
+            indices += whole(value)
+        else:
+            integers += whole(value)
+    for layer in manifest.layers:
+        integers += 0 if layer.block is None else _block(layer.block, layer.shape[1])
+    return Account(
+        masks=_up(sum(_mask(layer) for layer in manifest.layers)),
+        scales=_up(scales),
+        indices=_up(indices),
+        attributes=_up(
+            _operators(index, others) + sum(_node(index, n) for n in [*others, *linear])
+        ),
+        integers=_up(integers + _numbers(manifest.options)),
+        dense=_up(dense),
+        texts=0 if planned else _texts(manifest, index, tensors),
+    )
+
+
+def _up(bits: float) -> int:
+    return math.ceil(bits - 1e-6)
+
+
+def choices(n: int, k: int) -> float:
+    """log2 of the number of ways to choose k of n."""
+    return (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)) / math.log(2)
+
+
+def gamma(number: int) -> float:
+    """Bits of a whole number on its own, by Elias' code, and its sign."""
+    return 1.0 if number == 0 else 2 * abs(number).bit_length() + 1
+
+
+def whole(values: Array) -> float:
+    """Bits of integers or truth values: each in the width of the largest, or as runs."""
+    if not len(values):
+        return 0.0
+    values = values.astype(np.int64)
+    least, most = int(values.min()), int(values.max())
+    width = (most - least).bit_length()
+    plain = gamma(least) + gamma(width) + len(values) * width
+    steps = np.diff(values)
+    runs = 1 + int(np.count_nonzero(np.diff(steps))) if len(steps) else 1
+    run = width + gamma(int(np.abs(steps).max(initial=0))) + gamma(len(values))
+    return 1 + min(plain, gamma(least) + gamma(width) + runs * run)
+
+
+def floats(values: Array) -> float:
+    """Bits of float parameters: the distinct ones, and which stands where."""
+    distinct = len(np.unique(values))
+    places = 0.0 if distinct == len(values) else len(values) * math.log2(max(distinct, 1))
+    return min(FLOAT * distinct + places, FLOAT * len(values))
+
+
+def _mask(layer: LayerRecord) -> float:
+    """Bits of a layer's mask, biases too; a block's follows from its record."""
+    if layer.block is not None:
+        return 0.0
+    biases = choices(layer.shape[0], layer.kept_bias) if layer.bias is not None else 0.0
+    return choices(math.prod(layer.shape), layer.kept) + biases
+
+
+def _scales(manifest: Manifest, tensors: Tensors) -> float:
+    """Bits of the free scales of all layers."""
+    total = 0.0
+    for layer in manifest.layers:
+        held = tensors[layer.scale].array().reshape(-1)
+        if layer.block is not None or (held == 1).all():
+            continue
+        used = held[held != 0]
+        total += choices(len(held), len(used))
+        if manifest.options.sigma is Sigma.LAYER:
+            distinct, counts = np.unique(used, return_counts=True)
+            total += FLOAT * len(distinct) + choices(len(used), int(counts.max(initial=0)))
+        else:
+            total += _spread(used)
+    return total
+
+
+def _spread(scales: Floats) -> float:
+    """Bits of scales that are alike in size."""
+    if not len(scales):
+        return 0.0
+    exponents = scales.view(np.uint32) >> np.uint32(FRACTION) & np.uint32(255)
+    span = int(exponents.max() - exponents.min()) + 1
+    signs = 1 if (scales > 0).all() or (scales < 0).all() else len(scales)
+    return 16 + signs + len(scales) * (FRACTION + math.log2(span))
+
+
+def _ranges(blocks: list[BlockRecord]) -> float:
+    """Bits of the blocks' ranges, and of the values of their constants."""
+    values = [block.gain for block in blocks if block.gain != 1]
+    for block in blocks:
+        values += [value for _, value in block.constants.values] if block.constants else []
+    return len(blocks) + _spread(np.array(values, np.float32))
+
+
+def _block(block: BlockRecord, inputs: int) -> float:
+    """Bits of the whole numbers in the record of a block of so many inputs."""
+    place = math.log2(inputs + 1)
+    bits = float(math.log2(MAX_BASE_SIZE)) + math.log2(block.channels) + 2 + 1  # m, group, parts
+    bits += whole(block.columns)
+    if block.constants is not None:
+        steps = np.diff(block.constants.levels)
+        level = math.log2(MAX_LEVEL + 1)
+        bits += gamma(block.constants.count) + 1 + place * len(block.constants.values)
+        bits += 3 + level + (1 if bool((steps == DOUBLING).all()) else 1 + level * len(steps))
+    return bits
+
+
+def _numbers(options: OptionsRecord) -> float:
+    """Bits of the options: one for each that is as it is without being given."""
+    given = OptionsRecord.of(Options())
+    bits = 0.0
+    for name, value in structs.asdict(options).items():
+        bits += 1
+        if value != getattr(given, name):
+            pairs = value if isinstance(value, tuple) else [("", value)]
+            bits += sum(64 if isinstance(number, float) else 8 for _, number in pairs)
+    return bits
+
+
+def _selects(index: GraphIndex, name: str) -> bool:
+    """Whether integers are places of data that a node picks or fills."""
+    reads = index.readers.get(name, [])
+    return any(index.nodes[n].op_type in SELECTING_OPS and at == 1 for n, at in reads)
+
+
+def _operators(index: GraphIndex, others: list[int]) -> float:
+    """Bits of which operators the nodes have."""
+    kinds = {(index.nodes[n].domain, index.nodes[n].op_type) for n in others}
+    return len(kinds) * OPERATOR + len(others) * math.log2(max(len(kinds), 1))
+
+
+def _node(index: GraphIndex, number: int) -> float:
+    """Bits of a node's inputs and attributes."""
+    node, layer = index.nodes[number], number in index.layers
+    before = index.nodes[number - 1].output if number else list(index.inputs)
+    count = math.log2(len(index.maker) + len(index.inputs) + 1)
+    bits = 0.0 if layer else gamma(len(node.input))
+    for name in [node.input[0]] if layer else node.input:
+        fresh = bool(name) and name not in index.maker and name not in index.inputs
+        near = name in before or (fresh and index.readers[name][0][0] == number)
+        bits += 1 if near else 2 if not name else 2 + count
+    for attribute in node.attribute:
+        if not layer:
+            bits += _attribute(attribute)
+        elif attribute.name not in ("kernel_shape", "transB"):  # which follow from its record
+            bits += sum(map(gamma, attribute.ints)) or _attribute(attribute)
+    return bits
+
+
+def _attribute(attribute: AttributeProto) -> float:
+    """Bits of an attribute's value."""
+    match attribute.type:
+        case AttributeProto.INT:
+            return gamma(attribute.i)
+        case AttributeProto.INTS:
+            return gamma(len(attribute.ints)) + sum(map(gamma, attribute.ints))
+        case AttributeProto.FLOAT:
+            return FLOAT
+        case AttributeProto.FLOATS:
+            return gamma(len(attribute.floats)) + FLOAT * len(attribute.floats)
+        case _:
+            return 8.0 * int(attribute.ByteSize())
+
+
+def _texts(manifest: Manifest, index: GraphIndex, tensors: Tensors) -> int:
+    """Bits of all names and texts, compressed together."""
+    names = dict.fromkeys(_names(index))
+    names |= dict.fromkeys([*index.inputs, *index.outputs, *tensors])
+    said: list[Any] = [manifest.version, manifest.target_name, manifest.target_sha256]
+    said += [*manifest.fresh, *manifest.parameters]
+    said += [(place.name, place.reason) for place in manifest.dense]
+    said += [name for name, _ in (*manifest.options.prices, *manifest.options.base_sizes)]
+    return 8 * len(zlib.compress("\n".join(names).encode() + json.encode(said), 9))
+
+
+def _names(index: GraphIndex) -> Iterator[str]:
+    """Names of nodes and of their outputs, in order."""
+    for node in index.nodes:
+        yield from (node.name, *node.output)

@@ -1,0 +1,161 @@
+"""The account: bits of every sort of number, and that nothing in a ticket counts nothing."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from handmade import Handmade, handmade
+from onnx import helper, numpy_helper
+
+from lt_onnx.errors import InputError
+from lt_onnx.options import Sigma, Weights
+from lt_onnx.verification.account import Account, account_of, choices, floats, gamma, whole
+from lt_onnx.verification.graph_index import index_graph
+from lt_onnx.verification.verify import verify
+
+
+def account(ticket: Handmade, *, planned: bool = False) -> Account:
+    index, _ = index_graph(ticket.model, ticket.manifest)
+    return account_of(ticket.manifest, index, ticket.tensors, planned=planned)
+
+
+@pytest.mark.parametrize(("n", "k"), [(10, 3), (87, 0), (87, 87), (1000, 500)])
+def test_a_mask_counts_as_many_bits_as_there_are_masks(n: int, k: int) -> None:
+    assert choices(n, k) == pytest.approx(math.log2(math.comb(n, k)), abs=1e-6)
+
+
+def test_whole_numbers_take_their_width_and_runs_take_less() -> None:
+    rng = np.random.default_rng(0)
+    scattered = rng.integers(0, 256, 1000)
+
+    assert 8000 <= whole(scattered) < 8050
+    assert whole(np.arange(1000)) < 60
+    assert whole(np.repeat(7, 1000)) < 40
+    assert whole(np.zeros(0, np.int64)) == 0
+    assert whole(np.array([2**62])) > 62
+    assert whole(rng.random(1000) > 0.5) >= 1000
+
+
+def test_a_number_on_its_own_takes_twice_its_length() -> None:
+    assert [gamma(n) for n in (0, 1, -1, 3, 1000)] == [1, 3, 3, 5, 21]
+
+
+def test_floats_take_32_bits_for_each_that_is_another() -> None:
+    rng = np.random.default_rng(0)
+
+    assert floats(rng.random(100).astype(np.float32)) == 3200
+    assert floats(np.ones(100, np.float32)) == 32
+    assert floats(np.tile(np.float32([1, 2]), 50)) == 64 + 100
+
+
+def test_the_account_of_a_ticket_made_by_hand() -> None:
+    ticket = handmade()
+    first, second = ticket.manifest.layers
+    found = account(ticket)
+    masks = choices(72, first.kept) + choices(12, second.kept) + choices(3, second.kept_bias)
+
+    assert found.masks == math.ceil(masks)
+    assert 7 * 23 <= found.scales <= 7 * 32
+    assert found.indices == found.dense == 0
+    assert found.texts > 8 * 20
+    assert 0 < found.outside_masks < 1
+
+
+@pytest.mark.parametrize("stored", Weights)
+def test_how_a_ticket_is_stored_changes_no_mask(stored: Weights) -> None:
+    if stored is Weights.SEEDED:
+        return
+    assert account(handmade(stored)).masks == account(handmade()).masks
+
+
+HIDDEN: dict[str, tuple[Callable[[Handmade], Any], str, int]] = {
+    "a selection": (
+        lambda t: t.extend("z = Gather <axis = 1> (y, k)", k=np.array([2, 0, 2, 1, 1, 0])),
+        "indices",
+        12,
+    ),
+    "a scalar": (lambda t: t.extend("z = Mul (y, k)", k=np.float32(0.3)), "dense", 32),
+    "parameters": (lambda t: t.extend("z = Mul (y, k)", k=np.float32([1, 2, 3])), "dense", 96),
+    "a slope": (lambda t: t.extend("z = LeakyRelu <alpha = 0.3> (y)"), "attributes", 32),
+    "a permutation": (lambda t: t.extend("z = Transpose <perm = [1, 0]> (y)"), "attributes", 8),
+    "operators": (lambda t: t.extend("a = Relu (y) b = Neg (a) z = Abs (b)"), "attributes", 24),
+    "wiring": (lambda t: t.extend("a = Add (y, y) b = Add (a, y) z = Add (b, y)"), "attributes", 9),
+    "axes": (lambda t: t.extend("z = ReduceSum (y, k)", k=np.array([1])), "integers", 3),
+    "a name": (
+        lambda t: t.model.graph.node.append(helper.make_node("Relu", ["y"], ["z" * 9], "kqzjxv")),
+        "texts",
+        48,
+    ),
+    "an option": (
+        lambda t: t.note(options=msgspec.structs.replace(t.manifest.options, tolerance=0.37)),
+        "integers",
+        64,
+    ),
+    "a price": (
+        lambda t: t.note(options=msgspec.structs.replace(t.manifest.options, price=0.037)),
+        "integers",
+        64,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HIDDEN)
+def test_what_is_added_to_a_ticket_is_counted_under_its_name(what: str) -> None:
+    change, name, least = HIDDEN[what]
+    ticket = handmade()
+    before = account(ticket)
+    change(ticket)
+    after = account(ticket)
+
+    assert getattr(after, name) - getattr(before, name) >= least
+    assert after.masks == before.masks
+    assert after.scales == before.scales
+
+
+def test_one_scale_for_a_layer_counts_once() -> None:
+    ticket = handmade()
+    for name in ("a_scale", "b_scale"):
+        ticket.put(name, np.full_like(ticket.array(name), 0.3))
+    channel = account(ticket).scales
+    options = msgspec.structs.replace(ticket.manifest.options, sigma=Sigma.LAYER)
+    ticket.note(options=options)
+
+    assert account(ticket).scales == 64 < channel
+
+
+def test_names_are_the_targets_where_it_was_compared() -> None:
+    assert account(handmade(), planned=True).texts == 0
+    assert account(handmade(), planned=True).attributes == account(handmade()).attributes
+
+
+def test_an_account_of_nothing_has_no_share() -> None:
+    assert Account().outside_masks == 0
+    assert Account(masks=75, dense=25).outside_masks == 0.25
+
+
+def test_a_share_is_a_limit_and_no_question_of_being_genuine(tmp_path: Path) -> None:
+    path = handmade().write(tmp_path / "t.onnx")
+    proof = verify(path)
+    assert proof.account is not None
+    share = proof.account.outside_masks
+    told = verify(path, max_outside_masks=share / 2)
+
+    assert verify(path, max_outside_masks=share).failures == []
+    assert told.genuine
+    assert told.failures == [
+        f"{100 * share:.1f} % of its account is outside the masks; at most {50 * share:g} % may be"
+    ]
+    for bad in (0, 1.5, -0.1, math.nan):
+        with pytest.raises(InputError, match="`max_outside_masks` is"):
+            verify(path, max_outside_masks=bad)
+
+
+def test_what_is_not_genuine_has_no_account(tmp_path: Path) -> None:
+    ticket = handmade()
+    ticket.model.graph.initializer.append(numpy_helper.from_array(np.ones(3), "k"))
+
+    assert verify(ticket.write(tmp_path / "t.onnx")).account is None
