@@ -248,7 +248,7 @@ def _attribute(attribute: AttributeProto) -> float:
 def _texts(manifest: Manifest, index: GraphIndex, tensors: Tensors) -> int:
     """Bits of all names and texts, compressed together."""
     names = dict.fromkeys(_names(index))
-    names |= dict.fromkeys([*index.inputs, *index.outputs, *tensors])
+    names |= dict.fromkeys(sorted({*index.inputs, *index.outputs, *tensors}))
     said: list[Any] = [manifest.version, manifest.target_name, manifest.target_sha256]
     said += [*manifest.fresh, *manifest.parameters]
     said += [(place.name, place.reason) for place in manifest.dense]
