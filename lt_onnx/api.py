@@ -43,6 +43,7 @@ def convert(
     base_sizes: Mapping[str, int] | None = None,
     weights: Weights | str = Weights.FOLDED,
     fp16: bool = False,
+    collapse: bool = False,
     calibration: str | Path | Samples | None = None,
     calibration_count: int | None = None,
     samples: str | Path | Samples | None = None,
@@ -78,8 +79,11 @@ def convert(
         agreement: the same for outputs of class scores: share of inputs with equal top-1.
         prices: μ of single layers, by name.
         base_sizes: m of single layers that open a block, by name.
-        weights: store products (`folded`), source and mask (`masked`), or what is kept (`sparse`).
+        weights: store products (`folded`), source and mask (`masked`), what is kept (`sparse`), or
+            mask codes and a generator that makes the numbers (`seeded`).
         fp16: store random weights in half precision.
+        collapse: with `mode=2l` and `weights=seeded`, sum each block into one layer of the target's
+            own shape: the same function by other sums, at the target's speed.
         calibration: inputs for construction; None: random inputs with 1/f-like spectra.
         calibration_count: how many of them; None: what takes seconds. More make truer tickets.
         samples: inputs for validation; None: random normal inputs.

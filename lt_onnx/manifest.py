@@ -225,16 +225,33 @@ class _Format(msgspec.Struct):
     format: Annotated[int, Meta(ge=0, le=MAX_LAYER_WEIGHTS)]
 
 
+class CollapsedLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A layer whose weight is summed over the neurons of its block's channels.
+
+    Its source is [O, I, *K] as in its record: rows are, group by group, `outputs` of the layer and
+    what handed constants on; columns the neurons of the block's channels, m of each part, and then
+    the block's constants, `inner` of each one.
+    """
+
+    layer: Count  # its number among the ticket's
+    block: Count  # of the univariate layer before it
+    outputs: Extent  # in every group
+    inner: Extent  # inputs of the layer for each channel of its block
+    bias: str | None  # what the constants add up to
+
+
 class Deployed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a seeded ticket says of the plain one that it stands for.
 
     `digests` name the layer when a seal is broken: see `digest`, of the codes of its weight's and
-    its bias's masks, and its scales.
+    its bias's masks, and its scales. A collapsed one holds these layers alone: what a univariate
+    layer is follows from its record.
     """
 
     ir_version: Annotated[int, Meta(ge=3, le=99)]
     opset: Annotated[int, Meta(ge=1, le=99)]
     digests: tuple[Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")], ...]
+    collapsed: tuple[CollapsedLayer, ...]  # none: it computes as the plain ticket does
 
     def to_json(self) -> str:
         """The entry in its canonical form."""

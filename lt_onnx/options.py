@@ -160,6 +160,7 @@ class Options:
         Weights.FOLDED
     )
     fp16: Annotated[bool, Param("Store random weights in half precision.")] = False
+    collapse: Annotated[bool, Param("Sum each block into one layer (2l, seeded).")] = False
 
     def __post_init__(self) -> None:
         for size in (self.base_size, *dict(self.base_sizes).values()):
@@ -176,6 +177,10 @@ class Options:
             raise InputError(f"`sqnr` is {self.sqnr:g}; give decibels, above 0 up to {MAX_SQNR}")
         if not 0 < self.agreement <= 1:
             raise InputError(f"`agreement` is {self.agreement:g}; give a share, above 0 up to 1")
+        if self.collapse and self.weights is not Weights.SEEDED:
+            raise InputError(
+                "`collapse=True` sums up what the file makes itself: give `weights=seeded` with it"
+            )
 
     @property
     def copies(self) -> int:

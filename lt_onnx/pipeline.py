@@ -34,6 +34,7 @@ from lt_onnx.validation.per_layer import trace
 from lt_onnx.verification.verify import verify
 from lt_onnx.writing.build import Progress, fingerprint, write_source, write_ticket
 from lt_onnx.writing.checkpoint import Checkpoint, checkpoint_of
+from lt_onnx.writing.collapse import collapsed
 from lt_onnx.writing.ticket import files_of, is_of
 
 MAX_TRACED_SAMPLES = 128  # errors of layers are alike from one input to the next
@@ -284,6 +285,8 @@ def _planned(job: Job) -> Blueprint:
         )
     blueprint = plan(target, job.options)
     check_names(blueprint)
+    if job.options.collapse:
+        collapsed(blueprint)  # raises where it does not, before any work
     return blueprint
 
 

@@ -214,21 +214,23 @@ def perceptron(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "t.onnx"
 
 
-@pytest.mark.parametrize(("change", "told"), FORGERIES, ids=lambda value: str(value)[:40])
-def test_what_is_changed_is_named(
-    perceptron: Path, tmp_path: Path, change: Change, told: str
-) -> None:
-    """Sealed again, as a forger would."""
-    model = onnx.load(str(perceptron))
+def failures_of(path: Path, folder: Path, change: Change) -> str:
+    """What is told of a changed file, sealed again as a forger would."""
+    model = onnx.load(str(path))
     change(model)
     del model.metadata_props[[e.key for e in model.metadata_props].index(SEAL_KEY)]
     seal = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
     model.metadata_props.add(key=SEAL_KEY, value=seal)
-    forged = tmp_path / "t.onnx"
-    forged.write_bytes(model.SerializeToString(deterministic=True))
+    (folder / "t.onnx").write_bytes(model.SerializeToString(deterministic=True))
+    return "\n".join(verify(folder / "t.onnx").failures)
 
-    failures = verify(forged).failures
-    assert re.search(told, "\n".join(failures)), failures
+
+@pytest.mark.parametrize(("change", "told"), FORGERIES, ids=lambda value: str(value)[:40])
+def test_what_is_changed_is_named(
+    perceptron: Path, tmp_path: Path, change: Change, told: str
+) -> None:
+    failures = failures_of(perceptron, tmp_path, change)
+    assert re.search(told, failures), failures
 
 
 def test_what_another_operator_set_changes_is_refused(tmp_path: Path) -> None:
@@ -261,3 +263,106 @@ def test_deploy_and_load(
         assert all(np.array_equal(value, answer[name]) for answer in answers[1:])
     with pytest.raises(InputError):
         load(perceptron).run({})
+
+
+@pytest.fixture(scope="module", params=["residual", "depthwise", "plain-leakyrelu"])
+def collapsed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a ticket in mode 2l, `plain.onnx`, and its `collapsed.onnx`."""
+    folder = tmp_path_factory.mktemp("collapsed")
+    target = MODELS / f"{request.param}.onnx"
+    (folder / "target.onnx").symlink_to(target.resolve())
+    words = {"mode": "2l", "base_size": 8, "price": 1e-3, "validate": False}
+    convert(target, folder / "plain.onnx", **words)
+    convert(target, folder / "collapsed.onnx", weights="seeded", collapse=True, **words)
+    return folder
+
+
+def test_a_collapsed_ticket_is_its_ticket_at_its_targets_shape(collapsed: Path) -> None:
+    plain, made, target = (collapsed / f"{n}.onnx" for n in ("plain", "collapsed", "target"))
+    x = drawn(plain)
+    ours, theirs = Session(plain).run(x), Session(made).run(x)
+    for name, value in ours.items():
+        assert np.abs(value - theirs[name]).max() < 1e-5 * np.abs(value).max()
+    proofs = [verify(path, target=target) for path in (plain, made)]
+    assert proofs[1].failures == []
+    assert proofs[0] == proofs[1]  # the account is the ticket's
+    negative = "LeakyRelu" in {node.op_type for node in onnx.load(str(target)).graph.node}
+    shapes = {}
+    for path in (target, made):
+        folded = collapsed / f"opt.{path.name}"
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(folded)
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        model = onnx.load(str(folded))
+        tensors = {t.name: tuple(t.dims) for t in model.graph.initializer}
+        nodes = [node for node in model.graph.node if node.op_type in ("Conv", "FusedConv", "Gemm")]
+        shapes[path] = [tensors[node.input[1]] for node in nodes]
+    for number, (ours, theirs) in enumerate(zip(shapes[target], shapes[made], strict=True)):
+        signed = number == 0 or negative
+        assert theirs == (ours[0], (1 + signed) * ours[1], *ours[2:])
+
+
+def test_deploy_collapses_to_the_same_file(
+    collapsed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, target = collapsed / "again.onnx", str(collapsed / "target.onnx")
+    words = ["deploy", str(collapsed / "plain.onnx"), "--collapse", "-o", str(out), "--force"]
+    assert run(words) == 2
+    assert run([*words, "--target", target]) == 0
+    shown = capsys.readouterr().out
+    assert out.read_bytes() == (collapsed / "collapsed.onnx").read_bytes()
+    assert "largest difference from the ticket" in shown
+    assert "ms per input" in shown
+    assert run(["deploy", str(out), "--weights", "folded", "-o", str(out) + ".2"]) == 2
+    assert "is collapsed" in capsys.readouterr().err
+
+
+def read_by_another(model: onnx.ModelProto) -> None:
+    node = next(n for n in reversed(model.graph.node) if n.op_type in ("Conv", "Gemm"))
+    node.input[0] = model.graph.input[0].name
+
+
+def scaled_again(model: onnx.ModelProto) -> None:
+    node = next(n for n in reversed(model.graph.node) if n.op_type in ("Conv", "Gemm"))
+    model.graph.node.append(helper.make_node("Mul", [node.input[1], node.input[1]], ["more"]))
+
+
+COLLAPSED_FORGERIES: list[tuple[Change, str]] = [
+    (flipped("/end"), "/end'"),
+    (flipped("/sets_shape", 64), "/sets_shape'"),
+    (flipped("/constants", 20), "/constants'"),
+    (flipped("/constants_begin", 64), "/constants_begin'"),
+    (flipped("draw/members"), "draw/members'"),
+    (flipped("head/weight/codes", 7), "head/weight"),
+    (flipped("/sigma", 3), "its mask or its scales were changed"),
+    (read_by_another, "makes what nothing reads"),
+    (scaled_again, "is not read once"),
+]
+
+
+@pytest.mark.parametrize("collapsed", ["residual"], indirect=True)
+@pytest.mark.parametrize(("change", "told"), COLLAPSED_FORGERIES, ids=lambda value: str(value)[:40])
+def test_what_is_changed_in_a_collapsed_ticket_is_named(
+    collapsed: Path, tmp_path: Path, change: Change, told: str
+) -> None:
+    failures = failures_of(collapsed / "collapsed.onnx", tmp_path, change)
+    assert re.search(told, failures), failures
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "told"),
+    [
+        ("plain-relu", {"mode": "l+1"}, "has copies"),
+        ("plain-tanh", {"mode": "2l"}, "open with Tanh"),
+        ("plain-relu", {"mode": "2l", "sigma": "layer"}, "sigma=layer"),
+        ("plain-relu", {"mode": "2l", "weights": "folded"}, "weights=seeded"),
+    ],
+)
+def test_what_does_not_collapse_is_told_before_any_work(
+    tmp_path: Path, name: str, words: dict[str, str], told: str
+) -> None:
+    words = {"weights": "seeded", **words}
+    with pytest.raises(InputError, match=told):
+        convert(MODELS / f"{name}.onnx", tmp_path / "t.onnx", collapse=True, **words)
+    assert not any(tmp_path.iterdir())

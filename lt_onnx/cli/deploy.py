@@ -15,6 +15,10 @@ def deploy_command(
     weights: Annotated[
         Weights, Param("seeded: the file makes them; folded, masked or sparse.")
     ] = Weights.SEEDED,
+    collapse: Annotated[
+        bool, Param("Sum each block into one layer (2l, seeded; with --target).")
+    ] = False,
+    target: Annotated[Path | None, Param("The target: compare with it, and time both.")] = None,
     output: Annotated[Path | None, Param("File to write.", flags=("--output", "-o"))] = None,
     force: Force = False,
     quiet: Quiet = False,
@@ -22,12 +26,20 @@ def deploy_command(
     """Write a ticket that exists with its weights in another form.
 
     A seeded file holds no random number: its graph makes them from the seed, in standard operators
-    of operator set 18, when a runtime opens it.
+    of operator set 18, when a runtime opens it. Collapsed, it is then a network of the target's own
+    size and speed.
     """
     from lt_onnx.deploy.forms import deploy
 
-    made = deploy(ticket, output, weights=weights, force=force)
-    if not quiet:
-        ratio = made.ticket_bytes / max(made.bytes, 1)
-        sizes = f"{size_text(made.bytes)} for {size_text(made.ticket_bytes)}"
-        say(f"{made.path}: {sizes}, 1/{ratio:.1f}")
+    made = deploy(ticket, output, weights=weights, collapse=collapse, target=target, force=force)
+    if quiet:
+        return
+    say(f"{made.path}: {size_text(made.bytes)}; the ticket has {size_text(made.ticket_bytes)}")
+    if made.comparison is not None:
+        c = made.comparison
+        say(f"  largest difference from the ticket {c.difference:.1e} of its largest output")
+        say(
+            f"  ms per input: target {c.target_ms:.2f}, ticket {c.ticket_ms:.2f}, this "
+            f"{c.form_ms:.2f} ({c.form_ms / c.target_ms:.2f} of the target's); opened in "
+            f"{c.load_seconds:.2f} s"
+        )

@@ -12,12 +12,16 @@ from msgspec.structs import replace
 from onnx import numpy_helper
 
 from lt_onnx import files
+from lt_onnx.blueprint import Blueprint
+from lt_onnx.deploy.compare import Comparison, compare
 from lt_onnx.errors import InputError
 from lt_onnx.files import atomic_write, check_file, check_places, data_of
 from lt_onnx.manifest import METADATA_KEY, LayerRecord, Manifest
 from lt_onnx.options import Weights, choose
 from lt_onnx.packing.format import PackedLayer, layers_of
 from lt_onnx.packing.pack import kept_rows
+from lt_onnx.planning.plan import plan
+from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.model_file import model_files
 from lt_onnx.runtime import to_proto
 from lt_onnx.verification.seeded import open_ticket
@@ -35,6 +39,7 @@ class Deployment:
     path: Path
     ticket_bytes: int
     bytes: int
+    comparison: Comparison | None  # None: no target was given
 
 
 def deploy(
@@ -42,15 +47,21 @@ def deploy(
     output: str | Path | None = None,
     *,
     weights: Weights | str = Weights.SEEDED,
+    collapse: bool = False,
+    target: str | Path | None = None,
     force: bool = False,
 ) -> Deployment:
     """Write a ticket that exists with its weights in another form.
 
     Args:
-        ticket: path of the ticket, in any form.
+        ticket: path of the ticket, in any form that is not collapsed.
         output: path of the file; default: `<ticket>.<weights>.onnx` beside the ticket.
         weights: `seeded`: the file makes its numbers from the seed (operator set 18); `folded`,
             `masked` or `sparse`: it holds them.
+        collapse: of a ticket in mode `2l`, in `seeded` form: each block becomes one layer of the
+            target's own shape, whose weights are sums of the ticket's. Needs `target`.
+        target: the network that the ticket was made from; ticket and form are then compared on
+            random inputs, and all three are timed.
         force: overwrite a file that exists.
 
     Raises:
@@ -58,14 +69,20 @@ def deploy(
         ResourceError: not enough disk.
     """
     ticket, form = Path(ticket), choose(Weights, "weights", weights)
-    name = f"{ticket.name.removesuffix('.onnx').removesuffix('.ticket')}.{form}.onnx"
+    kind = "collapsed" if collapse else form
+    name = f"{ticket.name.removesuffix('.onnx').removesuffix('.ticket')}.{kind}.onnx"
     path = ticket.with_name(name) if output is None else Path(output)
+    target = None if target is None else Path(target)
+    if collapse and (target is None or form is not Weights.SEEDED):
+        raise InputError("`collapse=True` needs the `target`, and goes with `weights=seeded`")
     check_file(ticket)
-    check_places([path, data_of(path)], model_files(ticket), force=force)
-    proof = verify(ticket)
+    inputs = [*model_files(ticket), *([] if target is None else model_files(target))]
+    check_places([path, data_of(path)], inputs, force=force)
+    proof = verify(ticket, target=target)
     if not proof.genuine:
         raise InputError(f"{ticket}: is not genuine: {proof.failures[0]}")
     model, manifest = open_ticket(ticket)
+    planned = None if not collapse or target is None else _plan(target, manifest)
     stored = Weights.SPARSE if form is Weights.SEEDED else form
     size = sum(4 * layer.spec.size for layer in layers_of(manifest))
     twice = 2 if stored is Weights.MASKED else 1
@@ -75,11 +92,18 @@ def deploy(
         work = _Rewriting(ticket, manifest, tensors, stored, streams[1:], data_of(path).name)
         made, manifest = work.rewritten(model)
         if form is Weights.SEEDED:
-            made = seeded(made, manifest)
+            made = seeded(made, manifest, planned)
         else:
             made.metadata_props.add(key=METADATA_KEY, value=manifest.to_json())
         write_sealed(made, streams, path)
-    return Deployment(path, _bytes(ticket), _bytes(path))
+    comparison = None if target is None else compare(target, ticket, path)
+    return Deployment(path, _bytes(ticket), _bytes(path), comparison)
+
+
+def _plan(target: Path, manifest: Manifest) -> Blueprint:
+    """The plan that a ticket of `target` was made by."""
+    lost = frozenset(manifest.fresh)
+    return plan(read_target(target), manifest.construction(), constants_lost=lost)
 
 
 def _bytes(path: Path) -> int:

@@ -8,7 +8,8 @@ and its constants.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,36 +23,42 @@ from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.protobuf import node_title
 from lt_onnx.runtime import to_proto, value_info
+from lt_onnx.target import Array
+from lt_onnx.verification.seeded import Restored
 from lt_onnx.verification.structure import MIN_IR_VERSION
 from lt_onnx.verification.tensors import Tensor, Tensors
 from lt_onnx.version import __version__
+from lt_onnx.writing.collapse import Collapse, collapsed
 from lt_onnx.writing.storage import SOURCE_FIELDS, Form
 
 MAX_DIFFERENCES = 20  # that are told
 
 
-def check_against_target(
-    model: onnx.ModelProto, manifest: Manifest, tensors: Tensors, target: Path
-) -> list[str]:
+def check_against_target(restored: Restored, tensors: Tensors, target: Path) -> list[str]:
     """How the ticket differs from what the network at `target` is planned to; one line each.
 
-    Raises InputError for a target that cannot be read.
+    Of a collapsed ticket it is the collapsed form of that. Raises InputError for a target that
+    cannot be read.
     """
+    manifest, model = restored.manifest, restored.graph
     read = read_target(target)
     if read.sha256 != manifest.target_sha256:
         return [f"the ticket was made from another target than {target} (SHA-256 differs)"]
     try:
         blueprint = plan(read, manifest.construction(), constants_lost=frozenset(manifest.fresh))
+        form = collapsed(blueprint) if restored.collapsed else Collapse(blueprint, ())
     except InputError as error:
         return [f"the target cannot be planned with the manifest's options: {error}"]
     except (LtOnnxError, ArithmeticError, AssertionError, LookupError, ValueError) as error:
         return [f"the manifest's options do not fit the target: {error}"]
     differences = [
-        *_layers(blueprint, manifest),
-        *_nodes(blueprint, manifest, model),
+        *_layers(replace(blueprint, dense=form.blueprint.dense), manifest),
+        *_nodes(form.blueprint, manifest, model),
         *_ports(blueprint, model),
-        *_constants(blueprint, manifest, tensors),
+        *_constants(blueprint, manifest, tensors, planned=form.blueprint.constants),
     ]
+    if form.layers != restored.collapsed:
+        differences.append("its layers collapse otherwise than the target's")
     if differences and manifest.version != __version__:
         differences.append(
             f"the ticket was made by version {manifest.version}, this is {__version__}: versions "
@@ -155,17 +162,19 @@ def _ports(blueprint: Blueprint, model: onnx.ModelProto) -> Iterator[str]:
         yield f"its IR version is {model.ir_version}, not the target's"
 
 
-def _constants(blueprint: Blueprint, manifest: Manifest, tensors: Tensors) -> Iterator[str]:
-    """Integer tensors and parameters that differ, bit for bit."""
+def _constants(
+    blueprint: Blueprint, manifest: Manifest, tensors: Tensors, *, planned: Mapping[str, Array]
+) -> Iterator[str]:
+    """Integer tensors and parameters that differ from those `planned`, bit for bit."""
     free = {layer.scale for layer in manifest.layers}
     free |= {step.order for step in blueprint.steps if isinstance(step, Expand)}
     for layer in manifest.layers:
         form = Form.of(layer)
         free |= {form.numbers, form.mask, layer.bias or form.numbers}
-    for name in sorted((tensors.keys() - free) ^ blueprint.constants.keys()):
+    for name in sorted((tensors.keys() - free) ^ planned.keys()):
         yield f"tensor '{name}' is {'none of the target' if name in tensors else 'missing'}"
-    for name in sorted(tensors.keys() & blueprint.constants.keys()):
-        tensor, wanted = tensors[name], np.asarray(blueprint.constants[name])
+    for name in sorted(tensors.keys() & planned.keys()):
+        tensor, wanted = tensors[name], np.asarray(planned[name])
         same = (
             isinstance(tensor, Tensor)
             and tensor.dtype == wanted.dtype

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from lt_onnx.manifest import LayerRecord, Manifest
+from lt_onnx.manifest import CollapsedLayer, LayerRecord, Manifest
 from lt_onnx.target import Array, Indices
 
 MAX_DRAWN = 1 << 20  # numbers of one generator, if they are of more than one tensor
@@ -108,6 +108,34 @@ W/rows = Reshape(W/flat W/shape)
 W = Transpose(W/rows) perm=1,0
 """
 SHAPED = "W = Reshape(W/flat W/shape)"
+# of a collapsed layer, whose scales are S and whose bias is Z
+SUMS = """
+W/source = Reshape(W/flat W/shape) ! \
+The neurons of a channel hand on the same number: their weights are added up.
+W/neurons = Slice(W/source draw/begin W/end draw/rows_and_columns)
+W/sets = Reshape(W/neurons W/sets_shape)
+W/sums = ReduceSum(W/sets draw/members) keepdims=0
+"""
+BY_PART = "W/by_part = Transpose(W/sums) perm=0,2,1,3"
+SCALES = """
+W/rows = Reshape(S W/rows_shape)
+W/scale = Slice(W/rows draw/start W/outputs draw/columns)
+W/factor = Reshape(W/scale draw/by_row)
+W/weighted = Mul(V W/factor)
+"""
+GAINED = "W/gained = Mul(W/weighted W/gain)"
+SUMMED = "W = Reshape(V W/sum_shape)"
+SUMMED_ROWS = """
+W/matrix = Reshape(V W/sum_shape)
+W = Transpose(W/matrix) perm=1,0
+"""
+SUMMED_BIAS = """
+W/constant_weights = Slice(W/source W/constants_begin W/constants_end draw/rows_and_columns)
+W/driven = Mul(W/constant_weights W/constants)
+W/offsets = ReduceSum(W/driven draw/columns_and_taps) keepdims=0
+W/biases = Mul(W/offsets W/scale)
+Z = Reshape(W/biases draw/flat)
+"""
 LINE = re.compile(r"(\S+) = (\w+)\(([^)]*)\)(?: (\w+)=(\S+))?(?: ! (.*))?")
 
 
@@ -170,9 +198,12 @@ class Mask:
 
 
 def generator_nodes(
-    masks: Sequence[Mask], manifest: Manifest
+    masks: Sequence[Mask], manifest: Manifest, collapsed: Sequence[CollapsedLayer]
 ) -> tuple[list[onnx.NodeProto], dict[str, Array]]:
-    """The nodes that a generator of these masks consists of, and what they read."""
+    """The nodes that a generator of these masks consists of, and what they read.
+
+    `collapsed` are the layers whose weights are sums; without, each is made as it is.
+    """
     nodes: list[onnx.NodeProto] = []
     constants: dict[str, Array] = {}
     for number, chunk in enumerate(_chunks(masks), 1):
@@ -198,10 +229,64 @@ def generator_nodes(
             f"{draw}/layers": np.array([mask.layer.index for mask in chunk], np.uint64),
             f"{draw}/streams": np.array([mask.stream for mask in chunk], np.uint64),
         }
-    for layer in manifest.layers:
-        nodes += written(ROWS if layer.transposed else SHAPED, W=layer.weight)
-        constants[f"{layer.weight}/shape"] = np.array(layer.shape)
+    if not collapsed:
+        for layer in manifest.layers:
+            nodes += written(ROWS if layer.transposed else SHAPED, W=layer.weight)
+            constants[f"{layer.weight}/shape"] = np.array(layer.shape)
+    for entry in collapsed:
+        added, read = _summed(entry, manifest)
+        nodes += added
+        constants |= read
     return nodes, constants | _shared_constants(manifest.seed)
+
+
+def _summed(
+    entry: CollapsedLayer, manifest: Manifest
+) -> tuple[list[onnx.NodeProto], dict[str, Array]]:
+    """The nodes that sum the weight and bias of a collapsed layer, and what they read."""
+    layer, block = manifest.layers[entry.layer], manifest.layers[entry.block].block
+    assert block is not None
+    name, group, parts = layer.weight, block.group, len(block.parts)
+    slots, width = block.slots // group, layer.shape[1] // entry.inner
+    channels, rows = block.channels // group, layer.shape[0] // group
+    taps = entry.inner * math.prod(layer.shape[2:])
+    values: dict[str, Any] = {
+        f"{name}/shape": [group, rows, width, taps],
+        f"{name}/end": [entry.outputs, slots],
+        f"{name}/sets_shape": [group * entry.outputs, channels, parts, block.neurons, taps],
+        f"{name}/rows_shape": [group, rows],
+        f"{name}/outputs": [entry.outputs],
+        f"{name}/sum_shape": [
+            group * entry.outputs,
+            parts * channels * entry.inner,
+            *layer.shape[2:],
+        ],
+        "draw/begin": [0, 0],
+        "draw/rows_and_columns": [1, 2],
+        "draw/members": [3],
+        "draw/columns": [1],
+        "draw/by_row": [-1, 1, 1, 1],
+    }
+    nodes, value = [*written(SUMS, W=name)], f"{name}/sums"
+    if parts == 2:
+        nodes += written(BY_PART, W=name)
+        value = f"{name}/by_part"
+    nodes += written(SCALES, W=name, S=layer.scale, V=value)
+    value = f"{name}/weighted"
+    if block.gain != 1:
+        nodes += written(GAINED, W=name)
+        value, values[f"{name}/gain"] = f"{name}/gained", np.float32(block.gain)
+    nodes += written(SUMMED_ROWS if layer.transposed else SUMMED, W=name, V=value)
+    if entry.bias is not None and block.constants is not None:
+        nodes += written(SUMMED_BIAS, W=name, Z=entry.bias)
+        places = np.minimum(np.arange(width - slots), block.constants.count - 1)
+        levels = np.array(block.constants.levels)[places % len(block.constants.levels)]
+        made = block.constants.sign * 2.0 ** (levels / 4 - 24)
+        values[f"{name}/constants"] = made[:, None].astype(np.float32)
+        values[f"{name}/constants_begin"] = [0, slots]
+        values[f"{name}/constants_end"] = [entry.outputs, width]
+        values["draw/columns_and_taps"] = [2, 3]
+    return nodes, {key: np.asarray(value) for key, value in values.items()}
 
 
 def _chunks(masks: Sequence[Mask]) -> Iterator[Sequence[Mask]]:

@@ -12,6 +12,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from lt_onnx.errors import InputError
 from lt_onnx.manifest import (
     DEPLOYED_KEY,
     METADATA_KEY,
+    CollapsedLayer,
     Deployed,
     LayerRecord,
     Manifest,
@@ -33,6 +35,7 @@ from lt_onnx.options import Weights
 from lt_onnx.reading.operator_sets import SEEDED, changed_nodes
 from lt_onnx.reading.protobuf import metadata_of
 from lt_onnx.target import Array, Indices, is_standard_domain
+from lt_onnx.verification.collapsed import check_entries, put_back_blocks
 from lt_onnx.verification.flaw import Flaw
 from lt_onnx.verification.generator import biases, weights_at
 from lt_onnx.verification.generator_nodes import Mask, generator_nodes
@@ -48,45 +51,74 @@ GRAPH_TEXT = (
 )
 
 
-def plain_ticket(
-    model: onnx.ModelProto, manifest: Manifest, deployed: Deployed | None
-) -> tuple[onnx.ModelProto | None, Manifest, list[str]]:
-    """The sparse ticket that a seeded one stands for, its manifest, and what is wrong.
+@dataclass(frozen=True)
+class Restored:
+    """What a file stands for: a ticket without a generator.
 
-    Of a ticket in another form, itself; None where nothing can be made of the codes.
+    `ticket` is None where nothing can be made of the codes. `graph` has what stands in the file
+    itself behind its generator; of a collapsed ticket, the target's steps, else the same.
     """
+
+    ticket: onnx.ModelProto | None
+    manifest: Manifest
+    failures: list[str]
+    graph: onnx.ModelProto
+    collapsed: tuple[CollapsedLayer, ...] = ()
+
+
+def plain_ticket(model: onnx.ModelProto, manifest: Manifest, deployed: Deployed | None) -> Restored:
+    """The sparse ticket that a seeded one stands for; of a ticket in another form, itself."""
     if deployed is None and all(layer.stored != Weights.SEEDED for layer in manifest.layers):
-        return model, manifest, []
-    arrays = {tensor.name: tensor for tensor in model.graph.initializer}
+        return Restored(model, manifest, [], model)
     try:
         if deployed is None or any(layer.stored != Weights.SEEDED for layer in manifest.layers):
             raise Flaw(f"its layers are not all seeded, or '{DEPLOYED_KEY}' is missing")
-        if len(deployed.digests) != len(manifest.layers):
-            raise Flaw(f"'{DEPLOYED_KEY}' does not have a digest for every layer")
-        masks = [mask for layer in manifest.layers for mask in _masks(layer, model, arrays)]
+        return _restored(model, manifest, deployed)
     except Flaw as flaw:
-        return None, manifest, [str(flaw)]
-    nodes, constants = generator_nodes(masks, manifest)
+        return Restored(None, manifest, [str(flaw)], model)
+
+
+def _restored(model: onnx.ModelProto, manifest: Manifest, deployed: Deployed) -> Restored:
+    """The ticket of a seeded file. Raises Flaw where nothing can be made of its codes."""
+    arrays = {tensor.name: tensor for tensor in model.graph.initializer}
+    collapsed, layers = deployed.collapsed, manifest.layers
+    if collapsed:
+        check_entries(collapsed, manifest)
+        layers = tuple(manifest.layers[entry.layer] for entry in collapsed)
+    if len(deployed.digests) != len(layers):
+        raise Flaw(f"'{DEPLOYED_KEY}' does not have a digest for every layer")
+    masks = [mask for layer in layers for mask in _masks(layer, model, arrays)]
+    nodes, constants = generator_nodes(masks, manifest, collapsed)
     failures = list(_differences(model, masks, nodes, constants))
-    failures += _broken(masks, manifest, deployed, arrays)
-    layers = tuple(replace(layer, stored=Weights.SPARSE) for layer in manifest.layers)
-    plain = replace(manifest, layers=layers)
+    failures += _broken(masks, layers, deployed, arrays)
+    stored = tuple(replace(layer, stored=Weights.SPARSE) for layer in manifest.layers)
+    plain = replace(manifest, layers=stored)
     made = {*constants, *(f"{mask.name}/codes" for mask in masks)}
-    ticket = _without(model, count=len(nodes), tensors=made)
+    graph = _without(model, count=len(nodes), tensors=made)
+    failures += _restore(graph, model, plain, deployed)
+    ticket = graph
+    if collapsed:
+        ticket = onnx.ModelProto()
+        ticket.CopyFrom(graph)
+        masks += put_back_blocks(ticket, plain, collapsed)
     _put_weights(ticket, plain, masks)
-    failures += _restore(ticket, model, plain, deployed)
-    return ticket, plain, failures
+    return Restored(ticket, plain, failures, graph, collapsed)
 
 
 def open_ticket(path: Path) -> tuple[onnx.ModelProto, Manifest]:
-    """The plain ticket in a file, and its manifest. Raises InputError where there is none."""
+    """The plain ticket in a file, and its manifest.
+
+    Raises InputError where there is none, and for a collapsed one: its graph is the target's.
+    """
     model, _ = read_model(path)
     manifest = manifest_of(path, model)
     deployed = parse_deployed(path, metadata_of(model))
-    plain, manifest, failures = plain_ticket(model, manifest, deployed)
-    if plain is None or failures:
-        raise InputError(f"{path}: is not genuine: {failures[0]}")
-    return plain, manifest
+    restored = plain_ticket(model, manifest, deployed)
+    if restored.ticket is None or restored.failures:
+        raise InputError(f"{path}: is not genuine: {restored.failures[0]}")
+    if restored.collapsed:
+        raise InputError(f"{path}: is collapsed: give the ticket that it was made from")
+    return restored.ticket, restored.manifest
 
 
 def _masks(
@@ -163,10 +195,13 @@ def _differences(
 
 
 def _broken(
-    masks: Sequence[Mask], manifest: Manifest, deployed: Deployed, arrays: Mapping[str, TensorProto]
+    masks: Sequence[Mask],
+    layers: Sequence[LayerRecord],
+    deployed: Deployed,
+    arrays: Mapping[str, TensorProto],
 ) -> Iterator[str]:
     """Layers whose codes or scales are others than those that were sealed."""
-    for layer, wanted in zip(manifest.layers, deployed.digests, strict=True):
+    for layer, wanted in zip(layers, deployed.digests, strict=True):
         names = [f"{mask.name}/codes" for mask in masks if mask.layer is layer]
         held = [_array(arrays, name) for name in (*names, layer.scale) if name in arrays]
         if digest(*held) != wanted:

@@ -56,7 +56,7 @@ def check_univariate(
         raise Flaw(f"tensor '{block.order}' is not the order of a block's neurons")
     if layer.stored == "sparse" and layer.shape[0] * block.channels > MAX_DRAWN:
         raise Flaw(f"layer '{layer.weight}' has more neurons and channels than any block")
-    neurons = _derived(layer, block, manifest, width=order.size)
+    neurons = derived(layer, block, manifest, width=order.size)
     places = neurons.rows * layer.shape[1] + neurons.columns
     places.sort()
     if layer.half and layer.stored != "masked":  # what half precision rounds to 0 is not kept
@@ -89,7 +89,7 @@ def _check_same(name: str, tensor: Tensor | Sparse, derived: Floats | Indices) -
         )
 
 
-def _derived(layer: LayerRecord, block: BlockRecord, manifest: Manifest, *, width: int) -> Neurons:
+def derived(layer: LayerRecord, block: BlockRecord, manifest: Manifest, *, width: int) -> Neurons:
     """What follows, for an order of `width` channels. Raises Flaw where that cannot be."""
     seed, half = manifest.seed, layer.mirror_rows
     unit = msgspec.structs.replace(layer, sigma=1.0)

@@ -47,7 +47,7 @@ from lt_onnx.verification.account import Account, account_of
 from lt_onnx.verification.allowed_fields import check_fields, is_readable
 from lt_onnx.verification.graph_index import index_graph
 from lt_onnx.verification.masked_weights import check_masked_weights
-from lt_onnx.verification.seeded import plain_ticket
+from lt_onnx.verification.seeded import Restored, plain_ticket
 from lt_onnx.verification.structure import check_structure
 from lt_onnx.verification.tensors import locate_tensors
 from lt_onnx.verification.ticket_file import check_seal, manifest_of, read_model
@@ -108,7 +108,8 @@ def verify(
     if not is_readable(model):
         raise InputError(f"{path}: a name in it is not UTF-8, or it has more parts than any ticket")
     manifest, deployed = manifest_of(path, model), parse_deployed(path, metadata_of(model))
-    ticket, manifest, failures = plain_ticket(model, manifest, deployed)
+    restored = plain_ticket(model, manifest, deployed)
+    ticket, manifest, failures = restored.ticket, restored.manifest, [*restored.failures]
     if target_sha256 is not None and manifest.target_sha256 != target_sha256:
         failures.append("the ticket was made from another target (SHA-256 differs)")
     malformed = check_fields(ticket) if ticket is not None else []
@@ -119,7 +120,7 @@ def verify(
     account = None
     if ticket is not None and not malformed:
         # else a name may stand for two things, and a tensor for two arrays
-        counts, account, wrong = _proved(path, ticket, manifest, target)
+        counts, account, wrong = _proved(path, ticket, restored, target)
         failures += wrong
     failures += check_seal(path, model)
     genuine = not failures
@@ -144,9 +145,10 @@ def verify(
 
 
 def _proved(
-    path: Path, ticket: onnx.ModelProto, manifest: Manifest, target: Path | None
+    path: Path, ticket: onnx.ModelProto, restored: Restored, target: Path | None
 ) -> tuple[dict[str, int], Account | None, list[str]]:
     """What was counted, the account where nothing is wrong, and what is wrong."""
+    manifest = restored.manifest
     tensors = locate_tensors(path, ticket)
     counts, failures = check_masked_weights(manifest, tensors)
     index, misplaced = index_graph(ticket, manifest)
@@ -155,7 +157,7 @@ def _proved(
     if target is not None:
         from lt_onnx.verification.against_target import check_against_target
 
-        failures += check_against_target(ticket, manifest, tensors, target)
+        failures += check_against_target(restored, tensors, target)
     planned = target is not None
     account = None if failures else account_of(manifest, index, tensors, planned=planned)
     return {**counts, **others}, account, failures

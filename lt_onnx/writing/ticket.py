@@ -192,7 +192,7 @@ class TicketWriter:
         model = assemble(name, nodes, tensors=self._tensors, target=target)
         manifest = self._manifest()
         if self.is_seeded:
-            return seeded(model, manifest)
+            return seeded(model, manifest, blueprint if blueprint.options.collapse else None)
         model.metadata_props.add(key=METADATA_KEY, value=manifest.to_json())
         return model
 
