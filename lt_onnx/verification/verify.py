@@ -41,7 +41,7 @@ import onnx
 from msgspec import Meta
 
 from lt_onnx.errors import InputError
-from lt_onnx.manifest import DensePlace, Manifest, parse_deployed
+from lt_onnx.manifest import DensePlace, parse_deployed
 from lt_onnx.reading.protobuf import metadata_of
 from lt_onnx.verification.account import Account, account_of
 from lt_onnx.verification.allowed_fields import check_fields, is_readable

@@ -5,5 +5,6 @@ at all.
 
 `build` constructs and writes layer by layer; `checkpoint` keeps what is finished; `ticket` holds
 the file under way; `storage` fills a layer's initializers; `assembly` makes the graph of them.
-`seeded` puts a `generator` in the place of a ticket's numbers.
+`seeded` puts a `generator` in the place of a ticket's numbers; `collapse` plans the graph in which
+blocks are single layers.
 """
