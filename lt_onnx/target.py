@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_onnx.units import name_text
+
 Array: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float32]
 Doubles: TypeAlias = NDArray[np.float64]
@@ -40,7 +42,7 @@ class Node:
     @property
     def title(self) -> str:
         """The operator as messages name it."""
-        return f"node '{self.name}' ({self.op})"
+        return f"node '{name_text(self.name)}' ({name_text(self.op)})"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Numbers as people read and write them."""
 
+MAX_NAME = 160  # characters of a name in a message
 FACTORS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -22,6 +23,12 @@ def count_text(count: int) -> str:
 def share(text: str) -> float:
     """A share, given as such or as a percentage. Raises ValueError."""
     return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+
+
+def name_text(name: str) -> str:
+    """A name as messages quote it: of a long one the ends, for files name things at any length."""
+    half = MAX_NAME // 2
+    return name if len(name) <= MAX_NAME else f"{name[:half]}…{name[-half:]}"
 
 
 def duration_text(seconds: float) -> str:

@@ -34,12 +34,14 @@ from lt_onnx.packing.format import (
     layers_of,
     raw_tensors,
 )
-from lt_onnx.reading.protobuf import metadata_of
-from lt_onnx.units import size_text
+from lt_onnx.reading.protobuf import metadata_of, too_many_parts
+from lt_onnx.units import name_text, size_text
 from lt_onnx.writing.storage import ALIGNMENT, MIN_EXTERNAL_BYTES, LayerTensors, name_of
 
 MAX_KEPT_BYTES = 12  # of a kept weight in a sparse ticket
-MAX_WEIGHTS_PER_BYTE = 1024  # of a sparse ticket's file: none keeps so few
+# of a pack: the masks of a real ticket cannot be told in so few, and what is drawn takes time
+MAX_WEIGHTS_PER_BYTE = 1 << 14
+MAX_KEPT_PER_BYTE = 64
 MAX_MEMBER_BYTES = {"pack.json": 1 << 16, "graph.onnx": MAX_GRAPH_BYTES, "masks.bin": 1 << 30}
 # what zipfile and its decompressors raise for what is none of theirs
 ZIP_ERRORS = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, EOFError)
@@ -56,6 +58,8 @@ class _Pack:
     def __init__(self, path: Path) -> None:
         about, graph, masks = _members(path, "pack.json", "graph.onnx", "masks.bin")
         self.path, self.model = path, onnx.ModelProto()
+        if too_many_parts(graph):
+            raise InputError(f"{path}: its graph is made of more parts than any network")
         try:
             self.model.ParseFromString(graph)
         except DecodeError:
@@ -134,7 +138,7 @@ def unpack(packed: Path, output: Path, *, force: bool = False) -> list[Path]:
 
 def _check_sizes(pack: _Pack, output: Path) -> None:
     """Refuse what cannot be a ticket before anything is drawn or written."""
-    inside = outside = sparse_weights = 0
+    inside = outside = 0
     room = pack.model.ByteSize() + ALIGNMENT * (len(pack.layers) + 1)  # around what layers hold
     for layer in pack.layers:
         is_sparse, numbers = layer.form.stored is Weights.SPARSE, layer.form.numbers
@@ -144,7 +148,6 @@ def _check_sizes(pack: _Pack, output: Path) -> None:
                 raise pack.damaged(f"it has no tensor '{name[:80]}'")
         size = layer.spec.size * layer.form.dtype.itemsize
         if is_sparse:
-            sparse_weights += layer.spec.size
             room += MAX_KEPT_BYTES * layer.record.kept
         elif not raw_tensors(pack.tensors[numbers]):
             outside += size
@@ -154,7 +157,9 @@ def _check_sizes(pack: _Pack, output: Path) -> None:
     claimed = [file.size for file in pack.files]
     most = 2 * files.INLINE_LIMIT + MIN_EXTERNAL_BYTES * len(pack.layers)
     fits = inside <= min(claimed[0], most) and outside <= sum(claimed[1:])
-    fits &= sparse_weights <= MAX_WEIGHTS_PER_BYTE * claimed[0]
+    packed = pack.path.stat().st_size
+    fits &= sum(layer.spec.size for layer in pack.layers) <= MAX_WEIGHTS_PER_BYTE * packed
+    fits &= sum(layer.record.kept for layer in pack.layers) <= MAX_KEPT_PER_BYTE * packed
     if not fits or sum(claimed) > inside + outside + room:
         raise pack.damaged("the sizes of its layers and of its files disagree")
     free = shutil.disk_usage(output.parent).free
@@ -177,6 +182,8 @@ def _fill(pack: _Pack, layer: PackedLayer, data: BufferedRandom | None) -> None:
     filled = LayerTensors(layer.spec, layer.form, stream_of)
     for start, drawn in layer.rows(pack.seed):
         filled.write(start, drawn, pack.read_bits(drawn.size).reshape(drawn.shape))
+        if filled.kept > layer.record.kept:
+            raise pack.damaged(f"layer '{name_text(layer.spec.name)}' keeps more than it says")
     for proto in filled.protos(""):
         emptied = raw_tensors(pack.tensors[name_of(proto)])
         for held, drawn_again in zip(emptied, raw_tensors(proto), strict=True):
@@ -195,6 +202,11 @@ def _members(packed: Path, *names: str) -> list[bytes]:
     try:
         with zipfile.ZipFile(packed) as archive:
             for name in names:
+                if (
+                    name == "masks.bin"
+                    and archive.getinfo(name).compress_type != zipfile.ZIP_STORED
+                ):
+                    raise ValueError(name)  # they are LZMA already
                 with archive.open(name) as stream:
                     contents.append(stream.read(MAX_MEMBER_BYTES[name] + 1))
                 if len(contents[-1]) > MAX_MEMBER_BYTES[name]:

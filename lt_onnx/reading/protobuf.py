@@ -16,10 +16,12 @@ from onnx import helper, numpy_helper
 from lt_onnx.errors import InputError
 from lt_onnx.files import check_file
 from lt_onnx.target import Array, Node, is_standard_domain
+from lt_onnx.units import name_text
 
 MAX_PROTOBUF_BYTES = 2**31 - 1
 HASHED_AT_ONCE = 1 << 24  # bytes
 MAX_PARTS = 1_000_000  # messages and strings in a file; two bytes of it ask for 150 of memory
+MAX_NUMBERS = 8_000_000  # that stand alone, besides
 MAX_UNCHECKED_BYTES = 1 << 24  # a file so small cannot ask for too much memory
 
 
@@ -27,11 +29,12 @@ def parse_file(path: Path) -> tuple[onnx.ModelProto, bytes]:
     """The model without its external data, and the file's bytes. Raises InputError."""
     check_file(path)
     try:
+        if path.stat().st_size > MAX_PROTOBUF_BYTES:
+            mend = "save its weights as external data"
+            raise InputError(f"{path}: larger than protobuf's 2 GiB; {mend}")
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > MAX_PROTOBUF_BYTES:
-        raise InputError(f"{path}: larger than protobuf's 2 GiB; save its weights as external data")
     if too_many_parts(content):
         raise InputError(f"{path}: made of more than {MAX_PARTS:,} parts; no network is")
     model = onnx.ModelProto()
@@ -56,12 +59,15 @@ def too_many_parts(content: bytes) -> bool:
     if len(content) <= MAX_UNCHECKED_BYTES:
         return False
     waiting: list[tuple[int, int, Any]] = [(0, len(content), onnx.ModelProto.DESCRIPTOR)]
-    count = 0
+    count = numbers = 0
     try:
         while waiting:
             at, end, kind = waiting.pop()
             while at < end and count <= MAX_PARTS:
                 tag, at = _varint(content, at)
+                numbers += 1
+                if tag < 8 or numbers > MAX_NUMBERS:
+                    return numbers > MAX_NUMBERS  # no tag: for the parser to refuse
                 match tag & 7:
                     case 0:
                         _, at = _varint(content, at)
@@ -109,7 +115,8 @@ def operator_sets(model: onnx.ModelProto) -> dict[str, int]:
 
 def node_title(node: onnx.NodeProto) -> str:
     """A node as messages name it."""
-    return f"node '{node.name or (node.output[0] if node.output else '?')}' ({node.op_type})"
+    name = node.name or (node.output[0] if node.output else "?")
+    return f"node '{name_text(name)}' ({name_text(node.op_type)})"
 
 
 def replace_items(field: Any, values: Iterable[Any]) -> None:

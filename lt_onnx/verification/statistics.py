@@ -27,7 +27,9 @@ from lt_onnx.verification.generator import weights_at
 from lt_onnx.verification.ticket_file import manifest_of, read_model
 
 SIGNIFICANCE = 1e-4
-MAX_SAMPLE = 1 << 18  # weights of a layer that are tested
+MAX_SAMPLE = 1 << 18  # weights of a layer that are tested …
+MAX_TESTED = 1 << 24  # … and of all layers together
+MIN_SAMPLE = 1 << 8
 MIN_PAIRS = 8  # of numbers, for a correlation
 
 
@@ -81,22 +83,26 @@ def source_statistics(path: Path) -> Statistics:
     """Test the source of the ticket at `path`. Raises InputError when it is none."""
     manifest = manifest_of(path, read_model(path)[0])
     layers: list[LayerStatistics] = []
+    most = min(MAX_SAMPLE, max(MAX_TESTED // len(manifest.layers), MIN_SAMPLE))
     last = np.zeros(0)
     for layer in manifest.layers:
-        sample, width = _sample(manifest, layer)
+        sample, width = _sample(manifest, layer, most)
         layers.append(_test(layer, sample, width, last))
         last = sample
     tests = sum(1 + (layer.p_rows is not None) + (layer.p_before is not None) for layer in layers)
     return Statistics(layers, tests, SIGNIFICANCE / tests)
 
 
-def _sample(manifest: Manifest, layer: LayerRecord) -> tuple[Doubles, int]:
-    """Unit weights u of some rows, spread over the layer, and how many there are in a row."""
+def _sample(manifest: Manifest, layer: LayerRecord, most: int) -> tuple[Doubles, int]:
+    """Unit weights u of some rows, `most` at most, and how many there are in a row.
+
+    The rows are spread over the layer.
+    """
     taps, half = math.prod(layer.shape[2:]), layer.mirror_columns * math.prod(layer.shape[2:])
-    width = min(layer.shape[1] * taps - half, MAX_SAMPLE // 2)
+    width = min(layer.shape[1] * taps - half, most // 2)
     columns = np.arange(width)
     columns[half:] += half  # the mirror images stand between
-    own, wanted = layer.shape[0] - layer.mirror_rows, MAX_SAMPLE // width
+    own, wanted = layer.shape[0] - layer.mirror_rows, most // width
     if own <= wanted:
         rows = np.arange(own)
     else:  # pairs of neighbours

@@ -153,19 +153,23 @@ def _check_dense(manifest: Manifest, index: GraphIndex, tensors: Tensors) -> Ite
                 f"{there[name, op]} times"
             )
     nodes = {(node.name, node.op_type): node for node in (index.nodes[i] for i in index.dense)}
+    distinct: dict[str, int] = {}
     for place in manifest.dense:
         node = nodes.get((place.name, place.op))
         if node is None or declared[place.name, place.op] > 1:
             continue
-        count, fits = _count_parameters(place, node, tensors)
+        count, fits = _count_parameters(place, node, tensors, distinct)
         if not fits:
             yield f"{node_title(node)} has {count} parameters, declared are {place.parameters}"
 
 
 def _count_parameters(
-    place: DensePlace, node: onnx.NodeProto, tensors: Tensors
+    place: DensePlace, node: onnx.NodeProto, tensors: Tensors, distinct: dict[str, int]
 ) -> tuple[int, bool]:
-    """How many parameters a dense node has, and whether that is what is declared."""
+    """How many parameters a dense node has, and whether that is what is declared.
+
+    `distinct` takes the different numbers of each tensor, which many nodes may read.
+    """
     read = [tensors[name] for name in node.input if name in tensors]
     floats = [t for t in read if isinstance(t, Tensor) and t.dtype == np.float32]
     floats = [t for t in floats if t.size > 1 or node.op_type == "Concat"]
@@ -174,8 +178,10 @@ def _count_parameters(
     count = sum(tensor.size for tensor in floats) + integers
     fits = count == place.parameters
     if not fits and place.reason == DenseReason.REPEATED:  # zeros stand for constants
-        distinct = sum(len(np.unique(tensor.array())) - 1 for tensor in floats)
-        fits = distinct <= place.parameters <= count
+        for tensor in (t for t in floats if t.proto.name not in distinct):
+            distinct[tensor.proto.name] = len(np.unique(tensor.array())) - 1
+        least = sum(distinct[tensor.proto.name] for tensor in floats)
+        fits = least <= place.parameters <= count
     return count, fits
 
 

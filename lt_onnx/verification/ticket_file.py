@@ -10,7 +10,7 @@ import onnx
 
 from lt_onnx.errors import InputError
 from lt_onnx.manifest import METADATA_KEY, SEAL_KEY, Manifest, parse_manifest
-from lt_onnx.reading.protobuf import hash_files, metadata_of, parse_file
+from lt_onnx.reading.protobuf import hash_files, metadata_of, parse_file, replace_items
 from lt_onnx.verification.tensors import external_file, is_external
 
 
@@ -39,8 +39,8 @@ def check_seal(path: Path, model: onnx.ModelProto) -> list[str]:
     if not seals:
         return [f"the seal '{SEAL_KEY}' is missing: the file was changed after it was made"]
     claimed = seals[0].value
-    for seal in seals:
-        model.metadata_props.remove(seal)
+    others = [entry for entry in model.metadata_props if entry.key != SEAL_KEY]
+    replace_items(model.metadata_props, others)
     digest = hashlib.sha256(model.SerializeToString(deterministic=True))
     external = {external_file(path, t) for t in model.graph.initializer if is_external(t)}
     hash_files(digest, sorted(external))

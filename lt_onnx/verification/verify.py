@@ -46,10 +46,10 @@ from lt_onnx.reading.protobuf import metadata_of
 from lt_onnx.verification.account import Account, account_of
 from lt_onnx.verification.allowed_fields import check_fields, is_readable
 from lt_onnx.verification.graph_index import index_graph
-from lt_onnx.verification.masked_weights import check_masked_weights
+from lt_onnx.verification.masked_weights import check_masked_weights, stored_tensors
 from lt_onnx.verification.seeded import Restored, plain_ticket
 from lt_onnx.verification.structure import check_structure
-from lt_onnx.verification.tensors import locate_tensors
+from lt_onnx.verification.tensors import Tensor, locate_tensors
 from lt_onnx.verification.ticket_file import check_seal, manifest_of, read_model
 
 MAX_FAILURES = 100  # that are told
@@ -150,6 +150,10 @@ def _proved(
     """What was counted, the account where nothing is wrong, and what is wrong."""
     manifest = restored.manifest
     tensors = locate_tensors(path, ticket)
+    outside = [name for name, t in tensors.items() if isinstance(t, Tensor) and t.file is not None]
+    outside = sorted({*outside}.difference(*(stored_tensors(layer) for layer in manifest.layers)))
+    if outside:  # it may be of any size: nothing of it is read
+        raise InputError(f"{path}: tensor '{outside[0]}' is no layer's and lies in external data")
     counts, failures = check_masked_weights(manifest, tensors)
     index, misplaced = index_graph(ticket, manifest)
     others, unaccounted = check_structure(ticket, manifest, tensors, index)

@@ -105,6 +105,7 @@ def outside(model: onnx.ModelProto) -> None:
     held.data_location = onnx.TensorProto.EXTERNAL
 
 
+CLEARED = bytes(byte & (byte - 1) if byte else 0 for byte in range(256))  # of its lowest bit
 NO_PACK = "not a pack of lt-onnx, or damaged"
 FORGED: dict[str, tuple[Callable[[Members], object], str]] = {
     "another version": (about(format=9), "a pack of another version; update lt-onnx"),
@@ -134,7 +135,8 @@ FORGED: dict[str, tuple[Callable[[Members], object], str]] = {
     "a large size": (file(bytes=10**9), "the sizes of its layers and of its files disagree"),
     "masks cut": (masks(lambda bits: bits[:-9]), "its masks are truncated"),
     "masks that go on": (masks(lambda bits: bits + b"\0"), "more masks than its layers need"),
-    "masks turned": (masks(lambda bits: bytes([bits[0] ^ 1]) + bits[1:]), "comes out otherwise"),
+    "a mask more": (masks(lambda bits: bytes([bits[0] ^ 1]) + bits[1:]), "keeps more than it says"),
+    "a mask less": (masks(lambda bits: bits.translate(CLEARED)), "comes out otherwise"),
     "masks that are none": (content("masks.bin", b"none"), "its masks are no masks"),
     "a tensor less": (graph(lambda model: model.graph.initializer.pop(0)), "it has no tensor"),
     "a bias without a name": (graph(nameless_bias), "it has no tensor ''"),
