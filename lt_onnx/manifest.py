@@ -252,6 +252,7 @@ class Deployed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     opset: Annotated[int, Meta(ge=1, le=99)]
     digests: tuple[Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")], ...]
     collapsed: tuple[CollapsedLayer, ...]  # none: it computes as the plain ticket does
+    slope: Annotated[float, Meta(gt=-1e3, lt=1e3)]  # of a collapsed one's activation for x < 0
 
     def to_json(self) -> str:
         """The entry in its canonical form."""

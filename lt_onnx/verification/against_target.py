@@ -46,7 +46,7 @@ def check_against_target(restored: Restored, tensors: Tensors, target: Path) -> 
         return [f"the ticket was made from another target than {target} (SHA-256 differs)"]
     try:
         blueprint = plan(read, manifest.construction(), constants_lost=frozenset(manifest.fresh))
-        form = collapsed(blueprint) if restored.collapsed else Collapse(blueprint, ())
+        form = collapsed(blueprint) if restored.collapsed else Collapse(blueprint, (), 0.0)
     except InputError as error:
         return [f"the target cannot be planned with the manifest's options: {error}"]
     except (LtOnnxError, ArithmeticError, AssertionError, LookupError, ValueError) as error:
@@ -57,7 +57,7 @@ def check_against_target(restored: Restored, tensors: Tensors, target: Path) -> 
         *_ports(blueprint, model),
         *_constants(blueprint, manifest, tensors, planned=form.blueprint.constants),
     ]
-    if form.layers != restored.collapsed:
+    if (form.layers, form.slope) != (restored.collapsed, restored.slope):
         differences.append("its layers collapse otherwise than the target's")
     if differences and manifest.version != __version__:
         differences.append(

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from lt_onnx.manifest import CollapsedLayer, LayerRecord, Manifest
+from lt_onnx.manifest import CollapsedLayer, Deployed, LayerRecord, Manifest
 from lt_onnx.target import Array, Indices
 
 MAX_DRAWN = 1 << 20  # numbers of one generator, if they are of more than one tensor
@@ -116,7 +116,11 @@ W/neurons = Slice(W/source draw/begin W/end draw/rows_and_columns)
 W/sets = Reshape(W/neurons W/sets_shape)
 W/sums = ReduceSum(W/sets draw/members) keepdims=0
 """
-BY_PART = "W/by_part = Transpose(W/sums) perm=0,2,1,3"
+BY_SIGN = """
+W/by_tap = Transpose(W/sums) perm=0,1,3,2
+W/mixed = MatMul(W/by_tap draw/signs)
+W/by_part = Transpose(W/mixed) perm=0,3,1,2
+"""
 SCALES = """
 W/rows = Reshape(S W/rows_shape)
 W/scale = Slice(W/rows draw/start W/outputs draw/columns)
@@ -198,11 +202,11 @@ class Mask:
 
 
 def generator_nodes(
-    masks: Sequence[Mask], manifest: Manifest, collapsed: Sequence[CollapsedLayer]
+    masks: Sequence[Mask], manifest: Manifest, deployed: Deployed
 ) -> tuple[list[onnx.NodeProto], dict[str, Array]]:
     """The nodes that a generator of these masks consists of, and what they read.
 
-    `collapsed` are the layers whose weights are sums; without, each is made as it is.
+    `deployed` says which layers' weights are sums; where none are, each is made as it is.
     """
     nodes: list[onnx.NodeProto] = []
     constants: dict[str, Array] = {}
@@ -229,19 +233,19 @@ def generator_nodes(
             f"{draw}/layers": np.array([mask.layer.index for mask in chunk], np.uint64),
             f"{draw}/streams": np.array([mask.stream for mask in chunk], np.uint64),
         }
-    if not collapsed:
+    if not deployed.collapsed:
         for layer in manifest.layers:
             nodes += written(ROWS if layer.transposed else SHAPED, W=layer.weight)
             constants[f"{layer.weight}/shape"] = np.array(layer.shape)
-    for entry in collapsed:
-        added, read = _summed(entry, manifest)
+    for entry in deployed.collapsed:
+        added, read = _summed(entry, manifest, deployed.slope)
         nodes += added
         constants |= read
     return nodes, constants | _shared_constants(manifest.seed)
 
 
 def _summed(
-    entry: CollapsedLayer, manifest: Manifest
+    entry: CollapsedLayer, manifest: Manifest, slope: float
 ) -> tuple[list[onnx.NodeProto], dict[str, Array]]:
     """The nodes that sum the weight and bias of a collapsed layer, and what they read."""
     layer, block = manifest.layers[entry.layer], manifest.layers[entry.block].block
@@ -269,8 +273,9 @@ def _summed(
     }
     nodes, value = [*written(SUMS, W=name)], f"{name}/sums"
     if parts == 2:
-        nodes += written(BY_PART, W=name)
-        value = f"{name}/by_part"
+        nodes += written(BY_SIGN, W=name)
+        value, half = f"{name}/by_part", (1 + slope) / 2
+        values["draw/signs"] = np.array([[half, 1 - half], [-half, 1 - half]], np.float32)
     nodes += written(SCALES, W=name, S=layer.scale, V=value)
     value = f"{name}/weighted"
     if block.gain != 1:

@@ -64,6 +64,7 @@ class Restored:
     failures: list[str]
     graph: onnx.ModelProto
     collapsed: tuple[CollapsedLayer, ...] = ()
+    slope: float = 0.0  # of a collapsed ticket's activation for x < 0
 
 
 def plain_ticket(model: onnx.ModelProto, manifest: Manifest, deployed: Deployed | None) -> Restored:
@@ -82,13 +83,15 @@ def _restored(model: onnx.ModelProto, manifest: Manifest, deployed: Deployed) ->
     """The ticket of a seeded file. Raises Flaw where nothing can be made of its codes."""
     arrays = {tensor.name: tensor for tensor in model.graph.initializer}
     collapsed, layers = deployed.collapsed, manifest.layers
+    if not collapsed and deployed.slope:
+        raise Flaw(f"'{DEPLOYED_KEY}' has a slope, though nothing is collapsed")
     if collapsed:
         check_entries(collapsed, manifest)
         layers = tuple(manifest.layers[entry.layer] for entry in collapsed)
     if len(deployed.digests) != len(layers):
         raise Flaw(f"'{DEPLOYED_KEY}' does not have a digest for every layer")
     masks = [mask for layer in layers for mask in _masks(layer, model, arrays)]
-    nodes, constants = generator_nodes(masks, manifest, collapsed)
+    nodes, constants = generator_nodes(masks, manifest, deployed)
     failures = list(_differences(model, masks, nodes, constants))
     failures += _broken(masks, layers, deployed, arrays)
     stored = tuple(replace(layer, stored=Weights.SPARSE) for layer in manifest.layers)
@@ -102,7 +105,7 @@ def _restored(model: onnx.ModelProto, manifest: Manifest, deployed: Deployed) ->
         ticket.CopyFrom(graph)
         masks += put_back_blocks(ticket, plain, collapsed)
     _put_weights(ticket, plain, masks)
-    return Restored(ticket, plain, failures, graph, collapsed)
+    return Restored(ticket, plain, failures, graph, collapsed, deployed.slope)
 
 
 def open_ticket(path: Path) -> tuple[onnx.ModelProto, Manifest]:

@@ -8,9 +8,10 @@ Where φ(x) = x for x ≥ 0, the neurons of a channel hand on the same number, g
     σ_o Σ_s w[o, s, k] φ(± g x_i)  =  (g σ_o Σ_s w[o, s, k]) φ(± x_i),
 
 summed over the neurons s of channel i and of one sign. Inputs that are never negative have neurons
-of one sign, and φ(x) is x itself; others are read as φ(x) and φ(−x) side by side. What the constant
-neurons add is a bias. An activation that is x up to a limit, as ReLU6 is, counts as ReLU: a block's
-gain keeps its neurons far from the limit.
+of one sign, and φ(x) is x itself. Others are read as x and |x| side by side, of which φ(x) and
+φ(−x) are sums: with the slope m₋ for x < 0, φ(± x) = ± (1 + m₋)/2 x + (1 − m₋)/2 |x|. What the
+constant neurons add is a bias. An activation that is x up to a limit, as ReLU6 is, counts as ReLU:
+a block's gain keeps its neurons far from the limit.
 """
 
 import math
@@ -24,7 +25,7 @@ from lt_onnx.errors import InputError
 from lt_onnx.layout import CONSTANT
 from lt_onnx.manifest import CollapsedLayer
 from lt_onnx.ops.activation_fit import Use
-from lt_onnx.ops.activations import RELU, block_activation
+from lt_onnx.ops.activations import block_activation
 from lt_onnx.options import Mode, Sigma
 from lt_onnx.planning.plan import plan
 from lt_onnx.target import Array, Linear, Node
@@ -36,11 +37,12 @@ class Collapse:
 
     blueprint: Blueprint
     layers: tuple[CollapsedLayer, ...]
+    slope: float  # of φ where x < 0
 
 
 def collapsed(blueprint: Blueprint) -> Collapse:
     """The collapsed form of a ticket's plan. Raises InputError where there is none, saying why."""
-    _check_activation(blueprint)
+    slope = _slope(blueprint)
     target = blueprint.target
     layers = [step for step in blueprint.steps if not isinstance(step, Run)]
     work = _Collapsing(blueprint, {step.name: number for number, step in enumerate(layers)})
@@ -60,11 +62,11 @@ def collapsed(blueprint: Blueprint) -> Collapse:
     used = {name: v for name, v in planned.constants.items() if name not in work.stand_ins}
     dense = (*own.values(), *kept)
     plain = replace(blueprint, steps=planned.steps, constants=used, dense=dense)
-    return Collapse(plain, tuple(work.layers))
+    return Collapse(plain, tuple(work.layers), slope)
 
 
-def _check_activation(blueprint: Blueprint) -> None:
-    """Raise InputError unless neurons hand on x itself where it is not negative."""
+def _slope(blueprint: Blueprint) -> float:
+    """The slope of φ where x < 0. Raises InputError unless φ(x) = x elsewhere."""
     options, (_, model) = blueprint.options, block_activation(blueprint.target)
     title = blueprint.activation.title
     if options.mode is not Mode.TWO_L:
@@ -76,7 +78,7 @@ def _check_activation(blueprint: Blueprint) -> None:
     elif math.isfinite(model.reach) and model.negative != 0:
         reason = f"its blocks open with {title}, which bends on both sides"
     else:
-        return
+        return model.negative
     raise InputError(f"{blueprint.target.path}: does not collapse: {reason}")
 
 
@@ -127,21 +129,17 @@ class _Collapsing:
         self.nodes.append(Node(linear.op, name, (x, weight, *biases), (output,), attributes))
 
     def _both_signs(self, linear: Linear, axis: int) -> str:
-        """φ(x) and φ(−x) of a layer's input side by side, group by group."""
+        """x and |x| of a layer's input side by side, group by group."""
         key = linear.input, axis, linear.group
         if key in self.features:
             return self.features[key]
         x = f"{linear.input}/signs"
         if self.features:
             x = f"{x}_{len(self.features) + 1}"
-        positive, negative, output = f"{x}/positive", f"{x}/negative", f"{x}/both"
-        activation = self.blueprint.activation
-        if not block_activation(self.blueprint.target)[1].negative:
-            activation = RELU
-        self.nodes += activation.at(positive, linear.input, positive)
-        self.nodes.append(Node("Neg", f"{x}/minus", (linear.input,), (f"{x}/minus",)))
-        self.nodes += activation.at(negative, f"{x}/minus", negative)
-        self.nodes.append(Node("Concat", output, (positive, negative), (output,), {"axis": axis}))
+        size, output = f"{x}/absolute", f"{x}/both"
+        self.nodes.append(Node("Abs", size, (linear.input,), (size,)))
+        inputs = linear.input, size
+        self.nodes.append(Node("Concat", output, inputs, (output,), {"axis": axis}))
         if linear.group > 1:
             width = linear.weight.shape[1] * linear.group
             order = np.arange(2 * width).reshape(2, linear.group, -1).swapaxes(0, 1).reshape(-1)

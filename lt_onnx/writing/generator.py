@@ -279,8 +279,18 @@ def shape_weight(graph: Graph, layer: LayerRecord) -> None:
         graph.add("Reshape", [f"{layer.weight}/flat", shape], layer.weight)
 
 
+def signs_of(slope: float) -> Array:
+    """What φ(x) and φ(−x) (rows) have of x and of |x| (columns), φ having this slope for x < 0."""
+    return np.array([[1 + slope, 1 - slope], [-1 - slope, 1 - slope]]) / 2
+
+
 def sum_weight(
-    graph: Graph, layer: LayerRecord, univariate: LayerRecord, collapse: CollapsedLayer
+    graph: Graph,
+    layer: LayerRecord,
+    univariate: LayerRecord,
+    collapse: CollapsedLayer,
+    *,
+    slope: float,
 ) -> None:
     """The weight and bias of a collapsed layer, summed from what `generate` made.
 
@@ -306,7 +316,10 @@ def sum_weight(
     axis = graph.constant("draw/members", [3])
     sums = graph.add("ReduceSum", [sets, axis], f"{name}/sums", keepdims=0)
     if parts == 2:
-        sums = graph.add("Transpose", [sums], f"{name}/by_part", perm=[0, 2, 1, 3])
+        signs = graph.constant("draw/signs", signs_of(slope), np.float32)
+        by_tap = graph.add("Transpose", [sums], f"{name}/by_tap", perm=[0, 1, 3, 2])
+        mixed = graph.add("MatMul", [by_tap, signs], f"{name}/mixed")
+        sums = graph.add("Transpose", [mixed], f"{name}/by_part", perm=[0, 3, 1, 2])
     rows = graph.constant(f"{name}/rows_shape", [group, layer.shape[0] // group])
     rows = graph.add("Reshape", [layer.scale, rows], f"{name}/rows")
     bounds = [graph.constant("draw/start", [0]), graph.constant(f"{name}/outputs", [outputs])]

@@ -65,11 +65,13 @@ def seeded(
             shape_weight(graph, layer)
         else:
             entry = collapse.layers[place]
-            sum_weight(graph, layer, manifest.layers[entry.block], entry)
+            univariate = manifest.layers[entry.block]
+            sum_weight(graph, layer, univariate, entry, slope=collapse.slope)
         names = [layer.weight, *([layer.bias] if layer.bias is not None else [])]
         codes = [graph.tensors[f"{name}/codes"] for name in names]
         digests.append(digest(*codes, numpy_helper.to_array(dense[layer.scale])))
     entries: tuple[CollapsedLayer, ...] = ()
+    slope = 0.0 if collapse is None else collapse.slope
     if collapse is None:
         out = _emptied(model, manifest)
         out.graph.initializer.extend(dense.values())
@@ -81,7 +83,7 @@ def seeded(
         manifest = replace(manifest, dense=collapse.blueprint.dense, parameters=tuple(floats))
     layers = tuple(replace(layer, stored=Weights.SEEDED) for layer in manifest.layers)
     out.metadata_props.add(key=METADATA_KEY, value=replace(manifest, layers=layers).to_json())
-    put_generator(out, graph, digests=tuple(digests), entries=entries)
+    put_generator(out, graph, digests=tuple(digests), entries=entries, slope=slope)
     return out
 
 
@@ -131,10 +133,12 @@ def put_generator(
     *,
     digests: tuple[str, ...],
     entries: tuple[CollapsedLayer, ...],
+    slope: float,
 ) -> None:
     """Put a generator before the nodes of a model, and raise its operator set. Raises InputError.
 
-    `digests` are those of the layers' codes and scales, `entries` the collapsed layers, if any.
+    `digests` are those of the layers' codes and scales; `entries` the collapsed layers, if any, and
+    `slope` that of their activation.
     """
     nodes, initializers = list(model.graph.node), model.graph.initializer
     opset = next(o for o in model.opset_import if is_standard_domain(o.domain))
@@ -152,7 +156,7 @@ def put_generator(
             f"the generator of `weights=seeded` needs the name '{min(taken)}': rename that tensor "
             "of the target"
         )
-    record = Deployed(model.ir_version, opset.version, digests, entries)
+    record = Deployed(model.ir_version, opset.version, digests, entries, slope)
     del model.graph.node[:]
     for node, text in graph.nodes:
         proto = to_proto(node)
