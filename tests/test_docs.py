@@ -183,6 +183,19 @@ def test_the_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_the_table_of_forms_is_printed() -> None:
+    words = [str(ROOT / "tools" / "forms.py"), str(MODELS / "residual.onnx")]
+    made = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+
+    assert made.returncode == 0, made.stderr[-2000:]
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    table = next(b for b in re.findall(r"```text\n(.*?)```", page, re.DOTALL) if "open_s" in b)
+    shown = made.stdout.splitlines()[1:]
+    for ours, theirs in zip(shown, table.strip().splitlines(), strict=True):
+        assert ours[:14] == theirs[:14]
+
+
+@pytest.mark.long
 def test_the_benchmark_runs(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "performance.md").read_text()
     command = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)[0].strip()

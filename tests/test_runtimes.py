@@ -1,5 +1,9 @@
 """Tickets run anywhere: onnxruntime, the onnx reference evaluator, OpenVINO and tract agree."""
 
+import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from paths import MODES
 from lt_onnx import convert
 from lt_onnx.target import Array
 
+NODE = {**os.environ, "NODE_PATH": str(Path(__file__).parents[1] / "node_modules")}
 RUN: list[tuple[str, dict[str, Any]]] = [
     ("residual", {"mode": "l+1"}),
     ("depthwise", {"mode": "2l"}),
@@ -22,6 +27,7 @@ RUN: list[tuple[str, dict[str, Any]]] = [
     ("residual", {"mode": "2l", "weights": "masked"}),
     ("residual", {"mode": "2l", "fp16": True}),
     ("plain-leakyrelu", {"mode": "l+1", "weights": "seeded"}),
+    ("depthwise", {"mode": "2l", "weights": "seeded", "collapse": True}),
 ]
 MORE = [
     (name, {"mode": mode})
@@ -54,6 +60,33 @@ def tract_answer(ticket: Path, x: Array) -> Array:
     return model.into_model().into_runnable().run([x])[0].to_numpy()
 
 
+WEB = """
+const ort = require("onnxruntime-web"), fs = require("fs");
+const [model, input, name, shape] = process.argv.slice(2);
+ort.env.wasm.numThreads = 1;
+(async () => {
+  const bytes = new Uint8Array(fs.readFileSync(model));
+  const session = await ort.InferenceSession.create(bytes, {executionProviders: ["wasm"]});
+  const x = Float32Array.from(JSON.parse(fs.readFileSync(input)));
+  const feeds = {[name]: new ort.Tensor("float32", x, JSON.parse(shape))};
+  const y = (await session.run(feeds))[session.outputNames[0]];
+  console.log(JSON.stringify({dims: y.dims, data: Array.from(y.data)}));
+})();
+"""
+
+
+def web_answer(ticket: Path, x: Array) -> Array:
+    script, numbers = ticket.with_name("web.cjs"), ticket.with_name("x.json")
+    script.write_text(WEB)
+    numbers.write_text(json.dumps(x.reshape(-1).tolist()))
+    name = onnx.load(str(ticket)).graph.input[0].name
+    words = [str(ticket), str(numbers), name, json.dumps(x.shape)]
+    made = subprocess.run(["node", str(script), *words], capture_output=True, text=True, env=NODE)
+    assert made.returncode == 0, made.stderr[-1000:]
+    y = json.loads(made.stdout.splitlines()[-1])
+    return np.array(y["data"], np.float32).reshape(y["dims"])
+
+
 RUNTIMES = (reference_answer, openvino_answer, tract_answer)
 
 
@@ -78,6 +111,23 @@ def test_four_runtimes_agree(tmp_path: Path, name: str, words: dict[str, Any]) -
     seeded = words.get("weights") == "seeded"  # OpenVINO computes with uint64 otherwise
     for answer in (reference_answer, tract_answer) if seeded else RUNTIMES:
         assert np.abs(answer(ticket, x) - ours).max() < 1e-4 * np.abs(ours).max(), answer
+
+
+@pytest.mark.parametrize("words", [{}, {"collapse": True}], ids=["seeded", "collapsed"])
+def test_the_browsers_runtime_agrees(tmp_path: Path, words: dict[str, Any]) -> None:
+    found = ["node", "-e", "require.resolve('onnxruntime-web')"]
+    if (
+        shutil.which("node") is None
+        or subprocess.run(found, capture_output=True, env=NODE).returncode
+    ):
+        pytest.skip("Node finds no onnxruntime-web")
+    ticket, target = tmp_path / "t.onnx", EVERY["residual"].write(tmp_path)
+    base = {"mode": "2l", "weights": "seeded", "base_size": 6, "price": 1e-3, "validate": False}
+    convert(target, ticket, **base, **words)
+    x = input_of(ticket)
+    ours = onnxruntime_answer(ticket, x)
+
+    assert np.abs(web_answer(ticket, x) - ours).max() < 1e-4 * np.abs(ours).max()
 
 
 def test_onnxruntime_runs_sparse_tickets(tmp_path: Path) -> None:
