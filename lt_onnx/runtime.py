@@ -206,11 +206,15 @@ class Program:
             return list(self._session.run(self._outputs, {n: feeds[n] for n in self._inputs}))
 
     def map(self, feeds: Sequence[Mapping[str, Array]]) -> list[list[Array]]:
-        """The outputs for every batch, several at a time: OMP_NUM_THREADS, or one a core."""
-        if len(feeds) < 2 or thread_count() < 2:
-            return [self(feed) for feed in feeds]
+        """The outputs for every batch, several at a time: OMP_NUM_THREADS, or one a core.
+
+        A batch is asked for when its turn comes.
+        """
+        count = len(feeds)
+        if count < 2 or thread_count() < 2:
+            return [self(feeds[b]) for b in range(count)]
         with ThreadPoolExecutor(thread_count()) as pool:
-            return list(pool.map(self, feeds))
+            return list(pool.map(lambda b: self(feeds[b]), range(count)))
 
 
 def _open_shape(value: Array) -> Shape:

@@ -75,7 +75,7 @@ def sensitivity(
     found = Sensitivity(fed, {}, [[] for _ in fed.outputs], {})
     kept = {layer.name for layer in layers[:: -(-len(layers) // MAX_KEPT)]}
     for step in target.steps:
-        output: list[Array] = run.run(*step_nodes(step), output=step.outputs[0])
+        output = run.run(*step_nodes(step), output=step.outputs[0])
         if isinstance(step, Linear):
             x = run.values[step.input]
             disturbance = _Disturbance(step, x, output, seed, tried=len(tried))

@@ -8,8 +8,6 @@ of each copy, the value of each constant, the mean that each row still misses.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.construct.constants import Response
 from lt_onnx.construct.features import Features
@@ -18,11 +16,12 @@ from lt_onnx.construct.layer_task import BLOCK_WEIGHTS, LayerTask
 from lt_onnx.construct.noise_budget import NoiseBudget, Promise
 from lt_onnx.construct.results import BuiltLayer, MaskedRows, SavedLayer, sqnr
 from lt_onnx.construct.stepwise_run import StepwiseRun
-from lt_onnx.construct.univariate import expand
+from lt_onnx.construct.univariate import expand, selection
 from lt_onnx.errors import InputError
 from lt_onnx.ops.activations import Activation, response
 from lt_onnx.options import Device, Init
 from lt_onnx.planning.allocation import problems
+from lt_onnx.planning.prediction import construction_batch
 from lt_onnx.samples.samples import Samples
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import RangeError
@@ -37,12 +36,11 @@ def construct(
     watch: Stopwatch | None = None,
     saved: Mapping[str, SavedLayer] | None = None,
     promise: Promise | None = None,
-    batch: int = 32,
 ) -> Iterator[MaskedRows | BuiltLayer]:
     """Build every source layer of `blueprint`, in order: its rows, in order, then what is left.
 
     All is built in a source of σ = 1; the σ of the initialisation is put in at the end, so that
-    masks do not depend on it. `calibration` are inputs of the target, run `batch` at a time;
+    masks do not depend on it. `calibration` are inputs of the target;
     `device` is where subset sums are solved, `watch` is told where the time goes; layers that are
     `saved`, by name, were built before and are only run again. A `promise` gives every layer its
     price; None: prices are the options'.
@@ -52,6 +50,7 @@ def construct(
     """
     target, init = blueprint.target, blueprint.options.init
     seen, fresh = calibration.split(target.inputs)
+    batch = construction_batch(blueprint, calibration.sizes)
     feeds = seen.batches(target.inputs, batch)
     kept = fresh.batches(target.inputs, batch) if fresh is not None else []
     feeds += kept
@@ -122,14 +121,11 @@ class _Construction:
         with self.watch("univariate layers"):
             rows, rest, gains = expand(step, self.blueprint.options, x=x, response=seen)
         self.gains[step.name] = gains
-        weight = rows.weight.reshape(source.shape)
-        weights = {source.name: np.ascontiguousarray(weight.T) if source.transposed else weight}
-        bias = {} if rest.bias is None else {f"{source.name}/bias": rest.bias}
-        tensors = {**bias, **rest.tensors}
-        with self.watch("run"):
-            self.ticket.run(step.nodes, tensors, output=step.output, weights=weights)
+        nodes, listening = selection(step, rows.weight, rest.bias)
+        tensors = {**listening, **rest.tensors}
+        self.ticket.run_when_read(nodes, tensors, output=step.output)
         count = max(1, BLOCK_WEIGHTS // source.row_size)
-        for start in range(0, len(weight), count):
+        for start in range(0, len(rows.weight), count):
             yield MaskedRows(step, start, rows.weight[start : start + count])
         yield rest
 

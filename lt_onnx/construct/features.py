@@ -6,14 +6,17 @@ a group at most, M members at most, K taps.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.blueprint import Build
 from lt_onnx.target import Array, Doubles, Floats, Indices, Linear
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -98,13 +101,20 @@ class Features:
         return np.asarray(w * self.coefficient[group][:, :, None])
 
     def observe(
-        self, x: Sequence[Array], groups: range, part: slice, *, axis: int
-    ) -> tuple[list[Floats], Floats]:
+        self,
+        x: Sequence[Array],
+        groups: range,
+        part: slice,
+        *,
+        axis: int,
+        look: Callable[[int, Floats], T],
+    ) -> tuple[list[T], Floats]:
         """Some features of some groups, G'·V' in all, as the ticket delivers them.
 
-        `x` are the layer's inputs batch by batch, channels on `axis`. Returns the features
-        [N, G'·V', *S] batch by batch (channels on `axis`), each the mean of its members over their
-        gains, and every member's variance around that mean, [G'·V', M].
+        `x` are the layer's inputs batch by batch, channels on `axis`. `look` is shown the features
+        [N, G'·V', *S] of every batch (channels on `axis`), each the mean of its members over their
+        gains. Returns what it makes of them, and every member's variance around that mean,
+        [G'·V', M].
         """
         own = slice(groups.start, groups.stop), part
         index, gain = (a[own].reshape(-1, a.shape[2]) for a in (self.index, self.gain))
@@ -112,9 +122,9 @@ class Features:
         first = np.repeat(np.array(groups), len(index) // len(groups)) * self.width
         valid = index >= 0
         count = np.maximum(valid.sum(1), 1).astype(np.float32)
-        features: list[Floats] = []
+        looks: list[T] = []
         square, center, total = np.zeros(index.shape), np.zeros(index.shape), 0
-        for value in x:
+        for b, value in enumerate(x):
             moved = np.moveaxis(value, axis, 1)
             column = (1, -1, *[1] * (moved.ndim - 2))
             mean = np.zeros((len(moved), len(index), *moved.shape[2:]), np.float32)
@@ -136,6 +146,6 @@ class Features:
                 square[:, s] += np.square(off, dtype=np.float32).sum(axis=axes, dtype=np.float64)
                 center[:, s] += off.sum(axis=axes, dtype=np.float64)
             total += mean.size // mean.shape[1]
-            features.append(np.ascontiguousarray(np.moveaxis(mean, 1, axis)))
+            looks.append(look(b, np.ascontiguousarray(np.moveaxis(mean, 1, axis))))
         variance = np.maximum(square / total - (center / total) ** 2, 0)
-        return features, variance.astype(np.float32)
+        return looks, variance.astype(np.float32)

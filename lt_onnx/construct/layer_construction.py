@@ -19,6 +19,7 @@ from lt_onnx.construct.noise_budget import Share
 from lt_onnx.construct.pricing import find_price
 from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows, SavedLayer, Tally
 from lt_onnx.construct.shared_problems import SharedProblems
+from lt_onnx.construct.stepwise_run import Made
 from lt_onnx.layout import CONSTANT
 from lt_onnx.options import Device
 from lt_onnx.runtime import Program
@@ -51,8 +52,8 @@ class LayerSums:
         own = (slice(None),) * step.in_layout.axis + (inputs,)
         x = self.task.x
         if groups < step.linear.group:
-            x = [np.ascontiguousarray(value[own]) for value in x]
-        feeds = [{node.inputs[0]: value, node.inputs[1]: given} for value in x]
+            x = Made(len(x), lambda b: np.ascontiguousarray(self.task.x[b][own]))
+        feeds = Made(len(x), lambda b: {node.inputs[0]: x[b], node.inputs[1]: given})
         if groups not in self._programs:
             if node.op == "Conv":
                 node = replace(node, attributes={**node.attributes, "group": groups})

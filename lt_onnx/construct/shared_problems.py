@@ -47,7 +47,10 @@ class SharedProblems:
         last = len(shapes) - task.fresh  # batches that H is made from; the others are fresh
         seen = moments.positions(shapes[:last], MAX_POSITIONS, rng=rng)
         fresh = moments.positions(shapes[last:] or shapes, MAX_FRESH_POSITIONS, rng=rng)
-        self._positions, self._samples = [*seen, *fresh], moments.sample_numbers(seen)
+        none = [at[:0] for at in seen]
+        self._seen = [*seen, *(at[:0] for at in fresh)] if task.fresh else seen
+        self._fresh = [*none, *fresh] if task.fresh else fresh
+        self._samples = moments.sample_numbers(seen)
 
     def prepare(self, blocks: Sequence[Block]) -> None:
         """Find what the rows of these blocks share, and drop the rest."""
@@ -86,12 +89,11 @@ class SharedProblems:
         together = max(1, MAX_PROBLEMS // taps // (part.stop - part.start))  # groups seen at once
         found, fresh = [], []
         for some in (groups[i : i + together] for i in range(0, len(groups), together)):
-            seen, noise = features.observe(task.x, some, part, axis=task.step.in_layout.axis)
-            values = seen if task.fresh else [*seen, *seen]
-            patches = moments.patches(values, self._positions, linear=task.linear)
-            T = len(self._samples)
-            H = moments.covariance(patches[:T], len(some), self._samples)
-            told = patches[T:].reshape(len(patches) - T, len(some), -1).swapaxes(0, 1)
+            axis = task.step.in_layout.axis
+            looks, noise = features.observe(task.x, some, part, axis=axis, look=self._look)
+            seen, told = (np.concatenate(patches) for patches in zip(*looks, strict=True))
+            H = moments.covariance(seen, len(some), self._samples)
+            told = told.reshape(len(told), len(some), -1).swapaxes(0, 1)
             fresh.append(told if told.shape[1] >= MIN_FRESH_POSITIONS else self._typical(H))
             power = np.diagonal(H, axis1=1, axis2=2)
             noise = np.repeat(noise.reshape(len(some), -1, noise.shape[1]), taps, 1)
@@ -101,6 +103,12 @@ class SharedProblems:
         price = (power * top**2).astype(np.float32)
         shared = {"weight": weight, "noise": noise, "price": price, "order": order, "upper": upper}
         return replace(rows, **shared), np.concatenate(fresh)
+
+    def _look(self, b: int, features: Floats) -> tuple[Floats, Floats]:
+        """What kernels see of batch b at the positions of H, and at fresh ones: [T', V, K] each."""
+        at, linear = [self._seen[b], self._fresh[b]], self.task.linear
+        patches = moments.patches([features, features], at, linear=linear)
+        return patches[: len(at[0])], patches[len(at[0]) :]
 
     def _typical(self, H: Doubles) -> Floats:
         """Patches that have the moments H [G', n, n], as many for every part: [G', T', n]."""

@@ -1,11 +1,37 @@
 """A network run step by step over the calibration batches, freeing what nobody reads any more."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar, overload
 
 from lt_onnx.errors import InputError
 from lt_onnx.runtime import Program
 from lt_onnx.target import Array, Node, Step
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Made(Sequence[T], Generic[T]):
+    """A sequence whose items are made whenever they are asked for: they are too large to hold."""
+
+    length: int
+    make: Callable[[int], T]
+
+    def __len__(self) -> int:
+        return self.length
+
+    @overload
+    def __getitem__(self, b: int) -> T: ...
+    @overload
+    def __getitem__(self, b: slice) -> "Made[T]": ...
+    def __getitem__(self, b: int | slice) -> "T | Made[T]":
+        if isinstance(b, slice):
+            return Made(len(range(self.length)[b]), lambda i: self.make(range(self.length)[b][i]))
+        if not -self.length <= b < self.length:
+            raise IndexError(b)
+        return self.make(b % self.length)
 
 
 class StepwiseRun:
@@ -13,43 +39,54 @@ class StepwiseRun:
 
     def __init__(
         self,
-        inputs: Mapping[str, list[Array]],
+        inputs: Mapping[str, Sequence[Array]],
         steps: Iterable[Step],
         *,
         opsets: Mapping[str, int],
         constants: Mapping[str, Array],
     ) -> None:
         """`inputs` batch by batch, and the `steps` that will read tensors."""
-        self.values = dict(inputs)
+        self.values: dict[str, Sequence[Array]] = dict(inputs)
         self.readers = Counter(name for step in steps for name in step.inputs)  # to come
         self.opsets, self.constants = opsets, constants
 
     def run(
-        self,
-        nodes: Sequence[Node],
-        constants: Mapping[str, Array],
-        *,
-        output: str,
-        weights: Mapping[str, Array] | None = None,
-    ) -> list[Array]:
+        self, nodes: Sequence[Node], constants: Mapping[str, Array], *, output: str
+    ) -> Sequence[Array]:
         """Run `nodes` on every batch, with `constants` of this call; the batches of `output`.
 
-        `weights` are constants too, large ones, which are not copied into a program.
         Raises InputError for nodes that read nothing that was computed before.
         """
-        names = {name for node in nodes for name in node.inputs if name in self.values}
-        if not names:
-            raise InputError(f"{nodes[0].title} reads no tensor that was computed before")
-        count = len(next(iter(self.values[name] for name in names)))
-        batches = [{name: self.values[name][b] for name in names} for b in range(count)]
-        feeds = [{**batch, **(weights or {})} for batch in batches]
         outputs = [name for name in nodes[-1].outputs if name]
-        constants = {**self.constants, **constants}
-        program = Program(nodes, feeds[0], constants=constants, outputs=outputs, opsets=self.opsets)
+        program, feeds = self._compiled(nodes, constants, outputs)
         results = program.map(feeds)
         for i, name in enumerate(outputs):
             self.values[name] = [result[i] for result in results]
         return self.values[output]
+
+    def run_when_read(
+        self, nodes: Sequence[Node], constants: Mapping[str, Array], *, output: str
+    ) -> None:
+        """The same, but of a tensor too wide to hold: its batches are made whenever they are read.
+
+        Raises as `run`.
+        """
+        program, feeds = self._compiled(nodes, constants, [output])
+        self.values[output] = Made(len(feeds), lambda b: program(feeds[b])[0])
+
+    def _compiled(
+        self, nodes: Sequence[Node], constants: Mapping[str, Array], outputs: Sequence[str]
+    ) -> tuple[Program, Sequence[Mapping[str, Array]]]:
+        """`nodes` and what they are to be fed, batch by batch."""
+        names = {name for node in nodes for name in node.inputs if name in self.values}
+        if not names:
+            raise InputError(f"{nodes[0].title} reads no tensor that was computed before")
+        read = {name: self.values[name] for name in names}
+        count = len(next(iter(read.values())))
+        feeds = Made(count, lambda b: {name: batches[b] for name, batches in read.items()})
+        constants = {**self.constants, **constants}
+        program = Program(nodes, feeds[0], constants=constants, outputs=outputs, opsets=self.opsets)
+        return program, feeds
 
     def drop(self, steps: Iterable[Step]) -> None:
         """Take note that `steps` are done: tensors that nobody else is to read are freed."""

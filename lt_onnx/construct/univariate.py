@@ -20,7 +20,7 @@ from lt_onnx.manifest import BlockRecord, ConstantNeurons
 from lt_onnx.ops.activation_fit import Use
 from lt_onnx.options import Options, Sigma
 from lt_onnx.source.layer import draw_bias, draw_rows
-from lt_onnx.target import Array, Doubles, Floats, Indices
+from lt_onnx.target import Array, Doubles, Floats, Indices, Node
 
 UNSERVED = -1  # a slot that no neuron is left for
 MARGIN = 1.25  # of the calibration's largest input that a neuron must still hand on
@@ -100,6 +100,39 @@ def expand(
     )
     rest = BuiltLayer(step, bias, tensors, stats, block=_record(step, place, gain, said))
     return MaskedRows(step, 0, unit), rest, gains.astype(np.float32)
+
+
+def selection(
+    step: Expand, weight: Floats, bias: Floats | None
+) -> tuple[list[Node], dict[str, Array]]:
+    """The nodes of `step`, its product as the selection of channels that it comes to.
+
+    `weight` [R, I] has at most one number in a row. Also the constants of the nodes that differ.
+    The results are the same to the bit, without R·I multiplications for each place.
+    """
+    product, names = step.nodes[0], [f"{step.name}/{key}" for key in ("listens", "weight", "bias")]
+    columns = np.abs(weight).argmax(1)
+    column = (-1, *[1] * ((len(step.source.shape) - 2) if product.op == "Conv" else 0))
+    constants: dict[str, Array] = {
+        names[0]: columns,
+        names[1]: weight[np.arange(len(weight)), columns].reshape(column),
+    }
+    output = product.outputs[0]
+    last = output if bias is None else f"{output}/product"
+    nodes = [
+        Node(
+            "Gather",
+            names[0],
+            (product.inputs[0], names[0]),
+            (names[0] + "/x",),
+            {"axis": step.out_layout.axis},
+        ),
+        Node("Mul", names[1], (names[0] + "/x", names[1]), (last,), {}),
+    ]
+    if bias is not None:
+        constants[names[2]] = bias.reshape(column)
+        nodes.append(Node("Add", names[2], (last, names[2]), (output,), {}))
+    return [*nodes, *step.nodes[1:]], constants
 
 
 def _gain(step: Expand, peak: float) -> float:

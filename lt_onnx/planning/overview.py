@@ -69,7 +69,7 @@ def plan_overview(blueprint: Blueprint) -> dict[str, Any]:
             continue
         one_for_one = isinstance(step, Build) and step.one_for_one
         constructed = "one-for-one" if one_for_one else "two-for-one"
-        layout, source = step.in_layout, step.source
+        layout, source, count = step.in_layout, step.source, prediction.calibration_count
         rows.append(
             {
                 "name": step.name,
@@ -81,8 +81,8 @@ def plan_overview(blueprint: Blueprint) -> dict[str, Any]:
                 "constants": step.out_layout.constants,
                 "weights": source.count,
                 "bytes": 4 * source.size,
-                "memory_bytes": layer_memory(target, step, prediction.calibration_count),
-                "seconds": layer_seconds(target, step, prediction.calibration_count),
+                "memory_bytes": layer_memory(target, step, count=count, batch=prediction.batch),
+                "seconds": layer_seconds(target, step, count),
             }
         )
     return {

@@ -14,19 +14,22 @@ from lt_onnx import files
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.options import Select, Weights
 from lt_onnx.reading.sized import with_sizes
+from lt_onnx.runtime import thread_count
 from lt_onnx.samples.samples import OPEN_AXIS, VALIDATION_BATCH, batch_size, drawn_sizes
 from lt_onnx.target import Linear, Target
 
 MAX_CALIBRATION_WORK = 2.5e11  # multiply-adds of the ticket that calibration may cost
 POSITIONS_PER_WEIGHT, MAX_CALIBRATION_COUNT = 4, 1024
 MAX_CALIBRATION_NUMBERS = 1e8 / 3  # of the widest tensor, all samples together
-NEURON_BYTES = 11.2  # held for a number that a univariate layer makes …
-INPUT_BYTES, OUTPUT_BYTES = 5.2, 16.8  # … that a constructed layer reads, and makes
+INPUT_BYTES, OUTPUT_BYTES = 5.2, 16.8  # held for a number that a layer reads, and makes
+MAX_BATCH, MAX_BATCH_NUMBERS = 32, 1 << 24  # samples that are run at a time, and their numbers
+BATCH_BYTES = 12  # for a number of a batch under way: a tensor is made from another
 # in bytes; of the last two at most
 WEIGHT_BYTES = {Weights.FOLDED: 4, Weights.MASKED: 5, Weights.SPARSE: 3, Weights.SEEDED: 1}
 PROGRAM_BYTES = 250_000_000  # before any layer: the interpreter and its libraries
 TARGET_WEIGHT_BYTES = 12
 ROW_WEIGHT_BYTES = 64  # for a weight of the row under construction
+NEURON_BYTES = 11.2  # for a number that a univariate layer makes, while a ticket is run
 UNIVARIATE_WEIGHT_BYTES = 4.6  # such layers are held whole
 WRITING_FACTOR = 5  # times the weights of a ticket of one file, while that is put together
 RUNNING_FACTOR = 1.9  # times the weights in float32, while a runtime has the file open as well
@@ -54,6 +57,7 @@ class Prediction:
     file_bytes: int
     memory_bytes: int
     calibration_count: int
+    batch: int  # of them that are run at a time
     multiply_adds: int  # of the ticket, per sample
     validation_count: int  # samples that both networks run in the time that construction takes
     seconds: float  # without validation, very roughly
@@ -86,9 +90,10 @@ def predict(
     size = blueprint.source_weights * WEIGHT_BYTES[options.weights]
     if options.fp16 and options.weights in (Weights.FOLDED, Weights.MASKED):
         size -= 2 * blueprint.source_weights
-    widest = max((_held_bytes(target, step) for step in steps), default=0)
+    batch = construction_batch(blueprint, sizes)
+    widest = max((_run_bytes(target, step) for step in steps), default=0)
     inline = size if size <= files.INLINE_LIMIT else 0  # what goes to a file of its own is not held
-    peaks = [inline + layer_memory(target, step, count) for step in steps]
+    peaks = [inline + layer_memory(target, step, count=count, batch=batch) for step in steps]
     peaks.append(WRITING_FACTOR * inline)
     # a runtime copies what is in the graph, and maps what lies in a file of its own
     opened = size + (round(RUNNING_FACTOR * blueprint.weight_bytes) if inline else 0)
@@ -107,17 +112,31 @@ def predict(
         file_bytes=size + (4 * blueprint.source_weights if source else 0),
         memory_bytes=PROGRAM_BYTES + held + max(peaks),
         calibration_count=count,
+        batch=batch,
         multiply_adds=work,
         validation_count=_validation_count(target, steps, count),
         seconds=START_SECONDS + sum(layer_seconds(target, step, count) for step in steps),
     )
 
 
-def layer_memory(target: Target, step: Expand | Build, count: int) -> int:
-    """Bytes that constructing one layer takes with `count` samples."""
+def construction_batch(blueprint: Blueprint, sizes: Mapping[str, Sequence[int]]) -> int:
+    """Samples that are run at a time in construction; `sizes` are those of a sample, by input."""
+    target = blueprint.target
+    if not all(isinstance(d, int) and d > 0 for port in target.inputs for d in port.shape[1:]):
+        target = with_sizes(target, sizes)
+    builds = [step for step in blueprint.steps if isinstance(step, Build)]
+    widest = max((max(_numbers(target, step)) for step in builds), default=1)
+    return int(np.clip(MAX_BATCH_NUMBERS // max(widest, 1), 1, MAX_BATCH))
+
+
+def layer_memory(target: Target, step: Expand | Build, *, count: int, batch: int) -> int:
+    """Bytes that constructing one layer takes with `count` samples, `batch` run at a time."""
     weights = UNIVARIATE_WEIGHT_BYTES * step.source.size if isinstance(step, Expand) else 0
     row = ROW_WEIGHT_BYTES * step.source.row_size
-    return row + round(weights) + count * _held_bytes(target, step)
+    if isinstance(step, Expand):
+        return row + round(weights)
+    running = min(batch * thread_count(), count) * max(_numbers(target, step))
+    return row + count * _held_bytes(target, step) + BATCH_BYTES * running
 
 
 def layer_seconds(target: Target, step: Expand | Build, count: int) -> float:
@@ -140,7 +159,7 @@ def _core_seconds(target: Target, step: Expand | Build, count: int) -> float:
 def _sample_seconds(target: Target, step: Expand | Build) -> float:
     """What one layer takes of one core to be run on a sample."""
     work = _multiply_adds(target, step) if isinstance(step, Build) else 0
-    return MULTIPLY_ADD_SECONDS * work + HELD_BYTE_SECONDS * _held_bytes(target, step)
+    return MULTIPLY_ADD_SECONDS * work + HELD_BYTE_SECONDS * _run_bytes(target, step)
 
 
 def _validation_count(target: Target, steps: Sequence[Expand | Build], count: int) -> int:
@@ -179,7 +198,7 @@ def _affordable_count(target: Target, builds: list[Build], work: int, select: Se
 
     As many as make POSITIONS_PER_WEIGHT output positions for every weight of a row.
     """
-    widest = max((max(_numbers(target, step)) for step in builds), default=0)
+    widest = max((max(_held_numbers(target, step)) for step in builds), default=0)
     affordable = min(MAX_CALIBRATION_WORK / max(work, 1), MAX_CALIBRATION_NUMBERS / max(widest, 1))
     most = 8
     if select is Select.NOISE:
@@ -200,8 +219,24 @@ def _numbers(target: Target, step: Build) -> tuple[int, int]:
     return read, step.source.shape[0] * _positions(target, linear.output, linear.op)
 
 
-def _held_bytes(target: Target, step: Expand | Build) -> int:
-    """Bytes held while a layer is run over one sample: some tensors of float32."""
+def _held_bytes(target: Target, step: Build) -> int:
+    """Bytes held of each sample while a layer is built: some tensors of float32."""
+    read, made = _held_numbers(target, step)
+    return round(INPUT_BYTES * read + OUTPUT_BYTES * made)
+
+
+def _held_numbers(target: Target, step: Build) -> tuple[int, int]:
+    """Numbers in input and output of a layer that are held; neurons are made when they are read."""
+    read, made = _numbers(target, step)
+    if step.expand is not None:
+        linear = step.linear
+        channels = linear.weight.shape[1] * linear.group
+        read = channels * _positions(target, linear.input, linear.op)
+    return read, made
+
+
+def _run_bytes(target: Target, step: Expand | Build) -> int:
+    """Bytes that running a layer over one sample takes: some tensors of float32."""
     if isinstance(step, Expand):
         places = _positions(target, step.tensor, step.nodes[0].op)
         return round(NEURON_BYTES * step.source.shape[0] * places)
