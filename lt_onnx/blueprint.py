@@ -100,6 +100,11 @@ class Build:
         """Whether Algorithm 2 builds it."""
         return self.expand is None
 
+    @property
+    def bent(self) -> bool:
+        """Whether weights on positive and on negative inputs are chosen apart."""
+        return -1 in self.coefficients
+
 
 TicketStep: TypeAlias = Run | Expand | Build
 

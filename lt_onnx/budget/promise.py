@@ -29,9 +29,10 @@ def promise(
     total = 10 ** (-built_to / 10)
     shares = {name: total * size / sum(sizes.values()) for name, size in sizes.items()}
     builds = [step for step in blueprint.steps if isinstance(step, Build)]
+    bent = {step.linear.name for step in builds if step.bent}
     copied = {step.name: step.out_layout.copies > 1 for step in builds if step.one_for_one}
     found = sensitivity(
-        blueprint.target, inputs, shares, copied=copied, work=work, seed=options.seed
+        blueprint.target, inputs, shares, copied=copied, bent=bent, work=work, seed=options.seed
     )
     own = {port.name for port in blueprint.target.outputs}
     needed = np.full(len(found.target.outputs), built_to)

@@ -4,7 +4,7 @@ Comes in: a Target and inputs. Goes out: for every layer and output the relative
 per relative error power of the layer's own output.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,13 +50,15 @@ def sensitivity(
     shares: Mapping[str, float],
     *,
     copied: Mapping[str, bool],
+    bent: Collection[str],
     work: int,
     seed: int,
 ) -> Sensitivity:
     """Build every layer of `target` alone, somewhat wrong, and see what comes of it.
 
     Of layers that are to read copies (one-for-one), also how little wrong they can be; `copied`
-    names them and says whether they put out copies as well.
+    names them and says whether they put out copies as well. `bent` are layers that will treat
+    positive and negative inputs each in their own way.
 
     `shares` are the error powers that each layer may cause at an output; `work` are the target's
     multiply-adds for one of the `inputs`. A layer is built as a ticket's are, of subset sums with
@@ -69,7 +71,7 @@ def sensitivity(
     feeds = seen.batches(target.inputs, BATCH)
     many = fresh is not None and fresh.count >= MIN_FRESH
     tried = (fresh if fresh and many else inputs).spread(count).batches(target.inputs, BATCH)
-    fed = FedTarget(target, tried, _felt_tensors(target, tried[0]))
+    fed = FedTarget(target, tried, _felt_tensors(target, tried[0]), bent=bent)
     values = {port.name: [f[port.name] for f in [*feeds, *tried]] for port in target.inputs}
     run = StepwiseRun(values, target.steps, opsets=target.opsets, constants=target.constants)
     found = Sensitivity(fed, {}, [[] for _ in fed.outputs], {})

@@ -1,21 +1,26 @@
 """The target with other weights: what layers that are not quite right do to its outputs."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lt_onnx.runtime import Program
 from lt_onnx.samples.variation import Variation
-from lt_onnx.target import Array, Doubles, Floats, Target, step_nodes
+from lt_onnx.target import Array, Doubles, Floats, Linear, Node, Target, step_nodes
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Weight [O, I, *K] and bias [O] in place of a layer's own."""
+    """Weight [O, I, *K] and bias [O] in place of a layer's own.
+
+    A ticket's layer may give positive and negative inputs weights that differ: `bent` is what it
+    makes of |x| beside x.
+    """
 
     weight: Floats
     bias: Floats
+    bent: Floats | None = None  # [O, I, *K]
 
 
 class FedTarget:
@@ -26,15 +31,26 @@ class FedTarget:
     """
 
     def __init__(
-        self, target: Target, feeds: Sequence[Mapping[str, Array]], outputs: Sequence[str]
+        self,
+        target: Target,
+        feeds: Sequence[Mapping[str, Array]],
+        outputs: Sequence[str],
+        *,
+        bent: Collection[str] = (),
     ) -> None:
-        """`outputs` are the tensors that are looked at."""
-        constants, nodes = dict(target.constants), []
+        """`outputs` are the tensors that are looked at, `bent` the layers that may be."""
+        constants, nodes = dict(target.constants), list[Node]()
         for step in target.steps:
             own, parameters = step_nodes(step)
+            if isinstance(step, Linear) and step.name in bent:
+                own, parameters = (
+                    _bent(step, own),
+                    parameters | {f"{step.name}/v": np.zeros_like(parameters[f"{step.name}/w"])},
+                )
             nodes += own
             constants |= parameters
         names = [f"{layer.name}/{key}" for layer in target.linears for key in "wb"]
+        names += [f"{name}/v" for name in bent]
         self._transposed = {layer.name: layer.op == "MatMul" for layer in target.linears}
         self._own = {name: constants.pop(name) for name in names}
         self._feeds = feeds
@@ -53,8 +69,11 @@ class FedTarget:
         """The outputs that vary, [N, …] each, with `layers` replaced."""
         fed: dict[str, Array] = {}
         for name, layer in layers.items():
-            weight = layer.weight.T if self._transposed[name] else layer.weight
-            fed[f"{name}/w"] = np.ascontiguousarray(weight, np.float32)
+            weights = {"w": layer.weight, "v": layer.bent}
+            for key, weight in weights.items():
+                if weight is not None:
+                    weight = weight.T if self._transposed[name] else weight
+                    fed[f"{name}/{key}"] = np.ascontiguousarray(weight, np.float32)
             fed[f"{name}/b"] = layer.bias.astype(np.float32)
         values = self._run(fed)
         return [values[i].astype(np.float64) for i in self._varying]
@@ -82,6 +101,19 @@ class FedTarget:
         parts = self._program.map([{**feed, **self._own, **fed} for feed in self._feeds])
         joined = zip(*parts, strict=True)
         return [np.concatenate([np.atleast_1d(value) for value in values]) for values in joined]
+
+
+def _bent(linear: Linear, nodes: Sequence[Node]) -> list[Node]:
+    """The nodes of a layer that also has a weight on |x|."""
+    (product, *rest), name = nodes, linear.name
+    size, straight, more = f"{name}/|x|", f"{name}/straight", f"{name}/bent"
+    return [
+        Node("Abs", size, (linear.input,), (size,)),
+        replace(product, outputs=(straight,)),
+        replace(product, name=more, inputs=(size, f"{name}/v"), outputs=(more,)),
+        Node("Add", f"{name}/both", (straight, more), product.outputs),
+        *rest,
+    ]
 
 
 def _variation(value: Array) -> float:

@@ -83,6 +83,7 @@ class MeanLayer:
         linear, features = task.linear, task.features
         self.task = task
         self.weight = np.zeros((len(linear.bias), linear.weight.shape[1], features.taps))
+        self.bent = np.zeros_like(self.weight) if task.step.bent else None
         self.bias = np.zeros(len(linear.bias))
         self.count = np.zeros(len(linear.bias))
 
@@ -107,17 +108,24 @@ class MeanLayer:
                 (channels, channel),
                 own / np.where(coefficient, coefficient * parts, np.inf)[:, None],
             )
+            if (
+                self.bent is not None
+            ):  # φ(x) = x (1 + a)/2 + |x| (1 − a)/2, its coefficient 1/(1 + a)
+                size = np.where(parts > 1, 1 - 0.5 / np.maximum(np.abs(coefficient), 0.5), 0)
+                np.add.at(self.bent, (channels, channel), own * size[:, None])
         np.add.at(self.bias, channels, rows.offset[data] * rows.scale[data])
         np.add.at(self.count, channels, 1)
 
     def layer(self) -> Layer:
         """The layer."""
         count = np.maximum(self.count, 1)
-        weight = self.weight / count[:, None, None]
         shape = self.task.linear.weight.shape
-        return Layer(
-            weight.reshape(shape).astype(np.float32), (self.bias / count).astype(np.float32)
+        weight, bent = (
+            None if w is None else (w / count[:, None, None]).reshape(shape).astype(np.float32)
+            for w in (self.weight, self.bent)
         )
+        assert weight is not None
+        return Layer(weight, (self.bias / count).astype(np.float32), bent)
 
 
 def construct_rows(
