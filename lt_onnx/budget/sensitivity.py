@@ -20,7 +20,6 @@ from lt_onnx.target import Array, Doubles, Indices, Linear, Target, step_nodes
 
 MAX_WORK = 5e10  # multiply-adds of all disturbed runs
 MIN_INPUTS, MAX_INPUTS = 8, 256  # that the disturbed network runs on
-MIN_FRESH = 16  # inputs that feedback is not made from, with which errors are measured on those
 BATCH = 32
 MAX_KEPT = 8  # layers whose errors at the outputs are kept
 MAX_POSITIONS = 4096  # output positions that a layer's moments are made from
@@ -69,9 +68,11 @@ def sensitivity(
     count = int(np.clip(MAX_WORK / max(work * len(layers), 1), MIN_INPUTS, MAX_INPUTS))
     seen, fresh = inputs.split(target.inputs)
     feeds = seen.batches(target.inputs, BATCH)
-    many = fresh is not None and fresh.count >= MIN_FRESH
-    tried = (fresh if fresh and many else inputs).spread(count).batches(target.inputs, BATCH)
-    fed = FedTarget(target, tried, _felt_tensors(target, tried[0]), bent=bent)
+    half = -(-count // 2)
+    parts = [inputs.spread(count)] if fresh is None else [fresh.spread(half), seen.spread(half)]
+    tried = [feed for part in parts for feed in part.batches(target.inputs, BATCH)]
+    first = None if fresh is None else parts[0].count
+    fed = FedTarget(target, tried, _felt_tensors(target, tried[0]), bent=bent, fresh=first)
     values = {port.name: [f[port.name] for f in [*feeds, *tried]] for port in target.inputs}
     run = StepwiseRun(values, target.steps, opsets=target.opsets, constants=target.constants)
     found = Sensitivity(fed, {}, [[] for _ in fed.outputs], {})
@@ -160,7 +161,7 @@ class _Disturbance:
         self.goals = w.reshape(groups, len(w) // groups, -1)
         seen = patches[T:].reshape(len(patches) - T, groups, -1).swapaxes(0, 1)
         self.mean = seen.mean(1, dtype=np.float64)  # [G, n]
-        self.seen = seen - self.mean[:, None].astype(np.float32)  # [G, T', n]
+        self.seen = moments.about_mean(seen)  # [G, T' + 1, n]
         self.parts: list[tuple[slice, Rows]] = []
         channels, width = patches.shape[1] // groups, max(1, MAX_WEIGHTS // taps)
         for low in range(0, channels, width):

@@ -6,7 +6,7 @@ is what a row makes of the constants before it, and the row of a constant hands 
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from lt_onnx.target import Array, Doubles, Floats, Indices
 
 REACH = 0.5  # share of a row's full reach in one direction that a bias may use
 MIN_PRICE = 1e-7  # of a weight in a bias: it must pay by (3·10⁻⁴ λ)² of squared error at least
+BIAS_SHARE = 0.05  # of a row's error, by which a weight in its bias must pay
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Biases:
     choice: Indices  # [R]  which constant of the reserve a row hands on; -1: none
     unit: Floats  # [R]  its weight in a source of σ = 1
     scale: Doubles  # [R]  the scale that gives it its size
+    allowed: Doubles | None = None  # [O]  error power that biases may leave; None: as weights may
 
     @staticmethod
     def of(task: LayerTask) -> "Biases":
@@ -107,6 +109,14 @@ class Biases:
         if task.calibrated:
             wanted = moments.channel_mean(task.y, task.axis)
         return Biases(task, reserve, wanted, choice, unit, scale)
+
+    def within(self, error: float) -> "Biases":
+        """The same, but so near that little is added to the `error` of weights (relative power).
+
+        What is missing in a bias is felt as much where outputs hardly vary.
+        """
+        variance = moments.channel_variance(self.task.y, self.task.axis)
+        return replace(self, allowed=BIAS_SHARE * error * variance)
 
     def least_lambdas(self) -> Doubles:
         """The λ below which a row cannot reach its bias b: |b| over the row's reach, [R]."""
@@ -146,8 +156,11 @@ class Biases:
             if mean is not None:
                 missing = missing - mean[at] * scale[at]
             kept = np.zeros((len(own), most), np.float32)
-            price = shared.groups[block.groups].price[group[holds] - block.groups.start]
-            price = price * np.float32(task.price)
+            if self.allowed is None:
+                price = shared.groups[block.groups].price[group[holds] - block.groups.start]
+                price = price * np.float32(task.price)
+            else:
+                price = (self.allowed[task.channel[data]] / rows.lam[at] ** 2).astype(np.float32)
             kept[holds], tally = self._solve(data, missing / rows.lam[at], most, price=price)
             handed = np.flatnonzero(self.choice[own] >= 0)
             kept[handed, self.choice[own[handed]]] = self.unit[own[handed]]

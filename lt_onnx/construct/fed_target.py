@@ -9,6 +9,9 @@ from lt_onnx.runtime import Program
 from lt_onnx.samples.variation import Variation
 from lt_onnx.target import Array, Doubles, Floats, Linear, Node, Target, step_nodes
 
+MIN_FRESH = 16  # inputs that layers are not made from, to judge by those alone
+MAX_LOSS = 4.0  # of what is measured by few inputs not more is taken for true
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -37,8 +40,12 @@ class FedTarget:
         outputs: Sequence[str],
         *,
         bent: Collection[str] = (),
+        fresh: int | None = None,
     ) -> None:
-        """`outputs` are the tensors that are looked at, `bent` the layers that may be."""
+        """`outputs` are the tensors that are looked at, `bent` the layers that may be.
+
+        Of the inputs the first `fresh` are none that layers are made from; None: all.
+        """
         constants, nodes = dict(target.constants), list[Node]()
         for step in target.steps:
             own, parameters = step_nodes(step)
@@ -59,7 +66,8 @@ class FedTarget:
             nodes, like, constants=constants, outputs=outputs, opsets=target.opsets
         )
         clean = self._run({})
-        powers = [_variation(value) for value in clean]
+        self._count, self._fresh = sum(len(next(iter(feed.values()))) for feed in feeds), fresh
+        powers = [_variation(value[self._judged(value)]) for value in clean]
         self._varying = [i for i, power in enumerate(powers) if power > 0]
         self._clean = [clean[i].astype(np.float64) for i in self._varying]
         self._power = [powers[i] for i in self._varying]
@@ -82,11 +90,22 @@ class FedTarget:
         """The outputs as they are."""
         return self._clean
 
-    def errors(self, layers: Mapping[str, Layer]) -> Doubles:
-        """Relative error power of every output that varies, with `layers` replaced."""
-        pairs = zip(self.values(layers), self.clean(), strict=True)
-        noise = [float(np.square(value - clean).sum()) for value, clean in pairs]
-        return np.asarray(np.array(noise) / np.array(self._power), np.float64)
+    def errors(self, layers: Mapping[str, Layer], *, elsewhere: bool = False) -> Doubles:
+        """Relative error power of every output that varies, with `layers` replaced.
+
+        On inputs that layers are not made from, if these are not too few. Or how large errors may
+        be `elsewhere`, on inputs of other origin: what is lost from inputs that layers are made
+        from to others is taken to be lost once more.
+        """
+        errors = []
+        for value, clean, power in zip(self.values(layers), self._clean, self._power, strict=True):
+            each = np.square(value - clean).reshape(len(clean), -1).sum(1)
+            error = float(each[self._judged(clean)].sum()) / power
+            if elsewhere and self._fresh is not None and len(each) == self._count:
+                seen, fresh = each[self._fresh :].mean(), each[: self._fresh].mean()
+                error *= loss(float(fresh), float(seen))
+            errors.append(error)
+        return np.array(errors)
 
     def scaled_errors(self, layers: Mapping[str, Layer]) -> list[Doubles | None]:
         """Errors of the outputs, each scaled to the power of its variation; None where none is."""
@@ -97,10 +116,20 @@ class FedTarget:
             scaled.append((value - clean) * np.sqrt(power / noise) if noise > 0 else None)
         return scaled
 
+    def _judged(self, value: Array) -> slice:
+        """The inputs by which an output is judged."""
+        few = self._fresh is None or self._fresh < MIN_FRESH or len(value) != self._count
+        return slice(None if few else self._fresh)
+
     def _run(self, fed: Mapping[str, Array]) -> list[Array]:
         parts = self._program.map([{**feed, **self._own, **fed} for feed in self._feeds])
         joined = zip(*parts, strict=True)
         return [np.concatenate([np.atleast_1d(value) for value in values]) for values in joined]
+
+
+def loss(fresh: float, seen: float) -> float:
+    """By how much errors grow from inputs that layers are made from to others."""
+    return float(np.clip(fresh / max(seen, 1e-300), 1.0, MAX_LOSS))
 
 
 def _bent(linear: Linear, nodes: Sequence[Node]) -> list[Node]:

@@ -144,7 +144,7 @@ def construct_rows(
         with watch("prices"):
             trial = find_price(task, shared, lam=first, share=share)
         task = replace(task, price=trial.price)
-        biases = replace(biases, task=task)
+        biases = replace(biases, task=task).within(share.allowed)
     tally, done, mean = Tally(), [], MeanLayer(task)
     for blocks in task.chunks(CHUNK_WEIGHTS[task.device]):
         with watch("moments"):

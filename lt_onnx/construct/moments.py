@@ -94,6 +94,17 @@ def covariance(patches: Floats, groups: int, samples: Indices) -> Doubles:
     return np.asarray(H + MEAN_SHARE * (mean.swapaxes(1, 2).astype(np.float64) @ mean))
 
 
+def about_mean(patches: Floats) -> Floats:
+    """Patches [G, T, n] less their mean, and MEAN_SHARE of its power as one more: [G, T + 1, n].
+
+    What rows make of them has the power that counts in `covariance`.
+    """
+    mean = patches.mean(1, keepdims=True, dtype=np.float64)
+    rest = (patches - mean).astype(np.float32)
+    weight = np.sqrt(MEAN_SHARE * patches.shape[1])
+    return np.concatenate([rest, (mean * weight).astype(np.float32)], 1)
+
+
 def _shrink(H: Doubles, a: Floats, firsts: Indices) -> None:
     """Shrink the covariance H [n, n] of centred patches [T, n]; `firsts` are each input's first."""
     diagonal = np.diagonal(H).copy()
@@ -137,6 +148,16 @@ def channel_mean(values: Sequence[Array], axis: int) -> Doubles:
     for value in values:
         others = tuple(i for i in range(value.ndim) if i != axis)
         total = total + value.sum(axis=others, dtype=np.float64)
+        count += value.size // value.shape[axis]
+    return np.asarray(total / count)
+
+
+def channel_variance(values: Sequence[Array], axis: int) -> Doubles:
+    """Variance per channel over all batches and positions."""
+    mean, total, count = channel_mean(values, axis), 0.0, 0
+    for value in values:
+        off = np.moveaxis(value, axis, -1) - mean
+        total = total + np.square(off).sum(axis=tuple(range(off.ndim - 1)))
         count += value.size // value.shape[axis]
     return np.asarray(total / count)
 

@@ -61,7 +61,11 @@ class NoiseBudget:
             return MAX_ERROR
         every = np.sum([self._at(name) for name in self.problems], 0)
         rest = np.sum([self._at(name) for name in self.problems if name not in self.built], 0)
-        spent = self.promise.target.errors(self.built) + self.apart if self.built else 0.0
+        spent = (
+            self.promise.target.errors(self.built, elsewhere=True) + self.apart
+            if self.built
+            else 0.0
+        )
         left = np.maximum(allowed - spent, LEAST_REST * allowed * rest / np.maximum(every, 1))
         share = left[felt] * self.problems[layer] / rest[felt] / own[felt]
         return float(min(share.min(), MAX_ERROR))

@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lt_onnx.construct import moments
+from lt_onnx.construct.fed_target import loss
 from lt_onnx.construct.layer_task import Block, LayerTask
 from lt_onnx.construct.masks import solve_masks
 from lt_onnx.construct.noise_budget import Share
 from lt_onnx.construct.shared_problems import SharedProblems
 from lt_onnx.subset_sum import Drawn, write_masked
-from lt_onnx.target import Doubles, Indices
+from lt_onnx.target import Doubles, Floats, Indices
 
 MIN_PROBLEMS, MIN_ROWS, MAX_GROUPS, MAX_COPIES = 4096, 8, 16, 4  # that a price is tried on
 MIN_PRICE, MAX_PRICE = 1e-10, 0.3
@@ -48,6 +50,8 @@ def find_price(task: LayerTask, shared: SharedProblems, *, lam: Doubles, share: 
     price = float(np.clip(share.guess, low, high))
     for _ in range(MAX_TRIALS):
         trial = _try(replace(task, price=price), shared, rows, lam)
+        if not trial.error > 0:  # the inputs known say nothing
+            return trial
         trials.append(trial)
         miss = np.log10(max(trial.error, 1e-12) / allowed)
         if -CLOSE <= miss <= CLOSE / 4:
@@ -98,7 +102,8 @@ def _try(
 ) -> Trial:
     """Solve the sampled rows with the task's price, and measure."""
     features, source, copies = task.features, task.step.source, task.step.out_layout.copies
-    signal = noise = others = kept = asked = 0.0
+    kept = asked = 0.0
+    powers = {"fresh": np.zeros(3), "seen": np.zeros(3)}  # signal, error, what of it is apart
     for group, rows in sample:
         problems = shared.groups[group].at(task.price)
         goals = features.goals(task.linear, task.channel[rows].astype(np.int64))
@@ -118,22 +123,33 @@ def _try(
             passed += np.square(goals[:, part]) @ common.noise[0].mean(1, dtype=np.float64)
             square = np.square(elements[:, part], dtype=np.float64) * common.noise[0]
             added += square.sum((1, 2)) * own**2
-        fresh = problems.fresh[0].astype(np.float64)
-        wanted, found = fresh @ goals.T, fresh @ reached.T  # [T', r]
-        wanted, found = wanted - wanted.mean(0), found - found.mean(0)
-        power, heard = (wanted**2).mean(0), (found**2).mean(0) + added
-        fit = (wanted * found).mean(0) / np.maximum(heard, 1e-300)  # the scale is found later
-        error = (wanted - fit * found).reshape(len(fresh), min(copies, MAX_COPIES), -1)
-        total, count = (error**2).mean(0).sum(), error.shape[1]
-        alike = total  # the part that copies of a channel have in common, as their mean has it
-        if count > 1:
-            alike = (np.square(error.sum(1)).mean(0).sum() - total) / (count - 1)
-            alike = min(max(alike, 0.0), total)
-        apart = float(total - alike + (fit**2 * added - passed).sum()) / copies
-        signal += float(power.sum())
-        noise += float(alike) + apart
-        others += apart
+        patches = {"fresh": problems.fresh[0], "seen": problems.seen[0]}
+        for name, x in patches.items():
+            powers[name] += _powers(x, goals, reached, noise=(added, passed), copies=copies)
         kept += float(np.bitwise_count(masks).sum())
         asked += float(np.count_nonzero(goals))
-    signal = max(signal, 1e-300)
-    return Trial(task.price, noise / signal, others / signal, kept / max(asked, 1))
+    fresh, seen = (error[1:] / max(error[0], 1e-300) for error in powers.values())
+    error, apart = (fresh * loss(float(fresh[0]), float(seen[0]))).tolist()
+    return Trial(task.price, error, apart, kept / max(asked, 1))
+
+
+def _powers(
+    x: Floats, goals: Doubles, reached: Doubles, *, noise: tuple[Doubles, Doubles], copies: int
+) -> Doubles:
+    """Power of what rows [r, n] are to make of patches x [T', n], of its error, and what is apart.
+
+    `noise` [r] is the power of the noise that `copies` bring along, and what of it is the target's.
+    """
+    added, passed = noise
+    x = moments.about_mean(x[None])[0].astype(np.float64)
+    wanted, found = x @ goals.T, x @ reached.T  # [T' + 1, r]
+    power, heard = (wanted**2).mean(0), (found**2).mean(0) + added
+    fit = (wanted * found).mean(0) / np.maximum(heard, 1e-300)  # the scale is found later
+    error = (wanted - fit * found).reshape(len(x), min(copies, MAX_COPIES), -1)
+    total, count = (error**2).mean(0).sum(), error.shape[1]
+    alike = total  # the part that copies of a channel have in common, as their mean has it
+    if count > 1:
+        alike = (np.square(error.sum(1)).mean(0).sum() - total) / (count - 1)
+        alike = min(max(alike, 0.0), total)
+    apart = float(total - alike + (fit**2 * added - passed).sum()) / copies
+    return np.array([power.sum(), alike + apart, apart])

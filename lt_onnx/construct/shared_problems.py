@@ -27,12 +27,13 @@ class GroupProblems:
     parts: Sequence[tuple[slice, Rows]]  # those of one H, priced at μ = 1
     price: Floats  # [G']  what a weight on a constant of 1 costs, in units of λ²: as on the inputs
     fresh: Floats  # [G', T', V·K]  what kernels see at positions of inputs H is not made from
+    seen: Floats  # [G', T'', V·K]  and at some of those that it is made from
 
     def at(self, mu: float) -> "GroupProblems":
         """The same at the price μ."""
         factor = np.float32(mu)
         parts = [(part, replace(rows, price=rows.price * factor)) for part, rows in self.parts]
-        return GroupProblems(parts, self.price * factor, self.fresh)
+        return GroupProblems(parts, self.price * factor, self.fresh, self.seen)
 
 
 class SharedProblems:
@@ -64,36 +65,43 @@ class SharedProblems:
         """What the rows of each group share; one price for all weights of a group, the mean."""
         features, taps = self.task.features, self.task.features.taps
         count, width = features.channel.shape[1], max(1, MAX_PROBLEMS // taps)  # of one H
-        parts, fresh = [], []
+        parts, fresh, known = [], [], []
         for low in range(0, count, width):
             part = slice(low, min(low + width, count))
             rows = Rows.plain(*features.problems(groups, part))
             if self.task.calibrated:
-                rows, patches = self._with_feedback(rows, groups, part)
-                fresh.append(patches)
+                rows, *patches = self._with_feedback(rows, groups, part)
+                fresh.append(patches[0])
+                known.append(patches[1])
             parts.append((slice(low * taps, part.stop * taps), rows))
         price = np.concatenate([rows.price for _, rows in parts], 1).mean(1, dtype=np.float64)
         price = price.astype(np.float32)
         for _, rows in parts:
             rows.price[:] = price[:, None]
         none = np.zeros((len(groups), 0, rows.index.shape[1]), np.float32)
-        return GroupProblems(parts, price, np.concatenate(fresh, 2) if fresh else none)
+        told = [np.concatenate(patches, 2) if patches else none for patches in (fresh, known)]
+        return GroupProblems(parts, price, *told)
 
-    def _with_feedback(self, rows: Rows, groups: range, part: slice) -> tuple[Rows, Floats]:
+    def _with_feedback(self, rows: Rows, groups: range, part: slice) -> tuple[Rows, Floats, Floats]:
         """The problems of some features with their members' noise and the feedback between them.
 
         The price of a weight is at first the power of what it carries. Also what kernels see of the
-        features at fresh positions, [G', T', V'·K].
+        features at fresh positions and at others, [G', T', V'·K] each.
         """
         task, features, taps = self.task, self.task.features, self.task.features.taps
         together = max(1, MAX_PROBLEMS // taps // (part.stop - part.start))  # groups seen at once
-        found, fresh = [], []
+        found, fresh, known = [], [], []
         for some in (groups[i : i + together] for i in range(0, len(groups), together)):
             axis = task.step.in_layout.axis
             looks, noise = features.observe(task.x, some, part, axis=axis, look=self._look)
             seen, told = (np.concatenate(patches) for patches in zip(*looks, strict=True))
             H = moments.covariance(seen, len(some), self._samples)
-            told = told.reshape(len(told), len(some), -1).swapaxes(0, 1)
+            some_seen = seen[:: -(-len(seen) // MAX_FRESH_POSITIONS)]
+            told, own = (
+                patches.reshape(len(patches), len(some), -1).swapaxes(0, 1)
+                for patches in (told, some_seen)
+            )
+            known.append(own)
             fresh.append(told if told.shape[1] >= MIN_FRESH_POSITIONS else self._typical(H))
             power = np.diagonal(H, axis1=1, axis2=2)
             noise = np.repeat(noise.reshape(len(some), -1, noise.shape[1]), taps, 1)
@@ -102,7 +110,7 @@ class SharedProblems:
         top = np.repeat(features.top[groups.start : groups.stop, part], taps, 1)
         price = (power * top**2).astype(np.float32)
         shared = {"weight": weight, "noise": noise, "price": price, "order": order, "upper": upper}
-        return replace(rows, **shared), np.concatenate(fresh)
+        return replace(rows, **shared), np.concatenate(fresh), np.concatenate(known)
 
     def _look(self, b: int, features: Floats) -> tuple[Floats, Floats]:
         """What kernels see of batch b at the positions of H, and at fresh ones: [T', V, K] each."""

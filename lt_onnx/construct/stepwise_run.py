@@ -55,9 +55,13 @@ class StepwiseRun:
     ) -> Sequence[Array]:
         """Run `nodes` on every batch, with `constants` of this call; the batches of `output`.
 
+        What is made of tensors too wide to hold is not held either.
         Raises InputError for nodes that read nothing that was computed before.
         """
         outputs = [name for name in nodes[-1].outputs if name]
+        read = (self.values.get(name) for node in nodes for name in node.inputs)
+        if outputs == [output] and any(isinstance(batches, Made) for batches in read):
+            return self.run_when_read(nodes, constants, output=output)
         program, feeds = self._compiled(nodes, constants, outputs)
         results = program.map(feeds)
         for i, name in enumerate(outputs):
@@ -66,13 +70,14 @@ class StepwiseRun:
 
     def run_when_read(
         self, nodes: Sequence[Node], constants: Mapping[str, Array], *, output: str
-    ) -> None:
+    ) -> Sequence[Array]:
         """The same, but of a tensor too wide to hold: its batches are made whenever they are read.
 
         Raises as `run`.
         """
         program, feeds = self._compiled(nodes, constants, [output])
         self.values[output] = Made(len(feeds), lambda b: program(feeds[b])[0])
+        return self.values[output]
 
     def _compiled(
         self, nodes: Sequence[Node], constants: Mapping[str, Array], outputs: Sequence[str]

@@ -18,7 +18,7 @@ def felt(model: onnx.ModelProto, folder: Path) -> list[Doubles]:
     target = read_target(graphs.save(model, folder))
     shares = {layer.name: 1e-3 for layer in target.linears}
     inputs = random_samples(target.inputs, 100, 0)
-    found = sensitivity(target, inputs, shares, copied={}, work=1, seed=0)
+    found = sensitivity(target, inputs, shares, copied={}, bent=(), work=1, seed=0)
     assert found.floors == {}
     return [found.layers[layer.name] for layer in target.linears]
 
@@ -62,7 +62,7 @@ def test_more_copies_make_a_layer_less_wrong(tmp_path: Path) -> None:
     shares = {layer.name: 1e-3 for layer in target.linears}
     last = target.linears[-1].name
     inputs = random_samples(target.inputs, 60, 0)
-    found = sensitivity(target, inputs, shares, copied={last: True}, work=1, seed=0)
+    found = sensitivity(target, inputs, shares, copied={last: True}, bent=(), work=1, seed=0)
 
     floors = found.floors[last]
     assert list(found.floors) == [last]

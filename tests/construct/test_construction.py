@@ -55,7 +55,7 @@ def test_rows_come_in_order_and_their_layer_after_them(mode: Mode) -> None:
     blueprint = planned(mode=mode)
     steps = iter(step for step in blueprint.steps if hasattr(step, "source"))
     stop = 0
-    for piece in construct(blueprint, inputs(blueprint), batch=2):
+    for piece in construct(blueprint, inputs(blueprint)):
         if isinstance(piece, MaskedRows):
             assert piece.start == stop
             stop += len(piece.weight)
@@ -80,7 +80,7 @@ def test_rows_do_not_depend_on_how_many_are_held(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.usefixtures("small_blocks")
 def test_saved_layers_are_repeated_and_what_follows_is_built_as_before(mode: Mode) -> None:
     blueprint = planned(mode=mode)
-    pieces = list(construct(blueprint, inputs(blueprint), batch=2))
+    pieces = list(construct(blueprint, inputs(blueprint)))
     saved = {}
     masks: dict[int, tuple[tuple[int, ...], bytes]] = {}
     ends = [i for i, piece in enumerate(pieces) if isinstance(piece, BuiltLayer)]
@@ -92,7 +92,7 @@ def test_saved_layers_are_repeated_and_what_follows_is_built_as_before(mode: Mod
                 name = piece.step.name
                 saved[name] = SavedLayer(masks, piece.scale, piece.offset, piece.stats)
             masks = {}
-    repeated = construct(blueprint, inputs(blueprint), saved=saved, batch=2)
+    repeated = construct(blueprint, inputs(blueprint), saved=saved)
 
     assert saved
     assert digest(repeated) == digest(iter(pieces))

@@ -96,7 +96,9 @@ def test_a_feature_is_the_mean_of_its_members_and_noise_their_variance(make_task
     members = [
         np.stack([v[:, task.step.in_layout.channel == c] for c in (4, 5)], 1) for v in task.x
     ]  # [N, V', M, *S]
-    seen, noise = task.features.observe(task.x, range(1, 2), slice(1, 3), axis=1)
+    seen, noise = task.features.observe(
+        task.x, range(1, 2), slice(1, 3), axis=1, look=lambda _, batch: batch
+    )
 
     for feature, member in zip(seen, members, strict=True):
         np.testing.assert_allclose(feature, member.mean(2), atol=1e-6)
@@ -114,7 +116,9 @@ def test_members_are_divided_by_their_gains(make_task: Make) -> None:
     x = np.concatenate(
         [positive[:, np.repeat([0, 2, 4], 4) + part] * gains[:, None], np.ones((2, 1, 4))], 1
     )
-    seen, noise = features.observe([x.astype(np.float32)], range(1), slice(None), axis=1)
+    seen, noise = features.observe(
+        [x.astype(np.float32)], range(1), slice(None), axis=1, look=lambda _, batch: batch
+    )
 
     np.testing.assert_allclose(seen[0], positive, rtol=1e-5)
     assert not noise.any()
