@@ -141,8 +141,10 @@ def _powers(
     `noise` [r] is the power of the noise that `copies` bring along, and what of it is the target's.
     """
     added, passed = noise
-    x = moments.about_mean(x[None])[0].astype(np.float64)
-    wanted, found = x @ goals.T, x @ reached.T  # [T' + 1, r]
+    x = moments.about_mean(x[None])[0]
+    made = (x @ rows.astype(np.float32).T for rows in (goals, goals - reached))
+    wanted, off = (values.astype(np.float64) for values in made)  # [T' + 1, r]
+    found = wanted - off
     power, heard = (wanted**2).mean(0), (found**2).mean(0) + added
     fit = (wanted * found).mean(0) / np.maximum(heard, 1e-300)  # the scale is found later
     error = (wanted - fit * found).reshape(len(x), min(copies, MAX_COPIES), -1)

@@ -17,6 +17,7 @@ from lt_onnx.target import Doubles, Floats
 MAX_POSITIONS = 8192  # output positions that H is made from
 MIN_FRESH_POSITIONS = 32  # with fewer, H itself tells the error: chance is taken out of it
 MAX_FRESH_POSITIONS = 2048  # that a layer's error is measured at
+DRAWN_POSITIONS, JITTER = 512, 1e-5  # that are drawn in place of fresh ones; of H's diagonal
 MAX_PROBLEMS = 1152  # problems with one H; bounds the work of Cholesky to O(n · MAX_PROBLEMS²)
 
 
@@ -119,12 +120,11 @@ class SharedProblems:
         return patches[: len(at[0])], patches[len(at[0]) :]
 
     def _typical(self, H: Doubles) -> Floats:
-        """Patches that have the moments H [G', n, n], as many for every part: [G', T', n]."""
-        taps, n = self.task.features.taps, H.shape[1]
-        count = min(self.task.features.channel.shape[1], max(1, MAX_PROBLEMS // taps)) * taps
+        """Patches drawn with the moments H [G', n, n] and a mean of 0: [G', T', n]."""
         known = np.where(np.isfinite(H), H, 0)  # what is too large is told by the solver
-        powers, directions = np.linalg.eigh(known)
-        factor = (directions * np.sqrt(np.maximum(powers, 0) * count)[:, None]).swapaxes(1, 2)
-        padded = np.zeros((len(H), count, n), np.float32)
-        padded[:, :n] = factor
-        return np.concatenate([padded, -padded], 1)  # of mean 0
+        diagonal = np.diagonal(known, axis1=1, axis2=2).mean(1)
+        jitter = JITTER * np.maximum(diagonal, 1e-30)[:, None, None] * np.eye(H.shape[1])
+        factor = np.linalg.cholesky(known + jitter).swapaxes(1, 2).astype(np.float32)
+        rng = np.random.default_rng(self.task.step.source.index)
+        half = rng.standard_normal((len(H), DRAWN_POSITIONS // 2, H.shape[1]), np.float32) @ factor
+        return np.concatenate([half, -half], 1)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, TypeVar, overload
 
 from lt_onnx.errors import InputError
@@ -76,7 +77,8 @@ class StepwiseRun:
         Raises as `run`.
         """
         program, feeds = self._compiled(nodes, constants, [output])
-        self.values[output] = Made(len(feeds), lambda b: program(feeds[b])[0])
+        # the batch read last is held: the next program looks at it for types and ranks
+        self.values[output] = Made(len(feeds), lru_cache(1)(lambda b: program(feeds[b])[0]))
         return self.values[output]
 
     def _compiled(
