@@ -234,14 +234,33 @@ def test_what_is_changed_is_named(
     assert re.search(told, failures), failures
 
 
-def test_what_another_operator_set_changes_is_refused(tmp_path: Path) -> None:
+def test_an_older_operator_set_is_raised_and_comes_back(tmp_path: Path) -> None:
     b = Builder(opset=10)
-    clipped = helper.make_node("Clip", [b.gemm("x", 6, 8)], ["clipped"], "bounded", min=0.0)
+    clipped = helper.make_node(
+        "Clip", [b.conv("x", 3, 4)], ["clipped"], "bounded", max=6.0, min=0.0
+    )
     b.nodes.append(clipped)
-    target = save(b.model(b.gemm("clipped", 8, 3), ("N", 6)), tmp_path)
+    x = b.reduce("ReduceMean", b.pad("clipped", [0, 0, 1, 1, 0, 0, 1, 1], "constant"), [2, 3])
+    target = save(b.model(b.conv(x, 4, 3, k=1)), tmp_path)
+    words = {"mode": "2l", "base_size": 3, "price": 1e-2, "validate": False}
+    convert(target, tmp_path / "t.onnx", **words)
+    deploy(tmp_path / "t.onnx", tmp_path / "c.onnx", collapse=True, target=target)
+    deploy(tmp_path / "t.onnx", tmp_path / "s.onnx")
+    deploy(tmp_path / "s.onnx", tmp_path / "again.onnx", weights="folded")
 
-    with pytest.raises(InputError, match=r"\(Clip\) of operator set 10 is another in 18"):
-        convert(target, tmp_path / "t.onnx", weights="seeded", base_size=3, price=1e-3)
+    assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "t.onnx").read_bytes()
+    for name in ("s", "c"):
+        assert verify(tmp_path / f"{name}.onnx", target=target).genuine
+        assert onnx.load(str(tmp_path / f"{name}.onnx")).opset_import[0].version == 18
+
+
+def test_what_another_operator_set_changes_is_refused(tmp_path: Path) -> None:
+    b = Builder(opset=11)
+    x = b("Softmax", b.conv("x", 3, 4), axis=1)
+    target = save(b.model(b.conv(x, 4, 3)), tmp_path)
+
+    with pytest.raises(InputError, match=r"\(Softmax\) of operator set 11 is another in 18"):
+        convert(target, tmp_path / "t.onnx", weights="seeded", base_size=3, price=1e-2)
     assert not (tmp_path / "t.onnx").exists()
 
 

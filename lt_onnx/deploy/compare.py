@@ -39,7 +39,9 @@ def compare(target: Path, ticket: Path, form: Path) -> Comparison:
     start = time.perf_counter()
     networks.append(open_session(form))
     load = time.perf_counter() - start
-    samples = random_samples(ports, COMPARED, 0)
+    fixed = [port.shape[0] for port in ports if port.shape]
+    count = max(COMPARED, *(size for size in fixed if isinstance(size, int)), 0)
+    samples = random_samples(ports, count, 0)
     feeds = samples.batches(ports, 1)
     worst = 0.0
     for feed in feeds:

@@ -9,7 +9,7 @@ In comes a path, out goes a Target: linear layers to construct, and other operat
 3. `lowering` applies the rules, one in each file: `remove_identity`, `fuse_affine` (with `affine`),
    `linear_layers`, `depthwise`, `conv_transpose`; `rewriting` has what they share.
 
-`operator_sets` knows which operators mean something else in a later set.
+`operator_sets` writes nodes as a later operator set has them, and back.
 
 The code is our own, and not onnx-graphsurgeon's, for what `constant_folding` says was measured.
 """

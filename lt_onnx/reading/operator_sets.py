@@ -1,41 +1,62 @@
-"""Operators that mean something else in a later operator set.
+"""Nodes of an operator set as they are written in a later one, and back.
 
-In: nodes, as an operator set has them. Out: those that cannot stand as they are in another one.
+In: nodes, and the operator set that they are of. Out: the same nodes in the set SEEDED, with the
+tensors that stand for what were attributes; or, of such nodes, the ones that they were.
+
+Most operators are written alike. What is `raised`:
+
+- attributes that became inputs: the tensor is called `<output>/<attribute>.<its place>`, the place
+  being that among the node's attributes;
+- a Split that does not say into how many parts; Upsample and Resize as they were before the set 11.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from operator import itemgetter
 
+import numpy as np
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from lt_onnx.reading.protobuf import node_title
-from lt_onnx.target import is_standard_domain
+from lt_onnx.target import Array, is_standard_domain
 
 SEEDED = 18  # the least that has what a generator needs: BitwiseAnd, BitwiseXor
 
-REDUCTIONS = frozenset(
-    "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
-    "ReduceSumSquare".split()
-)
-ALWAYS = {  # from which set on: whatever the node has
-    **dict.fromkeys("Clip Pad Resize Scatter".split(), 11),
-    **dict.fromkeys("Slice TopK Upsample".split(), 10),
-    **dict.fromkeys("Unsqueeze Split".split(), 13),
-    "Dropout": 12,
-    "RoiAlign": 16,
-    "BatchNormalization": 9,
+# attributes that became inputs: since when, and at which place
+INPUTS: dict[str, tuple[int, dict[str, int]]] = {
+    **dict.fromkeys(
+        "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
+        "ReduceSumSquare".split(),
+        (18, {"axes": 1}),
+    ),
+    **dict.fromkeys("ReduceSum Squeeze Unsqueeze".split(), (13, {"axes": 1})),
+    "Clip": (11, {"min": 1, "max": 2}),
+    "Dropout": (12, {"ratio": 1}),
+    "Pad": (11, {"pads": 1, "value": 2}),
+    "Slice": (10, {"starts": 1, "ends": 2, "axes": 3}),
+    "Split": (13, {"split": 1}),
 }
-WITH_AXES = {**dict.fromkeys(REDUCTIONS, 18), "ReduceSum": 13, "Squeeze": 13}
+AS_BEFORE_11 = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+CHANGED = {"BatchNormalization": 9, "RoiAlign": 16, "Scatter": 11, "TopK": 10, "Upsample": 9}
 ALONG_LAST = frozenset("Softmax LogSoftmax Hardmax".split())  # flattened behind the axis before 13
+PLACED = re.compile(r"\.(\d{1,3})\Z")
 
 
 def changed_nodes(model: onnx.ModelProto, version: int) -> list[str]:
-    """Titles of the nodes, of the operator set `version`, that mean something else in SEEDED."""
+    """Titles of the nodes, of the set `version`, that cannot be written in the set SEEDED."""
     ranks = {
         value.name: len(value.type.tensor_type.shape.dim)
-        for value in model.graph.output
+        for value in (*model.graph.input, *model.graph.output)
         if value.type.tensor_type.HasField("shape")
     }
+    shapes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        rank = [len(a.ints) for a in node.attribute if a.name == "perm"]
+        if node.op_type == "Reshape" and len(shapes.get(node.input[1], ())) == 1:
+            rank = [shapes[node.input[1]][0]]
+        if rank:
+            ranks[node.output[0]] = rank[0]
     return [node_title(node) for node in model.graph.node if _is_changed(node, version, ranks)]
 
 
@@ -43,14 +64,93 @@ def _is_changed(node: onnx.NodeProto, version: int, ranks: Mapping[str, int]) ->
     """Whether a node is another one in the set SEEDED; `ranks` are of tensors, where known."""
     if not is_standard_domain(node.domain) or version >= SEEDED:
         return False
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    op = node.op_type
-    if op in ALONG_LAST and version < 13:
-        last = ranks.get(node.output[0], 0) - 1
+    if node.op_type in ALONG_LAST and version < 13:
+        attributes = {a.name: a.i for a in node.attribute}
+        last = ranks.get(node.output[0], ranks.get(node.input[0], 0)) - 1
         axis = attributes.get("axis", 1)
         return axis != last and not (axis == -1 and "axis" in attributes)
-    if op == "Split":
-        return version < 13 or len(node.input) < 2  # it must say how many outputs there are
-    if op in WITH_AXES:
-        return version < WITH_AXES[op] and "axes" in attributes
-    return version < ALWAYS.get(op, 0)
+    return version < CHANGED.get(node.op_type, 0)
+
+
+def raised(node: onnx.NodeProto, version: int) -> tuple[onnx.NodeProto, dict[str, Array]]:
+    """A node of the set `version` as it is in the set SEEDED, and the tensors that it reads more.
+
+    It is none of `changed_nodes`.
+    """
+    out, tensors = onnx.NodeProto(), {}
+    out.CopyFrom(node)
+    if not is_standard_domain(node.domain) or version >= SEEDED:
+        return out, {}
+    if node.op_type in ("Resize", "Upsample") and version < 11:
+        out.op_type = "Resize"
+        del out.input[:]
+        out.input.extend([node.input[0], "", *node.input[1:]])
+        out.attribute.extend(helper.make_attribute(k, v) for k, v in AS_BEFORE_11.items())
+        return out, {}
+    since, places = INPUTS.get(node.op_type, (0, {}))
+    if version < since:
+        inputs = [*node.input]
+        for number, attribute in enumerate(node.attribute):
+            if attribute.name not in places:
+                continue
+            place = places[attribute.name]
+            inputs += [""] * (place + 1 - len(inputs))
+            inputs[place] = f"{node.output[0]}/{attribute.name}.{number}"
+            floats = attribute.type == onnx.AttributeProto.FLOAT
+            value = helper.get_attribute_value(attribute)
+            tensors[inputs[place]] = np.array(value, np.float32 if floats else np.int64)
+        del out.input[:], out.attribute[:]
+        out.input.extend(inputs)
+        out.attribute.extend(a for a in node.attribute if a.name not in places)
+    if node.op_type == "Split" and len(out.input) < 2:
+        out.attribute.append(helper.make_attribute("num_outputs", len(node.output)))
+    return out, tensors
+
+
+def lowered(
+    node: onnx.NodeProto, version: int, tensors: Mapping[str, onnx.TensorProto]
+) -> tuple[onnx.NodeProto, dict[str, Array]] | None:
+    """The node of the set `version` that `raised` made this of, and the tensors that fall away.
+
+    None where it was made of none.
+    """
+    out, inputs, attributes = onnx.NodeProto(), [*node.input], [*node.attribute]
+    out.CopyFrom(node)
+    if is_standard_domain(node.domain) and version < SEEDED:
+        since, places = INPUTS.get(node.op_type, (0, {}))
+        if node.op_type == "Resize" and version < 11:
+            out.op_type = "Resize" if version == 10 else "Upsample"
+            del inputs[1:2]
+            attributes = [a for a in attributes if a.name not in AS_BEFORE_11]
+        if node.op_type == "Split":
+            attributes = [a for a in attributes if a.name != "num_outputs"]
+        if version < since:
+            inputs = inputs[:1]
+            for number, attribute in sorted(_moved(node, places, tensors), key=itemgetter(0)):
+                attributes.insert(number, attribute)
+    del out.input[:], out.attribute[:]
+    out.input.extend(inputs)
+    out.attribute.extend(attributes)
+    again, more = raised(out, version)
+    same = again.SerializeToString(deterministic=True) == node.SerializeToString(deterministic=True)
+    held = all(
+        name in tensors and tensors[name] == numpy_helper.from_array(value, name)
+        for name, value in more.items()
+    )
+    return (out, more) if same and held else None
+
+
+def _moved(
+    node: onnx.NodeProto, places: Mapping[str, int], tensors: Mapping[str, onnx.TensorProto]
+) -> Iterator[tuple[int, onnx.AttributeProto]]:
+    """Attributes that became inputs, each with its place among the attributes."""
+    for key, place in places.items():
+        name = node.input[place] if len(node.input) > place else ""
+        match = PLACED.search(name)
+        if match is None or name not in tensors:
+            continue
+        try:
+            value = numpy_helper.to_array(tensors[name]).tolist()
+            yield int(match[1]), helper.make_attribute(key, value)
+        except (ValueError, TypeError, KeyError):  # no such tensor was made of an attribute
+            continue
