@@ -30,6 +30,7 @@ GENERATOR = "philox4x32-10/1"
 MAX_LAYER_WEIGHTS = 1 << 36
 MAX_ROW_WEIGHTS = 1 << 28  # of one output channel
 MAX_AXES = 8
+MAX_NAME = 2048  # characters of a text that is no name of the graph's
 MAX_LEVEL = 120  # of a constant: quarter octaves from 2^-24 to 2^6
 MAX_ERROR_TEXT = 200  # characters of a message, which may quote the entry
 
@@ -174,8 +175,8 @@ class DensePlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A place where the target's own operator works on collapsed channels."""
 
     name: str
-    op: str
-    reason: str
+    op: Annotated[str, Meta(max_length=MAX_NAME)]
+    reason: Annotated[str, Meta(max_length=MAX_NAME)]
     parameters: Annotated[int, Meta(ge=0, le=2**40)]
 
 
@@ -187,11 +188,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     format: int
-    version: Annotated[str, Meta(max_length=99)]
+    version: Annotated[str, Meta(pattern=r"\A[0-9]{1,4}(\.[0-9]{1,4}){0,3}[a-z0-9.+]{0,16}\Z")]
     generator: str
     seed: Annotated[int, Meta(ge=0)]
     target_sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
-    target_name: str
+    target_name: Annotated[str, Meta(max_length=MAX_NAME)]
     options: OptionsRecord
     layers: Annotated[tuple[LayerRecord, ...], Meta(min_length=1)]
     dense: tuple[DensePlace, ...]

@@ -30,7 +30,7 @@ from lt_onnx.verification.tensors import Tensors, locate_tensors
 
 SEED = 2**40 + 7
 GRAPH = """
-<ir_version: 8, opset_import: ["" : 13]>
+<ir_version: 8, opset_import: ["" : 13], producer_name: "lt-onnx">
 ticket (float[1, 2, 5, 5] x) => (float[1, 3] y) {
   conv = Conv <pads = [1, 1, 1, 1]> (x, a)
   scaled = Mul (conv, a_scale)

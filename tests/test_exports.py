@@ -37,7 +37,7 @@ DENSE: dict[str, str] = {
     "yolo_of_distributions": "Sub Add Mul",
     "constant nodes": "Add Mul",
     "instance_normalised": "InstanceNormalization",
-    "constants_of_shape": "ConstantOfShape Where",
+    "constants_of_shape": "ConstantOfShape Greater Where",
     "text": "Gather",
     "tied_embedding": "Gather",
     "prelus": "PRelu PRelu PRelu",

@@ -17,6 +17,7 @@ from forge.hidden import of_hidden
 from forge.networks import of_outputs, of_target
 from forge.records import of_manifest
 from forge.scales import of_scales
+from forge.smuggled import counted, of_smuggled
 from forge.trial import failures, misses, one_of_each
 from forge.weights import of_weights
 from forge.wiring import of_wiring
@@ -76,6 +77,7 @@ TRIALS: list[tuple[str, Catalogue]] = [
     ("folded", of_manifest),
     ("dense", of_manifest),
     ("folded", of_hidden),
+    ("folded", of_smuggled),
     ("sparse", of_file),
     ("external", of_external),
     ("outputs", of_outputs),
@@ -135,6 +137,23 @@ def test_a_forgery_of_every_sort_is_caught_for_what_it_is(
 
     assert forgeries
     assert list(misses(made.draft, forgeries, tmp_path, made.target)) == []
+
+
+def test_what_passes_is_counted_under_another_name_than_masks(
+    genuine: Callable[[str], Genuine], tmp_path: Path
+) -> None:
+    made = genuine("folded")
+    before = verify(made.path).account
+    assert before is not None
+    for what, held in counted(made.draft).items():
+        changed = made.draft.copy()
+        held.change(changed)
+        changed.write(tmp_path / "t.onnx")
+        proof = verify(tmp_path / "t.onnx")
+        assert proof.failures == [], what
+        assert proof.account is not None
+        assert getattr(proof.account, held.where) >= getattr(before, held.where) + held.bits, what
+        assert (failures(tmp_path / "t.onnx", made.target) == []) == held.with_target, what
 
 
 @pytest.mark.long

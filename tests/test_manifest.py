@@ -127,7 +127,7 @@ WHOLE = "Expected `int`"
 WRONG: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("format",), 3.0, WHOLE),
     (("format",), True, WHOLE),
-    (("version",), "1" * 100, "length <= 99"),
+    (("version",), "1" * 100, "matching regex"),
     (("version",), 1, "Expected `str`"),
     (("generator",), "mt19937", "not the generator of this version"),
     (("generator",), None, "Expected `str`"),

@@ -18,17 +18,18 @@ counted are the sizes of layers and tensors.
 
 import math
 import zlib
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
+import onnx
 from msgspec import Meta, json, structs
 from onnx import AttributeProto
 
 from lt_onnx.manifest import MAX_LEVEL, BlockRecord, LayerRecord, Manifest, OptionsRecord
 from lt_onnx.options import MAX_BASE_SIZE, Options, Sigma
 from lt_onnx.target import Array, Floats
+from lt_onnx.verification.allowed_fields import texts_of
 from lt_onnx.verification.graph_index import GraphIndex
 from lt_onnx.verification.masked_weights import stored_tensors
 from lt_onnx.verification.tensors import Sparse, Tensors
@@ -36,6 +37,9 @@ from lt_onnx.verification.tensors import Sparse, Tensors
 Bits: TypeAlias = Annotated[int, Meta(ge=0)]
 DOUBLING = 4  # levels that make twice as much
 FLOAT, FRACTION = 32, 23  # bits of a float32, and of its fraction
+FORMS = (
+    "half source mask mask_cast product places half/places".split()
+)  # what is beside a layer's weight
 OPERATOR = 8  # bits that name one of ONNX's
 SELECTING_OPS = frozenset(
     "Gather GatherElements GatherND Scatter ScatterElements ScatterND ArrayFeatureExtractor".split()
@@ -62,7 +66,12 @@ class Account:
 
 
 def account_of(
-    manifest: Manifest, index: GraphIndex, tensors: Tensors, *, planned: bool
+    model: onnx.ModelProto,
+    manifest: Manifest,
+    *,
+    index: GraphIndex,
+    tensors: Tensors,
+    planned: bool,
 ) -> Account:
     """The account of a genuine ticket; `planned`: its graph is what its target is planned to."""
     blocks = [layer.block for layer in manifest.layers if layer.block is not None]
@@ -93,7 +102,7 @@ def account_of(
         ),
         integers=_up(integers + _numbers(manifest.options)),
         dense=_up(dense),
-        texts=0 if planned else _texts(manifest, index, tensors),
+        texts=0 if planned else _texts(manifest, model),
     )
 
 
@@ -245,18 +254,14 @@ def _attribute(attribute: AttributeProto) -> float:
             return 8.0 * int(attribute.ByteSize())
 
 
-def _texts(manifest: Manifest, index: GraphIndex, tensors: Tensors) -> int:
+def _texts(manifest: Manifest, model: onnx.ModelProto) -> int:
     """Bits of all names and texts, compressed together."""
-    names = dict.fromkeys(_names(index))
-    names |= dict.fromkeys(sorted({*index.inputs, *index.outputs, *tensors}))
+    names = dict.fromkeys(name for node in model.graph.node for name in (node.name, *node.output))
+    names |= dict.fromkeys(sorted({text for _, text in texts_of(model)}))
+    forms = {f"{layer.weight}/{form}" for layer in manifest.layers for form in FORMS}
     said: list[Any] = [manifest.version, manifest.target_name, manifest.target_sha256]
     said += [*manifest.fresh, *manifest.parameters]
     said += [(place.name, place.reason) for place in manifest.dense]
     said += [name for name, _ in (*manifest.options.prices, *manifest.options.base_sizes)]
-    return 8 * len(zlib.compress("\n".join(names).encode() + json.encode(said), 9))
-
-
-def _names(index: GraphIndex) -> Iterator[str]:
-    """Names of nodes and of their outputs, in order."""
-    for node in index.nodes:
-        yield from (node.name, *node.output)
+    held = "\n".join(name for name in names if name not in forms)
+    return 8 * len(zlib.compress(held.encode() + json.encode(said), 9))

@@ -19,6 +19,7 @@ from onnx import helper
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.errors import InputError, LtOnnxError
 from lt_onnx.manifest import LayerRecord, Manifest
+from lt_onnx.planning.allocation import check_names
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.protobuf import node_title
@@ -46,6 +47,7 @@ def check_against_target(restored: Restored, tensors: Tensors, target: Path) -> 
         return [f"the ticket was made from another target than {target} (SHA-256 differs)"]
     try:
         blueprint = plan(read, manifest.construction(), constants_lost=frozenset(manifest.fresh))
+        check_names(blueprint)
         form = collapsed(blueprint) if restored.collapsed else Collapse(blueprint, (), 0.0)
     except InputError as error:
         return [f"the target cannot be planned with the manifest's options: {error}"]
@@ -59,10 +61,10 @@ def check_against_target(restored: Restored, tensors: Tensors, target: Path) -> 
     ]
     if (form.layers, form.slope) != (restored.collapsed, restored.slope):
         differences.append("its layers collapse otherwise than the target's")
-    if differences and manifest.version != __version__:
+    if manifest.version != __version__:
         differences.append(
-            f"the ticket was made by version {manifest.version}, this is {__version__}: versions "
-            "may plan otherwise"
+            f"the ticket says that version {manifest.version} made it, this is {__version__}, "
+            "which may plan otherwise: prove it by that version"
         )
     if len(differences) > MAX_DIFFERENCES:
         differences[MAX_DIFFERENCES:] = [f"and {len(differences) - MAX_DIFFERENCES} more"]

@@ -14,9 +14,11 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from onnx import AttributeProto
 
+from lt_onnx.manifest import METADATA_KEY, SEAL_KEY
 from lt_onnx.reading.protobuf import canonical_domain, node_title
 
 MAX_MESSAGES = 500_000  # in a file; a ticket of 10,000 nodes has a tenth of it
+MAX_NAME = 2048  # characters
 MAX_ATTRIBUTE_SIZE = 1024  # integers or bytes of one attribute
 VALUE_FIELDS = {  # where an attribute of each type has its value
     AttributeProto.FLOAT: "f",
@@ -84,7 +86,32 @@ def check_fields(model: onnx.ModelProto) -> list[str]:
                 failures.append(f"{_title(part)} has not one place where its numbers are")
     for node in model.graph.node:
         failures += [f"{_title(node)}: {why}" for why in _attributes(node)]
-    return [*dict.fromkeys(failures), *_names(model)]
+    return [*dict.fromkeys([*failures, *_texts(model)]), *_names(model)]
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[str]:
+    """Texts that no ticket has, or that are longer than any name."""
+    for entry in model.metadata_props:
+        if entry.key not in (METADATA_KEY, SEAL_KEY):
+            yield f"metadata entry '{entry.key[:MAX_NAME]}' is none of a ticket's"
+    if model.producer_name != "lt-onnx":
+        yield f"the model says that '{model.producer_name[:MAX_NAME]}' made it"
+    for title, text in texts_of(model):
+        if len(text) > MAX_NAME:
+            yield f"{title[:MAX_NAME]} has a name of {len(text):,} characters"
+
+
+def texts_of(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
+    """All names in a model, with what they stand in; metadata entries apart."""
+    for part in _messages(model):
+        if isinstance(part, onnx.StringStringEntryProto):
+            continue
+        for field, value in part.ListFields():
+            if field.type == field.TYPE_STRING:
+                title = _title(part)
+                yield from (
+                    (title, text) for text in ([value] if isinstance(value, str) else value)
+                )
 
 
 def _attributes(node: onnx.NodeProto) -> Iterator[str]:

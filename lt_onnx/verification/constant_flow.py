@@ -37,6 +37,17 @@ INDEX_INPUTS: dict[str, frozenset[int]] = {
 }
 SHAPE_OPS = frozenset("Shape Size".split())
 PICKING_OPS = frozenset("Gather GatherElements GatherND OneHot".split())  # by data, from a table
+SELECTING_OPS = PICKING_OPS | frozenset("Compress Scatter ScatterElements ScatterND Slice".split())
+# operators that only put numbers elsewhere
+MOVING_OPS = frozenset(
+    "Cast CastLike Concat Expand Flatten Identity Pad Reshape Slice Split Squeeze Tile Transpose "
+    "Trilu Unsqueeze Where".split()
+)
+# operators by which sizes of tensors become other sizes, or the factors that depend on them
+SIZE_OPS = frozenset(
+    "Abs Add Ceil Div Floor Gather GatherElements GatherND Max Min Mod Mul Neg Pow Reciprocal "
+    "ReduceMax ReduceMin ReduceProd ReduceSum Size Shape Sqrt Sub Sum".split()
+)
 COMPARISON_OPS = frozenset("Equal Less Greater LessOrEqual GreaterOrEqual And Or Not".split())
 # operators that may read integers as data: they compute shapes
 INTEGER_OPS = COMPARISON_OPS | frozenset(
@@ -53,6 +64,7 @@ SOURCELESS_OPS = frozenset(
 RESIZE_OPS = frozenset("Resize Upsample".split())
 LAYER_OPS = frozenset("Conv Gemm MatMul".split())
 MAX_SHAPE_INTEGERS = 32  # that take part in shape arithmetic at once
+MAX_PICKED_SIZES = 8  # of a shape
 MAX_RESIZE_NUMBERS = 16  # scales and regions
 FLOAT_ATTRIBUTES = {  # and the operators that have them
     "alpha": "Celu Elu HardSigmoid LRN LeakyRelu Selu Swish ThresholdedRelu",
@@ -76,10 +88,18 @@ FLOAT_ATTRIBUTES = {  # and the operators that have them
 
 @dataclass(frozen=True)
 class _Content:
-    """What the value of a computed tensor comes from; neither for a shape."""
+    """What the value of a computed tensor comes from; nothing of these for a shape.
+
+    `data`: the network's inputs; `integers`: the values of constants; `filled`: zeros, ones or
+    infinities that are placed where others are; `made`: floats that the graph makes otherwise, of
+    shapes, counting or sums; `parameters`: the target's own floats, which are counted.
+    """
 
     data: bool = False
     integers: bool = False
+    filled: bool = False
+    made: bool = False
+    parameters: bool = False
 
 
 Contents = Mapping[str, _Content]
@@ -198,8 +218,12 @@ def _mixtures(
         if name and not _is_index(node, position, tensors.get(name))
     ]
     data = any(operand.data and not operand.integers for operand in operands)
-    if node.op_type not in SHAPE_OPS and data and any(operand.integers for operand in operands):
+    if node.op_type in SHAPE_OPS or not data:
+        return
+    if any(operand.integers for operand in operands):
         yield "brings the integers of shapes into data"
+    if not dense and any(operand.made for operand in operands):
+        yield "brings numbers into data that the graph makes, and is not declared dense"
 
 
 def _content(
@@ -208,21 +232,44 @@ def _content(
     """What the value of a node's output comes from; what a dense node declares is no disguise."""
     if node.op_type in SHAPE_OPS:
         return _Content()
+    if node.op_type == "EyeLike":
+        return _Content(made=True)
     if node.op_type == "ConstantOfShape":
         kinds = [attribute.t.data_type for attribute in node.attribute if attribute.name == "value"]
-        return _Content(integers=any(kind != onnx.TensorProto.FLOAT for kind in kinds))
-    data = integers = False
+        whole = any(kind != onnx.TensorProto.FLOAT for kind in kinds)
+        return _Content(integers=whole, filled=not whole)
+    data = integers = filled = made = parameters = False
     declared = {*computed_integers(node, tensors, dense=True)} if dense else set()
     for position, name in enumerate(node.input):
         tensor, content = tensors.get(name), contents.get(name, _Content())
         if position in _index_inputs(node):
             data |= node.op_type in PICKING_OPS and content.data
+            integers |= _picks_numbers(node, tensor, contents)
             continue
         data |= content.data
         integers |= content.integers
+        filled |= content.filled
+        made |= content.made
+        parameters |= content.parameters or isinstance(tensor, Tensor)
         if isinstance(tensor, Tensor) and tensor.dtype != np.float32 and name not in declared:
             integers |= node.op_type not in COMPARISON_OPS or tensor.size > 1
-    return _Content(data, integers)
+    if data or node.op_type in COMPARISON_OPS:
+        return _Content(data, integers)
+    moved = node.op_type in MOVING_OPS
+    made |= not (moved or node.op_type in SIZE_OPS) or (filled and not moved)
+    return _Content(False, integers, filled and moved, made, parameters)
+
+
+def _picks_numbers(node: onnx.NodeProto, index: Tensor | Sparse | None, contents: Contents) -> bool:
+    """Whether constants pick numbers out of what the graph makes: these are then the constants'.
+
+    Of shapes, zeros and ones a few may be picked.
+    """
+    if node.op_type not in SELECTING_OPS or not isinstance(index, Tensor):
+        return False
+    table = contents.get(node.input[0], _Content(data=True))
+    many = index.size > MAX_PICKED_SIZES and not table.parameters
+    return not table.data and (table.made or many)
 
 
 def _index_inputs(node: onnx.NodeProto) -> frozenset[int]:

@@ -13,8 +13,9 @@ import onnx
 
 from lt_onnx.manifest import DensePlace, DenseReason, LayerRecord, Manifest
 from lt_onnx.options import Sigma
-from lt_onnx.reading.protobuf import node_title
+from lt_onnx.reading.protobuf import node_title, operator_sets
 from lt_onnx.target import Floats, is_standard_domain
+from lt_onnx.verification.allowed_operators import check_operator, check_operator_sets
 from lt_onnx.verification.constant_flow import check_constant_flow, computed_integers
 from lt_onnx.verification.graph_index import GraphIndex
 from lt_onnx.verification.masked_weights import stored_tensors
@@ -47,6 +48,8 @@ def check_structure(
                 f"layer '{layer.weight}' is number {number}, but drawn from {layer.index}"
             )
         failures += _check_scale(layer, tensors, manifest.options.sigma)
+        if not layer.kept + layer.kept_bias:
+            failures.append(f"layer '{layer.weight}' keeps nothing")
     parameters = {
         name: tensor
         for name in manifest.parameters
@@ -59,7 +62,8 @@ def check_structure(
         failures.append(f"tensor '{name}' is read by no node")
     failures += _check_orders(manifest, index)
     failures += _check_dense(manifest, index, tensors)
-    failures += _check_nodes(model, index)
+    failures += _check_options(manifest, index)
+    failures += _check_nodes(model, index, tensors)
     failures += check_constant_flow(index, tensors, of_layers)
     in_places = {name for number in index.dense for name in index.nodes[number].input}
     others = (t.size for name, t in parameters.items() if t.size == 1 or name not in in_places)
@@ -163,6 +167,17 @@ def _check_dense(manifest: Manifest, index: GraphIndex, tensors: Tensors) -> Ite
             yield f"{node_title(node)} has {count} parameters, declared are {place.parameters}"
 
 
+def _check_options(manifest: Manifest, index: GraphIndex) -> Iterator[str]:
+    """Prices and base sizes are of layers that there are."""
+    weights = {layer.weight for layer in manifest.layers if layer.block is None}
+    readers = [index.readers.get(weight, []) for weight in weights]
+    layers = {index.nodes[reads[0][0]].name for reads in readers if reads}
+    given = (*manifest.options.prices, *manifest.options.base_sizes)
+    for name in dict.fromkeys(name for name, _ in given):
+        if name not in layers:
+            yield f"its options name '{name}', which is no layer of it"
+
+
 def _count_parameters(
     place: DensePlace, node: onnx.NodeProto, tensors: Tensors, distinct: dict[str, int]
 ) -> tuple[int, bool]:
@@ -185,8 +200,10 @@ def _count_parameters(
     return count, fits
 
 
-def _check_nodes(model: onnx.ModelProto, index: GraphIndex) -> Iterator[str]:
-    """Order, domains, and linear operators that are nobody's."""
+def _check_nodes(model: onnx.ModelProto, index: GraphIndex, tensors: Tensors) -> Iterator[str]:
+    """Order, operators, and linear ones that are nobody's."""
+    sets = operator_sets(model)
+    yield from check_operator_sets(sets)
     standard = [is_standard_domain(operators.domain) for operators in model.opset_import]
     if model.ir_version < MIN_IR_VERSION or not any(standard):
         yield f"the model is of IR {model.ir_version}, or names no operator set"
@@ -198,14 +215,13 @@ def _check_nodes(model: onnx.ModelProto, index: GraphIndex) -> Iterator[str]:
         if missing is not None:
             yield f"{node_title(node)} reads '{missing}', which nothing before it makes"
         computed.update(node.output)
+        for problem in check_operator(node, sets, tensors):
+            yield f"{node_title(node)} {problem}"
         if number in index.layers or number in index.dense:
             continue
         if not is_standard_domain(node.domain):
             yield f"{node_title(node)} is of domain '{node.domain}' and not declared dense"
-            continue
-        if not onnx.defs.has(node.op_type):
-            yield f"{node_title(node)} is of no operator that ONNX knows"
-        if node.op_type in LINEAR_OPS:
+        elif node.op_type in LINEAR_OPS:
             yield f"{node_title(node)} is neither a layer nor declared dense"
     for value in model.graph.output:
         if value.name not in index.maker and value.name not in index.inputs:

@@ -165,7 +165,8 @@ def _check_places(path: Path, tensors: list[Tensor]) -> None:
     for (_, end, first), (start, _, second) in pairwise([(0, 0, "the start"), *spans]):
         if start < end:
             raise InputError(f"{path}: tensors '{first}' and '{second}' overlap in '{file.name}'")
-        if start - end >= MAX_PADDING:
+        gap = np.fromfile(file, np.uint8, min(start - end, MAX_PADDING), offset=end)
+        if start - end >= MAX_PADDING or gap.any():
             raise InputError(f"{path}: '{file.name}' holds bytes of no tensor before '{second}'")
     if file.stat().st_size != spans[-1][1]:
         raise InputError(f"{path}: '{file.name}' goes on behind the last tensor")

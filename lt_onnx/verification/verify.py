@@ -162,6 +162,7 @@ def _proved(
         from lt_onnx.verification.against_target import check_against_target
 
         failures += check_against_target(restored, tensors, target)
-    planned = target is not None
-    account = None if failures else account_of(manifest, index, tensors, planned=planned)
+    account, planned = None, target is not None
+    if not failures:
+        account = account_of(ticket, manifest, index=index, tensors=tensors, planned=planned)
     return {**counts, **others}, account, failures

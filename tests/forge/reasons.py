@@ -54,6 +54,20 @@ ATTRIBUTE_FLOAT = r"has a float attribute"
 ATTRIBUTE_LONG = r"numbers in its attribute|is too long to be one"
 FOREIGN_FIELD = r"which no ticket has"
 
+# what the graph makes, what operators have, texts
+MADE = r"brings numbers into data that the graph makes"
+NO_ATTRIBUTE = r"has an attribute '\w+', which \w+ has not"
+TOO_MANY = r"has more inputs or outputs than"
+TRAINING = r"computes as in training"
+NEWER = r"is of no operator that ONNX knows in set"
+COMPILED = r"holds a compiled network"
+FOREIGN_SET = r"operator set '.*' is somebody's own"
+FOREIGN_TEXT = r"is none of a ticket's|made it$"
+LONG_TEXT = r"has a name of [\d,]+ characters"
+FOREIGN_OPTION = r"its options name '.*', which is no layer of it"
+OTHER_VERSION = r"the ticket says that version .* made it"
+KEEPS_NOTHING = r"keeps nothing"
+
 # against the target
 NODES = r"planned to \d+ nodes"
 LAYERS = r"planned to \d+ layers"

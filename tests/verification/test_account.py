@@ -20,7 +20,9 @@ from lt_onnx.verification.verify import verify
 
 def account(ticket: Handmade, *, planned: bool = False) -> Account:
     index, _ = index_graph(ticket.model, ticket.manifest)
-    return account_of(ticket.manifest, index, ticket.tensors, planned=planned)
+    return account_of(
+        ticket.model, ticket.manifest, index=index, tensors=ticket.tensors, planned=planned
+    )
 
 
 @pytest.mark.parametrize(("n", "k"), [(10, 3), (87, 0), (87, 87), (1000, 500)])
