@@ -16,6 +16,7 @@ from lt_onnx.verification.tensors import Tensor, Tensors
 
 OWN_DOMAINS = frozenset(["", "ai.onnx.ml"])  # of which ONNX has the operators' descriptions
 RUNTIME_DOMAINS = frozenset(["com.microsoft"])  # which stock runtimes have
+MAX_VERSION = 999  # of any operator set
 COMPILED_OPS = frozenset("EPContext".split())
 TRAINING_INPUT = {"Dropout": 2}  # is true while training
 TRAINING_ATTRIBUTES = {"BatchNormalization": ("training_mode", 0), "Dropout": ("is_test", 1)}
@@ -28,6 +29,8 @@ def check_operator_sets(sets: Mapping[str, int]) -> Iterator[str]:
     for domain in sets:
         if domain not in OWN_DOMAINS | RUNTIME_DOMAINS:
             yield f"operator set '{domain}' is somebody's own"
+        elif not 0 < sets[domain] <= MAX_VERSION:
+            yield f"operator set '{domain}' has the version {sets[domain]}"
 
 
 def check_operator(
@@ -42,10 +45,11 @@ def check_operator(
     if domain not in OWN_DOMAINS:
         yield f"is of domain '{domain}', which is somebody's own"
         return
+    version = sets.get(domain, 0)
     try:
-        schema = get_schema(node.op_type, sets.get(domain, 0), domain)
+        schema = get_schema(node.op_type, min(max(version, 0), MAX_VERSION), domain)
     except SchemaError:
-        yield f"is of no operator that ONNX knows in set {sets.get(domain, 0)}"
+        yield f"is of no operator that ONNX knows in set {version}"
         return
     for attribute in node.attribute:
         known = schema.attributes.get(attribute.name)
