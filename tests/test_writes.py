@@ -247,7 +247,7 @@ def test_an_interrupt_of_the_validation_tells_what_stays(
     words = ["convert", str(PLAIN), "-o", str(tmp_path / "o.onnx"), "--base-size", "3", "-q"]
     assert run(words) == 3
     assert capsys.readouterr().err == (
-        f"lt-onnx: error: interrupted; {tmp_path / 'o.onnx'} is finished and there\n"
+        f"lt-onnx: error: interrupted; finished and there: {tmp_path / 'o.onnx'}\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["o.onnx"]
     with pytest.raises(KeyboardInterrupt):
@@ -485,7 +485,17 @@ def test_killed_at_random_nothing_is_torn_lost_or_different() -> None:
     made = subprocess.run(command, capture_output=True, text=True)
 
     assert made.returncode == 0, made.stdout
-    assert "nothing torn, lost or different" in made.stdout
+    assert "nothing torn, lost, different or said wrongly" in made.stdout
+
+
+@linux
+@pytest.mark.parametrize("rounds", [4, pytest.param(30, marks=pytest.mark.long)])
+def test_of_two_that_race_for_one_name_one_loses_and_says_so(rounds: int) -> None:
+    command = [sys.executable, str(TOOLS / "races.py"), "--seed", "1", "--rounds", str(rounds)]
+    made = subprocess.run(command, capture_output=True, text=True)
+
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert "nothing torn, lost or said wrongly" in made.stdout
 
 
 def test_what_cannot_be_written_is_told_before_any_work(tmp_path: Path) -> None:

@@ -3,15 +3,17 @@
     python tools/kills.py [--kills 200] [--seed 0]
 
 Every round starts `convert --resume`, `zoo`, `pack` or `unpack` in an empty folder, kills it after
-a random share of the time that it takes (SIGKILL mostly, else SIGTERM or SIGINT), looks at every
+a random share of the time that it takes (SIGKILL by half, else SIGTERM or SIGINT), looks at every
 file under a final name, and runs the same command again until it ends by itself. The result must
-be, byte for byte, that of a run which nobody disturbed.
+be, byte for byte, that of a run which nobody disturbed, and what an interrupted command says of
+what it leaves must be what lies there.
 """
 
 import argparse
 import hashlib
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -78,6 +80,36 @@ def hidden(folder: Path) -> list[str]:
     return [str(path.relative_to(folder)) for path in folder.rglob(".*")]
 
 
+def untrue(said: str, folder: Path, before: set[str]) -> str:
+    """What is wrong with the words of an interrupted command, if anything.
+
+    `before` are the files, hidden ones too, that it found.
+    """
+    made = set(contents(folder)) - before
+    left = sorted(set(hidden(folder)) - before)
+    lines = said.splitlines()
+    if not lines or "Traceback" in said:  # it had not begun: it says nothing, or Python does
+        return f"it left {made} {left} without a word" if made or left else ""
+    if len(lines) != 1 or not lines[0].startswith("lt-onnx: error: interrupted"):
+        return f"it said {said!r}"
+    if "nothing was left behind" in said:
+        return f"it said so and left {made} {left}" if made or left else ""
+    kept = re.search(r"; finished and there: ([^\s;]+)(?: and (\d+) more)?", said)
+    if kept is not None and not (folder / kept[1]).is_file():
+        return f"{kept[1]} is not there"
+    tickets = {name for name in contents(folder) if not name.endswith(".data")}
+    counted = 0 if kept is None else 1 + int(kept[2] or 0)
+    if counted < len(tickets & made) or counted > len(contents(folder)):
+        return f"it said {said!r} and there are {sorted(contents(folder))}"
+    resumed = re.search(r"; (\S+) keeps finished layers", said)
+    if resumed is not None and not (folder / resumed[1]).is_file():
+        return f"{resumed[1]} is not there"
+    others = [name for name in left if not name.endswith(".resume")]
+    if others or (left and resumed is None):
+        return f"it said {said!r} and left {left}"
+    return ""
+
+
 def works(folder: Path) -> list[Work]:
     """The commands that are killed; tickets for `pack` and `unpack` are made first."""
     zoo = folder / "nets"
@@ -125,8 +157,9 @@ def main() -> None:
             before = set(contents(folder))
             for attempt in range(4):
                 sent = rng.choice(SIGNALS)
+                old = {*contents(folder), *hidden(folder)}
                 process = subprocess.Popen(
-                    command(work, attempt > 0), cwd=folder, stderr=subprocess.DEVNULL
+                    command(work, attempt > 0), cwd=folder, stderr=subprocess.PIPE, text=True
                 )
                 try:
                     # mostly while it works, after Python has started
@@ -135,7 +168,10 @@ def main() -> None:
                     os.kill(process.pid, sent)
                     counts["kills"] += 1
                     counts[f"{work.name}, {signal.Signals(sent).name}"] += 1
-                process.wait()
+                said = process.communicate()[1]
+                if process.returncode not in (0, -signal.SIGKILL):
+                    lie = untrue(said, folder, old)
+                    wrong += [f"{work.name}, {sent.name}: {lie}"] if lie else []
                 for name, digest in contents(folder).items():
                     if name not in before and right.get(name) != digest:
                         wrong.append(f"{work.name}: {name} is torn after {sent!r}")
@@ -152,7 +188,7 @@ def main() -> None:
             shutil.rmtree(folder)
     for what, count in sorted(counts.items()):
         print(f"{what:32} {count}")
-    print("\n".join(wrong) or "nothing torn, lost or different")
+    print("\n".join(wrong) or "nothing torn, lost, different or said wrongly")
     sys.exit(bool(wrong))
 
 

@@ -137,8 +137,8 @@ def _what_stays() -> str:
     files, checkpoints = ([p for p in paths if p.exists()] for paths in (finished, resumable))
     told = ""
     if files:
-        more = f" and {len(files) - 1} more files are" if len(files) > 1 else " is"
-        told += f"; {files[0]}{more} finished and there"
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        told += f"; finished and there: {files[-1]}{more}"
     if checkpoints:
         told += f"; {checkpoints[0]} keeps finished layers: the same command goes on from there"
     return told
