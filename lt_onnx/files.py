@@ -52,6 +52,14 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
 
 
+def check_network(path: Path) -> None:
+    """Raises InputError unless a network may have this path: that of runtimes is text."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: is not UTF-8, as runtimes want networks; rename it") from None
+
+
 def check_places(
     outputs: Sequence[Path], inputs: Iterable[Path] = (), *, force: bool = False
 ) -> None:

@@ -14,7 +14,7 @@ from lt_onnx.budget.promise import promise
 from lt_onnx.construct.noise_budget import Promise
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.errors import InputError, UnsupportedError, is_interrupt
-from lt_onnx.files import WAIT_SECONDS, check_places, check_room, data_of, reserved
+from lt_onnx.files import WAIT_SECONDS, check_network, check_places, check_room, data_of, reserved
 from lt_onnx.options import Device, Options, Output
 from lt_onnx.planning.allocation import check_names
 from lt_onnx.planning.plan import plan
@@ -155,6 +155,7 @@ def run(job: Job) -> Ticket:
     KeyboardInterrupt. A ticket appears when it is written, and is not removed when it cannot be
     judged. What `resume` keeps stays until all is done.
     """
+    check_network(job.ticket)
     # what goes on may have to wait for what was killed to be gone
     with reserved(*job.outputs, wait=WAIT_SECONDS if job.output.resume else 0.0):
         try:

@@ -18,7 +18,7 @@ from onnx import helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as status
 
 from lt_onnx.errors import InputError, ResourceError
-from lt_onnx.files import check_file, data_of
+from lt_onnx.files import check_file, check_network, data_of
 from lt_onnx.target import Array, Node, Shape
 
 RUN_ERRORS = tuple(
@@ -115,6 +115,7 @@ class Session:
         tensors: Sequence[str] = (),
         content: bytes | None = None,
     ) -> None:
+        check_network(path)
         check_file(path)
         model = str(path) if content is None else content
         folder = path.parent if tensors else None

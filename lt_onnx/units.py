@@ -1,6 +1,7 @@
 """Numbers as people read and write them."""
 
 MAX_NAME = 160  # characters of a name in a message
+MAX_SHOWN = 2000  # characters of a line
 FACTORS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -29,6 +30,20 @@ def name_text(name: str) -> str:
     """A name as messages quote it: of a long one the ends, for files name things at any length."""
     half = MAX_NAME // 2
     return name if len(name) <= MAX_NAME else f"{name[:half]}…{name[-half:]}"
+
+
+def shown(text: str, longest: int = MAX_SHOWN) -> str:
+    """What a terminal or a page can show of `text`: signs that would steer it are escaped.
+
+    Control characters, marks of direction and bytes that are no text are such; of a long text the
+    ends are shown.
+    """
+    if len(text) > longest:
+        half = longest // 2
+        text = f"{text[:half]} … {text[-half:]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def duration_text(seconds: float) -> str:

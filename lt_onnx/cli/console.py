@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lt_onnx.units import count_text, size_text
+from lt_onnx.units import count_text, shown, size_text
 
 if TYPE_CHECKING:
     from lt_onnx.blueprint import Blueprint
@@ -34,23 +34,12 @@ OUTPUT = """\
 --max-rel {smallest_tolerance:.3g}"""
 MAX_PLACES = 5  # dense places and failures that are told
 MAX_TERMINAL = 80  # columns
-MAX_LINE = 2000  # characters …
-MAX_CELL = 300  # … of a table's cell: what a file names, it may name at any length
+MAX_CELL = 300  # characters of a table's cell: what a file names, it may name at any length
 
 
 def say(line: str, *, err: bool = False) -> None:
     """Print one line, whatever names are in it."""
     typer.echo(shown(line), err=err)
-
-
-def shown(text: str, longest: int = MAX_LINE) -> str:
-    """What a terminal can show of `text`: signs that would steer it are escaped, the rest cut."""
-    if len(text) > longest:
-        half = longest // 2
-        text = f"{text[:half]} … {text[-half:]}"
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def announce(blueprint: "Blueprint", prediction: "Prediction") -> None:

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from onnx import helper, numpy_helper
 
 from lt_onnx.errors import InputError
-from lt_onnx.files import check_file
+from lt_onnx.files import check_file, check_network
 from lt_onnx.target import Array, Node, is_standard_domain
 from lt_onnx.units import name_text
 
@@ -27,6 +27,7 @@ MAX_UNCHECKED_BYTES = 1 << 24  # a file so small cannot ask for too much memory
 
 def parse_file(path: Path) -> tuple[onnx.ModelProto, bytes]:
     """The model without its external data, and the file's bytes. Raises InputError."""
+    check_network(path)
     check_file(path)
     try:
         if path.stat().st_size > MAX_PROTOBUF_BYTES:

@@ -11,6 +11,7 @@ from lt_onnx.errors import InputError
 from lt_onnx.files import atomic_write, check_distinct, check_places
 from lt_onnx.report.document import plain
 from lt_onnx.report.templates import render
+from lt_onnx.units import shown
 
 MAX_HEAD = 800  # characters in which a report names what made it
 
@@ -51,8 +52,9 @@ def _is_of(path: Path, command: str | None) -> bool:
     if command is None or not path.is_file():
         return False
     text = path.read_text(encoding="utf-8", errors="replace")
-    says = {".json": f'"command": {json.dumps(command)}', ".md": f"```sh\n{command}\n```\n"}
-    return "lt-onnx" in text[:MAX_HEAD] and says.get(path.suffix, command) in html.unescape(text)
+    told = shown(command, len(command))
+    says = {".json": f'"command": {json.dumps(command)}', ".md": f"```sh\n{told}\n```\n"}
+    return "lt-onnx" in text[:MAX_HEAD] and says.get(path.suffix, told) in html.unescape(text)
 
 
 def write_reports(

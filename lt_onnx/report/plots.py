@@ -1,12 +1,14 @@
 """The plots of a report page, as SVG text that needs nothing from outside."""
 
 import io
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lt_onnx.construct.results import EDGES
+from lt_onnx.units import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +48,10 @@ def _svg(width: float, draw: Callable[..., None], *figures: Any) -> str:
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lt-onnx"}):
+    with (
+        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lt-onnx"}),
+        warnings.catch_warnings(action="ignore", category=UserWarning),  # of glyphs it has not
+    ):
         figure = Figure(figsize=(width, 3.1), layout="constrained")
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)
@@ -101,7 +106,7 @@ def _scatter(axes: "Axes", outputs: list[dict[str, Any]]) -> None:
     for out in outputs[:MAX_OUTPUTS]:
         if out["points"]:
             x, y = np.array(out["points"], float).T
-            axes.plot(x, y, ".", markersize=4, alpha=0.6, label=out["name"])
+            axes.plot(x, y, ".", markersize=4, alpha=0.6, label=label(out["name"]))
     low, high = axes.get_xlim()
     axes.plot([low, high], [low, high], color=GREY, linewidth=0.8)
     axes.set_xlabel("target", fontsize=8)
@@ -115,5 +120,11 @@ def _names(axes: "Axes", names: list[str]) -> None:
     if len(names) > MAX_NAMED:
         axes.set_xlabel("layer, in order", fontsize=8)
         return
-    short = [name if len(name) <= MAX_NAME else f"…{name[1 - MAX_NAME :]}" for name in names]
-    axes.set_xticks(range(len(names)), short, rotation=45, ha="right", fontsize=7)
+    labels = [label(name) for name in names]
+    axes.set_xticks(range(len(names)), labels, rotation=45, ha="right", fontsize=7)
+
+
+def label(name: str) -> str:
+    """A name as matplotlib draws it: the end of a long one, and no formula."""
+    short = name if len(name) <= MAX_NAME else f"…{name[1 - MAX_NAME :]}"
+    return shown(short).replace("$", r"\$")

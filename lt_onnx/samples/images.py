@@ -10,6 +10,7 @@ import numpy as np
 from lt_onnx.errors import InputError
 from lt_onnx.target import Array, Floats, Port
 
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # of any suffix
 IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .bmp .gif .webp .tif .tiff .ppm .pgm".split())
 MAX_PIXELS = 1 << 26
 
@@ -89,7 +90,10 @@ def _image(file: Path, channels: int, size: tuple[int, int] | None) -> Floats:
     from PIL import Image, ImageOps
 
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(file) as encoded:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(file, formats=IMAGE_FORMATS) as encoded,
+        ):
             if math.prod(encoded.size) > MAX_PIXELS:
                 raise ValueError(f"{encoded.size[0]} by {encoded.size[1]} pixels are too many")
             image = encoded.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])

@@ -1,5 +1,6 @@
 """The pictures of `statistics` and `frontier`; the file's suffix decides the format."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ import numpy as np
 
 from lt_onnx.errors import InputError
 from lt_onnx.files import atomic_write
+from lt_onnx.report.plots import label
 from lt_onnx.studies.frontier import Point, leading
 from lt_onnx.studies.statistics import Panel
 
@@ -64,7 +66,7 @@ def draw_frontier(points: Sequence[Point], title: str, *, path: Path, force: boo
     right.set_xlabel("bytes of weights, zeros included", fontsize=9)
     left.set_ylabel("SQNR of the outputs, dB", fontsize=9)
     left.legend(frameon=False, fontsize=8)
-    figure.suptitle(f"{title}: fidelity against size (numbers: m, or μ)", fontsize=10)
+    figure.suptitle(f"{label(title)}: fidelity against size (numbers: m, or μ)", fontsize=10)
     _save(figure, path, force=force)
 
 
@@ -99,5 +101,8 @@ def _figure(width: float, height: float) -> "Figure":
 def _save(figure: "Figure", path: Path, *, force: bool) -> None:
     """Write it whole, or not at all."""
     undated: dict[str, Any] = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
-    with atomic_write(path, force=force) as (stream,):
+    with (
+        atomic_write(path, force=force) as (stream,),
+        warnings.catch_warnings(action="ignore", category=UserWarning),  # of glyphs it has not
+    ):
         figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150, **undated)

@@ -7,6 +7,7 @@ import pytest
 
 from lt_onnx.cli import console
 from lt_onnx.report.figures import TRACE_HEAD
+from lt_onnx.units import shown
 
 
 @pytest.mark.parametrize(
@@ -14,11 +15,11 @@ from lt_onnx.report.figures import TRACE_HEAD
     [("plain ε", "plain ε"), ("\x1b[31mred", "\\x1b[31mred"), ("a\tb\u202e", "a\\tb\\u202e")],
 )
 def test_signs_that_would_steer_a_terminal_are_escaped(text: str, seen: str) -> None:
-    assert console.shown(text) == seen
+    assert shown(text) == seen
 
 
 def test_what_is_too_long_keeps_both_ends() -> None:
-    assert console.shown("a" * 50 + "b" * 50, 20) == "a" * 10 + " … " + "b" * 10
+    assert shown("a" * 50 + "b" * 50, 20) == "a" * 10 + " … " + "b" * 10
 
 
 def test_words_stand_left_and_numbers_right(capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,3 +99,17 @@ def test_settings_that_mean_nothing_are_refused() -> None:
         Pictures(layout="chwn")
     with pytest.raises(InputError, match="`std` holds 0"):
         Pictures(std=(1.0, 0.0, 1.0))
+
+
+def test_only_the_formats_that_are_meant_are_opened(tmp_path: Path) -> None:
+    """PostScript is a program, whatever it is called."""
+    head = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 4\n%%EndComments\nshowpage\n"
+    (tmp_path / "a.png").write_bytes(head)
+    with Image.open(tmp_path / "a.png") as opened:
+        assert opened.format == "EPS"
+    with pytest.raises(InputError, match=r"a.png: not a readable image: cannot identify"):
+        load_images(tmp_path, NCHW, Pictures())
+    (tmp_path / "a.png").unlink()
+    saved(tmp_path, "a.jpg", pixels())
+    (tmp_path / "a.jpg").rename(tmp_path / "a.png")  # a suffix does not decide
+    assert load_images(tmp_path, NCHW, Pictures())[0].shape == (1, 3, 4, 6)

@@ -1,8 +1,10 @@
 """The frontier: which points are best, from values and from real tickets."""
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from paths import MODELS
@@ -10,7 +12,7 @@ from paths import MODELS
 from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError
 from lt_onnx.studies.frontier import Point, frontier, leading
-from lt_onnx.studies.plots import check_picture
+from lt_onnx.studies.plots import check_picture, draw_frontier
 
 
 def test_the_frontier_of_a_small_network(
@@ -82,3 +84,11 @@ def test_a_picture_is_refused_before_any_work(
     ]
     assert run(words) == 2
     assert "its folder does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("title", ["$\\frac{$", "\x1b[31m\u202e", "caf\udce9", "名前", "n" * 4000])
+def test_any_name_is_a_title(tmp_path: Path, title: str) -> None:
+    drawn = [replace(point, dense_bytes=1000) for point in points()]
+    with warnings.catch_warnings(action="error"):
+        draw_frontier(drawn, title, path=tmp_path / "f.svg")
+    ElementTree.parse(tmp_path / "f.svg")
