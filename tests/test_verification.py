@@ -122,6 +122,15 @@ def test_what_is_printed_says_what_is_known(
     assert found["planned"] is False
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "share"), [("depthwise", 0.15), ("residual", 0.1)])
+def test_little_of_a_ticket_is_outside_its_masks(tmp_path: Path, name: str, share: float) -> None:
+    target = MODELS / f"{name}.onnx"
+    made = convert(target, tmp_path / "t.onnx", mode="2l", validate=False)
+
+    assert verify(made.path, target=target, max_outside_masks=share).failures == []
+
+
 # genuine tickets -------------------------------------------------------------------------------
 
 FORMS: list[dict[str, Any]] = [
