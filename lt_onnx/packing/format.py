@@ -1,6 +1,6 @@
 """A pack's description, and the random layers of a ticket as packing and unpacking see them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -8,16 +8,18 @@ import msgspec
 import numpy as np
 import onnx
 
-from lt_onnx.manifest import LayerRecord, Manifest
+from lt_onnx.manifest import BlockRecord, LayerRecord, Manifest
 from lt_onnx.options import Weights
+from lt_onnx.packing.subsets import Grouping
 from lt_onnx.source.layer import SourceLayer, draw_bias, scaled_rows
 from lt_onnx.target import Floats
 from lt_onnx.verification.tensors import is_external
 from lt_onnx.writing.storage import SOURCE_FIELDS, Form, Initializer, name_of
 
 SUFFIX = ".ltz"
-PACK_FORMAT = 1
+PACK_FORMAT = 2
 MAX_GRAPH_BYTES = 256 << 20  # without its random tensors
+MAX_BLOCKS = 16  # before a layer that it may read
 
 
 class PackedFile(msgspec.Struct, frozen=True):
@@ -57,6 +59,12 @@ class PackedLayer:
         biases = [] if self.record.bias is None else [self.record.bias]
         return [self.form.numbers, *masks, *biases]
 
+    @property
+    def derived(self) -> list[str]:
+        """The initializers that follow from the record of a univariate layer: scales, order."""
+        block = self.record.block
+        return [] if block is None else [self.record.scale, block.order]
+
     def rows(self, seed: int) -> Iterator[tuple[int, Floats]]:
         """The source's own rows, some [R, I·K] at a time, with the number of the first."""
         return scaled_rows(seed, self.spec, np.float32(self.record.sigma))
@@ -69,6 +77,28 @@ class PackedLayer:
 def layers_of(manifest: Manifest) -> list[PackedLayer]:
     """The random layers of a ticket, in order."""
     return [PackedLayer.of(record) for record in manifest.layers]
+
+
+def groupings(
+    layers: Sequence[PackedLayer], tensors: Mapping[str, Initializer]
+) -> list[Grouping | None]:
+    """Where the base sets of each layer lie: behind the nearest block that it fits; None: nowhere.
+
+    Univariate layers have none.
+    """
+    found: list[Grouping | None] = []
+    blocks: list[tuple[BlockRecord, int]] = []  # the last ones, and the places of their order
+    for layer in layers:
+        block = layer.record.block
+        if block is not None:
+            order = tensors.get(block.order)
+            dims = list(order.dims) if isinstance(order, onnx.TensorProto) else []
+            blocks = [*blocks, (block, dims[0])][-MAX_BLOCKS:] if len(dims) == 1 else blocks
+            found.append(None)
+            continue
+        fits = (Grouping.of(layer.record, b, size) for b, size in reversed(blocks))
+        found.append(next((grouping for grouping in fits if grouping is not None), None))
+    return found
 
 
 def initializers_of(model: onnx.ModelProto) -> dict[str, Initializer]:

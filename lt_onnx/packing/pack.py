@@ -21,6 +21,7 @@ from lt_onnx.packing.format import (
     About,
     PackedFile,
     PackedLayer,
+    groupings,
     initializers_of,
     layers_of,
     raw_tensors,
@@ -53,9 +54,13 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
             "deploy makes it with `weights=folded`"
         )
     masks, packed = lzma.LZMACompressor(preset=LZMA_PRESET), io.BytesIO()
-    for layer in layers_of(manifest):
+    layers, protos = layers_of(manifest), initializers_of(model)
+    for layer, grouping in zip(layers, groupings(layers, protos), strict=True):
+        if layer.record.block is not None:
+            continue  # it follows from its record
         for _, _, kept in kept_rows(layer, manifest.seed, stored, ticket):
-            packed.write(masks.compress(np.packbits(kept).tobytes()))
+            coded = np.packbits(kept).tobytes() if grouping is None else grouping.encoded(kept)
+            packed.write(masks.compress(coded))
         if layer.record.bias is not None:
             biases = stored[layer.record.bias]
             assert isinstance(biases, Tensor)
@@ -63,9 +68,9 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
     packed.write(masks.flush())
     data = {held.file for held in stored.values() if isinstance(held, Tensor) and held.file}
     files = [PackedFile(file.name, file.stat().st_size, _hash(file)) for file in (ticket, *data)]
-    protos = initializers_of(model)
-    for layer in layers_of(manifest):
-        for tensor in (t for name in layer.names for t in raw_tensors(protos[name])):
+    for layer in layers:
+        emptied = [*layer.names, *layer.derived]
+        for tensor in (t for name in emptied for t in raw_tensors(protos[name])):
             tensor.raw_data = b""
     graph = model.SerializeToString(deterministic=True)
     if len(graph) > MAX_GRAPH_BYTES:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lt_onnx import files
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import atomic_write, check_file, check_places, data_of
-from lt_onnx.manifest import parse_manifest
+from lt_onnx.manifest import BlockRecord, parse_manifest
 from lt_onnx.options import Weights
 from lt_onnx.packing.format import (
     MAX_GRAPH_BYTES,
@@ -30,18 +30,23 @@ from lt_onnx.packing.format import (
     About,
     PackedFile,
     PackedLayer,
+    groupings,
     initializers_of,
     layers_of,
     raw_tensors,
 )
+from lt_onnx.packing.subsets import Grouping
 from lt_onnx.reading.protobuf import metadata_of, too_many_parts
 from lt_onnx.units import name_text, size_text
+from lt_onnx.verification.flaw import Flaw
+from lt_onnx.verification.univariate import Neurons, derived
 from lt_onnx.writing.storage import ALIGNMENT, MIN_EXTERNAL_BYTES, LayerTensors, name_of
 
 MAX_KEPT_BYTES = 12  # of a kept weight in a sparse ticket
 # of a pack: the masks of a real ticket cannot be told in so few, and what is drawn takes time
 MAX_WEIGHTS_PER_BYTE = 1 << 14
 MAX_KEPT_PER_BYTE = 64
+MAX_ORDER = 64  # places for every neuron: a constant may stand at many
 MAX_MEMBER_BYTES = {"pack.json": 1 << 16, "graph.onnx": MAX_GRAPH_BYTES, "masks.bin": 1 << 30}
 # what zipfile and its decompressors raise for what is none of theirs
 ZIP_ERRORS = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, EOFError)
@@ -69,6 +74,7 @@ class _Pack:
             raise InputError(f"{path}: its graph is no ticket")
         self.files, self.tensors = _files(path, about), initializers_of(self.model)
         self.layers, self.seed = layers_of(manifest), manifest.seed
+        self.manifest, self.groupings = manifest, groupings(self.layers, self.tensors)
         self._masks = lzma.LZMAFile(io.BytesIO(masks))  # noqa: SIM115  (in memory)
 
     def damaged(self, why: str) -> InputError:
@@ -82,11 +88,25 @@ class _Pack:
         except (EOFError, lzma.LZMAError):
             raise self.damaged("its masks are no masks") from None
 
+    def read_exactly(self, size: int) -> bytes:
+        """The next `size` bytes of the masks. Raises InputError where they end before."""
+        content = self.read_masks(size)
+        if len(content) != size:
+            raise self.damaged("its masks are truncated")
+        return content
+
+    def read_rows(self, count: int, size: int, grouping: Grouping | None) -> NDArray[np.bool_]:
+        """The mask of the next `count` rows of `size` weights. Raises InputError."""
+        if grouping is None:
+            return self.read_bits(count * size).reshape(count, size)
+        try:
+            return grouping.decoded(count, self.read_exactly)
+        except ValueError as error:
+            raise self.damaged(str(error)) from None
+
     def read_bits(self, count: int) -> NDArray[np.bool_]:
         """The next `count` bits of the masks. Raises InputError."""
-        packed = self.read_masks(-(-count // 8))
-        if len(packed) != -(-count // 8):
-            raise self.damaged("its masks are truncated")
+        packed = self.read_exactly(-(-count // 8))
         return np.unpackbits(np.frombuffer(packed, np.uint8), count=count).astype(bool)
 
 
@@ -124,8 +144,8 @@ def unpack(packed: Path, output: Path, *, force: bool = False) -> list[Path]:
     check_places(paths, [packed], force=force)
     _check_sizes(pack, output)
     with atomic_write(*paths, force=force) as streams:
-        for layer in pack.layers:
-            _fill(pack, layer, streams[1] if len(streams) == 2 else None)
+        for layer, grouping in zip(pack.layers, pack.groupings, strict=True):
+            _fill(pack, layer, grouping, streams[1] if len(streams) == 2 else None)
         if pack.read_masks(1):
             raise pack.damaged("it has more masks than its layers need")
         streams[0].write(pack.model.SerializeToString(deterministic=True))
@@ -169,7 +189,9 @@ def _check_sizes(pack: _Pack, output: Path) -> None:
         )
 
 
-def _fill(pack: _Pack, layer: PackedLayer, data: BufferedRandom | None) -> None:
+def _fill(
+    pack: _Pack, layer: PackedLayer, grouping: Grouping | None, data: BufferedRandom | None
+) -> None:
     """Draw a layer's tensors and put them where they were."""
 
     def stream_of(name: str, size: int) -> BufferedRandom | None:
@@ -180,8 +202,15 @@ def _fill(pack: _Pack, layer: PackedLayer, data: BufferedRandom | None) -> None:
         return data
 
     filled = LayerTensors(layer.spec, layer.form, stream_of)
+    neurons = None if layer.record.block is None else _derive(pack, layer, layer.record.block)
     for start, drawn in layer.rows(pack.seed):
-        filled.write(start, drawn, pack.read_bits(drawn.size).reshape(drawn.shape))
+        if neurons is None:
+            kept = pack.read_rows(len(drawn), drawn[0].size, grouping)
+        else:
+            kept, here = np.zeros(drawn.shape, bool), neurons.rows - start
+            inside = (here >= 0) & (here < len(drawn))
+            kept[here[inside], neurons.columns[inside]] = True
+        filled.write(start, drawn, kept)
         if filled.kept > layer.record.kept:
             raise pack.damaged(f"layer '{name_text(layer.spec.name)}' keeps more than it says")
     for proto in filled.protos(""):
@@ -190,9 +219,32 @@ def _fill(pack: _Pack, layer: PackedLayer, data: BufferedRandom | None) -> None:
             held.raw_data = drawn_again.raw_data
     if layer.record.bias is not None:
         drawn = layer.biases(pack.seed)
-        biases = np.where(pack.read_bits(drawn.size), drawn, np.float32(0))
+        if neurons is None:
+            keeps = pack.read_bits(drawn.size)
+        else:
+            keeps = np.isin(np.arange(drawn.size), neurons.biased)
+        biases = np.where(keeps, drawn, np.float32(0))
         for held in raw_tensors(pack.tensors[layer.record.bias]):
             held.raw_data = biases.tobytes()
+
+
+def _derive(pack: _Pack, layer: PackedLayer, block: BlockRecord) -> Neurons:
+    """What follows from a univariate layer's record; its scales and order are put in their place.
+
+    Raises InputError.
+    """
+    scale, order = (pack.tensors.get(name) for name in layer.derived)
+    if not isinstance(scale, onnx.TensorProto) or not isinstance(order, onnx.TensorProto):
+        raise pack.damaged(f"layer '{name_text(layer.spec.name)}' has no scales or no order")
+    width = order.dims[0] if len(order.dims) == 1 else 0
+    if not 0 < width <= MAX_ORDER * layer.spec.shape[0]:
+        raise pack.damaged(f"the order of layer '{name_text(layer.spec.name)}' is none")
+    try:
+        neurons = derived(layer.record, block, pack.manifest, width=width)
+    except Flaw as flaw:
+        raise pack.damaged(str(flaw)) from None
+    scale.raw_data, order.raw_data = neurons.scale.tobytes(), neurons.order.tobytes()
+    return neurons
 
 
 def _members(packed: Path, *names: str) -> list[bytes]:

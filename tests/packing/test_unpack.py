@@ -105,6 +105,18 @@ def outside(model: onnx.ModelProto) -> None:
     held.data_location = onnx.TensorProto.EXTERNAL
 
 
+def named(model: onnx.ModelProto, end: str) -> onnx.TensorProto:
+    return next(t for t in model.graph.initializer if t.name.endswith(end))
+
+
+def removed(model: onnx.ModelProto, end: str) -> None:
+    model.graph.initializer.remove(named(model, end))
+
+
+def resized(model: onnx.ModelProto, end: str) -> None:
+    named(model, end).dims[0] = 1 << 40
+
+
 CLEARED = bytes(byte & (byte - 1) if byte else 0 for byte in range(256))  # of its lowest bit
 NO_PACK = "not a pack of lt-onnx, or damaged"
 FORGED: dict[str, tuple[Callable[[Members], object], str]] = {
@@ -135,8 +147,12 @@ FORGED: dict[str, tuple[Callable[[Members], object], str]] = {
     "a large size": (file(bytes=10**9), "the sizes of its layers and of its files disagree"),
     "masks cut": (masks(lambda bits: bits[:-9]), "its masks are truncated"),
     "masks that go on": (masks(lambda bits: bits + b"\0"), "more masks than its layers need"),
-    "a mask more": (masks(lambda bits: bytes([bits[0] ^ 1]) + bits[1:]), "keeps more than it says"),
-    "a mask less": (masks(lambda bits: bits.translate(CLEARED)), "comes out otherwise"),
+    "masks more": (masks(lambda bits: bits[:-60] + b"\xff" * 60), "keeps more than it says"),
+    "masks less": (masks(lambda bits: bits[:-60] + bits[-60:].translate(CLEARED)), "otherwise"),
+    "a size changed": (masks(lambda bits: bytes([bits[0] ^ 1]) + bits[1:]), "no subset has"),
+    "a size too large": (masks(lambda bits: b"\xff" + bits[1:]), "more members than there are"),
+    "no scales": (graph(lambda model: removed(model, "univariate/sigma")), "has no scales"),
+    "another order": (graph(lambda model: resized(model, "univariate/order")), "order of layer"),
     "masks that are none": (content("masks.bin", b"none"), "its masks are no masks"),
     "a tensor less": (graph(lambda model: model.graph.initializer.pop(0)), "it has no tensor"),
     "a bias without a name": (graph(nameless_bias), "it has no tensor ''"),
@@ -194,7 +210,7 @@ def test_a_packs_graph_has_no_random_numbers(ticket: Path, packed: Path) -> None
     manifest = read_manifest(ticket)
     assert manifest is not None
     held = initializers_of(onnx.load_from_string(members_of(packed)["graph.onnx"]))
-    names = {name for layer in layers_of(manifest) for name in layer.names}
+    names = {name for layer in layers_of(manifest) for name in (*layer.names, *layer.derived)}
 
     assert names < held.keys()
     assert all(not held[name].raw_data for name in names)
