@@ -12,7 +12,7 @@ from lt_onnx.blueprint import Run
 from lt_onnx.layout import Layout
 from lt_onnx.manifest import DensePlace, DenseReason
 from lt_onnx.planning.emitted import Copies, Emitted
-from lt_onnx.planning.made_numbers import joins_made, kind_of
+from lt_onnx.planning.made_numbers import content_of, joins_made
 from lt_onnx.planning.request import Request
 from lt_onnx.target import Array, Node, Shape
 
@@ -87,7 +87,9 @@ class Draft:
             self._declare_dense(node, "its parameters are the target's own")
         if node.op in ("Shape", "Size") or self._is_from_shapes(node):
             for name in node.outputs:
-                self.emitted.from_shapes.setdefault(name, kind_of(node, self.emitted.from_shapes))
+                self.emitted.from_shapes.setdefault(
+                    name, content_of(node, self.emitted.from_shapes)
+                )
         elif joins_made(node, self.emitted.from_shapes):
             self._declare_dense(node, "it computes with numbers that the graph makes")
         self.emitted.steps.append(Run(node))

@@ -7,7 +7,7 @@ from typing import TypeVar
 from lt_onnx.blueprint import Expand, TicketStep
 from lt_onnx.layout import Layout
 from lt_onnx.manifest import DensePlace
-from lt_onnx.planning.made_numbers import Kind
+from lt_onnx.planning.made_numbers import Content
 from lt_onnx.target import Array, Node, Shape
 
 UNNUMBERED = -1  # index of a source layer until the plan is whole: what nothing reads gets none
@@ -55,7 +55,7 @@ class Emitted:
     dense: WriteOnce[str, DensePlace] = field(default_factory=WriteOnce)  # by node
     # of the ticket's tensors: (channels, rank), where known; which follow from shapes alone
     extents: WriteOnce[str, tuple[int, int]] = field(default_factory=WriteOnce)
-    from_shapes: WriteOnce[str, Kind] = field(default_factory=WriteOnce)
+    from_shapes: WriteOnce[str, Content] = field(default_factory=WriteOnce)
     # where the target's tensors are: with copies, and as the target has them
     copies: WriteOnce[str, Copies] = field(default_factory=WriteOnce)
     singles: WriteOnce[str, str] = field(default_factory=WriteOnce)

@@ -27,7 +27,7 @@ PLACING = frozenset(
 )
 
 
-class Kind(Enum):
+class Content(Enum):
     """What a tensor that depends on no data holds."""
 
     SIZES = "sizes of tensors"
@@ -35,24 +35,24 @@ class Kind(Enum):
     MADE = "other numbers"
 
 
-def kind_of(node: Node, known: Mapping[str, Kind]) -> Kind:
+def content_of(node: Node, known: Mapping[str, Content]) -> Content:
     """What a node makes of shapes and constants alone."""
     if node.op in ("Shape", "Size") or node.op in COMPARING:
-        return Kind.SIZES
+        return Content.SIZES
     if node.op == "ConstantOfShape":
         value = np.asarray(node.attributes.get("value", np.float32(0)))
-        return Kind.FILLED if value.dtype.kind == "f" else Kind.SIZES
+        return Content.FILLED if value.dtype.kind == "f" else Content.SIZES
     kinds = {known.get(name) for name in _values(node)}
-    filled = Kind.FILLED in kinds
+    filled = Content.FILLED in kinds
     other = node.op not in MOVING | SIZES
-    if other or Kind.MADE in kinds or (filled and node.op not in MOVING):
-        return Kind.MADE
-    return Kind.FILLED if filled else Kind.SIZES
+    if other or Content.MADE in kinds or (filled and node.op not in MOVING):
+        return Content.MADE
+    return Content.FILLED if filled else Content.SIZES
 
 
-def joins_made(node: Node, known: Mapping[str, Kind]) -> bool:
+def joins_made(node: Node, known: Mapping[str, Content]) -> bool:
     """Whether a node that reads data reads numbers that the graph makes, too."""
-    return any(known.get(name) is Kind.MADE for name in _values(node))
+    return any(known.get(name) is Content.MADE for name in _values(node))
 
 
 def _values(node: Node) -> tuple[str, ...]:

@@ -86,11 +86,11 @@ def account_of(
             continue
         value = tensor.array().reshape(-1)
         if value.dtype == np.float32:
-            dense += floats(value)
+            dense += float_bits(value)
         elif _selects(index, name):
-            indices += whole(value)
+            indices += integer_bits(value)
         else:
-            integers += whole(value)
+            integers += integer_bits(value)
     for layer in manifest.layers:
         integers += 0 if layer.block is None else _block(layer.block, layer.shape[1])
     return Account(
@@ -110,31 +110,31 @@ def _up(bits: float) -> int:
     return math.ceil(bits - 1e-6)
 
 
-def choices(n: int, k: int) -> float:
+def subset_bits(n: int, k: int) -> float:
     """log2 of the number of ways to choose k of n."""
     return (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)) / math.log(2)
 
 
-def gamma(number: int) -> float:
+def gamma_bits(number: int) -> float:
     """Bits of a whole number on its own, by Elias' code, and its sign."""
     return 1.0 if number == 0 else 2 * abs(number).bit_length() + 1
 
 
-def whole(values: Array) -> float:
+def integer_bits(values: Array) -> float:
     """Bits of integers or truth values: each in the width of the largest, or as runs."""
     if not len(values):
         return 0.0
     values = values.astype(np.int64)
     least, most = int(values.min()), int(values.max())
     width = (most - least).bit_length()
-    plain = gamma(least) + gamma(width) + len(values) * width
+    plain = gamma_bits(least) + gamma_bits(width) + len(values) * width
     steps = np.diff(values)
     runs = 1 + int(np.count_nonzero(np.diff(steps))) if len(steps) else 1
-    run = width + gamma(int(np.abs(steps).max(initial=0))) + gamma(len(values))
-    return 1 + min(plain, gamma(least) + gamma(width) + runs * run)
+    run = width + gamma_bits(int(np.abs(steps).max(initial=0))) + gamma_bits(len(values))
+    return 1 + min(plain, gamma_bits(least) + gamma_bits(width) + runs * run)
 
 
-def floats(values: Array) -> float:
+def float_bits(values: Array) -> float:
     """Bits of float parameters: the distinct ones, and which stands where."""
     distinct = len(np.unique(values))
     places = 0.0 if distinct == len(values) else len(values) * math.log2(max(distinct, 1))
@@ -145,8 +145,8 @@ def _mask(layer: LayerRecord) -> float:
     """Bits of a layer's mask, biases too; a block's follows from its record."""
     if layer.block is not None:
         return 0.0
-    biases = choices(layer.shape[0], layer.kept_bias) if layer.bias is not None else 0.0
-    return choices(math.prod(layer.shape), layer.kept) + biases
+    biases = subset_bits(layer.shape[0], layer.kept_bias) if layer.bias is not None else 0.0
+    return subset_bits(math.prod(layer.shape), layer.kept) + biases
 
 
 def _scales(manifest: Manifest, tensors: Tensors) -> float:
@@ -157,10 +157,10 @@ def _scales(manifest: Manifest, tensors: Tensors) -> float:
         if layer.block is not None or (held == 1).all():
             continue
         used = held[held != 0]
-        total += choices(len(held), len(used))
+        total += subset_bits(len(held), len(used))
         if manifest.options.sigma is Sigma.LAYER:
             distinct, counts = np.unique(used, return_counts=True)
-            total += FLOAT * len(distinct) + choices(len(used), int(counts.max(initial=0)))
+            total += FLOAT * len(distinct) + subset_bits(len(used), int(counts.max(initial=0)))
         else:
             total += _spread(used)
     return total
@@ -188,11 +188,11 @@ def _block(block: BlockRecord, inputs: int) -> float:
     """Bits of the whole numbers in the record of a block of so many inputs."""
     place = math.log2(inputs + 1)
     bits = float(math.log2(MAX_BASE_SIZE)) + math.log2(block.channels) + 2 + 1  # m, group, parts
-    bits += whole(block.columns)
+    bits += integer_bits(block.columns)
     if block.constants is not None:
         steps = np.diff(block.constants.levels)
         level = math.log2(MAX_LEVEL + 1)
-        bits += gamma(block.constants.count) + 1 + place * len(block.constants.values)
+        bits += gamma_bits(block.constants.count) + 1 + place * len(block.constants.values)
         bits += 3 + level + (1 if bool((steps == DOUBLING).all()) else 1 + level * len(steps))
     return bits
 
@@ -226,7 +226,7 @@ def _node(index: GraphIndex, number: int) -> float:
     node, layer = index.nodes[number], number in index.layers
     before = index.nodes[number - 1].output if number else list(index.inputs)
     count = math.log2(len(index.maker) + len(index.inputs) + 1)
-    bits = 0.0 if layer else gamma(len(node.input))
+    bits = 0.0 if layer else gamma_bits(len(node.input))
     for name in [node.input[0]] if layer else node.input:
         fresh = bool(name) and name not in index.maker and name not in index.inputs
         near = name in before or (fresh and index.readers[name][0][0] == number)
@@ -235,7 +235,7 @@ def _node(index: GraphIndex, number: int) -> float:
         if not layer:
             bits += _attribute(attribute)
         elif attribute.name not in ("kernel_shape", "transB"):  # which follow from its record
-            bits += sum(map(gamma, attribute.ints)) or _attribute(attribute)
+            bits += sum(map(gamma_bits, attribute.ints)) or _attribute(attribute)
     return bits
 
 
@@ -243,13 +243,13 @@ def _attribute(attribute: AttributeProto) -> float:
     """Bits of an attribute's value."""
     match attribute.type:
         case AttributeProto.INT:
-            return gamma(attribute.i)
+            return gamma_bits(attribute.i)
         case AttributeProto.INTS:
-            return gamma(len(attribute.ints)) + sum(map(gamma, attribute.ints))
+            return gamma_bits(len(attribute.ints)) + sum(map(gamma_bits, attribute.ints))
         case AttributeProto.FLOAT:
             return FLOAT
         case AttributeProto.FLOATS:
-            return gamma(len(attribute.floats)) + FLOAT * len(attribute.floats)
+            return gamma_bits(len(attribute.floats)) + FLOAT * len(attribute.floats)
         case _:
             return 8.0 * int(attribute.ByteSize())
 

@@ -282,8 +282,12 @@ class Counted:
 
 def counted(draft: Draft) -> dict[str, Counted]:
     """What the proof lets pass without a target, by what it is."""
+    return {**_in_the_graph(draft), **_in_texts(draft)}
+
+
+def _in_the_graph(draft: Draft) -> dict[str, Counted]:
+    """Selections, attributes, scalars, dense places, operators."""
     edge = draft.model.graph.output[0].name
-    number = [n for n, layer in enumerate(draft.layers) if layer["block"]][-1]
 
     def slipped(*steps: Step, dense: tuple[str, str, int] | None = None, **tensors: Any) -> Change:
         def change(draft: Draft) -> None:
@@ -344,6 +348,13 @@ def counted(draft: Draft) -> dict[str, Counted]:
         "a chain of operators": Counted(slipped(*chain, step("Neg", ["x19"])), "attributes", 19),
         "doublings": Counted(slipped(*twice, step("Neg", ["x9"])), "attributes", 18),
         "a turn": Counted(slipped(step("Transpose", ["was"], perm=[0, 1])), "attributes", 3),
+    }
+
+
+def _in_texts(draft: Draft) -> dict[str, Counted]:
+    """Names, options, and a univariate layer that says it is none."""
+    number = [n for n, layer in enumerate(draft.layers) if layer["block"]][-1]
+    return {
         "a name": Counted(partial(_name_a_node, size=900), "texts", 5000),
         "a name of an axis": Counted(partial(_name_an_axis, size=300), "texts", 1500),
         "a target's name": Counted(

@@ -13,7 +13,14 @@ from onnx import helper, numpy_helper
 
 from lt_onnx.errors import InputError
 from lt_onnx.options import Sigma, Weights
-from lt_onnx.verification.account import Account, account_of, choices, floats, gamma, whole
+from lt_onnx.verification.account import (
+    Account,
+    account_of,
+    float_bits,
+    gamma_bits,
+    integer_bits,
+    subset_bits,
+)
 from lt_onnx.verification.graph_index import index_graph
 from lt_onnx.verification.verify import verify
 
@@ -27,38 +34,42 @@ def account(ticket: Handmade, *, planned: bool = False) -> Account:
 
 @pytest.mark.parametrize(("n", "k"), [(10, 3), (87, 0), (87, 87), (1000, 500)])
 def test_a_mask_counts_as_many_bits_as_there_are_masks(n: int, k: int) -> None:
-    assert choices(n, k) == pytest.approx(math.log2(math.comb(n, k)), abs=1e-6)
+    assert subset_bits(n, k) == pytest.approx(math.log2(math.comb(n, k)), abs=1e-6)
 
 
 def test_whole_numbers_take_their_width_and_runs_take_less() -> None:
     rng = np.random.default_rng(0)
     scattered = rng.integers(0, 256, 1000)
 
-    assert 8000 <= whole(scattered) < 8050
-    assert whole(np.arange(1000)) < 60
-    assert whole(np.repeat(7, 1000)) < 40
-    assert whole(np.zeros(0, np.int64)) == 0
-    assert whole(np.array([2**62])) > 62
-    assert whole(rng.random(1000) > 0.5) >= 1000
+    assert 8000 <= integer_bits(scattered) < 8050
+    assert integer_bits(np.arange(1000)) < 60
+    assert integer_bits(np.repeat(7, 1000)) < 40
+    assert integer_bits(np.zeros(0, np.int64)) == 0
+    assert integer_bits(np.array([2**62])) > 62
+    assert integer_bits(rng.random(1000) > 0.5) >= 1000
 
 
 def test_a_number_on_its_own_takes_twice_its_length() -> None:
-    assert [gamma(n) for n in (0, 1, -1, 3, 1000)] == [1, 3, 3, 5, 21]
+    assert [gamma_bits(n) for n in (0, 1, -1, 3, 1000)] == [1, 3, 3, 5, 21]
 
 
 def test_floats_take_32_bits_for_each_that_is_another() -> None:
     rng = np.random.default_rng(0)
 
-    assert floats(rng.random(100).astype(np.float32)) == 3200
-    assert floats(np.ones(100, np.float32)) == 32
-    assert floats(np.tile(np.float32([1, 2]), 50)) == 64 + 100
+    assert float_bits(rng.random(100).astype(np.float32)) == 3200
+    assert float_bits(np.ones(100, np.float32)) == 32
+    assert float_bits(np.tile(np.float32([1, 2]), 50)) == 64 + 100
 
 
 def test_the_account_of_a_ticket_made_by_hand() -> None:
     ticket = handmade()
     first, second = ticket.manifest.layers
     found = account(ticket)
-    masks = choices(72, first.kept) + choices(12, second.kept) + choices(3, second.kept_bias)
+    masks = (
+        subset_bits(72, first.kept)
+        + subset_bits(12, second.kept)
+        + subset_bits(3, second.kept_bias)
+    )
 
     assert found.masks == math.ceil(masks)
     assert 7 * 23 <= found.scales <= 7 * 32
