@@ -247,7 +247,8 @@ def test_an_interrupt_of_the_validation_tells_what_stays(
     words = ["convert", str(PLAIN), "-o", str(tmp_path / "o.onnx"), "--base-size", "3", "-q"]
     assert run(words) == 3
     assert capsys.readouterr().err == (
-        f"lt-onnx: error: interrupted; finished and there: {tmp_path / 'o.onnx'}\n"
+        f"lt-onnx: error: interrupted; finished and there: {tmp_path / 'o.onnx'} "
+        "(lt-onnx verify and validate judge it)\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["o.onnx"]
     with pytest.raises(KeyboardInterrupt):

@@ -108,6 +108,20 @@ def test_killed_half_way_it_goes_on_and_leaves_the_same_bytes(folder: Path, tmp_
     assert not [path for path in halved.rglob("*") if path.name.endswith(".part")]
 
 
+def test_the_output_may_lie_in_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"\xff" * 99)
+    words = ["zoo", str(tmp_path), "-o", str(tmp_path / "out"), "-q"]
+    assert run(words) == run(words) == 1
+    before = (tmp_path / "out" / "zoo.json").read_bytes()
+    assert run([*words, "--seed", "1"]) == 2
+    assert "zoo.json: exists; give --force" in capsys.readouterr().err
+    assert (tmp_path / "out" / "zoo.json").read_bytes() == before
+    assert run([*words, "--seed", "1", "--force"]) == 1
+    assert (tmp_path / "out" / "zoo.json").read_bytes() != before
+
+
 def test_nothing_to_do_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     for words, said in (

@@ -139,6 +139,8 @@ def _what_stays() -> str:
     if files:
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
         told += f"; finished and there: {files[-1]}{more}"
+        if files[-1].suffix == ".onnx":
+            told += " (lt-onnx verify and validate judge it)"
     if checkpoints:
         told += f"; {checkpoints[0]} keeps finished layers: the same command goes on from there"
     return told

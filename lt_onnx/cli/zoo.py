@@ -35,6 +35,7 @@ def zoo_command(
     not stop the rest, and finished tickets are not made again. Without --report the summary goes to
     zoo.json, .md, .xml and .html in the output folder.
     """
+    from lt_onnx.reading.model_file import model_files
     from lt_onnx.report.command import command_of
     from lt_onnx.report.document import collection
     from lt_onnx.report.formats import FORMATS, check_reports, write_reports
@@ -47,8 +48,10 @@ def zoo_command(
     arguments: dict[str, object] = {"output": output, **limits.arguments()}
     command = command_of("zoo", [folder], options, arguments)
     paths = report or [output / f"zoo{suffix}" for suffix in FORMATS]
+    job = FolderJob(folder, output, options, limits, processes=jobs, force=force)
     if output.is_dir() or report:
-        check_reports(paths, [folder], force=force, again=command)
+        read = (file for target in job.targets() for file in model_files(target))
+        check_reports(paths, read, force=force, again=command)
     printing = threading.Lock()
 
     def tell(model: "Model") -> None:
@@ -56,7 +59,6 @@ def zoo_command(
             with printing:
                 say(_line(model))
 
-    job = FolderJob(folder, output, options, limits, processes=jobs, force=force)
     models = convert_folder(job, tell)
     document = collection(command, models)
     write_reports(paths, document, force=force, again=command)

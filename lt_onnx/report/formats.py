@@ -13,6 +13,7 @@ from lt_onnx.report.document import plain
 from lt_onnx.report.templates import render
 from lt_onnx.units import shown
 
+MAX_REPORT_BYTES = 1 << 26  # that are looked at for the command that they are of
 MAX_HEAD = 800  # characters in which a report names what made it
 
 
@@ -49,7 +50,7 @@ def check_reports(
 
 def _is_of(path: Path, command: str | None) -> bool:
     """Whether the file at `path` is a report of the command."""
-    if command is None or not path.is_file():
+    if command is None or not path.is_file() or path.stat().st_size > MAX_REPORT_BYTES:
         return False
     text = path.read_text(encoding="utf-8", errors="replace")
     told = shown(command, len(command))

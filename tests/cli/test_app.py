@@ -49,6 +49,19 @@ def test_every_error_is_one_line_and_a_code(
     assert shown.err.count("\n") == 1
 
 
+def test_impatience_does_not_interrupt_the_cleaning_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(border, "_interrupts", [])
+    monkeypatch.setattr(border.time, "monotonic", lambda: now[0])
+    with pytest.raises(KeyboardInterrupt):
+        border._interrupt(2, None)
+    now[0] += border.CLEANUP_SECONDS
+    border._interrupt(2, None)
+    now[0] += 1
+    with pytest.raises(KeyboardInterrupt):
+        border._interrupt(2, None)
+
+
 def test_a_closed_pipe_is_silent_and_a_fault_of_ours_is_not_hidden(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
