@@ -44,7 +44,7 @@ from lt_onnx.writing.storage import ALIGNMENT, MIN_EXTERNAL_BYTES, LayerTensors,
 
 MAX_KEPT_BYTES = 12  # of a kept weight in a sparse ticket
 # of a pack: the masks of a real ticket cannot be told in so few, and what is drawn takes time
-MAX_WEIGHTS_PER_BYTE = 1 << 14
+MAX_WEIGHTS_PER_BYTE = 1 << 15
 MAX_KEPT_PER_BYTE = 64
 MAX_ORDER = 64  # places for every neuron: a constant may stand at many
 MAX_MEMBER_BYTES = {"pack.json": 1 << 16, "graph.onnx": MAX_GRAPH_BYTES, "masks.bin": 1 << 30}
