@@ -16,8 +16,8 @@ With the target given, names and texts are the target's and of the plan, and cou
 counted are the sizes of layers and tensors.
 """
 
+import lzma
 import math
-import zlib
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, TypeAlias
 
@@ -40,6 +40,7 @@ FLOAT, FRACTION = 32, 23  # bits of a float32, and of its fraction
 FORMS = (
     "half source mask mask_cast product places half/places".split()
 )  # what is beside a layer's weight
+TEXT = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 1 << 20, "lc": 4, "pb": 0}]  # no header
 OPERATOR = 8  # bits that name one of ONNX's
 SELECTING_OPS = frozenset(
     "Gather GatherElements GatherND Scatter ScatterElements ScatterND ArrayFeatureExtractor".split()
@@ -264,4 +265,4 @@ def _texts(manifest: Manifest, model: onnx.ModelProto) -> int:
     said += [(place.name, place.reason) for place in manifest.dense]
     said += [name for name, _ in (*manifest.options.prices, *manifest.options.base_sizes)]
     held = "\n".join(name for name in names if name not in forms)
-    return 8 * len(zlib.compress(held.encode() + json.encode(said), 9))
+    return 8 * len(lzma.compress(held.encode() + json.encode(said), lzma.FORMAT_RAW, filters=TEXT))
