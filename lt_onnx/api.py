@@ -100,7 +100,8 @@ def convert(
         per_layer: also find where error enters, layer by layer.
         bound: also certify the largest error over the box around the validation inputs.
         progress: called with (stage, share done).
-        announce: called once with the plan and its predicted sizes, before any work.
+        announce: called once before any layer is built, with the plan, its predicted sizes and what
+            the promise will cost (None where there is none).
 
     Raises:
         InputError, UnsupportedError: the model, the samples or an argument cannot be used, or the

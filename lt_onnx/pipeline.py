@@ -6,11 +6,11 @@ report
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lt_onnx.blueprint import Blueprint
-from lt_onnx.budget.promise import promise
+from lt_onnx.budget.promise import Forecast, promised
 from lt_onnx.construct.noise_budget import Promise
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.errors import InputError, UnsupportedError, is_interrupt
@@ -18,7 +18,7 @@ from lt_onnx.files import WAIT_SECONDS, check_network, check_places, check_room,
 from lt_onnx.options import Device, Options, Output
 from lt_onnx.planning.allocation import check_names
 from lt_onnx.planning.plan import plan
-from lt_onnx.planning.prediction import Prediction, predict, target_work
+from lt_onnx.planning.prediction import Prediction, predict
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.model_file import model_files
 from lt_onnx.report.command import command_of
@@ -39,7 +39,7 @@ from lt_onnx.writing.ticket import files_of, is_of
 
 MAX_TRACED_SAMPLES = 128  # errors of layers are alike from one input to the next
 
-Announce = Callable[[Blueprint, Prediction], None]
+Announce = Callable[[Blueprint, Prediction, Forecast | None], None]
 
 
 def silent(*_: object) -> None:
@@ -228,18 +228,15 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
             most=None if job.all_samples else prediction.validation_count,
         )
         job.limits.refuse(target.outputs, judged.labels is not None)
-    promised = None
+    forecast = None
     if options.promises:
         with watch("sensitivity"):
-            promised, copies = promise(
-                blueprint, inputs, random=seen is None, work=target_work(target)
-            )
-            if copies is not None and options.base_size is None:
-                blueprint = plan(target, replace(options, base_size=copies))
+            blueprint, forecast = promised(blueprint, inputs, random=seen is None)
     made = job.output.resume and is_of(job.ticket, target, blueprint.options)
     prediction = _with_room(job, blueprint, inputs, force=made)
-    job.announce(blueprint, prediction)
-    return Prepared(blueprint, job.output.force or made, inputs, judged, promised)
+    job.announce(blueprint, prediction, forecast)
+    promise = None if forecast is None else forecast.promise
+    return Prepared(blueprint, job.output.force or made, inputs, judged, promise)
 
 
 def _with_room(

@@ -1,30 +1,84 @@
 """The error that every output may have: what a ticket is built to (`Options.sqnr`, `agreement`)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
 import numpy as np
 
-from lt_onnx.blueprint import Blueprint, Build
-from lt_onnx.budget.sensitivity import COPIES, Sensitivity, sensitivity
-from lt_onnx.construct.noise_budget import Promise
+from lt_onnx.blueprint import Blueprint, Build, Expand
+from lt_onnx.budget.sensitivity import COPIES, MEMBERS, Sensitivity, sensitivity
+from lt_onnx.construct.noise_budget import MAX_ERROR, Promise
 from lt_onnx.planning.allocation import problems
+from lt_onnx.planning.plan import plan
+from lt_onnx.planning.prediction import target_work
 from lt_onnx.samples.samples import Samples
 
 MARGIN_DB = 2.0  # that is built beyond the promise: other inputs differ from these …
 RANDOM_MARGIN_DB = 8.0  # … and real ones more from random ones
 MOST_DB = 60.0  # of an output, whatever agreement asks for
 STEP_DB = 0.5
+SLOPE = -0.5  # weights per problem for a decade of error, where only one error was tried
 ROOM = 0.3  # of what is allowed that the least errors of all layers may come to
 
 
-def promise(
-    blueprint: Blueprint, inputs: Samples, *, random: bool, work: int
-) -> tuple[Promise, int | None]:
+@dataclass(frozen=True)
+class Forecast:
+    """What a promise takes, before anything is built."""
+
+    promise: Promise
+    copies: int | None  # m, where a layer is one-for-one
+    possible: bool  # whether with so many copies the layers can be right enough
+    _found: Sensitivity
+
+    def figures(self, blueprint: Blueprint) -> dict[str, Any]:
+        """What was promised for `blueprint` and what it takes, for `plan` and `convert` to show."""
+        kept, options = self.kept(blueprint), blueprint.options
+        return {
+            "sqnr": options.sqnr,
+            "agreement": options.agreement,
+            "copies": self.copies,
+            "possible": self.possible,
+            "kept": kept,
+            "kept_per_weight": kept / max(blueprint.target.weight_count, 1),
+        }
+
+    def kept(self, blueprint: Blueprint) -> int:
+        """The weights that a ticket of `blueprint` will keep, roughly."""
+        sizes = problems(blueprint)
+        total, allowed = sum(sizes.values()), self.promise.allowed
+        kept = 0.0
+        for step in blueprint.steps:
+            if isinstance(step, Expand):
+                kept += len(step.slots) + step.constants
+            elif isinstance(step, Build):
+                felt, size = self.promise.sensitivity[step.name], sizes[step.name]
+                share = float((allowed * size / total / np.maximum(felt, 1e-12)).min())
+                # what copies have apart is averaged by who reads them
+                share *= step.out_layout.copies if step.one_for_one else 1
+                subset = _subset(self._found.kept[step.name], min(share, MAX_ERROR))
+                kept += size * _smaller(subset, members=step.base_size)
+        return round(kept)
+
+
+def promised(blueprint: Blueprint, inputs: Samples, *, random: bool) -> tuple[Blueprint, Forecast]:
+    """The plan with as many copies as the promise takes, unless they are given; and what it costs.
+
+    `inputs` are for calibration, `random` where none were given. Raises InputError when the target
+    cannot be run on them.
+    """
+    made, options = forecast(blueprint, inputs, random=random), blueprint.options
+    if made.copies is not None and options.base_size is None:
+        blueprint = plan(blueprint.target, replace(options, base_size=made.copies))
+    return blueprint, made
+
+
+def forecast(blueprint: Blueprint, inputs: Samples, *, random: bool) -> Forecast:
     """What the ticket of `blueprint` may get wrong, and how many copies that takes.
 
-    `inputs` are for calibration, `random` where none were given; `work` are the target's
-    multiply-adds for one of them. m is None where no layer is one-for-one. Raises InputError when
-    the target cannot be run.
+    Arguments and errors as of `promised`.
     """
-    options, sizes = blueprint.options, problems(blueprint)
+    options, sizes, work = blueprint.options, problems(blueprint), target_work(blueprint.target)
     built_to = options.sqnr + (RANDOM_MARGIN_DB if random else MARGIN_DB)
     total = 10 ** (-built_to / 10)
     shares = {name: total * size / sum(sizes.values()) for name, size in sizes.items()}
@@ -42,16 +96,41 @@ def promise(
         if (rank == 2 and not random) if name in own else rank > 1:
             needed[i] = _needed(found, i, least=built_to, share=options.agreement)
     made = Promise(10 ** (-needed / 10), found.layers, found.target)
-    return made, _copies(found, made) if found.floors else None
+    if not found.floors:
+        return Forecast(made, None, True, found)
+    return Forecast(made, *_copies(found, made), found)
 
 
-def _copies(found: Sensitivity, made: Promise) -> int:
-    """The fewest copies with which the layers' least errors leave room in what is allowed."""
+def _subset(points: Sequence[tuple[float, float]], error: float) -> float:
+    """Weights per problem at an error, from errors that were tried with theirs."""
+    if not points:
+        return 0.0
+    x, y = (np.array(column) for column in zip(*points, strict=True))
+    x, slope = np.log10(x), SLOPE
+    if np.ptp(x) > 0.2:
+        slope = float(np.clip(np.polyfit(x, y, 1)[0], 3 * SLOPE, SLOPE / 3))
+    nearest = np.abs(x - np.log10(error)).argmin()
+    return float(max(y[nearest] + slope * (np.log10(error) - x[nearest]), 0.05))
+
+
+def _smaller(subset: float, *, members: int) -> float:
+    """A subset of MEMBERS as one of more or fewer: s falls as 1 / ln(e·m / s)."""
+    s = max(subset, 0.5)
+    smaller = np.log(np.e * MEMBERS / s) / np.log(np.e * max(members, 2) / s)
+    return subset * float(smaller)
+
+
+def _copies(found: Sensitivity, made: Promise) -> tuple[int, bool]:
+    """The fewest copies with which the layers' least errors leave room in what is allowed.
+
+    And whether they do, with the most that there may be.
+    """
     least = np.sum(
         [found.layers[name][:, None] * floors for name, floors in found.floors.items()], 0
     )  # [outputs, COPIES]
     room = (least <= ROOM * made.allowed[:, None]).all(0)
-    return COPIES[int(room.argmax())] if room.any() else COPIES[-1]
+    possible = bool((least[:, -1] <= made.allowed).all())
+    return (COPIES[int(room.argmax())], True) if room.any() else (COPIES[-1], possible)
 
 
 def _needed(found: Sensitivity, output: int, *, least: float, share: float) -> float:

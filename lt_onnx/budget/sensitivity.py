@@ -41,6 +41,7 @@ class Sensitivity:
     layers: dict[str, Doubles]  # S [outputs], by layer
     errors: list[list[Doubles]]  # of every output, as some layers make them, of its power
     floors: dict[str, Doubles]  # least error power of a layer by COPIES that it reads, [COPIES]
+    kept: dict[str, list[tuple[float, float]]]  # error powers that were tried, weights per problem
 
 
 def sensitivity(
@@ -75,7 +76,7 @@ def sensitivity(
     fed = FedTarget(target, tried, _felt_tensors(target, tried[0]), bent=bent, fresh=first)
     values = {port.name: [f[port.name] for f in [*feeds, *tried]] for port in target.inputs}
     run = StepwiseRun(values, target.steps, opsets=target.opsets, constants=target.constants)
-    found = Sensitivity(fed, {}, [[] for _ in fed.outputs], {})
+    found = Sensitivity(fed, {}, [[] for _ in fed.outputs], {}, {})
     kept = {layer.name for layer in layers[:: -(-len(layers) // MAX_KEPT)]}
     for step in target.steps:
         output = run.run(*step_nodes(step), output=step.outputs[0])
@@ -83,7 +84,7 @@ def sensitivity(
             x = run.values[step.input]
             disturbance = _Disturbance(step, x, output, seed, tried=len(tried))
             felt, layer = _felt(disturbance, fed, shares[step.name])
-            found.layers[step.name] = felt
+            found.layers[step.name], found.kept[step.name] = felt, disturbance.kept
             if layer is not None and step.name in kept:
                 errors = fed.scaled_errors({step.name: layer})
                 for known, error in zip(found.errors, errors, strict=True):
@@ -179,6 +180,7 @@ class _Disturbance:
         top = np.abs(self.goals).max(2, keepdims=True, initial=0.0) * HEADROOM
         self.scale = np.where(top > 0, top, 1.0)
         self.signal = self._power(self.goals)
+        self.kept: list[tuple[float, float]] = []  # error powers so far, weights per problem
 
     def draw(self, error: float) -> tuple[Layer, float] | None:
         """A layer whose relative error power is about `error`, and what it is."""
@@ -190,8 +192,10 @@ class _Disturbance:
         price, slope = 1e-2 * error**0.8, 0.8
         before: tuple[float, float] | None = None
         for _ in range(TRIALS):
-            off = self._power(self._built(price, few)[0] - goals)
-            miss = float(np.log10(max(off / signal, 1e-12) / error))
+            rows, _, kept = self._built(price, few)
+            off = max(self._power(rows - goals) / signal, 1e-12)
+            self.kept.append((off, kept))
+            miss = float(np.log10(off / error))
             if before is not None and abs(np.log10(price / before[0])) > 1e-3:
                 rise = (miss - before[1]) / np.log10(price / before[0])
                 slope = float(np.clip(rise, 0.3, 1.5))
@@ -199,7 +203,7 @@ class _Disturbance:
             if abs(miss) < 0.15:
                 break
             price = float(np.clip(price * 10 ** (-miss / slope), 1e-10, 0.5))
-        rows, _ = self._built(price, np.arange(self.goals.shape[1]))
+        rows, *_ = self._built(price, np.arange(self.goals.shape[1]))
         change = rows - self.goals
         power = self._power(change) / self.signal
         if not power > 0:
@@ -215,7 +219,7 @@ class _Disturbance:
         has apart counts 1/m there (`construct.pricing`), and here if outputs are `copied` as well.
         """
         few = np.arange(0, self.goals.shape[1], -(-self.goals.shape[1] // MAX_FLOOR_ROWS))
-        rows, noise = self._built(MIN_PRICE, few, members=m, noise=min(m * allowed, 1.0))
+        rows, noise, _ = self._built(MIN_PRICE, few, members=m, noise=min(m * allowed, 1.0))
         goals = self.goals[:, few]
         signal = self._power(goals)
         return (self._power(rows - goals) + noise) / (m if copied else 1) / max(signal, 1e-300)
@@ -227,18 +231,19 @@ class _Disturbance:
 
     def _built(
         self, mu: float, which: Indices, *, members: int = MEMBERS, noise: float = 0.0
-    ) -> tuple[Doubles, float]:
+    ) -> tuple[Doubles, float, float]:
         """Some rows of every group as subset sums at the price μ, [G, R', I·K].
 
         `noise` is that of a base set's members over the power of what they carry. Also its power in
-        the rows, beyond what the target's weights would hand on, over all patches as `_power`.
+        the rows, beyond what the target's weights would hand on, over all patches as `_power`; and
+        the weights that are kept per problem.
         """
         goals, scale = self.goals[:, which], self.scale[:, which]
         groups, count, n = goals.shape
         numbers = (np.arange(groups)[:, None] * self.goals.shape[1] + which).reshape(-1)
         group = np.repeat(np.arange(groups), count)
         z = (goals / scale).reshape(-1, n).astype(np.float32)
-        built, more = np.zeros(z.shape), 0.0
+        built, more, kept = np.zeros(z.shape), 0.0, 0
         for number, (part, rows) in enumerate(self.parts):
             own = np.ascontiguousarray(z[:, part])
             index = np.arange(own.shape[1] * members, dtype=np.int32).reshape(-1, members)
@@ -250,6 +255,7 @@ class _Disturbance:
             width = own.shape[1] * members
             drawn = Drawn(self.seed, LAYER_NUMBER + number, numbers, width)
             masks, _ = solve_rows(drawn, own, rows=rows, rule=Rule.NOISE, tolerance=1.0)
+            kept += int(np.bitwise_count(masks).sum())
             weight = np.zeros((len(z), width), np.float32)
             write_masked(
                 weight, np.arange(len(z)), drawn=drawn, masks=masks, rows=(rows.index, group)
@@ -258,4 +264,5 @@ class _Disturbance:
             built[:, part] = elements.sum(2)
             beyond = (np.square(elements).sum(2) - np.square(own)) * noises[group, :, 0]
             more += float((beyond.sum(1) * np.square(scale.reshape(-1))).sum()) * self.seen.shape[1]
-        return np.asarray(built.reshape(goals.shape) * scale), more
+        each = kept / max(int(np.count_nonzero(z)), 1)
+        return np.asarray(built.reshape(goals.shape) * scale), more, each

@@ -13,6 +13,7 @@ from lt_onnx.units import count_text, shown, size_text
 
 if TYPE_CHECKING:
     from lt_onnx.blueprint import Blueprint
+    from lt_onnx.budget.promise import Forecast
     from lt_onnx.manifest import DensePlace
     from lt_onnx.planning.prediction import Prediction
     from lt_onnx.verification.statistics import Statistics
@@ -42,8 +43,8 @@ def say(line: str, *, err: bool = False) -> None:
     typer.echo(shown(line), err=err)
 
 
-def announce(blueprint: "Blueprint", prediction: "Prediction") -> None:
-    """The target and the plan, before any work."""
+def announce(blueprint: "Blueprint", prediction: "Prediction", forecast: "Forecast | None") -> None:
+    """The target, the plan and what the promise will cost, before any work."""
     target = blueprint.target
     file, memory = size_text(prediction.file_bytes), size_text(prediction.memory_bytes)
     layers, weights = len(blueprint.layers), prediction.source_weights
@@ -52,7 +53,22 @@ def announce(blueprint: "Blueprint", prediction: "Prediction") -> None:
     say(
         f"plan      {layers} random layers, {weights:,} weights; {file} file, about {memory} memory"
     )
+    for line in promise_lines(forecast.figures(blueprint)) if forecast is not None else []:
+        say(line)
     sys.stdout.flush()
+
+
+def promise_lines(promise: Mapping[str, Any]) -> list[str]:
+    """What the promise will cost, and that it cannot be kept where that is known."""
+    copies = promise["copies"]
+    copied = f"; {copies} copies" if copies is not None else ""
+    lines = [
+        f"promise   {promise['sqnr']:g} dB, {promise['agreement']:g} agreement: about "
+        f"{promise['kept_per_weight']:.1f} weights per target weight{copied}"
+    ]
+    if not promise["possible"]:
+        lines.append(f"          even {copies} copies are too noisy for it: take --mode 2l")
+    return lines
 
 
 def filled(patterns: str, values: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from lt_onnx.cli.console import filled, print_json, say, table
+from lt_onnx.cli.console import filled, print_json, promise_lines, say, table
 from lt_onnx.cli.options import Force, Json, OneMode, Only, ReportFile
 from lt_onnx.options import Mode, Options, Param
 from lt_onnx.units import duration_text, size_text
@@ -21,7 +21,11 @@ def plan_command(
     target: Annotated[Path, Param("ONNX file to plan a ticket of.")],
     *,
     mode: OneMode = None,
-    options: Annotated[Options, Only("base_size")],
+    options: Annotated[Options, Only("base_size", "sqnr", "agreement", "seed")],
+    calibration: Annotated[
+        Path | None, Param("Inputs that the promise is to hold on; else random ones.", "FILE")
+    ] = None,
+    shapes_only: Annotated[bool, Param("Run nothing: no word on what the promise costs.")] = False,
     epsilon: Annotated[float | None, Param("Also what the theorems ask for this error …")] = None,
     delta: Annotated[float, Param("… with this probability of failure.")] = 0.01,
     constant: Annotated[float | None, Param("C of the theorems; measured without.")] = None,
@@ -30,16 +34,19 @@ def plan_command(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Show widths, sizes and costs before any work.
+    """Show widths, sizes and costs before any work, and what the promise takes.
 
     For both modes; with --epsilon also what the theorems ask for.
     """
+    from lt_onnx.budget.promise import promised
     from lt_onnx.files import check_places
     from lt_onnx.planning.overview import plan_overview
     from lt_onnx.planning.plan import plan
+    from lt_onnx.planning.prediction import predict
     from lt_onnx.reading.lowering import read_target
     from lt_onnx.reading.model_file import model_files
     from lt_onnx.report.formats import write_json
+    from lt_onnx.samples.choose import calibration_inputs, loaded
     from lt_onnx.studies.theory import required_widths
 
     if report is not None:
@@ -47,13 +54,20 @@ def plan_command(
     network = read_target(target)
     plans = []
     for one in Mode if mode is None else [mode]:
-        blueprint = plan(network, replace(options, mode=one))
+        blueprint, forecast = plan(network, replace(options, mode=one)), None
+        if not shapes_only:
+            given = None if calibration is None else loaded(calibration, network.inputs)
+            count = predict(blueprint, sizes=given.sizes if given else None).calibration_count
+            inputs = calibration_inputs(given, network.inputs, count, options.seed)
+            blueprint, forecast = promised(blueprint, inputs, random=given is None)
         theory = []
         if epsilon:
             theory = required_widths(
                 blueprint, epsilon, delta=delta, constant=constant, gamma=gamma
             )
-        plans.append({**plan_overview(blueprint), "theory": [asdict(row) for row in theory]})
+        promise = None if forecast is None else forecast.figures(blueprint)
+        theory_rows = [asdict(row) for row in theory]
+        plans.append({**plan_overview(blueprint), "promise": promise, "theory": theory_rows})
     document = {"target": str(target), "plans": plans}
     if report is not None:
         write_json(report, document, force=force)
@@ -84,6 +98,9 @@ def _print_plan(plan: dict[str, Any]) -> None:
         f"{size_text(plan['file_bytes'])} file; {plan['dense_parameters']:,} parameters stay dense "
         f"in {plan['dense_places']} places"
     )
+    if plan["promise"] is not None:
+        for line in promise_lines(plan["promise"]):
+            say(line)
     say(
         f"needs     about {size_text(plan['memory_bytes'])} memory, "
         f"{duration_text(plan['seconds'])}"

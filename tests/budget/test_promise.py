@@ -9,7 +9,7 @@ import pytest
 from graphs import Builder
 
 from lt_onnx import convert
-from lt_onnx.budget.promise import MARGIN_DB, promise
+from lt_onnx.budget.promise import MARGIN_DB, forecast, promised
 from lt_onnx.budget.sensitivity import COPIES
 from lt_onnx.options import Mode, Options
 from lt_onnx.planning.plan import plan
@@ -26,9 +26,9 @@ def digits(target: Target) -> Samples:
 
 def decibels(options: Options) -> float:
     target = read_target(TARGET)
-    made, copies = promise(plan(target, options), digits(target), random=False, work=1)
-    assert copies in COPIES
-    return float(-10 * np.log10(made.allowed[0]))
+    made = forecast(plan(target, options), digits(target), random=False)
+    assert made.copies in COPIES
+    return float(-10 * np.log10(made.promise.allowed[0]))
 
 
 def test_decibels_are_kept_with_a_margin_and_agreement_asks_for_more() -> None:
@@ -39,12 +39,11 @@ def test_decibels_are_kept_with_a_margin_and_agreement_asks_for_more() -> None:
 
 def test_a_higher_promise_takes_more_copies() -> None:
     target = read_target(TARGET)
-    copies = [
-        promise(
-            plan(target, Options(sqnr=sqnr, agreement=0.5)), digits(target), random=False, work=1
-        )[1]
+    forecasts = [
+        forecast(plan(target, Options(sqnr=sqnr, agreement=0.5)), digits(target), random=False)
         for sqnr in (10, 30, 45)
     ]
+    copies = [made.copies or 0 for made in forecasts]
 
     assert copies == sorted(copies)
     assert copies[0] < copies[-1]
@@ -53,9 +52,26 @@ def test_a_higher_promise_takes_more_copies() -> None:
 def test_without_copies_none_are_chosen() -> None:
     target = read_target(TARGET)
 
-    assert (
-        promise(plan(target, Options(Mode.TWO_L)), digits(target), random=False, work=1)[1] is None
-    )
+    assert forecast(plan(target, Options(Mode.TWO_L)), digits(target), random=False).copies is None
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_promise_costs_about_what_was_said(tmp_path: Path, mode: Mode) -> None:
+    target, path = read_target(TARGET), tmp_path / "t.onnx"
+    blueprint, made = promised(plan(target, Options(mode)), digits(target), random=False)
+    ticket = convert(TARGET, path, mode=mode, calibration=digits(target), validate=False)
+    kept = sum(layer.kept for layer in ticket.report.layers)
+
+    assert made.possible
+    assert blueprint.options.base_size == made.copies
+    assert made.figures(blueprint)["kept"] == pytest.approx(kept, rel=0.4)
+
+
+def test_what_no_copies_can_keep_is_said_before() -> None:
+    target = read_target(TARGET)
+    options = Options(sqnr=60, agreement=0.5)
+
+    assert not forecast(plan(target, options), digits(target), random=False).possible
 
 
 @pytest.mark.parametrize("mode", list(Mode))
