@@ -48,7 +48,9 @@ def test_the_commands_of_the_readme_run_and_print_its_numbers(
         assert match, line
         exact = start.startswith(("target", "plan", "verified"))
         for ours, theirs in zip(numbers(match[0]), numbers(line), strict=True):
-            # libraries round differently from machine to machine; the error itself may shift
+            # libraries round differently from machine to machine; the error itself may shift, and
+            # what memory is taken for depends on the cores
+            exact = exact and not (start.startswith("plan") and theirs == numbers(line)[-1])
             slack = 0 if exact else 0.02 if start.startswith(("kept", "subsets")) else 0.5
             assert ours == pytest.approx(theirs, rel=slack, abs=1e-12), line
 
