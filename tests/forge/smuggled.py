@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from forge.changes import both, edit, record
 from forge.draft import Change, Draft, Forgery, Step, step
 from forge.reasons import (
+    ATTRIBUTE_FLOAT,
     COMPILED,
     CONSTANTS_ALONE,
     DAMAGED,
@@ -228,7 +229,19 @@ def _name_an_axis(draft: Draft, size: int) -> None:
     draft.model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = TEXT[:size]
 
 
+def _label(draft: Draft, **values: Any) -> None:
+    """Data made whole and looked up in a table, which is declared dense."""
+    edge = draft.model.graph.output[0].name
+    table = step("LabelEncoder", ["i"], "j", domain="ai.onnx.ml", keys_int64s=[*range(C)], **values)
+    first, last = step("Cast", ["was"], "i", to=TensorProto.INT64), step("Cast", ["j"], to=1)
+    draft.insert(edge, first, table, last)
+    del draft.model.opset_import[1:]  # surgery has added one, of a version of its own
+    draft.model.opset_import.add(domain="ai.onnx.ml", version=3)
+    draft.manifest["dense"].append(dense_place("forged/j", "LabelEncoder", 0))
+
+
 FILES: dict[str, tuple[Change, str]] = {
+    "a table of labels": (partial(_label, values_floats=FLOATS.tolist()), ATTRIBUTE_FLOAT),
     "64 kB of text in metadata": (_entry("notes", TEXT), FOREIGN_TEXT),
     "a key for each number": (
         lambda d: [d.model.metadata_props.add(key=f"{n}", value="") for n in TRAINED[:3]],
@@ -347,6 +360,9 @@ def _in_the_graph(draft: Draft) -> dict[str, Counted]:
         ),
         "a chain of operators": Counted(slipped(*chain, step("Neg", ["x19"])), "attributes", 19),
         "doublings": Counted(slipped(*twice, step("Neg", ["x9"])), "attributes", 18),
+        "a table of whole labels": Counted(
+            partial(_label, values_int64s=TRAINED.tolist()), "attributes", 100
+        ),
         "a turn": Counted(slipped(step("Transpose", ["was"], perm=[0, 1])), "attributes", 3),
     }
 
