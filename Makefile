@@ -7,7 +7,9 @@ $(BIN)/lt-onnx: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
 
-.PHONY: demo test test-long fuzz docs check clean
+FOLDERS ?= models
+
+.PHONY: demo test test-long figures fuzz docs check clean
 demo: $(BIN)/lt-onnx ## convert a shipped residual network, prove and validate the ticket
 	mkdir -p demo
 	$(BIN)/lt-onnx convert models/residual.onnx -o demo/residual.ticket.onnx --force \
@@ -20,6 +22,9 @@ test: $(BIN)/lt-onnx check ## what CI runs
 
 test-long: $(BIN)/lt-onnx ## what CI has no time for: more random graphs and forgeries, real networks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -rs -m long
+
+figures: $(BIN)/lt-onnx ## default tickets of whole folders, beside those of docs/figures.md
+	$(BIN)/python tools/figures.py $(FOLDERS)
 
 fuzz: $(BIN)/lt-onnx ## hostile files, a few minutes; more of them with --cases
 	for target in reader samples verify unpack; do \

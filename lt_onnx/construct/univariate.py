@@ -117,8 +117,8 @@ def selection(
         names[0]: columns,
         names[1]: weight[np.arange(len(weight)), columns].reshape(column),
     }
-    output = product.outputs[0]
-    last = output if bias is None else f"{output}/product"
+    output, inside = product.outputs[0], len(product.inputs) > 2  # its bias
+    last = f"{output}/product" if inside else output
     nodes = [
         Node(
             "Gather",
@@ -130,6 +130,9 @@ def selection(
         Node("Mul", names[1], (names[0] + "/x", names[1]), (last,), {}),
     ]
     if bias is not None:
+        constants[f"{step.source.name}/bias"] = bias
+    if inside:
+        assert bias is not None
         constants[names[2]] = bias.reshape(column)
         nodes.append(Node("Add", names[2], (last, names[2]), (output,), {}))
     return [*nodes, *step.nodes[1:]], constants
