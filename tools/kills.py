@@ -188,7 +188,7 @@ def main() -> None:
             shutil.rmtree(folder)
     for what, count in sorted(counts.items()):
         print(f"{what:32} {count}")
-    print("\n".join(wrong) or "nothing torn, lost, different or said wrongly")
+    print("\n".join(wrong) or "nothing torn, lost or different")
     sys.exit(bool(wrong))
 
 
