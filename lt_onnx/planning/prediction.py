@@ -135,8 +135,11 @@ def layer_memory(target: Target, step: Expand | Build, *, count: int, batch: int
     row = ROW_WEIGHT_BYTES * step.source.row_size
     if isinstance(step, Expand):
         return row + round(weights)
-    running = min(batch * thread_count(), count) * max(_numbers(target, step))
-    return row + count * _held_bytes(target, step) + BATCH_BYTES * running
+    held = row + count * _held_bytes(target, step)
+    if step.expand is None:
+        return held
+    running = min(batch * thread_count(), count) * _numbers(target, step)[0]  # neurons under way
+    return held + BATCH_BYTES * running
 
 
 def layer_seconds(target: Target, step: Expand | Build, count: int) -> float:
