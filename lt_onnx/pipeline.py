@@ -152,8 +152,8 @@ def run(job: Job) -> Ticket:
     """Construct, write, prove and compare one ticket.
 
     Raises InputError, UnsupportedError and ResourceError as `lt_onnx.convert`, and
-    KeyboardInterrupt. A ticket appears when it is written, and is not removed when it cannot be
-    judged. What `resume` keeps stays until all is done.
+    KeyboardInterrupt. A ticket appears when it is written; it stays when judging it is interrupted or
+    there is no memory for that, and goes when it or its target cannot be run. What `resume` keeps stays until all is done.
     """
     check_network(job.ticket)
     # what goes on may have to wait for what was killed to be gone
@@ -194,14 +194,19 @@ def _run(job: Job) -> Ticket:
         if job.source is not None:
             with watch("source"):
                 write_source(blueprint, job.source, progress=job.progress, force=prepared.force)
-        report = _judged(
-            job,
-            blueprint,
-            stats=stats,
-            calibration=inputs.origin,
-            judged=prepared.judged,
-            watch=watch,
-        )
+        try:
+            report = _judged(
+                job,
+                blueprint,
+                stats=stats,
+                calibration=inputs.origin,
+                judged=prepared.judged,
+                watch=watch,
+            )
+        except (InputError, UnsupportedError):  # no runtime takes one of the two
+            for file in files_of(job.ticket, blueprint, source=False):
+                file.unlink(missing_ok=True)
+            raise
     return Ticket(job.ticket, report, job.source, resumed)
 
 

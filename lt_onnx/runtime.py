@@ -73,8 +73,9 @@ def _open(
     options.intra_op_num_threads = threads or thread_count()
     if folder is not None:
         options.add_session_config_entry(EXTERNAL_FOLDER, str(folder.resolve()))
-    if mapped:
+    if mapped or not optimise:
         options.enable_cpu_mem_arena = False  # it grows to twice what is needed
+    if mapped:
         options.add_session_config_entry("session.disable_prepacking", "1")
     if mapped or not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -209,10 +210,10 @@ class Program:
     def map(self, feeds: Sequence[Mapping[str, Array]]) -> list[list[Array]]:
         """The outputs for every batch, several at a time: OMP_NUM_THREADS, or one a core.
 
-        A batch is asked for when its turn comes.
+        A batch is asked for when its turn comes. Those of `feeds` that are `alone` take turns.
         """
         count = len(feeds)
-        if count < 2 or thread_count() < 2:
+        if count < 2 or thread_count() < 2 or getattr(feeds, "alone", False):
             return [self(feeds[b]) for b in range(count)]
         with ThreadPoolExecutor(thread_count()) as pool:
             return list(pool.map(lambda b: self(feeds[b]), range(count)))

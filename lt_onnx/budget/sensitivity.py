@@ -19,7 +19,8 @@ from lt_onnx.subset_sum import Drawn, Rows, Rule, solve_rows, write_masked
 from lt_onnx.target import Array, Doubles, Indices, Linear, Target, step_nodes
 
 MAX_WORK = 5e10  # multiply-adds of all disturbed runs
-MIN_INPUTS, MAX_INPUTS = 8, 256  # that the disturbed network runs on
+MIN_INPUTS, MAX_INPUTS = 8, 256  # that the disturbed network runs on …
+MAX_FELT_NUMBERS = 1 << 23  # … and numbers that it puts out for all of them
 BATCH = 32
 MAX_KEPT = 8  # layers whose errors at the outputs are kept
 MAX_POSITIONS = 4096  # output positions that a layer's moments are made from
@@ -67,13 +68,15 @@ def sensitivity(
     """
     layers = target.linears
     count = int(np.clip(MAX_WORK / max(work * len(layers), 1), MIN_INPUTS, MAX_INPUTS))
+    felt_tensors = _felt_tensors(target, inputs.spread(1).batches(target.inputs, 1)[0])
+    count = min(count, max(MAX_FELT_NUMBERS // max(sum(felt_tensors.values()), 1), 2))
     seen, fresh = inputs.split(target.inputs)
     feeds = seen.batches(target.inputs, BATCH)
     half = -(-count // 2)
     parts = [inputs.spread(count)] if fresh is None else [fresh.spread(half), seen.spread(half)]
     tried = [feed for part in parts for feed in part.batches(target.inputs, BATCH)]
     first = None if fresh is None else parts[0].count
-    fed = FedTarget(target, tried, _felt_tensors(target, tried[0]), bent=bent, fresh=first)
+    fed = FedTarget(target, tried, list(felt_tensors), bent=bent, fresh=first)
     values = {port.name: [f[port.name] for f in [*feeds, *tried]] for port in target.inputs}
     run = StepwiseRun(values, target.steps, opsets=target.opsets, constants=target.constants)
     found = Sensitivity(fed, {}, [[] for _ in fed.outputs], {}, {})
@@ -98,28 +101,34 @@ def sensitivity(
     return found
 
 
-def _felt_tensors(target: Target, feed: Mapping[str, Array]) -> list[str]:
+def _felt_tensors(target: Target, feed: Mapping[str, Array]) -> dict[str, int]:
     """The outputs of floats, and for every other one the last tensors of floats before it.
+
+    With the numbers that each has for the inputs in `feed`.
 
     A class map is as true as the scores that it is made of. Raises InputError naming the step that
     cannot be run on `feed`.
     """
     first = {name: [value] for name, value in feed.items()}
     run = StepwiseRun(first, target.steps, opsets=target.opsets, constants=target.constants)
-    makers, floats = {name: step for step in target.steps for name in step.outputs}, set[str]()
+    makers, floats = (
+        {name: step for step in target.steps for name in step.outputs},
+        dict[str, int](),
+    )
     for step in target.steps:
         run.run(*step_nodes(step), output=step.outputs[0])
         made = [name for name in step.outputs if name in run.values]
-        floats.update(name for name in made if run.values[name][0].dtype.kind == "f")
+        values = {name: run.values[name][0] for name in made}
+        floats |= {name: value.size for name, value in values.items() if value.dtype.kind == "f"}
         run.drop([step])
-    found, pending = dict[str, None](), [port.name for port in reversed(target.outputs)]
+    found, pending = dict[str, int](), [port.name for port in reversed(target.outputs)]
     while pending:
         name = pending.pop()
         if name in floats:
-            found[name] = None
+            found[name] = floats[name]
         elif name in makers:
             pending += makers.pop(name).inputs
-    return list(found)
+    return found
 
 
 def _felt(

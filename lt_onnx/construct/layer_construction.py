@@ -53,7 +53,8 @@ class LayerSums:
         x = self.task.x
         if groups < step.linear.group:
             x = Made(len(x), lambda b: np.ascontiguousarray(self.task.x[b][own]))
-        feeds = Made(len(x), lambda b: {node.inputs[0]: x[b], node.inputs[1]: given})
+        alone = isinstance(self.task.x, Made) and self.task.x.alone
+        feeds = Made(len(x), lambda b: {node.inputs[0]: x[b], node.inputs[1]: given}, alone)
         if groups not in self._programs:
             if node.op == "Conv":
                 node = replace(node, attributes={**node.attributes, "group": groups})

@@ -11,6 +11,7 @@ from lt_onnx.runtime import Program
 from lt_onnx.target import Array, Node, Step
 
 T = TypeVar("T")
+MAX_SHARED_NUMBERS = 1 << 24  # of a batch: larger ones are run one after the other
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Made(Sequence[T], Generic[T]):
 
     length: int
     make: Callable[[int], T]
+    alone: bool = False  # so large that not two of them are to be there
 
     def __len__(self) -> int:
         return self.length
@@ -29,7 +31,8 @@ class Made(Sequence[T], Generic[T]):
     def __getitem__(self, b: slice) -> "Made[T]": ...
     def __getitem__(self, b: int | slice) -> "T | Made[T]":
         if isinstance(b, slice):
-            return Made(len(range(self.length)[b]), lambda i: self.make(range(self.length)[b][i]))
+            own = range(self.length)[b]
+            return Made(len(own), lambda i: self.make(own[i]), self.alone)
         if not -self.length <= b < self.length:
             raise IndexError(b)
         return self.make(b % self.length)
@@ -78,7 +81,8 @@ class StepwiseRun:
         """
         program, feeds = self._compiled(nodes, constants, [output])
         # the batch read last is held: the next program looks at it for types and ranks
-        self.values[output] = Made(len(feeds), lru_cache(1)(lambda b: program(feeds[b])[0]))
+        make = lru_cache(1)(lambda b: program(feeds[b])[0])
+        self.values[output] = Made(len(feeds), make, make(0).size > MAX_SHARED_NUMBERS)
         return self.values[output]
 
     def _compiled(
@@ -90,7 +94,8 @@ class StepwiseRun:
             raise InputError(f"{nodes[0].title} reads no tensor that was computed before")
         read = {name: self.values[name] for name in names}
         count = len(next(iter(read.values())))
-        feeds = Made(count, lambda b: {name: batches[b] for name, batches in read.items()})
+        alone = any(isinstance(batches, Made) and batches.alone for batches in read.values())
+        feeds = Made(count, lambda b: {name: batches[b] for name, batches in read.items()}, alone)
         constants = {**self.constants, **constants}
         program = Program(nodes, feeds[0], constants=constants, outputs=outputs, opsets=self.opsets)
         return program, feeds

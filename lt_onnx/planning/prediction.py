@@ -22,6 +22,7 @@ MAX_CALIBRATION_WORK = 2.5e11  # multiply-adds of the ticket that calibration ma
 POSITIONS_PER_WEIGHT, MAX_CALIBRATION_COUNT = 4, 1024
 MAX_CALIBRATION_NUMBERS = 1e8 / 3  # of the widest tensor, all samples together
 INPUT_BYTES, OUTPUT_BYTES = 5.2, 16.8  # held for a number that a layer reads, and makes
+MAX_MADE_NUMBERS = 1e9  # and neurons of all samples, which are made again at each reading
 MAX_BATCH, MAX_BATCH_NUMBERS = 32, 1 << 24  # samples that are run at a time, and their numbers
 BATCH_BYTES = 12  # for a number of a batch under way: a tensor is made from another
 # in bytes; of the last two at most
@@ -138,8 +139,9 @@ def layer_memory(target: Target, step: Expand | Build, *, count: int, batch: int
     held = row + count * _held_bytes(target, step)
     if step.expand is None:
         return held
-    running = min(batch * thread_count(), count) * _numbers(target, step)[0]  # neurons under way
-    return held + BATCH_BYTES * running
+    neurons = _numbers(target, step)[0]  # of those under way; large ones are alone
+    threads = thread_count() if batch * neurons <= MAX_BATCH_NUMBERS else 1
+    return held + BATCH_BYTES * min(batch * threads, count) * neurons
 
 
 def layer_seconds(target: Target, step: Expand | Build, count: int) -> float:
@@ -202,7 +204,12 @@ def _affordable_count(target: Target, builds: list[Build], work: int, select: Se
     As many as make POSITIONS_PER_WEIGHT output positions for every weight of a row.
     """
     widest = max((max(_held_numbers(target, step)) for step in builds), default=0)
-    affordable = min(MAX_CALIBRATION_WORK / max(work, 1), MAX_CALIBRATION_NUMBERS / max(widest, 1))
+    made = max((max(_numbers(target, step)) for step in builds), default=0)
+    affordable = min(
+        MAX_CALIBRATION_WORK / max(work, 1),
+        MAX_CALIBRATION_NUMBERS / max(widest, 1),
+        MAX_MADE_NUMBERS / max(made, 1),
+    )
     most = 8
     if select is Select.NOISE:
         layers = [step.linear for step in builds]
