@@ -152,8 +152,9 @@ def run(job: Job) -> Ticket:
     """Construct, write, prove and compare one ticket.
 
     Raises InputError, UnsupportedError and ResourceError as `lt_onnx.convert`, and
-    KeyboardInterrupt. A ticket appears when it is written; it stays when judging it is interrupted or
-    there is no memory for that, and goes when it or its target cannot be run. What `resume` keeps stays until all is done.
+    KeyboardInterrupt. A ticket appears when it is written; it stays when judging it is interrupted
+    or there is no memory for that, and goes when it or its target cannot be run. What `resume`
+    keeps stays until all is done.
     """
     check_network(job.ticket)
     # what goes on may have to wait for what was killed to be gone

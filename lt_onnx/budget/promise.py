@@ -53,7 +53,8 @@ class Forecast:
                 kept += len(step.slots) + step.constants
             elif isinstance(step, Build):
                 felt, size = self.promise.sensitivity[step.name], sizes[step.name]
-                share = float((allowed * size / total / np.maximum(felt, 1e-12)).min())
+                least = allowed * size / total / np.maximum(felt, 1e-12)
+                share = float(least.min(initial=MAX_ERROR))
                 # what copies have apart is averaged by who reads them
                 share *= step.out_layout.copies if step.one_for_one else 1
                 subset = _subset(self._found.kept[step.name], min(share, MAX_ERROR))

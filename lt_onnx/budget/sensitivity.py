@@ -68,8 +68,11 @@ def sensitivity(
     """
     layers = target.linears
     count = int(np.clip(MAX_WORK / max(work * len(layers), 1), MIN_INPUTS, MAX_INPUTS))
-    felt_tensors = _felt_tensors(target, inputs.spread(1).batches(target.inputs, 1)[0])
-    count = min(count, max(MAX_FELT_NUMBERS // max(sum(felt_tensors.values()), 1), 2))
+    feed = inputs.batches(target.inputs, 1)[0]
+    felt_tensors = _felt_tensors(target, feed)
+    together = len(next(iter(feed.values())))
+    each = sum(felt_tensors.values()) / max(together, 1)
+    count = min(count, max(int(MAX_FELT_NUMBERS / max(each, 1)), 2 * together))
     seen, fresh = inputs.split(target.inputs)
     feeds = seen.batches(target.inputs, BATCH)
     half = -(-count // 2)

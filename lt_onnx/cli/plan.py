@@ -55,7 +55,7 @@ def plan_command(
     plans = []
     for one in Mode if mode is None else [mode]:
         blueprint, forecast = plan(network, replace(options, mode=one)), None
-        if not shapes_only:
+        if network.linears and not shapes_only:
             given = None if calibration is None else loaded(calibration, network.inputs)
             count = predict(blueprint, sizes=given.sizes if given else None).calibration_count
             inputs = calibration_inputs(given, network.inputs, count, options.seed)

@@ -27,7 +27,7 @@ MAX_BATCH, MAX_BATCH_NUMBERS = 32, 1 << 24  # samples that are run at a time, an
 BATCH_BYTES = 12  # for a number of a batch under way: a tensor is made from another
 # in bytes; of the last two at most
 WEIGHT_BYTES = {Weights.FOLDED: 4, Weights.MASKED: 5, Weights.SPARSE: 3, Weights.SEEDED: 1}
-PROGRAM_BYTES = 250_000_000  # before any layer: the interpreter and its libraries
+PROGRAM_BYTES = 290_000_000  # before any layer: the interpreter and its libraries
 TARGET_WEIGHT_BYTES = 12
 ROW_WEIGHT_BYTES = 64  # for a weight of the row under construction
 NEURON_BYTES = 11.2  # for a number that a univariate layer makes, while a ticket is run
