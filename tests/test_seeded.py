@@ -226,7 +226,9 @@ def failures_of(path: Path, folder: Path, change: Change) -> str:
     return "\n".join(verify(folder / "t.onnx").failures)
 
 
-@pytest.mark.parametrize(("change", "told"), FORGERIES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("change", "told"), FORGERIES, ids=lambda value: getattr(value, "__qualname__", str(value))[:40]
+)
 def test_what_is_changed_is_named(
     perceptron: Path, tmp_path: Path, change: Change, told: str
 ) -> None:
@@ -366,7 +368,11 @@ COLLAPSED_FORGERIES: list[tuple[Change, str]] = [
 
 
 @pytest.mark.parametrize("collapsed", ["residual"], indirect=True)
-@pytest.mark.parametrize(("change", "told"), COLLAPSED_FORGERIES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("change", "told"),
+    COLLAPSED_FORGERIES,
+    ids=lambda value: getattr(value, "__qualname__", str(value))[:40],
+)
 def test_what_is_changed_in_a_collapsed_ticket_is_named(
     collapsed: Path, tmp_path: Path, change: Change, told: str
 ) -> None:
