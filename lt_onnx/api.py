@@ -73,35 +73,30 @@ def convert(
         init: σ of the source: `unit`, `kaiming`, `xavier`, `lecun`. Masks do not depend on it.
         seed: of the source, 0 to 2^64 - 1.
         price: μ, what a kept weight costs, for study; None leaves it to the promise.
-        sqnr: what the ticket is built to: decibels of every output's variation over the inputs. It
-            is measured on inputs that the construction does not see; a ticket that misses it has
-            not passed.
+        sqnr: what the ticket is built to: decibels of every output's variation over inputs that
+            the construction does not see. A ticket that misses it has not passed.
         agreement: the same for outputs of class scores: share of inputs with equal top-1.
         prices: μ of single layers, by name.
         base_sizes: m of single layers that open a block, by name.
         weights: store products (`folded`), source and mask (`masked`), what is kept (`sparse`), or
             mask codes and a generator that makes the numbers (`seeded`).
         fp16: store random weights in half precision.
-        collapse: with `mode=2l` and `weights=seeded`, sum each block into one layer of the target's
-            own shape: the same function by other sums, at the target's speed.
+        collapse: with `mode=2l` and `weights=seeded`, sum each block into one layer like its own.
         calibration: inputs for construction; None: random inputs with 1/f-like spectra.
         calibration_count: how many of them; None: what takes seconds. More make truer tickets.
         samples: inputs for validation; None: random normal inputs.
         emit_source: also write the unmasked network to `<output stem>.source.onnx`.
         max_memory: bytes; more predicted is refused.
         force: overwrite what exists, but never what is read.
-        resume: keep what is finished beside the output while it is made, so that the same call
-            goes on from there after a kill; the ticket is the same, byte for byte.
+        resume: keep what is finished, so that the same call goes on after a kill to the same bytes.
         limits: what validation must hold for `Ticket.passed`.
         device: where subset sums are solved: `auto`, `cpu` or `cuda`; the ticket is the same.
         validate: compare with the target; without, `report.fidelity` is None, the proof decides.
-        all_samples: validate on all `samples`; without, on as many, evenly taken, as cost as much
-            as the construction.
+        all_samples: validate on all `samples`; without, on as many as cost what construction does.
         per_layer: also find where error enters, layer by layer.
         bound: also certify the largest error over the box around the validation inputs.
         progress: called with (stage, share done).
-        announce: called once before any layer is built, with the plan, its predicted sizes and what
-            the promise will cost (None where there is none).
+        announce: called before any work with the plan, its predicted sizes and the promise's cost.
 
     Raises:
         InputError, UnsupportedError: the model, the samples or an argument cannot be used, or the

@@ -9,6 +9,8 @@ from lt_onnx.cli.options import Force, Json, OneMode, Only, ReportFile
 from lt_onnx.options import Mode, Options, Param
 from lt_onnx.units import duration_text, size_text
 
+MAX_FORESEEN_WEIGHTS = 1_000_000  # more take minutes, and are run when inputs are given
+
 # what stands in the columns of the two tables
 LAYER = "{name} {kind} {inputs}→{outputs} {copies}+{constants} {weights:,} {file} {memory}"
 THEORY = (
@@ -36,7 +38,8 @@ def plan_command(
 ) -> None:
     """Show widths, sizes and costs before any work, and what the promise takes.
 
-    For both modes; with --epsilon also what the theorems ask for.
+    For both modes; with --epsilon also what the theorems ask for. Of more than a million weights
+    what the promise costs is found in minutes: it is done when --calibration is given.
     """
     from lt_onnx.budget.promise import promised
     from lt_onnx.files import check_places
@@ -55,7 +58,8 @@ def plan_command(
     plans = []
     for one in Mode if mode is None else [mode]:
         blueprint, forecast = plan(network, replace(options, mode=one)), None
-        if network.linears and not shapes_only:
+        quick = calibration is not None or network.weight_count <= MAX_FORESEEN_WEIGHTS
+        if network.linears and quick and not shapes_only:
             given = None if calibration is None else loaded(calibration, network.inputs)
             count = predict(blueprint, sizes=given.sizes if given else None).calibration_count
             inputs = calibration_inputs(given, network.inputs, count, options.seed)
