@@ -124,7 +124,17 @@ class FedTarget:
     def _run(self, fed: Mapping[str, Array]) -> list[Array]:
         parts = self._program.map([{**feed, **self._own, **fed} for feed in self._feeds])
         joined = zip(*parts, strict=True)
-        return [np.concatenate([np.atleast_1d(value) for value in values]) for values in joined]
+        return [_joined([np.atleast_1d(value) for value in values]) for values in joined]
+
+
+def _joined(batches: Sequence[Array]) -> Array:
+    """The batches of an output as one; inputs need not lie on its first axis."""
+    first = batches[0].shape
+    alike = all(batch.ndim == len(first) for batch in batches)
+    axes = {i for i in range(len(first)) if alike and len({b.shape[i] for b in batches}) > 1}
+    if not alike or len(axes) > 1:
+        return np.concatenate([batch.reshape(-1) for batch in batches])
+    return np.concatenate(batches, axes.pop() if axes else 0)
 
 
 def loss(fresh: float, seen: float) -> float:
