@@ -9,7 +9,7 @@ from lt_onnx.cli.options import Force, Json, OneMode, Only, ReportFile
 from lt_onnx.options import Mode, Options, Param
 from lt_onnx.units import duration_text, size_text
 
-MAX_FORESEEN_WEIGHTS = 1_000_000  # more take minutes, and are run when inputs are given
+MAX_FORESEEN_WEIGHTS = 1_000_000  # without calibration: more take minutes
 
 # what stands in the columns of the two tables
 LAYER = "{name} {kind} {inputs}→{outputs} {copies}+{constants} {weights:,} {file} {memory}"
@@ -38,8 +38,8 @@ def plan_command(
 ) -> None:
     """Show widths, sizes and costs before any work, and what the promise takes.
 
-    For both modes; with --epsilon also what the theorems ask for. Of more than a million weights
-    what the promise costs is found in minutes: it is done when --calibration is given.
+    For both modes; with --epsilon also what the theorems ask for. What the promise costs of more
+    than a million weights takes minutes to find, and is found when --calibration is given.
     """
     from lt_onnx.budget.promise import promised
     from lt_onnx.files import check_places
@@ -53,17 +53,18 @@ def plan_command(
     from lt_onnx.studies.theory import required_widths
 
     if report is not None:
-        check_places([report], model_files(target), force=force)
+        inputs = [*model_files(target), *([calibration] if calibration is not None else [])]
+        check_places([report], inputs, force=force)
     network = read_target(target)
+    few = calibration is not None or network.weight_count <= MAX_FORESEEN_WEIGHTS
     plans = []
     for one in Mode if mode is None else [mode]:
         blueprint, forecast = plan(network, replace(options, mode=one)), None
-        quick = calibration is not None or network.weight_count <= MAX_FORESEEN_WEIGHTS
-        if network.linears and quick and not shapes_only:
+        if network.linears and few and not shapes_only:
             given = None if calibration is None else loaded(calibration, network.inputs)
             count = predict(blueprint, sizes=given.sizes if given else None).calibration_count
-            inputs = calibration_inputs(given, network.inputs, count, options.seed)
-            blueprint, forecast = promised(blueprint, inputs, random=given is None)
+            seen = calibration_inputs(given, network.inputs, count, options.seed)
+            blueprint, forecast = promised(blueprint, seen, random=given is None)
         theory = []
         if epsilon:
             theory = required_widths(
@@ -78,6 +79,8 @@ def plan_command(
     if json:
         print_json(document)
         return
+    if not few and not shapes_only:
+        say("promise   costs of more than a million weights are measured on --calibration only")
     for number, one_plan in enumerate(plans):
         if number:
             say("")
