@@ -84,14 +84,13 @@ def predict(
     steps = [step for step in blueprint.steps if not isinstance(step, Run)]
     builds = [step for step in steps if isinstance(step, Build)]
     sizes = {p.name: drawn_sizes(p) for p in target.inputs} if sizes is None else sizes
-    if not all(isinstance(d, int) and d > 0 for port in target.inputs for d in port.shape[1:]):
-        target = with_sizes(target, sizes)
+    target = _sized(target, sizes)
     work = sum(_multiply_adds(target, step) for step in builds)
     count = count or _affordable_count(target, builds, work, options.select)
     size = blueprint.source_weights * WEIGHT_BYTES[options.weights]
     if options.fp16 and options.weights in (Weights.FOLDED, Weights.MASKED):
         size -= 2 * blueprint.source_weights
-    batch = construction_batch(blueprint, sizes)
+    batch = _batch(target, blueprint)
     widest = max((_run_bytes(target, step) for step in steps), default=0)
     inline = size if size <= files.INLINE_LIMIT else 0  # what goes to a file of its own is not held
     peaks = [inline + layer_memory(target, step, count=count, batch=batch) for step in steps]
@@ -122,12 +121,20 @@ def predict(
 
 def construction_batch(blueprint: Blueprint, sizes: Mapping[str, Sequence[int]]) -> int:
     """Samples that are run at a time in construction; `sizes` are those of a sample, by input."""
-    target = blueprint.target
-    if not all(isinstance(d, int) and d > 0 for port in target.inputs for d in port.shape[1:]):
-        target = with_sizes(target, sizes)
-    builds = [step for step in blueprint.steps if isinstance(step, Build)]
+    return _batch(_sized(blueprint.target, sizes), blueprint)
+
+
+def _batch(target: Target, blueprint: Blueprint) -> int:
+    builds = (step for step in blueprint.steps if isinstance(step, Build))
     widest = max((max(_numbers(target, step)) for step in builds), default=1)
     return int(np.clip(MAX_BATCH_NUMBERS // max(widest, 1), 1, MAX_BATCH))
+
+
+def _sized(target: Target, sizes: Mapping[str, Sequence[int]]) -> Target:
+    """The target with inputs of these sizes, where it leaves them open."""
+    if all(isinstance(d, int) and d > 0 for port in target.inputs for d in port.shape[1:]):
+        return target
+    return with_sizes(target, sizes)
 
 
 def layer_memory(target: Target, step: Expand | Build, *, count: int, batch: int) -> int:
