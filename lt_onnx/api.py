@@ -102,7 +102,7 @@ def convert(
         InputError, UnsupportedError: the model, the samples or an argument cannot be used, or the
             output exists, is an input under another name, or is being written by another process.
         ResourceError: not enough memory or disk.
-        KeyboardInterrupt: stopped. A ticket that is finished stays, as when it cannot be validated.
+        KeyboardInterrupt: stopped. A ticket that is finished stays, as without memory to judge it.
     """
     return _convert(**locals())
 

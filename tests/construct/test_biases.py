@@ -33,8 +33,8 @@ def reached(task: LayerTask) -> Floats:
     return np.linspace(-0.5, 0.5, len(task.channel), dtype=np.float32)
 
 
-def with_biases(task: LayerTask) -> RowChoice:
-    biases, shared = Biases.of(task), SharedProblems(task)
+def with_biases(task: LayerTask, biases: Biases | None = None) -> RowChoice:
+    biases, shared = biases or Biases.of(task), SharedProblems(task)
     (block,) = task.blocks()
     shared.prepare([block])
     shapes = [(len(y), len(task.channel), *y.shape[2:]) for y in task.y]
@@ -130,3 +130,18 @@ def test_constants_that_vary_are_lost(make_task: Make, builds: bool) -> None:
     with pytest.raises(LostConstantsError, match="layer 'conv': no constant reaches it") as lost:
         with_biases(replace(task, x=x))
     assert lost.value.tensor == "x"
+
+
+def test_biases_are_as_near_as_outputs_vary_little(make_task: Make) -> None:
+    task = make_task(groups=2)
+    biases, data = Biases.of(task), task.channel >= 0
+
+    def missing(biases: Biases) -> float:
+        rows = with_biases(task, biases)
+        found = (rows.offset + reached(task)) * rows.scale - biases.wanted[task.channel]
+        return float(np.square(found[data]).sum())
+
+    loose, near = (missing(biases.within(error)) for error in (0.3, 1e-4))
+    quiet = replace(biases, task=replace(task, y=[v * np.float32(1e-2) for v in task.y]))
+    assert near < loose / 10
+    assert missing(quiet.within(0.3)) < loose / 10

@@ -6,7 +6,7 @@ import graphs
 import numpy as np
 import pytest
 
-from lt_onnx.construct.fed_target import FedTarget, Layer
+from lt_onnx.construct.fed_target import MAX_LOSS, FedTarget, Layer, loss
 from lt_onnx.construct.noise_budget import LEAST_REST, MAX_ERROR, NoiseBudget, Promise
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.reading.lowering import read_target
@@ -106,3 +106,51 @@ def test_a_fed_target_is_the_target_and_its_errors_are_of_variation(tmp_path: Pa
     assert scaled is not None
     assert float(np.square(scaled).sum()) == pytest.approx(power)
     assert fed.scaled_errors({}) == [None]
+
+
+def test_a_layer_may_treat_positive_and_negative_inputs_each_in_its_own_way(tmp_path: Path) -> None:
+    b = graphs.Builder()
+    target = read_target(graphs.save(b.model(b.conv("x", 3, 4, 1)), tmp_path))
+    (layer,) = target.linears
+    feeds = random_samples(target.inputs, 8, 0).batches(target.inputs, 8)
+    fed = FedTarget(target, feeds, [target.outputs[0].name], bent=[layer.name])
+    rng = np.random.default_rng(0)
+    more, less = (rng.normal(size=layer.weight.shape).astype(np.float32) for _ in range(2))
+
+    (y,) = fed.values({layer.name: Layer((more + less) / 2, layer.bias, (more - less) / 2)})
+    x, (plus, minus) = feeds[0]["x"], (w[:, :, 0, 0] for w in (more, less))
+    expected = np.einsum("oi,nihw->nohw", plus, np.maximum(x, 0))
+    expected += np.einsum("oi,nihw->nohw", minus, np.minimum(x, 0))
+    np.testing.assert_allclose(y, expected + layer.bias[:, None, None], rtol=1e-4, atol=1e-4)
+
+
+def test_what_fresh_inputs_lose_is_taken_to_be_lost_again_elsewhere(tmp_path: Path) -> None:
+    target, _ = network(tmp_path)
+    first, _ = target.linears
+    (feed,) = random_samples(target.inputs, 40, 0).batches(target.inputs, 40)
+    louder = {"x": np.concatenate([feed["x"][:20] * np.float32(1.6), feed["x"][20:]])}
+    fed = FedTarget(target, [louder], [target.outputs[0].name], fresh=20)
+    wrong = {first.name: Layer(first.weight * np.float32(1.01), first.bias)}
+    (value,), (clean,) = fed.values(wrong), fed.clean()
+    each = np.square(value - clean).sum(1)
+    lost = each[:20].mean() / each[20:].mean()
+
+    assert 1.2 < lost < MAX_LOSS
+    (here,), (there,) = fed.errors(wrong), fed.errors(wrong, elsewhere=True)
+    assert there == pytest.approx(here * lost)
+    power = np.square(clean[:20] - clean[:20].mean(0)).sum()
+    assert here == pytest.approx(each[:20].sum() / power)
+    assert (loss(1, 2), loss(100, 1)) == (1, MAX_LOSS)
+
+
+def test_inputs_may_lie_on_another_axis_of_an_output(tmp_path: Path) -> None:
+    b = graphs.Builder()
+    last = b("Transpose", b.reshape(b.conv("x", 3, 4, 1), [-1, 4, 64]), perm=[2, 0, 1])
+    target = read_target(graphs.save(b.model(last), tmp_path))
+    inputs = random_samples(target.inputs, 5, 0)
+    whole, parts = (
+        FedTarget(target, inputs.batches(target.inputs, size), [target.outputs[0].name])
+        for size in (5, 3)
+    )
+
+    np.testing.assert_allclose(parts.clean()[0], whole.clean()[0], rtol=1e-5, atol=1e-6)

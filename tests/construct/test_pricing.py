@@ -53,5 +53,9 @@ def test_the_error_is_of_inputs_that_feedback_is_not_made_from(make_task: Make) 
     object.__setattr__(fresh, "fresh", 1)
     shared, kept = SharedProblems(task), SharedProblems(fresh)
 
+    seen, told = ([len(at) for at in positions] for positions in (kept._seen, kept._fresh))
+    assert len(kept._samples) == sum(seen)
+    assert (seen[-1], told[:-1]) == (0, [0] * len(told[:-1]))
+    assert min(seen[0], told[-1]) > 0
     assert len(shared._samples) > len(kept._samples)
     assert np.isfinite(price(fresh, 0.05)[1])

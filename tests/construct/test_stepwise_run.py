@@ -1,11 +1,15 @@
 """A network run step by step computes the same, and holds no tensor longer than needed."""
 
+import time
+
 import numpy as np
 import pytest
 
-from lt_onnx.construct.stepwise_run import StepwiseRun
+from lt_onnx.construct import stepwise_run
+from lt_onnx.construct.stepwise_run import Made, StepwiseRun
 from lt_onnx.errors import InputError
-from lt_onnx.target import Node
+from lt_onnx.runtime import Program
+from lt_onnx.target import Array, Node
 
 STEPS = [
     Node("Relu", "a", ("x",), ("r",)),
@@ -30,6 +34,49 @@ def test_every_batch_goes_through_every_step() -> None:
     np.testing.assert_array_equal(out, expected)
     run.run(STEPS[3:], {}, output="u")
     np.testing.assert_array_equal(run.values["v"], [v[:, 2:] for v in expected])
+
+
+def test_a_wide_tensor_is_made_when_it_is_read_and_what_is_made_of_it_too() -> None:
+    run, held = started(), started()
+    run.run_when_read(STEPS[:1], {}, output="r")
+    for step in STEPS[:1]:
+        held.run([step], {}, output="r")
+    for step in STEPS[1:3]:
+        assert isinstance(run.run([step], {}, output=step.outputs[0]), Made)
+        held.run([step], {}, output=step.outputs[0])
+
+    made = run.values["y"]
+    np.testing.assert_array_equal(list(made), held.values["y"])
+    np.testing.assert_array_equal(made[-1], held.values["y"][1])
+    np.testing.assert_array_equal(list(made[1:]), held.values["y"][1:])
+    with pytest.raises(IndexError):
+        made[2]
+    run.run(STEPS[3:], {}, output="u")  # of several outputs all are held
+    np.testing.assert_array_equal(run.values["v"], [v[:, 2:] for v in held.values["y"]])
+
+
+def test_what_is_too_large_is_there_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stepwise_run, "MAX_SHARED_NUMBERS", 3)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    run, there, most = started(), [0], [0]
+    run.run_when_read(STEPS[:1], {}, output="r")
+    made = run.values["r"]
+    assert isinstance(made, Made)
+    assert made.alone
+
+    def look(b: int) -> Array:
+        there[0] += 1
+        most[0] = max(most[0], there[0])
+        time.sleep(0.01)
+        there[0] -= 1
+        return made[b % 2]
+
+    feeds = Made(8, lambda b: {"r": look(b)}, made.alone)
+    program = Program(
+        [STEPS[1]], feeds[0], constants=run.constants, outputs=["s"], opsets=run.opsets
+    )
+    assert len(program.map(feeds)) == 8
+    assert most == [1]
 
 
 def test_several_nodes_are_one_step_with_constants_of_its_own() -> None:

@@ -8,13 +8,22 @@ import pytest
 
 from lt_onnx.blueprint import Expand
 from lt_onnx.construct.constants import SIZES, Response
-from lt_onnx.construct.univariate import MARGIN, SPLIT_MARGIN, UNSERVED, assign, expand, order
+from lt_onnx.construct.univariate import (
+    MARGIN,
+    SPLIT_MARGIN,
+    UNSERVED,
+    assign,
+    expand,
+    order,
+    selection,
+)
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.layout import CONSTANT, Layout
 from lt_onnx.ops.activation_fit import LocalModel, Use
 from lt_onnx.options import Options, Select, Sigma
+from lt_onnx.runtime import evaluate
 from lt_onnx.source.layer import SourceLayer, draw_bias, draw_rows
-from lt_onnx.target import Floats, Node
+from lt_onnx.target import Array, Floats, Node
 
 RELU = LocalModel(Use.SPLIT, 1, 0, 0, np.inf, 0)
 GELU = LocalModel(Use.SPLIT, 1, 0, 0, 8.0, 0)
@@ -200,3 +209,31 @@ def test_a_block_that_finds_no_constant_says_which_tensor_lost_them() -> None:
     with pytest.raises(LostConstantsError) as lost:
         expand(step, Options(), x=x, response=RELU_RESPONSE)
     assert lost.value.tensor == "x"
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("op", ["Conv", "MatMul"])
+def test_a_selection_is_the_product_to_the_bit(op: str, inside: bool) -> None:
+    """`inside`: with a bias, which of a MatMul another node adds."""
+    step = make_step(spare=20)
+    rows, layer, _ = expand(step, Options(), x=X, response=RELU_RESPONSE)
+    weight, x, bias = rows.weight, X[0], layer.bias if inside else None
+    assert layer.bias is not None
+    given = ("w", "w/bias") if inside else ("w",)
+    tensors: dict[str, Array] = {"w/bias": layer.bias}
+    if op == "Conv":
+        nodes = [Node("Conv", "open", ("x", *given), ("s",))]
+        tensors["w"] = weight[:, :, None, None]
+    else:
+        x = np.moveaxis(x, 1, -1)
+        nodes = [Node("MatMul", "open", ("x", "w"), ("p" if inside else "s",))]
+        nodes += [Node("Add", "add", ("p", "w/bias"), ("s",))] if inside else []
+        tensors["w"] = np.ascontiguousarray(weight.T)
+        step = replace(step, out_layout=replace(step.out_layout, axis=3))
+    step = replace(step, nodes=tuple(nodes))
+
+    def made(nodes: list[Node], constants: dict[str, Array]) -> Array:
+        run = evaluate(nodes, {"x": x}, constants=constants, outputs=["s"], opsets={"": 13})
+        return run[0]
+
+    np.testing.assert_array_equal(made(*selection(step, weight, bias)), made(nodes, tensors))
