@@ -50,10 +50,9 @@ class FedTarget:
         for step in target.steps:
             own, parameters = step_nodes(step)
             if isinstance(step, Linear) and step.name in bent:
-                own, parameters = (
-                    _bent(step, own),
-                    parameters | {f"{step.name}/v": np.zeros_like(parameters[f"{step.name}/w"])},
-                )
+                own = _bent(step, own)
+                parameters |= {f"{step.name}/v": np.zeros_like(parameters[f"{step.name}/w"])}
+                parameters |= {f"{step.name}/0": np.zeros_like(step.bias)}
             nodes += own
             constants |= parameters
         names = [f"{layer.name}/{key}" for layer in target.linears for key in "wb"]
@@ -143,13 +142,17 @@ def loss(fresh: float, seen: float) -> float:
 
 
 def _bent(linear: Linear, nodes: Sequence[Node]) -> list[Node]:
-    """The nodes of a layer that also has a weight on |x|."""
+    """The nodes of a layer that also has a weight on |x|, and there no bias but a zero.
+
+    A Gemm may not go without before operator set 11.
+    """
     (product, *rest), name = nodes, linear.name
+    zero = (f"{name}/0",) * (len(product.inputs) > 2)
     size, straight, more = f"{name}/|x|", f"{name}/straight", f"{name}/bent"
     return [
         Node("Abs", size, (linear.input,), (size,)),
         replace(product, outputs=(straight,)),
-        replace(product, name=more, inputs=(size, f"{name}/v"), outputs=(more,)),
+        replace(product, name=more, inputs=(size, f"{name}/v", *zero), outputs=(more,)),
         Node("Add", f"{name}/both", (straight, more), product.outputs),
         *rest,
     ]
