@@ -108,9 +108,19 @@ def test_a_fed_target_is_the_target_and_its_errors_are_of_variation(tmp_path: Pa
     assert fed.scaled_errors({}) == [None]
 
 
-def test_a_layer_may_treat_positive_and_negative_inputs_each_in_its_own_way(tmp_path: Path) -> None:
-    b = graphs.Builder()
-    target = read_target(graphs.save(b.model(b.conv("x", 3, 4, 1)), tmp_path))
+@pytest.mark.parametrize("op", ["Conv", "Gemm", "MatMul"])
+@pytest.mark.parametrize("opset", [7, 17])
+def test_a_layer_may_treat_positive_and_negative_inputs_each_in_its_own_way(
+    op: str, opset: int, tmp_path: Path
+) -> None:
+    b = graphs.Builder(opset=opset)
+    if op == "Conv":
+        model = b.model(b.conv("x", 3, 4, 1))
+    elif op == "Gemm":
+        model = b.model(b.gemm("x", 3, 4), shape=("N", 3))
+    else:
+        model = b.model(b("MatMul", "x", b.constant(b.weight(3, 4))), shape=("N", 5, 3))
+    target = read_target(graphs.save(model, tmp_path))
     (layer,) = target.linears
     feeds = random_samples(target.inputs, 8, 0).batches(target.inputs, 8)
     fed = FedTarget(target, feeds, [target.outputs[0].name], bent=[layer.name])
@@ -118,10 +128,12 @@ def test_a_layer_may_treat_positive_and_negative_inputs_each_in_its_own_way(tmp_
     more, less = (rng.normal(size=layer.weight.shape).astype(np.float32) for _ in range(2))
 
     (y,) = fed.values({layer.name: Layer((more + less) / 2, layer.bias, (more - less) / 2)})
-    x, (plus, minus) = feeds[0]["x"], (w[:, :, 0, 0] for w in (more, less))
-    expected = np.einsum("oi,nihw->nohw", plus, np.maximum(x, 0))
-    expected += np.einsum("oi,nihw->nohw", minus, np.minimum(x, 0))
-    np.testing.assert_allclose(y, expected + layer.bias[:, None, None], rtol=1e-4, atol=1e-4)
+    x = feeds[0]["x"] if op == "MatMul" else np.moveaxis(feeds[0]["x"], 1, -1)
+    expected = np.maximum(x, 0) @ more.reshape(4, 3).T + np.minimum(x, 0) @ less.reshape(4, 3).T
+    expected = expected + layer.bias
+    expected = expected if op == "MatMul" else np.moveaxis(expected, -1, 1)
+    assert layer.op == op
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_fresh_inputs_lose_is_taken_to_be_lost_again_elsewhere(tmp_path: Path) -> None:
