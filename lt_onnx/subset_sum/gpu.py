@@ -19,8 +19,8 @@ from lt_onnx.subset_sum import gpu_kernels
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE, subsets_up_to
 from lt_onnx.subset_sum.problem import DeviceError, Drawn, Floats, Indices, Masks, Rows
 
-TABLE = 1024  # subsets that one program looks at side by side
-PAIRS = 4096  # the same under the full objective, up to MAX_EXHAUSTIVE_SIZE elements
+TABLE = gpu_kernels.TABLE.value
+PAIRS = 4096  # subsets that one program looks at side by side, up to MAX_EXHAUSTIVE_SIZE elements
 MAX_AT_ONCE = 1 << 24  # problems on the GPU at a time, memory permitting
 NO_FUSION = {"enable_fp_fusion": False}  # a fused multiply-add would round once where two are meant
 
@@ -36,13 +36,13 @@ class Gpu:
         self, x: Floats, z: Floats, *, weight: Floats, penalty: Floats, limit: int
     ) -> tuple[Masks, Floats]:
         """A flat batch under the full objective."""
-        size, m = _full_size(x.shape[1]), x.shape[1]
+        high, m = _high(x.shape[1]), x.shape[1]
 
         def run(start: int, stop: int) -> gpu_kernels.Answers:
             out = self._answers(stop - start)
             flat = gpu_kernels.Flat(*(self._put(v[start:stop]) for v in (x, z, weight, penalty)))
             table = self._table(m, limit)
-            gpu_kernels.solve_full[(stop - start,)](flat, table, out, size, **NO_FUSION)
+            gpu_kernels.solve_full[(stop - start,)](flat, table, out, m, high, **NO_FUSION)
             return out
 
         return self._in_chunks(z, run)
@@ -55,17 +55,15 @@ class Gpu:
         shared = gpu_kernels.Shared(self._put(rows.index), self._put(rows.gain))
         source = self._source(base, rows.groups(len(z)))
         table = self._table(m, limit, ordered=True)
-        size = gpu_kernels.SmallestSize(m, TABLE, MAX_BASE_SIZE, isinstance(base, Drawn))
+        drawn = isinstance(base, Drawn)
 
         def run(start: int, stop: int) -> gpu_kernels.Answers:
             count = (stop - start) * n
             out = self._answers(count)
             goals, scratch = self._put(z[start:stop]), self._scratch(count * MAX_BASE_SIZE)
             targets = gpu_kernels.Targets(goals, n, float(tolerance), scratch)
-            part = _rows_from(start, source)
-            gpu_kernels.solve_smallest[(count,)](
-                part, shared, targets, table, out, size, **NO_FUSION
-            )
+            part = gpu_kernels.Problems(_rows_from(start, source), shared, targets, table)
+            gpu_kernels.solve_smallest[(count,)](part, out, m, drawn, **NO_FUSION)
             return out
 
         return self._in_chunks(z, run)
@@ -80,16 +78,17 @@ class Gpu:
         names = gpu_kernels.Shared._fields
         shared = gpu_kernels.Shared(**{name: self._put(fields[name]) for name in names})
         source, table = self._source(base, rows.groups(len(z))), self._table(m, limit)
-        size = _full_size(m)._replace(FED=rows.upper is not None, DRAWN=isinstance(base, Drawn))
+        constants = (m, _high(m), rows.upper is not None, isinstance(base, Drawn))
 
         def run(start: int, stop: int) -> gpu_kernels.Answers:
             count = stop - start
             out = self._answers(count * n)
             goals, scratch = self._put(z[start:stop]), self._scratch(count * 2 * MAX_BASE_SIZE)
-            part = _rows_from(start, source)
-            rest = goals.gather(1, shared.order[part.group[:count]])
+            own = _rows_from(start, source)
+            rest = goals.gather(1, shared.order[own.group[:count]])
             targets = gpu_kernels.FedTargets(goals, n, rest, scratch)
-            gpu_kernels.solve_rows[(count,)](part, shared, targets, table, out, size, **NO_FUSION)
+            part = gpu_kernels.Problems(own, shared, targets, table)
+            gpu_kernels.solve_rows[(count,)](part, out, *constants, **NO_FUSION)
             return out
 
         return self._in_chunks(z, run)
@@ -165,11 +164,7 @@ def _rows_from(start: int, source: gpu_kernels.Source) -> gpu_kernels.Source:
     return source._replace(**rows)
 
 
-def _full_size(m: int) -> gpu_kernels.FullSize:
-    """How programs hold the subsets of m elements under the full objective."""
-    half, low, high, steps = 0, 1, TABLE, 0
-    if m <= MAX_EXHAUSTIVE_SIZE:
-        half, low = m // 2, 1 << m // 2
-        high = min(1 << m - half, max(1, PAIRS // low))
-        steps = (1 << m - half) // high
-    return gpu_kernels.FullSize(m, half, low, high, steps, MAX_BASE_SIZE, TABLE, False, False)
+def _high(m: int) -> int:
+    """How many subsets of the second half of m elements a program holds at a time."""
+    half = m // 2
+    return max(1, min(1 << m - half, PAIRS >> half))

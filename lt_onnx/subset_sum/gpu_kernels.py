@@ -3,7 +3,10 @@
 Must be compiled without fused multiply-adds. x and p of a problem lie in memory, where all threads
 of a program read them; what several threads wrote is read behind a barrier.
 
-Arguments are grouped: tuples of pointers and numbers, and one constant tuple for each kernel.
+Pointers and numbers come in tuples. Constants come one by one: not every Triton has constant
+tuples. Under the full objective they are M elements and, up to MAX_EXHAUSTIVE_SIZE, HIGH subsets of
+the second half that a program holds at a time beside all of the first half; beyond, the subsets of
+a table that it holds. DRAWN: weights are drawn, not given. FED: errors are fed back.
 """
 
 # mypy: ignore-errors
@@ -12,7 +15,14 @@ from collections import namedtuple
 import triton
 import triton.language as tl
 
+from lt_onnx.options import MAX_BASE_SIZE
+from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE
+
 UNSET = tl.constexpr(0x7FFFFFFF)  # later than any place in a table
+TABLE = tl.constexpr(1024)  # subsets of a table that one program looks at side by side
+EXHAUSTIVE = tl.constexpr(MAX_EXHAUSTIVE_SIZE)
+PADDED = tl.constexpr(MAX_BASE_SIZE)  # places in scratch memory for M elements
+SPREAD = tl.constexpr(1024)  # targets that errors are passed on to at a time
 
 # Rows of random weights: given, [R, width], or drawn by `numbers` [R] and `key` [3], the seed's low
 # and high word and the layer (in memory, so that one kernel serves all); `group` [R] as in `Rows`.
@@ -28,14 +38,10 @@ Flat = namedtuple("Flat", "x z a p")
 FedTargets = namedtuple("FedTargets", "z n rest scratch")
 # Targets z [R, n] under the smallest rule; scratch [R, n, PADDED] for x.
 Targets = namedtuple("Targets", "z n tolerance scratch")
+# All that is read by a kernel that solves rows; the table is of subsets.
+Problems = namedtuple("Problems", "source shared targets table")
 # What is written, flat.
 Answers = namedtuple("Answers", "mask residual")
-# Constants under the full objective: a program holds LOW subsets of the first HALF of M elements
-# and HIGH ones of the others at a time, in STEPS; where STEPS is 0, HIGH subsets of a table.
-# Scratch has PADDED places for M elements; errors are passed on to SPREAD targets at a time.
-FullSize = namedtuple("FullSize", "M HALF LOW HIGH STEPS PADDED SPREAD FED DRAWN")
-# Constants under the smallest rule: WIDTH subsets side by side.
-SmallestSize = namedtuple("SmallestSize", "M WIDTH PADDED DRAWN")
 
 
 @triton.jit
@@ -92,46 +98,49 @@ def _sums(values, subsets, M: tl.constexpr):
 
 
 @triton.jit
-def _best(x, p, z, a, table, size: tl.constexpr):
-    """Mask and error of the lowest objective, of x and p [M] in memory."""
-    if size.STEPS == 0:
-        return _best_in_table(x, p, z, a, table, size)
-    REST: tl.constexpr = size.M - size.HALF
-    low = tl.arange(0, size.LOW)
-    low_sum, low_cost = _sums(x, low, size.HALF), _sums(p, low, size.HALF)
-    best = tl.full([size.HIGH, size.LOW], float("inf"), tl.float32)
-    best_high = tl.zeros([size.HIGH, size.LOW], tl.int32)
-    for step in range(size.STEPS):
-        high = step * size.HIGH + tl.arange(0, size.HIGH)
-        high_cost = _sums(p + size.HALF, high, REST)
-        error = (z - _sums(x + size.HALF, high, REST))[:, None] - low_sum[None, :]
+def _best(element, z, a, table, M: tl.constexpr, HIGH: tl.constexpr):
+    """Mask and error of the lowest objective, of `element`: x and p, [M] each, in memory."""
+    x, p = element[0], element[1]
+    if M > EXHAUSTIVE:
+        return _best_in_table(x, p, z, a, table, M)
+    HALF: tl.constexpr = M // 2
+    REST: tl.constexpr = M - HALF
+    LOW: tl.constexpr = 1 << HALF
+    low = tl.arange(0, LOW)
+    low_sum, low_cost = _sums(x, low, HALF), _sums(p, low, HALF)
+    best = tl.full([HIGH, LOW], float("inf"), tl.float32)
+    best_high = tl.zeros([HIGH, LOW], tl.int32)
+    for start in range(0, 1 << REST, HIGH):
+        high = start + tl.arange(0, HIGH)
+        high_cost = _sums(p + HALF, high, REST)
+        error = (z - _sums(x + HALF, high, REST))[:, None] - low_sum[None, :]
         value = a * (error * error) + (high_cost[:, None] + low_cost[None, :])
         better = value < best
         best = tl.where(better, value, best)
         best_high = tl.where(better, high[:, None], best_high)
     lowest = tl.min(tl.min(best, 1), 0)
-    masks = (best_high << size.HALF) | low[None, :]
+    masks = (best_high << HALF) | low[None, :]
     mask = tl.min(tl.min(tl.where(best == lowest, masks, UNSET), 1), 0)
     mask = tl.where(lowest < float("inf"), mask, 0)
-    error = (z - _sums(x + size.HALF, mask >> size.HALF, REST)) - _sums(x, mask, size.HALF)
+    error = (z - _sums(x + HALF, mask >> HALF, REST)) - _sums(x, mask, HALF)
     return mask, error
 
 
 @triton.jit
-def _best_in_table(x, p, z, a, table, size: tl.constexpr):
+def _best_in_table(x, p, z, a, table, M: tl.constexpr):
     """The same among the masks of a table, each element taken from z in ascending order.
 
     The table begins with its length; its masks ascend.
     """
-    best = tl.full([size.HIGH], float("inf"), tl.float32)
-    best_place = tl.zeros([size.HIGH], tl.int32)
-    best_error = tl.zeros([size.HIGH], tl.float32) + z
-    for start in range(0, tl.load(table), size.HIGH):
-        place = start + tl.arange(0, size.HIGH)
+    best = tl.full([TABLE], float("inf"), tl.float32)
+    best_place = tl.zeros([TABLE], tl.int32)
+    best_error = tl.zeros([TABLE], tl.float32) + z
+    for start in range(0, tl.load(table), TABLE):
+        place = start + tl.arange(0, TABLE)
         mask = tl.load(table + 1 + place)
-        error = tl.zeros([size.HIGH], tl.float32) + z
-        cost = tl.zeros([size.HIGH], tl.float32)
-        for s in tl.static_range(size.M):
+        error = tl.zeros([TABLE], tl.float32) + z
+        cost = tl.zeros([TABLE], tl.float32)
+        for s in tl.static_range(M):
             taken = (mask >> s) & 1 == 1
             error = tl.where(taken, error - tl.load(x + s), error)
             cost = tl.where(taken, cost + tl.load(p + s), cost)
@@ -149,26 +158,30 @@ def _best_in_table(x, p, z, a, table, size: tl.constexpr):
 
 
 @triton.jit
-def solve_full(problems, table, answers, size: tl.constexpr):
+def solve_full(problems, table, answers, M: tl.constexpr, HIGH: tl.constexpr):
     """The full objective, one program per problem of a flat batch."""
     b = tl.program_id(0).to(tl.int64)
-    x, p = problems.x + b * size.M, problems.p + b * size.M
-    mask, error = _best(x, p, tl.load(problems.z + b), tl.load(problems.a + b), table, size)
+    element = (problems.x + b * M, problems.p + b * M)
+    z, a = tl.load(problems.z + b), tl.load(problems.a + b)
+    mask, error = _best(element, z, a, table, M, HIGH)
     tl.store(answers.mask + b, mask)
     tl.store(answers.residual + b, error)
 
 
 @triton.jit
-def solve_rows(source, shared, targets, table, answers, size: tl.constexpr):
+def solve_rows(
+    rows, answers, M: tl.constexpr, HIGH: tl.constexpr, FED: tl.constexpr, DRAWN: tl.constexpr
+):
     """The full objective, one program per row: problems in order, each error fed back at once."""
+    source, shared, targets = rows.source, rows.shared, rows.targets
     row, n, key = tl.program_id(0), targets.n, _key(source)
     rest = targets.rest + row.to(tl.int64) * n
     z = targets.z + row.to(tl.int64) * n
     out_mask = answers.mask + row.to(tl.int64) * n
     out_residual = answers.residual + row.to(tl.int64) * n
-    scratch = targets.scratch + row * 2 * size.PADDED
-    s = tl.arange(0, size.PADDED)
-    inside = s < size.M
+    scratch = targets.scratch + row * 2 * PADDED
+    s = tl.arange(0, PADDED)
+    inside = s < M
     first = tl.load(source.group + row) * n  # problem of the row's group
     upper = shared.upper + first * n
     for t in range(n):
@@ -176,26 +189,26 @@ def solve_rows(source, shared, targets, table, answers, size: tl.constexpr):
         left = tl.load(rest + t)
         mask = 0
         if tl.load(z + k) != 0:
-            element = (first + k) * size.M + s
+            element = (first + k) * M + s
             column = tl.load(shared.index + element, mask=inside, other=-1)
-            x = _weights(source, key, row, column, size.DRAWN)
+            x = _weights(source, key, row, column, DRAWN)
             x = x * tl.load(shared.gain + element, mask=inside, other=0.0)
             noise = tl.load(shared.noise + element, mask=inside, other=0.0)
             p = x * x * noise + tl.load(shared.price + first + k)
             tl.debug_barrier()
             tl.store(scratch + s, x)
-            tl.store(scratch + size.PADDED + s, p)
+            tl.store(scratch + PADDED + s, p)
             tl.debug_barrier()
-            p_there = scratch + size.PADDED
+            p_there = scratch + PADDED
             weight = tl.load(shared.weight + first + k)
-            mask, left = _best(scratch, p_there, left, weight, table, size)
+            mask, left = _best((scratch, p_there), left, weight, rows.table, M, HIGH)
         tl.store(out_mask + k, mask)
         tl.store(out_residual + k, left)
-        if size.FED:
+        if FED:
             share = tl.div_rn(left, tl.load(upper + t * n + t))
             tl.debug_barrier()
-            for start in range(t + 1, n, size.SPREAD):
-                later = start + tl.arange(0, size.SPREAD)
+            for start in range(t + 1, n, SPREAD):
+                later = start + tl.arange(0, SPREAD)
                 inside_row = later < n
                 moved = tl.load(rest + later, mask=inside_row, other=0.0)
                 moved -= share * tl.load(upper + t * n + later, mask=inside_row, other=0.0)
@@ -204,44 +217,45 @@ def solve_rows(source, shared, targets, table, answers, size: tl.constexpr):
 
 
 @triton.jit
-def solve_smallest(source, shared, targets, table, answers, size: tl.constexpr):
+def solve_smallest(rows, answers, M: tl.constexpr, DRAWN: tl.constexpr):
     """The smallest rule, one program per problem: all subsets of a table in order.
 
     The closest one, the first if several, where none is within the tolerance.
     """
+    source, shared, targets, table = rows.source, rows.shared, rows.targets, rows.table
     n, tolerance, key = targets.n, targets.tolerance, _key(source)
     problem = tl.program_id(0).to(tl.int64)
     row = problem // n
     k = tl.load(source.group + row) * n + problem % n
-    scratch = targets.scratch + problem * size.PADDED
-    s = tl.arange(0, size.PADDED)
-    inside = s < size.M
-    column = tl.load(shared.index + k * size.M + s, mask=inside, other=-1)
-    x = _weights(source, key, row, column, size.DRAWN)
-    tl.store(scratch + s, x * tl.load(shared.gain + k * size.M + s, mask=inside, other=0.0))
+    scratch = targets.scratch + problem * PADDED
+    s = tl.arange(0, PADDED)
+    inside = s < M
+    column = tl.load(shared.index + k * M + s, mask=inside, other=-1)
+    x = _weights(source, key, row, column, DRAWN)
+    tl.store(scratch + s, x * tl.load(shared.gain + k * M + s, mask=inside, other=0.0))
     tl.debug_barrier()
     goal = tl.load(targets.z + problem)
-    best = tl.full([size.WIDTH], float("inf"), tl.float32)
-    best_place = tl.zeros([size.WIDTH], tl.int32)
+    best = tl.full([TABLE], float("inf"), tl.float32)
+    best_place = tl.zeros([TABLE], tl.int32)
     start = 0
     first = UNSET
     subsets = tl.load(table)
     while (start < subsets) & (first == UNSET):
-        place = start + tl.arange(0, size.WIDTH)
+        place = start + tl.arange(0, TABLE)
         mask = tl.load(table + 1 + place)
-        error = tl.zeros([size.WIDTH], tl.float32) + goal
-        for e in tl.static_range(size.M):
+        error = tl.zeros([TABLE], tl.float32) + goal
+        for e in tl.static_range(M):
             error = tl.where((mask >> e) & 1 == 1, error - tl.load(scratch + e), error)
         off = tl.abs(error)
         first = tl.min(tl.where(off <= tolerance, place, UNSET), 0)
         better = off < best
         best = tl.where(better, off, best)
         best_place = tl.where(better, place, best_place)
-        start += size.WIDTH
+        start += TABLE
     closest = tl.min(tl.where(best == tl.min(best, 0), best_place, UNSET), 0)
     mask = tl.load(table + 1 + tl.where(first == UNSET, closest, first))
     error = goal
-    for e in tl.static_range(size.M):
+    for e in tl.static_range(M):
         error = tl.where((mask >> e) & 1 == 1, error - tl.load(scratch + e), error)
     tl.store(answers.mask + problem, mask)
     tl.store(answers.residual + problem, error)
