@@ -105,6 +105,8 @@ def convert(device: str) -> list[Line]:
 def show(document: Line) -> None:
     """The table."""
     limits = document["machine"]
+    if "gpu" in limits:
+        print(f"{limits['gpu']}, CUDA {limits['cuda']}; yardsticks on the processor")
     print(
         f"{limits['cpu']}, {limits['threads']} threads: copies {limits['copy_GB_per_s']:.1f} "
         f"GB/s, compares {limits['sums_G_per_s']:.1f} G sums/s in cache"
@@ -122,11 +124,9 @@ def show(document: Line) -> None:
             for key, big in (("python_per_s", True), ("scalar_per_s", False))
         ]
         visited = f"{line['visited']:,.0f}" if line["visited"] else "–"
-        tail = (
-            f"{line['GB_per_s']:5.2f} {line['share_of_limit']:5.0%} {line['limit']}"
-            if "limit" in line
-            else ""
-        )
+        tail = f"{line['GB_per_s']:5.2f}" if "GB_per_s" in line else ""
+        if "limit" in line:
+            tail += f" {line['share_of_limit']:5.0%} {line['limit']}"
         print(
             f"{line['rule']:14} {line['m']:2}  {line.get('tolerance') or '–':<5} "
             f"{line.get('z') or ('n = ' + str(line['row']) if 'row' in line else '–'):8} "

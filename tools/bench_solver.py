@@ -44,8 +44,10 @@ def visited_by_full(x: Floats, z: Floats, a: Floats, p: Floats) -> float:
 
 
 def share(line: Line, bytes_each: int, limits: Line) -> Line:
-    """Bandwidth, and the share of the tighter limit."""
+    """Bandwidth, and the share of the tighter limit where it is measured."""
     line["GB_per_s"] = line["problems_per_s"] * bytes_each / 1e9
+    if "gpu" in limits:  # what the processor could do is no limit of a GPU's
+        return line
     memory = line["GB_per_s"] / limits["copy_GB_per_s"]
     sums = line["problems_per_s"] * (line["visited"] or 0) / 1e9 / limits["sums_G_per_s"]
     line["share_of_limit"], line["limit"] = max((memory, "memory"), (sums, "sums"))
