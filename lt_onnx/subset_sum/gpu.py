@@ -128,7 +128,7 @@ class Gpu:
         return torch.empty(count, dtype=torch.float32, device=self.device)
 
     def _put(self, values: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.require(values, requirements="CW")).to(self.device)
+        return torch.from_numpy(np.require(values, requirements=["C", "W"])).to(self.device)
 
     def _source(self, base: Floats | Drawn, groups: Indices) -> gpu_kernels.Source:
         group = self._put(groups)
