@@ -12,7 +12,9 @@ from lt_onnx.version import __version__ as __version__
 if TYPE_CHECKING:
     from lt_onnx.api import convert
     from lt_onnx.deploy.forms import Deployment, deploy
+    from lt_onnx.deploy.layers import Layer
     from lt_onnx.deploy.network import Network, load
+    from lt_onnx.deploy.overlap import Overlap, overlap
     from lt_onnx.errors import InputError, LtOnnxError, ResourceError, UnsupportedError
     from lt_onnx.pipeline import Ticket
     from lt_onnx.validation.fidelity import Fidelity
@@ -24,9 +26,11 @@ _HOMES = {
     "Deployment": "deploy.forms",
     "Fidelity": "validation.fidelity",
     "InputError": "errors",
+    "Layer": "deploy.layers",
     "Limits": "validation.limits",
     "LtOnnxError": "errors",
     "Network": "deploy.network",
+    "Overlap": "deploy.overlap",
     "Proof": "verification.verify",
     "ResourceError": "errors",
     "Ticket": "pipeline",
@@ -34,6 +38,7 @@ _HOMES = {
     "convert": "api",
     "deploy": "deploy.forms",
     "load": "deploy.network",
+    "overlap": "deploy.overlap",
     "validate": "validation.outputs",
     "verify": "verification.verify",
 }
@@ -42,9 +47,11 @@ __all__ = [
     "Deployment",
     "Fidelity",
     "InputError",
+    "Layer",
     "Limits",
     "LtOnnxError",
     "Network",
+    "Overlap",
     "Proof",
     "ResourceError",
     "Ticket",
@@ -52,6 +59,7 @@ __all__ = [
     "convert",
     "deploy",
     "load",
+    "overlap",
     "validate",
     "verify",
 ]
@@ -66,3 +74,7 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"lt_onnx.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,5 +1,8 @@
 """Numbers as people read and write them."""
 
+from collections.abc import Mapping
+from html import escape
+
 MAX_NAME = 160  # characters of a name in a message
 MAX_SHOWN = 2000  # characters of a line
 FACTORS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -59,3 +62,13 @@ def byte_count(text: str) -> int:
     if not 0 < value < 2**63:
         raise ValueError(text)
     return int(value)
+
+
+def html_table(values: Mapping[str, str]) -> str:
+    """Names and values as a table, for notebooks."""
+    rows = (
+        f"<tr><th style='text-align:left'>{escape(shown(name))}</th>"
+        f"<td style='text-align:left'>{escape(shown(value))}</td></tr>"
+        for name, value in values.items()
+    )
+    return f"<table>{''.join(rows)}</table>"

@@ -82,7 +82,7 @@ def deploy(
     if not proof.genuine:
         raise InputError(f"{ticket}: is not genuine: {proof.failures[0]}")
     model, manifest = open_ticket(ticket)
-    planned = None if not collapse or target is None else _plan(target, manifest)
+    planned = None if not collapse or target is None else plan_of(target, manifest)
     stored = Weights.SPARSE if form is Weights.SEEDED else form
     size = sum(4 * layer.spec.size for layer in layers_of(manifest))
     twice = 2 if stored is Weights.MASKED else 1
@@ -100,7 +100,7 @@ def deploy(
     return Deployment(path, _bytes(ticket), _bytes(path), comparison)
 
 
-def _plan(target: Path, manifest: Manifest) -> Blueprint:
+def plan_of(target: Path, manifest: Manifest) -> Blueprint:
     """The plan that a ticket of `target` was made by."""
     lost = frozenset(manifest.fresh)
     return plan(read_target(target), manifest.construction(), constants_lost=lost)
