@@ -9,13 +9,16 @@ $(BIN)/lt-onnx: pyproject.toml constraints.txt
 
 FOLDERS ?= models
 
-.PHONY: demo test test-long figures fuzz docs check clean
+.PHONY: demo wheel test test-long figures fuzz docs check clean
 demo: $(BIN)/lt-onnx ## convert a shipped residual network, prove and validate the ticket
 	mkdir -p demo
 	$(BIN)/lt-onnx convert models/residual.onnx -o demo/residual.ticket.onnx --force \
 	  --calibration models/digits.calibration.npz --samples models/digits.samples.npz \
 	  --min-agreement 0.97 --report demo/report.html
 	$(BIN)/lt-onnx verify demo/residual.ticket.onnx --target models/residual.onnx
+
+wheel: $(BIN)/lt-onnx ## the package, for pip install, in dist/
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
 
 test: $(BIN)/lt-onnx check ## what CI runs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
@@ -40,4 +43,4 @@ check: $(BIN)/lt-onnx
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) demo site
+	rm -rf $(VENV) build demo dist site

@@ -3,6 +3,8 @@
 A ticket that misses its tolerance is a verdict, not an error (exit code 1).
 """
 
+from importlib.util import find_spec
+
 
 class LtOnnxError(Exception):
     """Root of the family; `exit_code` is what the CLI returns for it."""
@@ -30,6 +32,12 @@ class LostConstantsError(InputError):
     def __init__(self, layer: str, tensor: str) -> None:
         super().__init__(f"layer '{layer}': no constant reaches it; its biases cannot be built")
         self.tensor = tensor
+
+
+def check_torch(argument: str) -> None:
+    """Raises InputError where torch, which `argument` needs, is not installed."""
+    if find_spec("torch") is None:
+        raise InputError(f"`{argument}` needs torch: pip install 'lt-onnx[gpu]', or torch alone")
 
 
 def is_interrupt(error: BaseException) -> bool:

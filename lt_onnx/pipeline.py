@@ -13,7 +13,7 @@ from lt_onnx.blueprint import Blueprint
 from lt_onnx.budget.promise import Forecast, promised
 from lt_onnx.construct.noise_budget import Promise
 from lt_onnx.construct.results import LayerStats
-from lt_onnx.errors import InputError, UnsupportedError, is_interrupt
+from lt_onnx.errors import InputError, UnsupportedError, check_torch, is_interrupt
 from lt_onnx.files import WAIT_SECONDS, check_network, check_places, check_room, data_of, reserved
 from lt_onnx.options import Device, Options, Output
 from lt_onnx.planning.allocation import check_names
@@ -73,6 +73,8 @@ class Job:
             raise InputError(f"`calibration_count` is {self.calibration_count}; give 1 or more")
         if self.limits != Limits() and not self.validate:
             raise InputError("limits are judged by validation: drop them, or `validate=False`")
+        if self.bound:
+            check_torch("bound")
 
     @property
     def ticket(self) -> Path:

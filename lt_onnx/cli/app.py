@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import warnings
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -78,6 +79,9 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; the only place where errors become exit codes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # σ, μ and ≤ into a pipe of Windows
+            stream.reconfigure(errors="backslashreplace")
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as shells have it in the background
             signal.signal(number, _interrupt)

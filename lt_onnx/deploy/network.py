@@ -11,7 +11,7 @@ import msgspec
 import onnx
 
 from lt_onnx.deploy.layers import Layers
-from lt_onnx.errors import InputError
+from lt_onnx.errors import InputError, check_torch
 from lt_onnx.files import atomic_write, check_file, check_places
 from lt_onnx.manifest import Manifest
 from lt_onnx.options import Options
@@ -122,14 +122,9 @@ class Network:
         operator that has no counterpart here, by name.
         """
         model, manifest = self._opened
-        try:
-            from lt_onnx.deploy.in_torch.module import TicketModule
-        except ModuleNotFoundError as missing:
-            if missing.name != "torch":
-                raise
-            raise InputError(
-                "`to_torch` needs torch: pip install 'lt-onnx[gpu]', or torch itself"
-            ) from None
+        check_torch("to_torch")
+        from lt_onnx.deploy.in_torch.module import TicketModule
+
         return TicketModule(self._file, model, manifest)
 
     @property

@@ -1,17 +1,19 @@
-"""Foreign compiled code on foreign data, in a process of its own where the system can fork.
+"""Foreign compiled code on foreign data, in a process of its own on Linux.
 
 Shape inference aborts on some sizes, a runtime on a division by zero, both can ask for any amount
 of memory: a file must not end the process that reads it. The worker process is forked at the first
-call, serves all that follow, and is replaced when a file ends it.
+call, serves all that follow, and is replaced when a file ends it. Windows cannot fork, and on macOS
+a fork may not use what the system's libraries do in threads: there the code runs in this process.
 """
 
 import contextlib
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import Callable
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import ParamSpec, TypeVar
 
@@ -53,7 +55,7 @@ def guarded(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     Raises InputError for an error that it raises, and when it crashes or takes too much.
     """
     global _worker
-    if "fork" not in get_all_start_methods():
+    if sys.platform != "linux":
         return work(*args, **kwargs)
     with _lock:
         if _worker is None or _worker.owner != os.getpid():

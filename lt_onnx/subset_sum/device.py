@@ -74,7 +74,7 @@ def _missing() -> str:
         import torch
         import triton
     except ImportError as error:
-        return f"{error.name} is not installed"
+        return f"{error.name} is not installed: pip install 'lt-onnx[gpu]'"
     if tuple(int(part) for part in triton.__version__.split(".")[:2]) < MIN_TRITON:
         return f"triton {triton.__version__} is older than {'.'.join(map(str, MIN_TRITON))}"
     return "" if torch.cuda.is_available() else "torch finds no CUDA device"

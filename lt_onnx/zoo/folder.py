@@ -131,13 +131,15 @@ def _convert(
     """
     threads = str(max((os.cpu_count() or 1) // job.processes, 1))
     settings = {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads, WATCH_PARENT: "1"}
+    settings["PYTHONUTF8"] = "1"
     words = [*shlex.split(command)[1:], "--report", str(report), "--quiet", "--resume"]
     process = subprocess.Popen(
         [sys.executable, "-m", "lt_onnx", *words, *(["--force"] if job.force else [])],
         stdin=subprocess.PIPE,  # stays open: its end tells that we are gone
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         env={**os.environ, **settings},
     )
     running.add(process)
@@ -159,7 +161,7 @@ def _convert(
 def _document(report: Path, command: str) -> dict[str, Any] | None:
     """The report of a conversion, if it is of this command."""
     try:
-        document: dict[str, Any] = json.loads(report.read_text())
+        document: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
         return document if document["command"] == command else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
