@@ -5,13 +5,13 @@ that a new one is declared here alone. Values are checked when a group is made.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 from lt_onnx.errors import InputError
-from lt_onnx.units import byte_count
+from lt_onnx.units import byte_count, comma_text, numbers, share
 
 MAX_BASE_SIZE = 32  # elements of a base set: their masks are 32-bit words
 MAX_SQNR = 60  # decibels: float32 and its rounding are not far behind
@@ -65,6 +65,21 @@ class Device(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
+
+
+class ImageLayout(StrEnum):
+    """Where a model's image input has its channels."""
+
+    NCHW = "nchw"
+    NHWC = "nhwc"
+
+
+class Resize(StrEnum):
+    """What becomes of an image of another size than the model's."""
+
+    NONE = "none"  # it is refused
+    CROP = "crop"  # the shorter side is scaled to fit, and the middle is cut out
+    STRETCH = "stretch"
 
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -153,7 +168,15 @@ class Options:
     sqnr: Annotated[float, Param("Promise: decibels of every output's variation …", unit="DB")] = (
         30.0
     )
-    agreement: Annotated[float, Param("… and of classifiers, a share of equal top-1.")] = 0.99
+    agreement: Annotated[
+        float,
+        Param(
+            "… and of classifiers, a share of equal top-1.",
+            unit="SHARE",
+            read=share,
+            expects="a share, as in 0.99 or 99%",
+        ),
+    ] = 0.99
     prices: tuple[tuple[str, float], ...] = ()
     base_sizes: tuple[tuple[str, int], ...] = ()
     weights: Annotated[Weights, Param("folded, masked, sparse or seeded (made by the file).")] = (
@@ -248,3 +271,48 @@ class Output:
     ] = None
     force: Annotated[bool, Param("Overwrite what exists under an output's name.")] = False
     resume: Annotated[bool, Param("Keep what is finished; go on from there if killed.")] = False
+
+
+_PER_CHANNEL = "numbers for all channels or each, as in 0.5 or 0.485,0.456,0.406"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How the pixels of image files become numbers: (pixel / 255 - mean) / std.
+
+    `mean` and `std` hold a number for all channels or one for each; None takes nothing off and
+    divides by nothing. Raises InputError for std 0.
+    """
+
+    layout: Annotated[ImageLayout, Param("Of the model's image input.")] = ImageLayout.NCHW
+    mean: Annotated[
+        tuple[float, ...] | None,
+        Param("Taken off pixels in [0, 1].", unit="R,G,B", read=numbers, expects=_PER_CHANNEL),
+    ] = None
+    std: Annotated[
+        tuple[float, ...] | None,
+        Param("What is left is divided by it.", unit="R,G,B", read=numbers, expects=_PER_CHANNEL),
+    ] = None
+    resize: Annotated[Resize, Param("Images of another size; none: they are refused.")] = (
+        Resize.NONE
+    )
+
+    def __post_init__(self) -> None:
+        if not all(self.std or (1.0,)):
+            raise InputError("`std` holds 0; give numbers that can be divided by")
+
+    def arguments(self) -> dict[str, object]:
+        """What differs from the defaults, as the command line has it."""
+        chosen = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: comma_text(value) if isinstance(value, tuple) else value
+            for name, value in chosen.items()
+            if value != getattr(Pictures, name)
+        }
+
+    def __str__(self) -> str:
+        """What was done to the pixels."""
+        said = ["pixels in [0, 1]"]
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            said.append(f"no {name}" if values is None else f"{name} {comma_text(values)}")
+        return ", ".join(said if self.resize is Resize.NONE else [*said, f"resize {self.resize}"])

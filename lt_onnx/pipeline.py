@@ -15,7 +15,7 @@ from lt_onnx.construct.noise_budget import Promise
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.errors import InputError, UnsupportedError, check_torch, is_interrupt
 from lt_onnx.files import WAIT_SECONDS, check_network, check_places, check_room, data_of, reserved
-from lt_onnx.options import Device, Options, Output
+from lt_onnx.options import Device, Options, Output, Pictures
 from lt_onnx.planning.allocation import check_names
 from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import Prediction, predict
@@ -24,7 +24,8 @@ from lt_onnx.reading.model_file import model_files
 from lt_onnx.report.command import command_of
 from lt_onnx.report.document import Report
 from lt_onnx.samples.choose import calibration_inputs, loaded, validation_inputs
-from lt_onnx.samples.samples import Samples
+from lt_onnx.samples.images import check_pictures
+from lt_onnx.samples.samples import AS_THEY_ARE, Samples
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import DeviceError, resolve
 from lt_onnx.validation.bound.certify import certified_bound
@@ -60,6 +61,7 @@ class Job:
     calibration: str | Path | Samples | None = None
     calibration_count: int | None = None
     samples: str | Path | Samples | None = None
+    pictures: Pictures = AS_THEY_ARE
     device: Device = Device.AUTO
     validate: bool = True
     all_samples: bool = False
@@ -75,6 +77,7 @@ class Job:
             raise InputError("limits are judged by validation: drop them, or `validate=False`")
         if self.bound:
             check_torch("bound")
+        check_pictures(self.pictures, self.calibration, self.samples)
 
     @property
     def ticket(self) -> Path:
@@ -113,6 +116,7 @@ class Job:
             "calibration": file(self.calibration),
             "calibration_count": self.calibration_count,
             "samples": file(self.samples),
+            **self.pictures.arguments(),
             "all_samples": self.all_samples,
             "emit_source": self.output.emit_source,
             "per_layer": self.per_layer,
@@ -220,7 +224,7 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
         target, options = blueprint.target, job.options
         seen: Samples | None = None
         if job.calibration is not None:
-            seen = loaded(job.calibration, target.inputs)
+            seen = loaded(job.calibration, target.inputs, job.pictures)
         # a finished ticket may lie there that the same call made: its options are known later
         prediction = _with_room(job, blueprint, seen, force=job.output.resume)
         count, kept = prediction.calibration_count, job.samples
@@ -234,6 +238,7 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
             calibrated=count,
             seed=options.seed + 1,
             most=None if job.all_samples else prediction.validation_count,
+            pictures=job.pictures,
         )
         job.limits.refuse(target.outputs, judged.labels is not None)
     forecast = None

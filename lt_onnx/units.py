@@ -1,6 +1,6 @@
 """Numbers as people read and write them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 
 MAX_NAME = 160  # characters of a name in a message
@@ -27,6 +27,16 @@ def count_text(count: int) -> str:
 def share(text: str) -> float:
     """A share, given as such or as a percentage. Raises ValueError."""
     return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers with commas between. Raises ValueError."""
+    return tuple(float(number) for number in text.split(","))
+
+
+def comma_text(values: Iterable[float]) -> str:
+    """What `numbers` reads."""
+    return ",".join(f"{value:g}" for value in values)
 
 
 def name_text(name: str) -> str:

@@ -54,7 +54,7 @@ def test_convert_verify_validate(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert run(["validate", RESIDUAL, out, "--samples", SAMPLES, "--max-rel", "1"]) == 0
     assert run(["validate", RESIDUAL, out, "--samples", SAMPLES, "--max-rel", "1e-9"]) == 1
     assert run(["verify", out, "--target", str(MODELS / "plain-relu.onnx")]) == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["r.json", "t.onnx"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["r.json", "r.toml", "t.onnx"]
 
 
 def test_random_inputs_are_said_to_be_random(

@@ -31,6 +31,7 @@ def test_the_commands_of_the_readme_run_and_print_its_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     (tmp_path / "models").symlink_to(MODELS.resolve())
     shown = []
     for line in blocks("sh")[0].strip().splitlines():
@@ -38,6 +39,7 @@ def test_the_commands_of_the_readme_run_and_print_its_numbers(
         assert words[0] == "lt-onnx"
         assert run(words[1:]) == 0
         shown.append(capsys.readouterr().out)
+        assert max(map(len, shown[-1].splitlines())) <= 80, line
     printed = shown[2].splitlines()
 
     for line in blocks("text")[0].strip().splitlines():
@@ -59,9 +61,11 @@ def test_the_table_of_the_readme_is_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     (tmp_path / "models").symlink_to(MODELS.resolve())
     assert run(shlex.split(blocks("sh")[1])[1:]) == 0
     printed = capsys.readouterr().out.splitlines()
+    assert max(map(len, printed)) <= 80
     for line, ours in zip(blocks("text")[1].strip().splitlines(), printed, strict=False):
         for theirs, found in zip(numbers(line)[:-1], numbers(ours)[:-1], strict=True):
             assert found == pytest.approx(theirs, rel=0.05), (line, ours)
@@ -221,10 +225,12 @@ def test_every_command_and_option_has_help() -> None:
             assert option.name == "help" or option.help, f"{name} {option.name}"
 
 
-def test_every_file_of_the_readmes_table_exists() -> None:
-    root = ROOT / "lt_onnx"
-    for name in re.findall(r"`(\w+\.py)`", README):
-        assert (root / name).exists(), name
+def test_every_file_and_folder_that_contributors_are_sent_to_exists() -> None:
+    root, page = ROOT / "lt_onnx", (ROOT / "CONTRIBUTING.md").read_text()
+    places = re.findall(r"`(\w+\.py|\w+/(?:\w+\.py)?)`", page)
+    assert len(places) > 30
+    for name in places:
+        assert (root / name).exists() or (ROOT / name).exists(), name
 
 
 def test_the_commands_of_the_papers_page_run_and_print_its_numbers(

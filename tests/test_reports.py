@@ -242,9 +242,14 @@ def test_a_folder_of_images_is_read(tmp_path: Path, capsys: pytest.CaptureFixtur
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (20, 31), np.uint8)).save(path)
     words = ["validate", RESIDUAL, RESIDUAL, "--inputs", str(tmp_path), "--json"]
+    assert run([*words, "--mean", "0.5", "--std", "0.25"]) == 2  # another size
+    assert "give --resize crop or --resize stretch" in capsys.readouterr().err
+    words += ["--resize", "crop"]
     assert run([*words, "--mean", "0.5", "--std", "0.25"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["validate"]["samples"] == 3
+    assert "mean 0.5, std 0.25, resize crop" in found["validate"]["origin"]
+    assert "--mean 0.5 --std 0.25 --resize crop" in found["command"]
     assert found["validate"]["outputs"][0]["target_accuracy"] is not None
     for bad, said in (
         (["--mean", "1,2"], "2 numbers"),
@@ -253,6 +258,8 @@ def test_a_folder_of_images_is_read(tmp_path: Path, capsys: pytest.CaptureFixtur
     ):
         assert run([*words, *bad]) == 2
         assert said in capsys.readouterr().err
+    assert run([*words[:3], *words[5:]]) == 2  # random inputs are as they are
+    assert "--resize is for folders of images" in capsys.readouterr().err
     (tmp_path / "dog" / "2.png").write_text("no image")
     assert run(words) == 2
     assert "2.png: not a readable image" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from forge.draft import Draft
 from forge.external import external
@@ -40,6 +41,34 @@ def test_a_broken_seal_is_told(made: Path, tmp_path: Path) -> None:
 
     assert ["broken" in failure for failure in verify(tmp_path / "changed.onnx").failures] == [True]
     assert ["missing" in failure for failure in verify(tmp_path / "bare.onnx").failures] == [True]
+
+
+def test_a_wrong_target_is_told_from_a_forgery(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["verify", str(made), "--target", str(SIGMOID)]) == 1
+    told = capsys.readouterr().out
+    assert "ticket of another network; its weights match seed 0" in told
+    assert "NOT GENUINE" not in told
+    forged = Draft.read(made)
+    forged.manifest["seed"] = 1
+    forged.write(tmp_path / "forged.onnx")
+    assert run(["verify", str(tmp_path / "forged.onnx"), "--target", str(SIGMOID)]) == 1
+    assert "NOT GENUINE" in capsys.readouterr().out
+
+
+def test_an_optimised_ticket_is_told_as_such(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(str(made), options, providers=["CPUExecutionProvider"])
+    assert run(["verify", options.optimized_model_filepath]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("FAILED: the seal")
+    assert "an optimiser (onnxsim, OnnxSlim, onnxruntime's) does so" in last
+    assert "compare the optimised copy by validate" in last
 
 
 def test_what_cannot_be_read_is_refused_in_one_line(
@@ -89,7 +118,10 @@ def test_nothing_lies_between_the_tensors_of_external_data(
 
 
 def test_another_target_is_not_the_tickets(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "another target" in verify(made, target=SIGMOID).failures[0]
+    proof = verify(made, target=SIGMOID)
+    assert "another target" in proof.failures[0]
+    assert proof.of_other_target
+    assert not verify(made).of_other_target
     assert run(["verify", str(made), "--target", str(SIGMOID), "-q"]) == 1
     assert "another target" in capsys.readouterr().err
 

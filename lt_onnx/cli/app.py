@@ -146,7 +146,7 @@ def _what_stays() -> str:
         if files[-1].suffix == ".onnx":
             told += " (lt-onnx verify and validate judge it)"
     if checkpoints:
-        told += f"; {checkpoints[0]} keeps finished layers: the same command goes on from there"
+        told += f"; {checkpoints[0]} keeps what is finished: the same command goes on from there"
     return told
 
 

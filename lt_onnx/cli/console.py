@@ -1,7 +1,11 @@
 """What the commands print: plain lines and tables for a terminal of 80 columns, or for a pipe."""
 
+import os
+import re
 import shutil
 import sys
+import textwrap
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -9,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lt_onnx.units import count_text, shown, size_text
+from lt_onnx.units import count_text, duration_text, shown, size_text
 
 if TYPE_CHECKING:
     from lt_onnx.blueprint import Blueprint
@@ -35,12 +39,28 @@ OUTPUT = """\
 --max-rel {smallest_tolerance:.3g}"""
 MAX_PLACES = 5  # dense places and failures that are told
 MAX_TERMINAL = 80  # columns
+LINE_SECONDS = 30  # from one line of progress to the next, where there is no terminal
 MAX_CELL = 300  # characters of a table's cell: what a file names, it may name at any length
 
 
 def say(line: str, *, err: bool = False) -> None:
-    """Print one line, whatever names are in it."""
-    typer.echo(shown(line), err=err)
+    """Print one line, whatever names are in it; a result is folded where the terminal ends."""
+    line, width = shown(line), columns()
+    if err or len(line) <= width:
+        typer.echo(line, err=err)
+        return
+    begins = re.match(r"\s*(\S+\s{2,})?", line)
+    indent = " " * min(begins.end() if begins else 0, 10)
+    for part in textwrap.wrap(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    ):
+        typer.echo(part)
+
+
+def columns() -> int:
+    """Width of the terminal, or the one that COLUMNS says; where there is none, no limit."""
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return shutil.get_terminal_size().columns if known else 10_000
 
 
 def announce(blueprint: "Blueprint", prediction: "Prediction", forecast: "Forecast | None") -> None:
@@ -83,7 +103,7 @@ def table(rows: list[list[str]], head: list[str], *, words: int = 1) -> None:
     """
     rows = [[shown(cell, MAX_CELL) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+    width = columns()
     room = width - sum(widths[1:-1]) - 2 * (len(head) - 1) - min(widths[-1], 12)
     widths[0] = max(min(widths[0], room), 12)
     for name, *row in [head, *rows]:
@@ -216,6 +236,24 @@ def print_trace(document: "Mapping[str, Any]") -> None:
         table(rows, list(TRACE_HEAD))
 
 
+def silent(*_: object) -> None:
+    """Tell nobody."""
+
+
+def _lines() -> "Progress":
+    """Progress in a log: lines, seldom."""
+    began = last = time.monotonic()
+
+    def tell(stage: str, share: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= LINE_SECONDS:
+            last = now
+            say(f"{stage:9} {100 * share:3.0f} %, {duration_text(now - began)}", err=True)
+
+    return tell
+
+
 def print_json(document: "Mapping[str, Any]") -> None:
     """A document on stdout, for scripts."""
     import json
@@ -227,9 +265,12 @@ def print_json(document: "Mapping[str, Any]") -> None:
 
 @contextmanager
 def progress(quiet: bool) -> "Iterator[Progress]":
-    """A bar with the time left, on stderr, per stage; nothing when quiet or not a terminal."""
+    """A bar with the time left, on stderr, per stage; nothing when quiet.
+
+    Where stderr is no terminal, a line every `LINE_SECONDS`.
+    """
     if quiet or not sys.stderr.isatty():
-        yield lambda stage, share: None
+        yield silent if quiet else _lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

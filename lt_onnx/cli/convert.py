@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from lt_onnx.cli.console import announce, print_json, print_report, print_verdict, progress, say
-from lt_onnx.cli.options import CalibrationFile, Json, PerLayer, Quiet, Reports, SamplesFile
+from lt_onnx.cli.options import CalibrationFile, Config, Json, PerLayer, Quiet, Reports, SamplesFile
 from lt_onnx.errors import InputError
-from lt_onnx.options import Device, Options, Output, Param
+from lt_onnx.options import Device, Options, Output, Param, Pictures
 from lt_onnx.validation.limits import Limits
 
 
@@ -20,6 +20,7 @@ def convert_command(
     calibration: CalibrationFile = None,
     calibration_count: Annotated[int | None, Param("How many; more: truer and slower.")] = None,
     samples: SamplesFile = None,
+    pictures: Pictures,
     device: Annotated[
         Device, Param("Where subset sums are solved: auto, cpu or cuda.")
     ] = Device.AUTO,
@@ -34,12 +35,14 @@ def convert_command(
     limits: Limits,
     per_layer: PerLayer = False,
     report: Reports = None,
+    config: Config = "",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Convert networks to tickets, prove them and validate them."""
     from lt_onnx.files import check_distinct
     from lt_onnx.pipeline import Job, run, silent
+    from lt_onnx.report.command import words_of
     from lt_onnx.report.figures import verdict_of
     from lt_onnx.report.formats import check_reports, write_reports
 
@@ -65,6 +68,7 @@ def convert_command(
                 calibration=calibration,
                 calibration_count=calibration_count,
                 samples=samples,
+                pictures=pictures,
                 device=device,
                 validate=validate,
                 all_samples=all_samples,
@@ -74,11 +78,12 @@ def convert_command(
                 announce=silent if quiet else announce,
             )
             again = job.command if output.resume else None
+            words = words_of(job.command, config)
             check_distinct([*job.outputs, *reports])
-            check_reports(reports, job.inputs(), force=output.force, again=again)
+            check_reports(reports, job.inputs(), force=output.force, again=again, config=words)
             ticket = run(job)
         document = ticket.report.to_dict()
-        write_reports(reports, document, force=output.force, again=again)
+        write_reports(reports, document, force=output.force, again=again, config=words)
         if json:
             print_json(document)
         elif not quiet:

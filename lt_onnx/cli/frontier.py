@@ -1,88 +1,170 @@
 """`lt-onnx frontier`."""
 
-from dataclasses import asdict, replace
-from itertools import chain
+import json as text_of
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from lt_onnx.cli.console import progress, say, table
+from lt_onnx.cli.console import print_json, progress, say, table
 from lt_onnx.cli.options import (
     CalibrationFile,
+    Config,
     Force,
-    OneMode,
+    Json,
     Picture,
     Quiet,
-    ReportFile,
     SamplesFile,
-    numbers,
+    Tables,
 )
 from lt_onnx.errors import InputError
-from lt_onnx.options import Mode, Options, Param
-from lt_onnx.units import size_text
+from lt_onnx.files import finished, resumable
+from lt_onnx.options import Mode, Options, Param, Pictures
+from lt_onnx.units import comma_text, numbers, size_text
 
 if TYPE_CHECKING:
-    from lt_onnx.studies.frontier import Point
+    from lt_onnx.report.schema import Point
+
+SEVERAL = "numbers with commas between"
+HEAD = ["best", "mode", "m", "built to", "per weight", "packed", "SQNR", "agree", "accuracy", "s"]
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The settings that tickets are made with: all pairs of m's with promises, or with prices.
+
+    Raises InputError for values out of range.
+    """
+
+    mode: Annotated[Mode | None, Param("One mode; both without.")] = None
+    sqnr: Annotated[
+        tuple[float, ...], Param("Promises in decibels.", "DB,…", read=numbers, expects=SEVERAL)
+    ] = (15, 20, 25, 30, 35, 40, 45, 50)
+    base_size: Annotated[
+        tuple[int, ...] | None,
+        Param("Study: m's, as in 6,8,10 …", "M,…", read=_sizes, expects=SEVERAL),
+    ] = None
+    price: Annotated[
+        tuple[float, ...] | None,
+        Param("… and μ's in place of promises.", "μ,…", read=numbers, expects=SEVERAL),
+    ] = None
+    seeds: Annotated[int, Param("Tickets per setting.")] = 1
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise InputError(f"`seeds` is {self.seeds}; give 1 or more")
+        self.settings()  # raises
+
+    def settings(self) -> list[Options]:
+        """One by one."""
+        built: list[dict[str, Any]] = [{"price": μ} for μ in self.price or ()]
+        built = built or [{"sqnr": decibels} for decibels in self.sqnr]
+        return [
+            Options(mode, base_size=m, **one)
+            for mode in (Mode if self.mode is None else [self.mode])
+            for m in self.base_size or [None]
+            for one in built
+        ]
+
+    def arguments(self) -> dict[str, object]:
+        """What differs from the defaults, as the command line has it."""
+        chosen = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: comma_text(value) if isinstance(value, tuple) else value
+            for name, value in chosen.items()
+            if value != getattr(Grid, name)
+        }
 
 
 def frontier_command(
     target: Annotated[Path, Param("ONNX file to make tickets of.")],
     *,
-    mode: OneMode = None,
-    sqnr: Annotated[str, Param("Promises in decibels.")] = "15,20,25,30,35,40,45,50",
-    base_size: Annotated[str | None, Param("Study: m's, as in 6,8,10 …")] = None,
-    price: Annotated[str | None, Param("… and μ's, as in 0,0.002, in place of promises.")] = None,
-    seeds: Annotated[int, Param("Tickets per setting.")] = 1,
+    grid: Grid,
     calibration: CalibrationFile = None,
     samples: SamplesFile = None,
-    report: ReportFile = None,
+    pictures: Pictures,
+    report: Tables = None,
+    config: Config = "",
     picture: Picture = None,
     force: Force = False,
+    json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show how faithful tickets of each size are."""
+    """Show how faithful tickets of each size are.
+
+    Every setting makes a ticket, whose weights, pack and fidelity are measured. A JSON report has
+    each of them as soon as it is made: interrupted, the same command goes on from there.
+    """
     from lt_onnx.files import check_places
-    from lt_onnx.reading.model_file import model_files
-    from lt_onnx.report.formats import write_json
-    from lt_onnx.studies.frontier import frontier, measure_points
+    from lt_onnx.reading.model_file import load, model_files
+    from lt_onnx.report import document
+    from lt_onnx.report.command import command_of, words_of
+    from lt_onnx.report.formats import ROW_FORMATS, check_reports, is_of, write_reports
+    from lt_onnx.report.schema import FrontierTarget
+    from lt_onnx.samples.images import check_pictures
+    from lt_onnx.studies.frontier import frontier, known_points, measure_points
     from lt_onnx.studies.plots import check_picture, draw_frontier
 
-    if seeds < 1:
-        raise InputError(f"`seeds` is {seeds}; give 1 or more")
     if picture is not None:
         check_picture(picture)
-    inputs = chain(model_files(target), (path for path in (calibration, samples) if path))
-    check_places([path for path in (report, picture) if path], inputs, force=force)
-    settings = [
-        replace(setting, mode=one)
-        for one in (Mode if mode is None else [mode])
-        for setting in _settings(sqnr, base_size, price)
+    check_pictures(pictures, calibration, samples)
+    given = {"calibration": calibration, "samples": samples}
+    arguments = {**grid.arguments(), **given, **pictures.arguments()}
+    command = command_of("frontier", [target], None, arguments)
+    reports, kept = report or [], [p for p in report or [] if p.suffix.lower() == ".json"]
+    inputs = [*model_files(target), *(path for path in given.values() if path)]
+    how: dict[str, Any] = {"force": force, "again": command, "formats": ROW_FORMATS}
+    how["config"] = words_of(command, config)
+    check_reports(reports, inputs, **how)
+    check_places([path for path in [picture] if path], inputs, force=force)
+    files = {file for file in model_files(target) if file.is_file()}
+    about = FrontierTarget(str(target), load(target)[1], sum(f.stat().st_size for f in files))
+    known = [
+        point
+        for path in kept
+        if is_of(path, command)
+        for point in known_points(text_of.loads(path.read_text(encoding="utf-8")), about.sha256)
     ]
-    points = []
-    with progress(quiet) as tell:
+    settings: list[Options] = grid.settings()
+    points: list[Point] = []
+    with progress(quiet or json) as tell, _going_on(kept):
         for point in measure_points(
-            target, settings, seeds=seeds, calibration=calibration, samples=samples
+            target, settings, seeds=grid.seeds, known=known, pictures=pictures, **given
         ):
             points.append(point)
+            write_reports(kept, document.frontier(about, points, command=command), **how)
             tell("tickets", len(points) / len(settings))
     points = frontier(points)
-    if report is not None:
-        found = {"target": str(target), "points": [asdict(p) for p in points]}
-        write_json(report, found, force=force)
+    found = document.frontier(about, points, command=command)
+    write_reports(reports, found, **how)
     if picture is not None:
-        draw_frontier(points, target.stem, path=picture, force=force)
-    if not quiet:
+        draw_frontier(points, target.stem, path=picture, target_bytes=about.bytes, force=force)
+    if json:
+        print_json(found)
+    elif not quiet:
         _print_points(points)
 
 
-def _settings(sqnr: str, base_sizes: str | None, prices: str | None) -> list[Options]:
-    """All pairs of base sizes with promises, or with prices. Raises InputError."""
-    sizes = [int(m) for m in numbers("base_size", base_sizes)] if base_sizes else [None]
-    if prices:
-        return [Options(base_size=m, price=μ) for m in sizes for μ in numbers("price", prices)]
-    return [Options(base_size=m, sqnr=db) for m in sizes for db in numbers("sqnr", sqnr)]
+@contextmanager
+def _going_on(kept: Sequence[Path]) -> Iterator[None]:
+    """Let what ends the block early be told with the reports from which the command goes on."""
+    from lt_onnx.report.formats import CONFIG_SUFFIX
+
+    try:
+        yield
+    except BaseException:
+        resumable.extend(kept)
+        kept_too = [path.with_suffix(CONFIG_SUFFIX) for path in kept]
+        finished[:] = [path for path in finished if path not in (*kept, *kept_too)]
+        raise
 
 
-def _print_points(points: "list[Point]") -> None:
+def _print_points(points: "Sequence[Point]") -> None:
     """The tickets by size, and which are best."""
     rows = []
     for point in points:
@@ -92,21 +174,9 @@ def _print_points(points: "list[Point]") -> None:
             for share in (point.agreement, point.accuracy)
         ]
         built = f"{point.sqnr:g} dB" if point.price is None else f"μ {point.price:g}"
-        sizes = [built, f"{point.per_target_weight:.2f}", size_text(point.dense_bytes)]
+        sizes = [built, f"{point.per_target_weight:.2f}", size_text(point.packed_bytes)]
         rows.append([*first, *sizes, f"{point.sqnr_db:.1f}", *shares, f"{point.seconds:.0f}"])
-    head = [
-        "best",
-        "mode",
-        "m",
-        "built to",
-        "per weight",
-        "bytes",
-        "SQNR",
-        "agree",
-        "accuracy",
-        "s",
-    ]
-    table(rows, head, words=2)
+    table(rows, HEAD, words=2)
     accuracy = points[0].target_accuracy
     if accuracy is not None:
         say(f"the target's own accuracy is {100 * accuracy:.2f} %")

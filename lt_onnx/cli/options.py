@@ -14,8 +14,10 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from lt_onnx.cli.config import take, told
 from lt_onnx.errors import InputError
 from lt_onnx.options import Mode, Output, Param, choices, choose, params_of
+from lt_onnx.units import comma_text
 
 
 class Only:
@@ -26,12 +28,17 @@ class Only:
 
 
 def expanded(function: Callable[..., Any]) -> Callable[..., None]:
-    """The command as typer takes it: every field of a group is a parameter of its own."""
+    """The command as typer takes it: every field of a group is a parameter of its own.
+
+    A command that has `config` is handed all words of the run there, as TOML.
+    """
     parameters: list[inspect.Parameter] = []
+    asked: dict[str, Param] = {}
     groups: dict[str, tuple[Any, dict[str, tuple[Any, Param]]]] = {}
     for parameter in inspect.signature(function).parameters.values():
         kind, *about = get_args(parameter.annotation) or [parameter.annotation]
         if not is_dataclass(kind):
+            asked[parameter.name] = about[0]
             parameters.append(_parameter(parameter, kind, about[0]))
             continue
         given = parameter.default is not inspect.Parameter.empty
@@ -40,11 +47,14 @@ def expanded(function: Callable[..., Any]) -> Callable[..., None]:
         if about:
             params = {name: params[name] for name in about[0].names}
         groups[parameter.name] = group, params
+        asked |= {name: param for name, (_, param) in params.items()}
         for name, (kind, param) in params.items():
             one = inspect.Parameter(name, parameter.kind, default=getattr(group, name))
             parameters.append(_parameter(one, kind, param))
 
     def command(**given: Any) -> None:
+        if "config" in given:
+            given["config"] = told(given, asked)
         for name, (group, params) in groups.items():
             fields: dict[str, Any] = {}
             for field, (_, param) in params.items():
@@ -61,6 +71,9 @@ def _parameter(parameter: inspect.Parameter, kind: Any, param: Param) -> inspect
     """A parameter with typer's annotation."""
     name = parameter.name
     about: dict[str, Any] = {"help": param.help, "metavar": param.unit}
+    if name == "config":
+        kind, about["callback"], about["is_eager"] = Path | None, take, True
+        parameter = parameter.replace(default=None)
     for part in get_args(kind) or [kind]:
         if isinstance(part, type) and issubclass(part, StrEnum):
             about |= _choices(name, part)
@@ -68,6 +81,11 @@ def _parameter(parameter: inspect.Parameter, kind: Any, param: Param) -> inspect
         kind, about["metavar"] = list[str] | None, f"[{param.key}]{param.unit}"
         parameter = parameter.replace(default=None)
     elif param.read is not None:
+        kind = str | None  # which `read` makes a value of
+        if (default := parameter.default) is not None:
+            kind = str
+            text = comma_text(default) if isinstance(default, tuple) else f"{default:g}"
+            parameter = parameter.replace(default=text)
         about["parser"] = lambda text: _read(name, param, text, text)
     if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
         flags = param.flags or (f"--{name.replace('_', '-')}",)
@@ -110,16 +128,10 @@ def _read(name: str, param: Param, text: str, number: str) -> Any:
         raise InputError(f"`{name}` is '{text}'; give {expects}") from None
 
 
-def numbers(name: str, text: str) -> list[float]:
-    """Numbers with commas between. Raises InputError."""
-    try:
-        return [float(number) for number in text.split(",")]
-    except ValueError:
-        raise InputError(f"`{name}` is '{text}'; give numbers with commas between") from None
-
-
 OneMode = Annotated[Mode | None, Param("One mode; both without.")]
-CalibrationFile = Annotated[Path | None, Param("npz of inputs used in construction.")]
+CalibrationFile = Annotated[
+    Path | None, Param("npz, npy or a folder of images used in construction.")
+]
 SamplesFile = Annotated[
     Path | None,
     Param(
@@ -127,11 +139,15 @@ SamplesFile = Annotated[
         flags=("--samples", "--inputs"),
     ),
 ]
+Config = Annotated[str, Param("Words of a run, of the .toml beside its report.", unit="FILE.toml")]
 PerLayer = Annotated[bool, Param("Find where error enters and is amplified.")]
 ReportFile = Annotated[Path | None, Param("Write a JSON report here.", flags=("--report",))]
 Reports = Annotated[
     list[Path] | None,
     Param("Write it: .json, .md, .xml (JUnit) or .html; repeatable.", flags=("--report",)),
+]
+Tables = Annotated[
+    list[Path] | None, Param("Write it: .json or .csv; repeatable.", flags=("--report",))
 ]
 Picture = Annotated[Path | None, Param("Draw it here (.png, .svg or .pdf).")]
 Force = Annotated[bool, params_of(Output)["force"][1]]

@@ -1,9 +1,9 @@
 """`lt-onnx stats`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from lt_onnx.cli.console import say
-from lt_onnx.cli.options import Force, Picture, Quiet, ReportFile
+from lt_onnx.cli.console import print_json, say
+from lt_onnx.cli.options import Config, Force, Json, Picture, Quiet, Tables
 from lt_onnx.errors import InputError
 from lt_onnx.options import Param
 
@@ -14,9 +14,11 @@ def stats_command(
     base_size: Annotated[int, Param("m (2-20).")] = 15,
     tolerance: Annotated[float, Param("ε.")] = 0.01,
     seed: Annotated[int, Param("Seed of the problems.")] = 0,
-    report: ReportFile = None,
+    report: Tables = None,
+    config: Config = "",
     picture: Picture = None,
     force: Force = False,
+    json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Show how well random subsets fit.
@@ -24,7 +26,9 @@ def stats_command(
     Figures 3 and 4 of the paper.
     """
     from lt_onnx.files import check_places
-    from lt_onnx.report.formats import write_json
+    from lt_onnx.report.command import command_of, words_of
+    from lt_onnx.report.document import statistics
+    from lt_onnx.report.formats import ROW_FORMATS, check_reports, write_reports
     from lt_onnx.studies.plots import check_picture, draw_statistics
     from lt_onnx.studies.statistics import measure
     from lt_onnx.subset_sum import MAX_EXHAUSTIVE_SIZE
@@ -37,23 +41,28 @@ def stats_command(
         raise InputError(f"`tolerance` is {tolerance}; give a number between 0 and 1")
     if picture is not None:
         check_picture(picture)
-    check_places([path for path in (report, picture) if path is not None], force=force)
+    settings = {"base_size": base_size, "tolerance": tolerance, "seed": seed}
+    command = command_of("stats", [], None, {"count": count, **settings})
+    how: dict[str, Any] = {"force": force, "formats": ROW_FORMATS}
+    how["config"] = words_of(command, config)
+    check_reports(report or [], **how)
+    check_places([path for path in [picture] if path is not None], force=force)
     panels = measure(count, base_size, tolerance=tolerance, seed=seed)
     summaries = [panel.summary() for panel in panels]
-    if report is not None:
-        figures = {"base_size": base_size, "tolerance": tolerance, "panels": summaries}
-        write_json(report, figures, force=force)
+    document = statistics(summaries, command, **settings)
+    write_reports(report or [], document, **how)
     if picture is not None:
         draw_statistics(panels, picture, force=force)
-    if quiet:
+    if json:
+        print_json(document)
+    if json or quiet:
         return
     say(f"{count:,} problems each, m = {base_size}, ε = {tolerance:g}, seed {seed}")
     for summary in summaries:
-        error, size, missed = (summary[key] for key in ("mean_error", "mean_size", "misses"))
-        say(f"{summary['figure']}  {summary['rule']}, {summary['variable']} variables")
+        error, size, missed = summary.mean_error, summary.mean_size, summary.misses
+        say(f"{summary.figure}  {summary.rule}, {summary.variable} variables")
         say(
-            f"  error {error['mean']:.2e} ± {error['half_width']:.0e}, "
-            f"> ε in {100 * missed['mean']:.2f} %, |S| {size['mean']:.2f} ± "
-            f"{size['half_width']:.2f}"
+            f"  error {error.mean:.2e} ± {error.half_width:.0e}, > ε in "
+            f"{100 * missed.mean:.2f} %, |S| {size.mean:.2f} ± {size.half_width:.2f}"
         )
-        say(f"  paper: {summary['paper']}")
+        say(f"  paper: {summary.paper}")

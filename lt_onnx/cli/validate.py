@@ -3,18 +3,15 @@
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lt_onnx.cli.console import print_comparison, print_json, print_trace, print_verdict, progress
-from lt_onnx.cli.options import Force, Json, PerLayer, Quiet, Reports, SamplesFile, numbers
+from lt_onnx.cli.options import Config, Force, Json, PerLayer, Quiet, Reports, SamplesFile
 from lt_onnx.errors import InputError
+from lt_onnx.options import Param, Pictures
 from lt_onnx.validation.limits import Limits
-
-if TYPE_CHECKING:
-    from lt_onnx.samples.images import Pictures
-from lt_onnx.options import Param
 
 
 def validate_command(
@@ -22,11 +19,7 @@ def validate_command(
     ticket: Annotated[Path, Param("The ticket, or any network of equal outputs.")],
     *,
     samples: SamplesFile = None,
-    mean: Annotated[str | None, Param("Of images, taken off [0, 1]: 0.5 or r,g,b.")] = None,
-    std: Annotated[str | None, Param("Of images: 0.5 or r,g,b.")] = None,
-    layout: Annotated[
-        str, Param("Of the model's image input: nchw or nhwc.", unit="[nchw|nhwc]")
-    ] = "nchw",
+    pictures: Pictures,
     count: Annotated[int, Param("Random inputs without --samples.")] = 64,
     seed: Annotated[int, Param("Seed of random inputs.")] = 0,
     save_inputs: Annotated[Path | None, Param("Write the inputs used here (.npz).")] = None,
@@ -36,6 +29,7 @@ def validate_command(
         float | None, Param("Of every layer; the first below is named.")
     ] = None,
     report: Reports = None,
+    config: Config = "",
     force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -44,23 +38,36 @@ def validate_command(
     from lt_onnx.files import check_places
     from lt_onnx.reading.graph import read_graph
     from lt_onnx.reading.model_file import model_files
-    from lt_onnx.report.command import command_of
+    from lt_onnx.report.command import command_of, words_of
     from lt_onnx.report.document import validation
     from lt_onnx.report.figures import verdict_of
     from lt_onnx.report.formats import check_reports, write_reports
+    from lt_onnx.samples.images import check_pictures
     from lt_onnx.samples.samples import load_samples, random_samples, save_samples
     from lt_onnx.validation.outputs import validate
     from lt_onnx.validation.per_layer import check_layer_errors, trace
 
+    check_pictures(pictures, samples)
     if count < 1:
         raise InputError(f"`count` is {count}; give 1 or more")
+    arguments = {
+        "samples": samples,
+        **pictures.arguments(),
+        "count": count if samples is None else None,
+        "seed": seed if samples is None else None,
+        **limits.arguments(),
+        "per_layer": per_layer,
+        "min_layer_sqnr": min_layer_sqnr,
+    }
+    command = command_of("validate", [target, ticket], None, arguments)
+    words = words_of(command, config)
     reports, saved = report or [], [] if save_inputs is None else [save_inputs]
-    check_reports(reports, force=force)
+    check_reports(reports, force=force, config=words)
     read = chain(model_files(target), model_files(ticket), [samples] if samples else [])
     check_places([*reports, *saved], read, force=force)
     ports = read_graph(target).inputs
     if samples is not None:
-        inputs = load_samples(samples, ports, _pictures(mean, std, layout))
+        inputs = load_samples(samples, ports, pictures)
     else:
         inputs = random_samples(ports, count, seed)
     if save_inputs is not None:
@@ -75,20 +82,8 @@ def validate_command(
     if traced is not None and min_layer_sqnr is not None:
         check = check_layer_errors(traced, min_layer_sqnr)
         fidelity = replace(fidelity, checks=[*fidelity.checks, check])
-    arguments = {
-        "samples": samples,
-        "mean": mean,
-        "std": std,
-        "layout": layout if layout != "nchw" else None,
-        "count": count if samples is None else None,
-        "seed": seed if samples is None else None,
-        **limits.arguments(),
-        "per_layer": per_layer,
-        "min_layer_sqnr": min_layer_sqnr,
-    }
-    command = command_of("validate", [target, ticket], None, arguments)
     document = validation(target, ticket, command=command, fidelity=fidelity, trace=traced)
-    write_reports(reports, document, force=force)
+    write_reports(reports, document, force=force, config=words)
     if json:
         print_json(document)
     elif not quiet:
@@ -96,14 +91,3 @@ def validate_command(
         print_trace(document)
     print_verdict(verdict_of(document), quiet=quiet or json)
     raise typer.Exit(0 if fidelity.passed else 1)
-
-
-def _pictures(mean: str | None, std: str | None, layout: str) -> "Pictures":
-    """How a folder of images becomes inputs. Raises InputError."""
-    from lt_onnx.samples.images import Pictures
-
-    return Pictures(
-        tuple(numbers("mean", mean)) if mean else (0.0,),
-        tuple(numbers("std", std)) if std else (1.0,),
-        layout.lower(),
-    )

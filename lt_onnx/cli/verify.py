@@ -66,6 +66,8 @@ def verify_command(
 
 def _held(proof: "Proof", target: Path | None) -> str:
     """What is known of the ticket."""
+    if proof.of_other_target:
+        return f"ticket of another network; its weights match seed {proof.seed}"
     if not proof.genuine:
         return "NOT GENUINE"
     if target is not None:

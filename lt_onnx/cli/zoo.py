@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lt_onnx.cli.console import print_json, say
-from lt_onnx.cli.options import Force, Json, Quiet, Reports
+from lt_onnx.cli.options import Config, Force, Json, Quiet, Reports
 from lt_onnx.errors import InputError
-from lt_onnx.options import Options, Param
+from lt_onnx.options import Options, Param, Pictures
 from lt_onnx.validation.limits import Limits
 
 if TYPE_CHECKING:
@@ -22,21 +22,24 @@ def zoo_command(
     *,
     output: Annotated[Path, Param("Folder for tickets.", flags=("--output", "-o"))],
     options: Options,
+    pictures: Pictures,
     force: Force = False,
     jobs: Annotated[int, Param("Conversions at a time.", flags=("--jobs", "-j"))] = 1,
     limits: Limits,
     report: Reports = None,
+    config: Config = "",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Convert every network of a folder.
 
-    NAME.samples.npz and NAME.calibration.npz beside a model are used for it. One that fails does
-    not stop the rest, and finished tickets are not made again. Without --report the summary goes to
+    NAME.samples.npz and NAME.calibration.npz beside a model are used for it, or folders of images
+    that are called NAME.samples and NAME.calibration. One that fails does not stop the rest, and
+    finished tickets are not made again. Without --report the summary goes to
     zoo.json, .md, .xml and .html in the output folder.
     """
     from lt_onnx.reading.model_file import model_files
-    from lt_onnx.report.command import command_of
+    from lt_onnx.report.command import command_of, words_of
     from lt_onnx.report.document import collection
     from lt_onnx.report.formats import FORMATS, check_reports, write_reports
     from lt_onnx.zoo.folder import FolderJob, convert_folder
@@ -45,13 +48,14 @@ def zoo_command(
         raise InputError(f"`jobs` is {jobs}; give 1 or more")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    arguments: dict[str, object] = {"output": output, **limits.arguments()}
+    arguments = {"output": output, **pictures.arguments(), **limits.arguments()}
     command = command_of("zoo", [folder], options, arguments)
+    words = words_of(command, config)
     paths = report or [output / f"zoo{suffix}" for suffix in FORMATS]
-    job = FolderJob(folder, output, options, limits, processes=jobs, force=force)
+    job = FolderJob(folder, output, options, limits, pictures=pictures, processes=jobs, force=force)
     if output.is_dir() or report:
         read = (file for target in job.targets() for file in model_files(target))
-        check_reports(paths, read, force=force, again=command)
+        check_reports(paths, read, force=force, again=command, config=words)
     printing = threading.Lock()
 
     def tell(model: "Model") -> None:
@@ -61,7 +65,7 @@ def zoo_command(
 
     models = convert_folder(job, tell)
     document = collection(command, models)
-    write_reports(paths, document, force=force, again=command)
+    write_reports(paths, document, force=force, again=command, config=words)
     if json:
         print_json(document)
     elif not quiet:

@@ -1,10 +1,12 @@
-"""The command line that does the same again, as a report quotes it."""
+"""The command line that does the same again, as a report and its run's words quote it."""
 
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from lt_onnx.options import Options
+from lt_onnx.units import shown
+from lt_onnx.version import __version__
 
 
 def command_of(
@@ -28,3 +30,8 @@ def command_of(
         for one in value if isinstance(value, list) else [value]:
             parts += [flag] if one is True else [flag, str(one)]
     return shlex.join([*parts, *by_layer])
+
+
+def words_of(command: str, words: str) -> str:
+    """The words of a run (TOML, see `cli.config`) under the command that they are of."""
+    return f"# lt-onnx {__version__}\n# {shown(command, len(command))}\n{words}"

@@ -123,6 +123,22 @@ def collection(command: str, models: list[schema.Model]) -> dict[str, Any]:
     return _builtins(schema.Zoo(**_head("zoo", command, checks), models=models))
 
 
+def frontier(
+    target: schema.FrontierTarget, points: Sequence[schema.Point], *, command: str
+) -> dict[str, Any]:
+    """The document of kind `frontier`: one entry per setting."""
+    head = _begin("frontier", command)
+    return _builtins(schema.Frontier(**head, target=target, points=list(points)))
+
+
+def statistics(
+    panels: Sequence[schema.SubsetFigures], command: str, **settings: Any
+) -> dict[str, Any]:
+    """The document of kind `statistics`: one entry per rule and variable, under their settings."""
+    head = _begin("statistics", command)
+    return _builtins(schema.Statistics(**head, **settings, panels=list(panels)))
+
+
 def plain(value: Any) -> Any:
     """A document as JSON can hold it: infinity and NaN become null."""
     if isinstance(value, dict):
@@ -134,12 +150,13 @@ def plain(value: Any) -> Any:
     return value
 
 
+def _begin(kind: str, command: str) -> dict[str, Any]:
+    return {"schema": schema.VERSION, "kind": kind, "version": __version__, "command": command}
+
+
 def _head(kind: str, command: str, checks: Sequence[Check]) -> dict[str, Any]:
     return {
-        "schema": schema.VERSION,
-        "kind": kind,
-        "version": __version__,
-        "command": command,
+        **_begin(kind, command),
         "verdict": "passed" if all(check.passed for check in checks) else "failed",
         "checks": list(checks),
     }
@@ -156,5 +173,5 @@ def _comparison(fidelity: Fidelity) -> schema.Comparison:
     return schema.Comparison(fidelity.samples, fidelity.origin, fidelity.outputs)
 
 
-def _builtins(document: schema.Document) -> dict[str, Any]:
+def _builtins(document: schema.Head) -> dict[str, Any]:
     return dict(msgspec.to_builtins(document, enc_hook=methodcaller("item")))  # NumPy's numbers

@@ -2,7 +2,8 @@
 
 import io
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,16 @@ from lt_onnx.units import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREY = "#3b6ea8", "#d9822b", "#8a8f98"
+# seen on white and on black; INK, of text and axes, takes the page's own colour in an SVG
+BLUE, ORANGE, GREY, INK = "#4580bf", "#d9822b", "#8a8f98", "#1d2330"
+# of a picture that stands alone
+STYLE = f"""<style>
+svg {{ color: {INK} }}
+@media (prefers-color-scheme: dark) {{ svg {{ color: #e6e9ee }} }}
+</style>
+"""
 MAX_NAMED = 32  # layers up to which an axis names each
 MAX_NAME = 22  # characters of such a name
 MAX_OUTPUTS = 4  # in the scatter plot
@@ -45,22 +54,40 @@ def plots(document: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _svg(width: float, draw: Callable[..., None], *figures: Any) -> str:
-    import matplotlib
     from matplotlib.figure import Figure
 
-    with (
-        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lt-onnx"}),
-        warnings.catch_warnings(action="ignore", category=UserWarning),  # of glyphs it has not
-    ):
+    with themed():
         figure = Figure(figsize=(width, 3.1), layout="constrained")
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
         draw(axes, *figures)
-        out = io.StringIO()
+        return svg_text(figure)
+
+
+@contextmanager
+def themed() -> Iterator[None]:
+    """A block in which figures are drawn in `INK`, and written the same bytes each time."""
+    import matplotlib
+
+    inked = "text.color axes.edgecolor axes.labelcolor xtick.color ytick.color"
+    settings: dict[Any, Any] = dict.fromkeys(inked.split(), INK)
+    settings |= {"svg.fonttype": "none", "svg.hashsalt": "lt-onnx"}
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def svg_text(figure: "Figure", *, alone: bool = False) -> str:
+    """A figure as SVG in the colour of the text around it; `alone`, as a file of its own."""
+    out = io.StringIO()
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of glyphs it has not
         figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
-    text = out.getvalue()
-    return text[text.index("<svg") :]
+    text = out.getvalue().replace(INK, "currentColor")
+    start = text.index("<svg")
+    if not alone:
+        return text[start:]
+    inside = text.index(">", start) + 2
+    return text[:inside] + STYLE + text[inside:]
 
 
 def _sqnrs(axes: "Axes", trace: list[dict[str, Any]]) -> None:
@@ -72,7 +99,7 @@ def _sqnrs(axes: "Axes", trace: list[dict[str, Any]]) -> None:
         height = [np.nan if layer[key] is None else layer[key] for layer in trace]
         axes.bar(place + shift, height, 0.38, color=color, label=label)
     _names(axes, [layer["name"] for layer in trace])
-    axes.set_ylabel("dB", fontsize=8)
+    axes.set_ylabel("SQNR, dB", fontsize=8)
     axes.legend(fontsize=8, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 0.98))
 
 
@@ -81,7 +108,8 @@ def _errors(axes: "Axes", layers: list[dict[str, Any]], tolerance: float) -> Non
     axes.stairs(counts, EDGES, fill=True, color=BLUE)
     axes.set_xscale("log")
     axes.axvline(tolerance, color=ORANGE, linewidth=1.2)
-    axes.set_ylabel("problems", fontsize=8)
+    axes.set_xlabel("error |z − Σ|; line: ε", fontsize=8)
+    axes.set_ylabel("subset sums", fontsize=8)
 
 
 def _sizes(axes: "Axes", layers: list[dict[str, Any]]) -> None:
@@ -91,7 +119,8 @@ def _sizes(axes: "Axes", layers: list[dict[str, Any]]) -> None:
         total[: len(counts)] += counts
     axes.bar(np.arange(len(total)), total, color=BLUE)
     axes.set_xticks(np.arange(0, len(total), max(1, len(total) // 10)))
-    axes.set_ylabel("problems", fontsize=8)
+    axes.set_xlabel("elements |S|", fontsize=8)
+    axes.set_ylabel("subset sums", fontsize=8)
 
 
 def _densities(axes: "Axes", layers: list[dict[str, Any]]) -> None:
@@ -99,7 +128,7 @@ def _densities(axes: "Axes", layers: list[dict[str, Any]]) -> None:
     colours = [GREY if layer["kind"] == "univariate" else BLUE for layer in layers]
     axes.bar(np.arange(len(layers)), density, color=colours)
     _names(axes, [layer["name"] for layer in layers])
-    axes.set_ylabel("density", fontsize=8)
+    axes.set_ylabel("kept / random weights", fontsize=8)
 
 
 def _scatter(axes: "Axes", outputs: list[dict[str, Any]]) -> None:
@@ -109,8 +138,8 @@ def _scatter(axes: "Axes", outputs: list[dict[str, Any]]) -> None:
             axes.plot(x, y, ".", markersize=4, alpha=0.6, label=label(out["name"]))
     low, high = axes.get_xlim()
     axes.plot([low, high], [low, high], color=GREY, linewidth=0.8)
-    axes.set_xlabel("target", fontsize=8)
-    axes.set_ylabel("ticket", fontsize=8)
+    axes.set_xlabel("the target's values", fontsize=8)
+    axes.set_ylabel("the ticket's values", fontsize=8)
     if len(outputs) > 1:
         axes.legend(fontsize=8, frameon=False)
 

@@ -5,6 +5,7 @@ not a number are null in JSON. `python -m lt_onnx.report.schema` prints what `sc
 """
 
 import json
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -22,13 +23,18 @@ VERSION = 2
 Count = Annotated[int, Meta(ge=0)]
 
 
-class Document(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Head(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every kind of document begins with."""
 
     schema: Literal[2]
     kind: str
     version: Annotated[str, Meta(description="of lt-onnx")]
     command: Annotated[str, Meta(description="makes it again")]
+
+
+class Document(Head, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One that ends with a verdict."""
+
     verdict: Literal["passed", "failed"]
     checks: list[Check]
 
@@ -120,9 +126,88 @@ class Zoo(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     models: list[Model]
 
 
+@dataclass(frozen=True)
+class Point:
+    """One ticket of a frontier: its setting, its size and how faithful it is. Means over seeds."""
+
+    mode: str
+    base_size: Annotated[int | None, Meta(description="m; null: each block has its own")]
+    sqnr: Annotated[float, Meta(description="the promise in decibels, where there is no price")]
+    price: Annotated[float | None, Meta(description="μ, in place of a promise")]
+    per_target_weight: float
+    kept: float
+    dense_bytes: Annotated[Count, Meta(description="of the ticket's weights, zeros included")]
+    packed_bytes: Annotated[Count, Meta(description="of its pack (.ltz)")]
+    parameters: Annotated[Count, Meta(description="of the target that stay dense")]
+    sqnr_db: Annotated[float, Meta(description="of the variation of the worst output")]
+    agreement: float | None
+    accuracy: float | None
+    target_accuracy: float | None
+    seconds: float
+    best: Annotated[bool, Meta(description="no smaller one of its mode is as faithful")] = False
+
+
+class FrontierTarget(Struct, frozen=True, forbid_unknown_fields=True):
+    """The target of a frontier."""
+
+    file: str
+    sha256: str
+    bytes: Annotated[int, Meta(ge=0, description="of its files")]
+
+
+class Frontier(Head, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `lt-onnx frontier` reports."""
+
+    kind: Literal["frontier"]
+    target: FrontierTarget
+    points: list[Point]
+
+
+class Mean(Struct, frozen=True, forbid_unknown_fields=True):
+    """A mean and the half-width of its 95 % interval."""
+
+    mean: float
+    half_width: float
+
+
+class Histogram(Struct, frozen=True, forbid_unknown_fields=True):
+    """How often figures lie between one edge and the next."""
+
+    edges: list[float]
+    counts: list[Count]
+
+
+class SubsetFigures(Struct, frozen=True, forbid_unknown_fields=True):
+    """How well one rule fits one kind of random variables."""
+
+    figure: Annotated[str, Meta(description="of the paper")]
+    variable: Annotated[str, Meta(description="uniform, or product of two uniform ones")]
+    rule: Annotated[str, Meta(description="best, or smallest within the tolerance")]
+    problems: Count
+    mean_error: Mean
+    mean_size: Mean
+    misses: Annotated[Mean, Meta(description="share of errors above the tolerance")]
+    error_histogram: Histogram
+    size_histogram: Annotated[list[Count], Meta(description="by size, from 0")]
+    paper: Annotated[str, Meta(description="what the paper prints")]
+
+
+class Statistics(Head, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `lt-onnx stats` reports."""
+
+    kind: Literal["statistics"]
+    base_size: Count
+    tolerance: float
+    seed: Count
+    panels: list[SubsetFigures]
+
+
+KINDS = Conversion, Validation, Zoo, Frontier, Statistics
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of every kind of document."""
-    kinds, components = msgspec.json.schema_components((Conversion, Validation, Zoo, Options))
+    kinds, components = msgspec.json.schema_components((*KINDS, Options))
     del components["Options"]["description"]  # which is for programmers
     options = components["Options"]["properties"]
     for name in ("prices", "base_sizes"):  # pairs (layer, number) in `Options`
@@ -131,9 +216,9 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "lt-onnx report",
-        "description": "What lt-onnx convert, validate and zoo write with --report FILE.json. "
-        "Infinity and NaN are null.",
-        "oneOf": list(kinds[:3]),
+        "description": "What lt-onnx convert, validate, zoo, frontier and stats write with "
+        "--report FILE.json. Infinity and NaN are null.",
+        "oneOf": list(kinds[: len(KINDS)]),
         "$defs": {name: _written(component) for name, component in components.items()},
     }
 

@@ -8,7 +8,8 @@ import math
 from pathlib import Path
 from typing import TypeAlias
 
-from lt_onnx.samples.samples import Samples, drawn_sizes, load_samples, random_samples
+from lt_onnx.options import Pictures
+from lt_onnx.samples.samples import AS_THEY_ARE, Samples, drawn_sizes, load_samples, random_samples
 from lt_onnx.target import Port
 
 Given: TypeAlias = str | Path | Samples | None
@@ -34,6 +35,7 @@ def validation_inputs(
     calibrated: int,
     seed: int,
     most: int | None = None,
+    pictures: Pictures = AS_THEY_ARE,
 ) -> Samples:
     """The inputs given, `most` of them at most, or random ones.
 
@@ -41,7 +43,7 @@ def validation_inputs(
     follow as few here.
     """
     if given is not None:
-        samples = loaded(given, ports)
+        samples = loaded(given, ports, pictures)
         return samples if most is None else samples.spread(whole_batches(ports, most))
     numbers = sum(math.prod(drawn_sizes(port)) for port in ports)
     count = min(
@@ -51,9 +53,9 @@ def validation_inputs(
     return _random(ports, int(count), seed)
 
 
-def loaded(given: str | Path | Samples, ports: Ports) -> Samples:
-    """The inputs given, read from their file where they are in one. Raises InputError."""
-    return given if isinstance(given, Samples) else load_samples(Path(given), ports)
+def loaded(given: str | Path | Samples, ports: Ports, pictures: Pictures = AS_THEY_ARE) -> Samples:
+    """The inputs given, read from their file or folder where they are in one. Raises InputError."""
+    return given if isinstance(given, Samples) else load_samples(Path(given), ports, pictures)
 
 
 def _random(ports: Ports, count: int, seed: int) -> Samples:

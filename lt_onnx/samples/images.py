@@ -2,12 +2,12 @@
 
 import math
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lt_onnx.errors import InputError
+from lt_onnx.options import ImageLayout, Pictures, Resize
 from lt_onnx.target import Array, Floats, Port
 
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # of any suffix
@@ -15,29 +15,23 @@ IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .bmp .gif .webp .tif .tiff .ppm .pgm
 MAX_PIXELS = 1 << 26
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """How pixels become numbers: (pixel / 255 - mean) / std, per channel or for all.
-
-    `layout` is the model's, nchw or nhwc. Raises InputError for another one, and for std 0.
-    """
-
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
-    layout: str = "nchw"
-
-    def __post_init__(self) -> None:
-        if self.layout not in ("nchw", "nhwc"):
-            raise InputError(f"`layout` is '{self.layout}'; choose nchw or nhwc")
-        if not all(self.std):
-            raise InputError("`std` holds 0; give numbers that can be divided by")
+def check_pictures(pictures: Pictures, *given: object) -> None:
+    """Raises InputError where `pictures` say what becomes of images, and no folder is `given`."""
+    if pictures != Pictures() and not any(
+        isinstance(g, str | Path) and Path(g).is_dir() for g in given
+    ):
+        name = next(iter(pictures.arguments()))
+        raise InputError(
+            f"`{name}` is for folders of images; what an npz or npy file holds is taken as it is"
+        )
 
 
 def load_images(folder: Path, port: Port, how: Pictures) -> tuple[Array, Array | None]:
     """All images under `folder` in order of their names, [N, …] as `port` wants them, and labels.
 
     Labels [N] are the numbers of the subfolders in order of their names; None without subfolders.
-    Images are scaled so that the shorter side fits, and cropped in the middle. Raises InputError.
+    Raises InputError, for images of another size than the model's too unless `how.resize` says what
+    becomes of them.
     """
     files = sorted(
         f for f in folder.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()
@@ -46,19 +40,22 @@ def load_images(folder: Path, port: Port, how: Pictures) -> tuple[Array, Array |
         raise InputError(f"{folder}: there is no image in it")
     channels, size = _wanted(folder, port, how)
     for name, values in (("mean", how.mean), ("std", how.std)):
-        if len(values) not in (1, channels):
+        if values is not None and len(values) not in (1, channels):
             raise InputError(
                 f"`{name}` has {len(values)} numbers; the model has {channels} channels"
             )
-    images = [_image(file, channels, size) for file in files]
+    images = [_image(file, channels, size, how.resize) for file in files]
     if len({image.shape for image in images}) > 1:
         raise InputError(
             f"{folder}: its images differ in size and the model leaves height and width open: "
             "resize them"
         )
-    mean, std = np.array(how.mean, np.float32), np.array(how.std, np.float32)
+    mean, std = (
+        np.array(values or (neutral,), np.float32)
+        for values, neutral in ((how.mean, 0.0), (how.std, 1.0))
+    )
     pixels: Array = (np.stack(images) - mean) / std
-    if how.layout == "nchw":
+    if how.layout is ImageLayout.NCHW:
         pixels = pixels.transpose(0, 3, 1, 2)
     classes = sorted({f.parent for f in files})
     labels = None
@@ -73,20 +70,22 @@ def _wanted(folder: Path, port: Port, how: Pictures) -> tuple[int, tuple[int, in
     if len(shape) != 4 or not np.issubdtype(port.dtype, np.floating):
         raise InputError(f"{folder}: the model's input '{port.name}' is no image: give an npz file")
     channels, height, width = (
-        (shape[1], shape[2], shape[3]) if how.layout == "nchw" else (shape[3], shape[1], shape[2])
+        (shape[1], shape[2], shape[3])
+        if how.layout is ImageLayout.NCHW
+        else (shape[3], shape[1], shape[2])
     )
     if channels not in (1, 3, 4):
         raise InputError(
-            f"{folder}: input '{port.name}' has {channels} channels; images have 1, 3 or 4: "
-            "is `layout` right?"
+            f"{folder}: input '{port.name}' has {channels} channels as {how.layout}; images have "
+            "1, 3 or 4: is `layout` right?"
         )
     if isinstance(height, int) and isinstance(width, int):
         return int(channels), (height, width)
     return int(channels), None
 
 
-def _image(file: Path, channels: int, size: tuple[int, int] | None) -> Floats:
-    """One image as [H, W, C] in [0, 1]."""
+def _image(file: Path, channels: int, size: tuple[int, int] | None, resize: Resize) -> Floats:
+    """One image as [H, W, C] in [0, 1], of the `size` (H, W) that is wanted."""
     from PIL import Image, ImageOps
 
     try:
@@ -99,7 +98,15 @@ def _image(file: Path, channels: int, size: tuple[int, int] | None) -> Floats:
             image = encoded.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
     except Exception as error:  # decoders of dozens of formats, each with errors of its own
         raise InputError(f"{file}: not a readable image: {error}") from None
-    if size is not None and image.size != size[::-1]:
-        image = ImageOps.fit(image, size[::-1], Image.Resampling.BILINEAR)
+    if size is not None and image.size != (wanted := size[::-1]):
+        if resize is Resize.NONE:
+            raise InputError(
+                f"{file}: is {image.width} by {image.height} pixels, the model wants "
+                f"{wanted[0]} by {wanted[1]}: give `resize=crop` or `resize=stretch`"
+            )
+        if resize is Resize.CROP:
+            image = ImageOps.fit(image, wanted, Image.Resampling.BILINEAR)
+        else:
+            image = image.resize(wanted, Image.Resampling.BILINEAR)
     pixels = np.asarray(image, np.float32) / np.float32(255)
     return pixels.reshape(*pixels.shape[:2], channels)

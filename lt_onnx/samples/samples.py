@@ -19,7 +19,8 @@ import numpy as np
 
 from lt_onnx.errors import InputError
 from lt_onnx.files import atomic_write, check_file
-from lt_onnx.samples.images import Pictures, load_images
+from lt_onnx.options import Pictures
+from lt_onnx.samples.images import load_images
 from lt_onnx.target import Array, Floats, Indices, Port
 
 # what zipfile, zlib and numpy raise on malformed files
@@ -31,6 +32,7 @@ MAX_EXPANSION = 64  # … so many more for each of its own
 MAX_RANDOM_BYTES = 1 << 30
 RANDOM_ORIGIN = "random (seed"  # how the origin of random inputs begins
 OPEN_AXIS = 32  # size given to an axis that the model leaves open
+AS_THEY_ARE = Pictures()
 VALIDATION_BATCH = 8  # samples that both networks run at a time
 # inputs of a batch: the activations inside a network may be a hundred times as many numbers
 MAX_BATCH_NUMBERS = 1 << 18
@@ -93,12 +95,13 @@ class Samples:
         return [{k: v[i : i + size] for k, v in self.arrays.items()} for i in range(0, stop, size)]
 
 
-def load_samples(path: Path, ports: tuple[Port, ...], pictures: Pictures | None = None) -> Samples:
+def load_samples(path: Path, ports: tuple[Port, ...], pictures: Pictures = AS_THEY_ARE) -> Samples:
     """Read inputs and check them against the model's. Raises InputError.
 
-    `path` is an npz file, an npy file for a model of one input, or a folder of images.
+    `path` is an npz file, an npy file for a model of one input, or a folder of images, of which
+    `pictures` says how they become inputs.
     """
-    arrays, labels = _read(path, ports, pictures or Pictures())
+    arrays, labels = _read(path, ports, pictures)
     whole = are_whole(ports)
     checked = {port.name: _check(path, port, arrays[port.name], whole=whole) for port in ports}
     counts = {len(value) for value in checked.values()}
@@ -111,7 +114,7 @@ def load_samples(path: Path, ports: tuple[Port, ...], pictures: Pictures | None 
             f"{path}: 'labels' is {labels.dtype} {list(labels.shape)}; one number per sample is "
             "wanted"
         )
-    return Samples(checked, labels, str(path))
+    return Samples(checked, labels, f"{path} ({pictures})" if path.is_dir() else str(path))
 
 
 def _read(

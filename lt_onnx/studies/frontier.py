@@ -2,75 +2,87 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from lt_onnx.api import convert
-from lt_onnx.options import Options
+from lt_onnx.options import Options, Output
+from lt_onnx.packing.pack import pack
+from lt_onnx.pipeline import Job, run
+from lt_onnx.report.document import Report
+from lt_onnx.report.schema import Point
+from lt_onnx.version import __version__
 
-
-@dataclass(frozen=True)
-class Point:
-    """One ticket: its setting, its size and how faithful it is. Means over seeds."""
-
-    mode: str
-    base_size: int | None  # None: each block has its own
-    sqnr: float  # the promise, in decibels, where there is …
-    price: float | None  # … no price
-    per_target_weight: float
-    kept: float
-    dense_bytes: int  # of the ticket's weights, zeros included
-    parameters: int  # of the target that stay dense
-    sqnr_db: float  # of the variation of the worst output
-    agreement: float | None
-    accuracy: float | None
-    target_accuracy: float | None
-    seconds: float
-    best: bool = False  # no smaller ticket of its mode is as faithful
+Setting: TypeAlias = tuple[str, int | None, float, float | None]  # mode, m, promise, price
 
 
 def measure_points(
-    target: Path, settings: Sequence[Options], *, seeds: int, **words: Any
+    target: Path,
+    settings: Sequence[Options],
+    *,
+    seeds: int,
+    known: Iterable[Point] = (),
+    **words: Any,
 ) -> Iterator[Point]:
     """Make, prove and validate tickets of every setting, as many as `seeds`.
 
-    `words` go to `convert`, and so do its errors. Tickets lie in a temporary folder, one at a time.
+    Points that are `known` are not made again. `words` are those of a conversion (`Job`), and what
+    it raises is raised. Tickets lie in a temporary folder, one at a time.
     """
+    made = {_setting(point): point for point in known}
     for options in settings:
-        reports = []
+        setting = options.mode.value, options.base_size, options.sqnr, options.price
+        if setting in made:
+            yield made[setting]
+            continue
+        reports, packed = [], 0
         for seed in range(seeds):
             with tempfile.TemporaryDirectory() as folder:
-                ticket = convert(
-                    target,
-                    Path(folder) / "ticket.onnx",
-                    mode=options.mode,
-                    base_size=options.base_size,
-                    sqnr=options.sqnr,
-                    price=options.price,
-                    seed=seed,
-                    **words,
-                )
+                path = Path(folder) / "ticket.onnx"
+                ticket = run(Job(target, replace(options, seed=seed), Output(path), **words))
+                packed += pack(path, path.with_suffix(".ltz"))[0]
             reports.append(ticket.report)
-        compared = [report.fidelity for report in reports if report.fidelity is not None]
-        outputs = [fidelity.outputs for fidelity in compared]
-        first = reports[0]
-        yield Point(
-            mode=options.mode.value,
-            base_size=options.base_size,
-            sqnr=options.sqnr,
-            price=options.price,
-            per_target_weight=sum(r.per_target_weight for r in reports) / seeds,
-            kept=sum(r.kept for r in reports) / seeds,
-            dense_bytes=first.weight_bytes,
-            parameters=sum(place.parameters for place in first.dense),
-            sqnr_db=_mean(one.worst("variation_db") for one in compared) or math.inf,
-            agreement=_mean(out.agreement for every in outputs for out in every),
-            accuracy=_mean(out.ticket_accuracy for every in outputs for out in every),
-            target_accuracy=_mean(out.target_accuracy for every in outputs for out in every),
-            seconds=sum(sum(r.seconds.values()) for r in reports) / seeds,
-        )
+        yield _point(options, reports, packed // seeds)
+
+
+def _setting(point: Point) -> Setting:
+    return point.mode, point.base_size, point.sqnr, point.price
+
+
+def _point(options: Options, reports: Sequence[Report], packed_bytes: int) -> Point:
+    """The means over the tickets of one setting."""
+    seeds, first = len(reports), reports[0]
+    compared = [report.fidelity for report in reports if report.fidelity is not None]
+    outputs = [fidelity.outputs for fidelity in compared]
+    return Point(
+        mode=options.mode.value,
+        base_size=options.base_size,
+        sqnr=options.sqnr,
+        price=options.price,
+        per_target_weight=sum(r.per_target_weight for r in reports) / seeds,
+        kept=sum(r.kept for r in reports) / seeds,
+        dense_bytes=first.weight_bytes,
+        packed_bytes=packed_bytes,
+        parameters=sum(place.parameters for place in first.dense),
+        sqnr_db=_mean(one.worst("variation_db") for one in compared) or math.inf,
+        agreement=_mean(out.agreement for every in outputs for out in every),
+        accuracy=_mean(out.ticket_accuracy for every in outputs for out in every),
+        target_accuracy=_mean(out.target_accuracy for every in outputs for out in every),
+        seconds=sum(sum(r.seconds.values()) for r in reports) / seeds,
+    )
+
+
+def known_points(document: Mapping[str, Any], target_sha256: str) -> list[Point]:
+    """The points of an earlier report, if it is of the same file and made by the same version."""
+    try:
+        if (document["target"]["sha256"], document["version"]) != (target_sha256, __version__):
+            return []
+        points = document["points"]
+        decibels = [math.inf if p["sqnr_db"] is None else p["sqnr_db"] for p in points]
+        return [Point(**{**p, "sqnr_db": db}) for p, db in zip(points, decibels, strict=True)]
+    except (KeyError, TypeError):
+        return []
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:

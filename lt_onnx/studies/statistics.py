@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_onnx.report.schema import Histogram, Mean, SubsetFigures
 from lt_onnx.subset_sum import solve
 
 MAX_PROBLEMS = 20_000  # held at a time
@@ -41,22 +42,22 @@ class Panel:
         """The panels' place in the paper, as in `Figure 3 (a, b)`."""
         return f"{VARIABLES[self.variable]} ({', '.join(RULES[self.rule])})"
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> SubsetFigures:
         """Means with their 95 % half-widths, the share of misses, and both histograms."""
         edges = np.concatenate([[0], 10.0 ** np.arange(-7, 1.01, 0.25)])
         counts, _ = np.histogram(self.error, edges)
-        return {
-            "figure": self.title,
-            "variable": self.variable,
-            "rule": self.rule,
-            "problems": len(self.error),
-            "mean_error": _mean(self.error),
-            "mean_size": _mean(self.size),
-            "misses": _mean(self.error > self.tolerance),
-            "error_histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
-            "size_histogram": np.bincount(self.size).tolist(),
-            "paper": PAPER[self.variable, self.rule],
-        }
+        return SubsetFigures(
+            figure=self.title,
+            variable=self.variable,
+            rule=self.rule,
+            problems=len(self.error),
+            mean_error=_mean(self.error),
+            mean_size=_mean(self.size),
+            misses=_mean(self.error > self.tolerance),
+            error_histogram=Histogram(edges.tolist(), counts.tolist()),
+            size_histogram=np.bincount(self.size).tolist(),
+            paper=PAPER[self.variable, self.rule],
+        )
 
 
 def measure(count: int, base_size: int, *, tolerance: float, seed: int) -> list[Panel]:
@@ -86,7 +87,6 @@ def measure(count: int, base_size: int, *, tolerance: float, seed: int) -> list[
     return panels
 
 
-def _mean(values: NDArray[Any]) -> dict[str, float]:
-    """Mean and half-width of its 95 % interval."""
+def _mean(values: NDArray[Any]) -> Mean:
     spread = 1.96 * float(np.std(values, dtype=np.float64)) / math.sqrt(len(values))
-    return {"mean": float(np.mean(values, dtype=np.float64)), "half_width": spread}
+    return Mean(float(np.mean(values, dtype=np.float64)), spread)

@@ -11,12 +11,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, TypeAlias, get_type_hints
 
 from lt_onnx.errors import InputError
-from lt_onnx.options import Param
+from lt_onnx.options import Param, params_of
+from lt_onnx.units import share
 from lt_onnx.validation.fidelity import Check, Judged, OutputFidelity
 
 if TYPE_CHECKING:
     from lt_onnx.target import Port
 
+SHARE = "SHARE"  # unit of what is up to 1
 Limit: TypeAlias = float | Mapping[str, float] | None  # by output; "" stands for every other one
 
 
@@ -39,7 +41,7 @@ class Figure:
 
 
 def _param(help: str, unit: str = "X") -> Param:
-    return Param(help, unit=unit, read=float, key="OUTPUT:")
+    return Param(help, unit=unit, read=share if unit == SHARE else float, key="OUTPUT:")
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,12 @@ class Limits:
     ] = None
     min_agreement: Annotated[
         Limit,
-        _param("Least share of equal top-1."),
+        _param("Least share of equal top-1.", unit=SHARE),
         Figure("agreement", lambda out: out.agreement, least=True, needs=Needs.CLASSES),
     ] = None
     max_accuracy_drop: Annotated[
         Limit,
-        _param("Largest loss of accuracy."),
+        _param("Largest loss of accuracy.", unit=SHARE),
         Figure("accuracy drops by", lambda out: out.accuracy_drop, needs=Needs.LABELS),
     ] = None
 
@@ -79,6 +81,11 @@ class Limits:
             for value in self.of(name).values():
                 if not (math.isfinite(value) and value >= 0):
                     raise InputError(f"`{name}` is {value}; give a number that is not negative")
+                if name in SHARES and value > 1:
+                    hundredth = f"{value / 100:g} or {value:g}%" if value <= 100 else "0.97 or 97%"
+                    raise InputError(
+                        f"`{name}` is {value:g}; give a share, up to 1, as in {hundredth}"
+                    )
 
     def refuse(self, outputs: "Sequence[Port]", labelled: bool) -> None:
         """Raises InputError for limits that these outputs and samples can never be judged by."""
@@ -159,3 +166,4 @@ FIGURES: dict[str, Figure] = {
     for part in hint.__metadata__
     if isinstance(part, Figure)
 }
+SHARES = frozenset(n for n, (_, param) in params_of(Limits).items() if param.unit == SHARE)

@@ -28,6 +28,7 @@ from lt_onnx.target import Array
 from lt_onnx.verification.seeded import Restored
 from lt_onnx.verification.structure import MIN_IR_VERSION
 from lt_onnx.verification.tensors import Tensor, Tensors
+from lt_onnx.verification.ticket_file import OTHER_TARGET
 from lt_onnx.version import __version__
 from lt_onnx.writing.collapse import Collapse, collapsed
 from lt_onnx.writing.storage import SOURCE_FIELDS, Form
@@ -44,7 +45,7 @@ def check_against_target(restored: Restored, tensors: Tensors, target: Path) -> 
     manifest, model = restored.manifest, restored.graph
     read = read_target(target)
     if read.sha256 != manifest.target_sha256:
-        return [f"the ticket was made from another target than {target} (SHA-256 differs)"]
+        return [f"{OTHER_TARGET} than {target} (SHA-256 differs)"]
     try:
         blueprint = plan(read, manifest.construction(), constants_lost=frozenset(manifest.fresh))
         check_names(blueprint)

@@ -50,7 +50,7 @@ from lt_onnx.verification.masked_weights import check_masked_weights, stored_ten
 from lt_onnx.verification.seeded import Restored, plain_ticket
 from lt_onnx.verification.structure import check_structure
 from lt_onnx.verification.tensors import Tensor, locate_tensors
-from lt_onnx.verification.ticket_file import check_seal, manifest_of, read_model
+from lt_onnx.verification.ticket_file import OTHER_TARGET, check_seal, manifest_of, read_model
 
 MAX_FAILURES = 100  # that are told
 
@@ -75,6 +75,11 @@ class Proof:
     planned: bool  # the graph was compared with what its target is planned to
     failures: list[str]  # of the proof, and of a limit that was asked for
     genuine: bool  # everything was proved
+
+    @property
+    def of_other_target(self) -> bool:
+        """Whether nothing is wrong but that it is a ticket of another network."""
+        return bool(self.failures) and all(f.startswith(OTHER_TARGET) for f in self.failures)
 
 
 def verify(
@@ -111,7 +116,7 @@ def verify(
     restored = plain_ticket(model, manifest, deployed)
     ticket, manifest, failures = restored.ticket, restored.manifest, [*restored.failures]
     if target_sha256 is not None and manifest.target_sha256 != target_sha256:
-        failures.append("the ticket was made from another target (SHA-256 differs)")
+        failures.append(f"{OTHER_TARGET} (SHA-256 differs)")
     malformed = check_fields(ticket) if ticket is not None else []
     if not canonical:
         malformed.append("the file says things twice or out of order, as no ticket does")
@@ -122,7 +127,7 @@ def verify(
         # else a name may stand for two things, and a tensor for two arrays
         counts, account, wrong = _proved(path, ticket, restored, target)
         failures += wrong
-    failures += check_seal(path, model)
+    failures[:0] = check_seal(path, model)  # of a file that was changed, the first thing to know
     genuine = not failures
     share = account.outside_masks if account is not None else 0.0
     if max_outside_masks is not None and share > max_outside_masks:

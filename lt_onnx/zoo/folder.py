@@ -22,10 +22,11 @@ import msgspec
 
 from lt_onnx.errors import InputError, LtOnnxError
 from lt_onnx.files import finished, resumable
-from lt_onnx.options import Options, Output
+from lt_onnx.options import Options, Output, Pictures
 from lt_onnx.pipeline import Job
 from lt_onnx.reading.model_file import load, read_manifest
 from lt_onnx.report.schema import Model
+from lt_onnx.samples.samples import AS_THEY_ARE
 from lt_onnx.validation.limits import Limits
 from lt_onnx.zoo.parent_watch import WATCH_PARENT
 
@@ -37,13 +38,15 @@ Tell = Callable[[Model], None]
 class FolderJob:
     """What to convert, where to, and how; `processes` at a time.
 
-    `<name>.calibration.npz` and `<name>.samples.npz` beside a model are used for it.
+    `<name>.calibration.npz` and `<name>.samples.npz` beside a model are used for it, or folders of
+    images without the suffix.
     """
 
     folder: Path
     output: Path
     options: Options
     limits: Limits
+    pictures: Pictures = AS_THEY_ARE
     processes: int = 1
     force: bool = False
 
@@ -60,11 +63,15 @@ class FolderJob:
         """The conversion of one of them."""
 
         def beside(kind: str) -> Path | None:
-            path = target.with_name(f"{target.stem}.{kind}.npz")
-            return path if path.is_file() else None
+            file = target.with_name(f"{target.stem}.{kind}.npz")
+            folder = file.with_suffix("")
+            return file if file.is_file() else folder if folder.is_dir() else None
 
         job = Job(target, self.options, Output(ticket), self.limits, per_layer=True)
-        return replace(job, calibration=beside("calibration"), samples=beside("samples"))
+        calibration, samples = beside("calibration"), beside("samples")
+        images = any(path is not None and path.is_dir() for path in (calibration, samples))
+        pictures = self.pictures if images else AS_THEY_ARE
+        return replace(job, calibration=calibration, samples=samples, pictures=pictures)
 
 
 def convert_folder(job: FolderJob, tell: Tell) -> list[Model]:

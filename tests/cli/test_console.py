@@ -62,3 +62,38 @@ def test_cells_are_filled_one_a_column() -> None:
         "1,000",
         "×1000",
     ]
+
+
+def test_a_result_is_folded_where_the_terminal_ends_and_an_error_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"needs     {'word ' * 12}{'x' * 45}"
+    console.say(line)
+    assert capsys.readouterr().out == f"{line}\n"
+    monkeypatch.setenv("COLUMNS", "40")
+    console.say(line)
+    console.say(line, err=True)
+    shown = capsys.readouterr()
+    first, second, name = shown.out.splitlines()
+
+    assert (first[:10], second[:10]) == ("needs     ", " " * 10)
+    assert max(len(first), len(second)) <= 40
+    assert name.strip() == "x" * 45  # nothing is broken that somebody may copy
+    assert shown.err == f"{line}\n"
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 10.0, 31.0, 45.0, 62.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    with console.progress(quiet=False) as tell:
+        for share in (0.1, 0.25, 0.5, 0.75):
+            tell("convert", share)
+    assert capsys.readouterr().err.splitlines() == [
+        "convert    25 %, 31 s",
+        "convert    75 %, 62 s",
+    ]
+    with console.progress(quiet=True) as tell:
+        tell("convert", 0.5)
+    assert capsys.readouterr().err == ""

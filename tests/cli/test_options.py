@@ -9,9 +9,20 @@ import typer
 from typer.main import get_command
 
 from lt_onnx.cli.app import app
-from lt_onnx.cli.options import OneMode, Only, expanded, numbers
+from lt_onnx.cli.options import OneMode, Only, expanded
 from lt_onnx.errors import InputError
-from lt_onnx.options import Init, Mode, Options, Output, Param, Select, Sigma
+from lt_onnx.options import (
+    ImageLayout,
+    Init,
+    Mode,
+    Options,
+    Output,
+    Param,
+    Pictures,
+    Resize,
+    Select,
+    Sigma,
+)
 from lt_onnx.validation.limits import FIGURES, Limits
 
 KAIMING = Options(init=Init.KAIMING)
@@ -84,13 +95,24 @@ def test_limits_are_of_all_outputs_or_of_one() -> None:
         ("--mode 3l", "`mode` is '3l'; choose one of l+1, 2l"),
         ("--select exact", "`select` is 'exact'; choose one of noise, smallest, best"),
         ("--seed -1", "`seed` is -1; give 0 to 2^64 - 1"),
+        ("--agreement 99", "`agreement` is 99; give a share, above 0 up to 1"),
+        ("--agreement all", "`agreement` is 'all'; give a share, as in 0.99 or 99%"),
+        ("--min-agreement 97", "`min_agreement` is 97; give a share, up to 1, as in 0.97 or 97%"),
+        ("--min-agreement y:1.5", "`min_agreement` is 1.5; give a share, up to 1"),
+        ("--max-accuracy-drop 2", "`max_accuracy_drop` is 2; give a share, up to 1"),
     ],
 )
 def test_a_wrong_value_is_told_with_its_argument(words: str, said: str) -> None:
     with pytest.raises(InputError) as raised:
         given(*words.split())
 
-    assert str(raised.value) == said
+    assert str(raised.value).startswith(said)
+
+
+def test_shares_may_be_percentages() -> None:
+    options, limits = given("--agreement", "98%", "--min-agreement", "97%")[:2]
+
+    assert (options.agreement, limits.min_agreement) == (0.98, {"": 0.97})
 
 
 def test_a_command_may_take_some_words_of_a_group_with_defaults_of_its_own() -> None:
@@ -143,9 +165,13 @@ def test_help_and_completion_show_the_choices_and_never_the_oracle(
     ):
         assert words in shown
     assert "exact" not in shown
-    assert max(map(len, shown.splitlines())) <= 80
-
     command: Any = get_command(app)
+    for name in command.commands:
+        app([name, "--help"], standalone_mode=False)
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= 80, name
+        assert not any(line.endswith("...") for line in lines[2:]), name  # nothing is cut
+
     convert = command.commands["convert"]
     context = convert.make_context("convert", [], resilient_parsing=True)
     for option in convert.params:
@@ -160,7 +186,24 @@ def test_every_limit_is_an_option_of_every_command_that_judges() -> None:
         assert set(FIGURES) <= {option.name for option in command.commands[name].params}
 
 
-def test_numbers_have_commas_between() -> None:
-    assert numbers("mean", "0.5,1,2e-1") == [0.5, 1.0, 0.2]
-    with pytest.raises(InputError, match="`mean` is '1;2'; give numbers with commas between"):
-        numbers("mean", "1;2")
+def test_how_images_become_inputs_is_a_group() -> None:
+    got: list[Any] = []
+
+    def command(*, pictures: Pictures) -> None:
+        got.append(pictures)
+
+    run(command)
+    run(command, *"--layout nhwc --mean 0.5,1,2e-1 --std 0.25 --resize crop".split())
+    with pytest.raises(InputError, match="`mean` is '1;2'; give numbers for all channels or each"):
+        run(command, "--mean", "1;2")
+    with pytest.raises(InputError, match="`resize` is 'fit'; choose one of none, crop, stretch"):
+        run(command, "--resize", "fit")
+
+    layout, resize = ImageLayout.NHWC, Resize.CROP
+    assert got == [Pictures(), Pictures(layout, (0.5, 1.0, 0.2), (0.25,), resize)]
+    assert got[1].arguments() == {
+        "layout": layout,
+        "mean": "0.5,1,0.2",
+        "std": "0.25",
+        "resize": resize,
+    }

@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 
 from lt_onnx.errors import InputError
+from lt_onnx.options import ImageLayout, Pictures, Resize
 from lt_onnx.samples import images
-from lt_onnx.samples.images import Pictures, load_images
+from lt_onnx.samples.images import check_pictures, load_images
+from lt_onnx.samples.samples import load_samples
 from lt_onnx.target import Port
 
 FLOAT = np.dtype(np.float32)
@@ -29,7 +31,7 @@ def test_pixels_are_where_they_were(tmp_path: Path) -> None:
     saved(tmp_path, "a.png", pixels())
     first, labels = load_images(tmp_path, NCHW, Pictures())
     nhwc = Port("image", ("N", 4, 6, 3), FLOAT)
-    last, _ = load_images(tmp_path, nhwc, Pictures(layout="nhwc"))
+    last, _ = load_images(tmp_path, nhwc, Pictures(ImageLayout.NHWC))
 
     assert labels is None
     assert (first.shape, first.dtype) == ((1, 3, 4, 6), np.float32)
@@ -40,21 +42,48 @@ def test_pixels_are_where_they_were(tmp_path: Path) -> None:
 def test_mean_and_std_are_per_channel_or_for_all(tmp_path: Path) -> None:
     saved(tmp_path, "a.png", pixels())
     plain = load_images(tmp_path, NCHW, Pictures())[0]
-    each = load_images(tmp_path, NCHW, Pictures((0.1, 0.2, 0.3), (0.5, 0.25, 2.0)))[0]
-    every = load_images(tmp_path, NCHW, Pictures((0.5,), (0.25,)))[0]
+    each = load_images(tmp_path, NCHW, Pictures(mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 2.0)))[0]
+    every = load_images(tmp_path, NCHW, Pictures(mean=(0.5,), std=(0.25,)))[0]
 
     for channel, (mean, std) in enumerate(zip((0.1, 0.2, 0.3), (0.5, 0.25, 2.0), strict=True)):
         assert each[0, channel] == pytest.approx((plain[0, channel] - mean) / std, abs=1e-6)
     assert every == pytest.approx((plain - 0.5) / 0.25, abs=1e-6)
 
 
-def test_images_are_scaled_and_cropped_in_the_middle(tmp_path: Path) -> None:
+def test_images_of_another_size_are_refused_cropped_or_stretched(tmp_path: Path) -> None:
     value = np.zeros((8, 24, 3), np.uint8)
     value[:, 8:16] = 255
     saved(tmp_path, "a.png", value)
     square = Port("image", ("N", 3, 4, 4), FLOAT)
 
-    assert load_images(tmp_path, square, Pictures())[0].mean() > 0.9
+    with pytest.raises(InputError, match=r"24 by 8 pixels, the model wants 4 by 4: give `resize="):
+        load_images(tmp_path, square, Pictures())
+    cropped, stretched = (
+        load_images(tmp_path, square, Pictures(resize=how))[0]
+        for how in (Resize.CROP, Resize.STRETCH)
+    )
+    assert cropped.mean() > 0.9
+    assert stretched.shape == (1, 3, 4, 4)
+    assert stretched.mean() == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_what_was_done_to_pixels_is_told(tmp_path: Path) -> None:
+    saved(tmp_path, "a.png", pixels())
+
+    assert (
+        load_samples(tmp_path, (NCHW,)).origin == f"{tmp_path} (pixels in [0, 1], no mean, no std)"
+    )
+    how = Pictures(mean=(0.5,), std=(0.1, 0.2, 0.3), resize=Resize.CROP)
+    told = "pixels in [0, 1], mean 0.5, std 0.1,0.2,0.3, resize crop"
+    assert load_samples(tmp_path, (NCHW,), how).origin == f"{tmp_path} ({told})"
+
+
+def test_arrays_are_taken_as_they_are(tmp_path: Path) -> None:
+    how = Pictures(mean=(0.5,))
+    check_pictures(how, None, tmp_path)
+    check_pictures(Pictures(), tmp_path / "a.npz")
+    with pytest.raises(InputError, match="`mean` is for folders of images"):
+        check_pictures(how, None, tmp_path / "a.npz")
 
 
 def test_labels_are_the_subfolders_in_their_order(tmp_path: Path) -> None:
@@ -95,8 +124,6 @@ def test_what_is_no_image_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_settings_that_mean_nothing_are_refused() -> None:
-    with pytest.raises(InputError, match="`layout` is 'chwn'; choose nchw or nhwc"):
-        Pictures(layout="chwn")
     with pytest.raises(InputError, match="`std` holds 0"):
         Pictures(std=(1.0, 0.0, 1.0))
 

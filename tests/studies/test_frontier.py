@@ -1,18 +1,26 @@
 """The frontier: which points are best, from values and from real tickets."""
 
+import csv
 import json
+import math
+import subprocess
+import sys
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import jsonschema
 import pytest
 from paths import MODELS
+from test_reports import SCHEMA
 
 from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError
-from lt_onnx.studies.frontier import Point, frontier, leading
+from lt_onnx.report.schema import Point
+from lt_onnx.studies.frontier import frontier, known_points, leading
 from lt_onnx.studies.plots import check_picture, draw_frontier
+from lt_onnx.version import __version__
 
 
 def test_the_frontier_of_a_small_network(
@@ -30,22 +38,88 @@ def test_the_frontier_of_a_small_network(
         str(MODELS / "digits.samples.npz"),
     ]
 
-    assert run([*words, "--report", str(report), "--picture", str(picture)]) == 0
+    tables = ["--report", str(report), "--report", str(report.with_suffix(".csv"))]
+    assert run([*words, *tables, "--picture", str(picture)]) == 0
     assert "the target's own accuracy" in capsys.readouterr().out
-    points = json.loads(report.read_text())["points"]
+    document = json.loads(report.read_text())
+    jsonschema.validate(document, SCHEMA)
+    points = document["points"]
     assert len(points) == 8
+    assert all(0 < p["packed_bytes"] < p["dense_bytes"] for p in points)
+    rows = [*csv.DictReader(report.with_suffix(".csv").open())]
+    assert [float(row["sqnr_db"]) for row in rows] == [p["sqnr_db"] for p in points]
     for mode in ("l+1", "2l"):
         best = [p["sqnr_db"] for p in points if p["mode"] == mode and p["best"]]
         assert best == sorted(best)
         assert max(p["sqnr_db"] for p in points if p["mode"] == mode) == best[-1]
     assert picture.read_bytes().startswith(b"\x89PNG")
+    # the report is of this command: nothing of it is made again
+    assert run([*words, "--report", str(report), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["points"] == points
+    # the words beside it are those of the run, and others go before them
+    config = ["frontier", "--config", str(report.with_suffix(".toml"))]
+    assert run([*config, "--report", str(report)]) == 0
+    assert run([*config, "--price", "x"]) == 2
     assert run([*words[:2], "--price", "x"]) == 2
     assert run([*words[:3], "4,x"]) == 2
 
 
+INTERRUPTED = """
+import sys
+from lt_onnx.cli.app import run
+from lt_onnx.studies import frontier
+
+one = frontier._point
+made = []
+
+def counted(*words):
+    if len(made) == int(sys.argv[1]):
+        raise KeyboardInterrupt
+    made.append(one(*words))
+    return made[-1]
+
+frontier._point = counted
+code = run(sys.argv[2:])
+print(len(made), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def test_interrupted_it_keeps_its_points_and_goes_on(tmp_path: Path) -> None:
+    report, model = tmp_path / "f.json", str(MODELS / "plain-relu.onnx")
+    words = ["frontier", model, "--mode", "2l", "--base-size", "4", "--price", "0,0.01"]
+    words += ["--report", str(report)]
+
+    def typed(most: int) -> tuple[int, list[str]]:
+        command = [sys.executable, "-c", INTERRUPTED, str(most), *words]
+        ended = subprocess.run(command, capture_output=True, text=True)
+        return ended.returncode, ended.stderr.splitlines()
+
+    code, said = typed(1)
+    told = f"{report} keeps what is finished: the same command goes on from there"
+    assert (code, said) == (3, [f"lt-onnx: error: interrupted; {told}", "1"])
+    first = json.loads(report.read_text())["points"]
+    assert typed(1) == (0, ["1"])  # one more was made
+    assert len(json.loads(report.read_text())["points"]) == 2
+    assert first[0]["kept"] in [p["kept"] for p in json.loads(report.read_text())["points"]]
+
+
+def test_points_of_another_file_or_version_are_not_known() -> None:
+    document = {"target": {"sha256": "a"}, "version": __version__}
+    document["points"] = [{**asdict(point), "sqnr_db": None} for point in points()[:1]]
+
+    assert [p.sqnr_db for p in known_points(document, "a")] == [math.inf]
+    assert known_points(document, "b") == []
+    assert known_points({**document, "version": "0"}, "a") == []
+    assert known_points({**document, "points": [{}]}, "a") == []
+
+
 def points() -> list[Point]:
     """Sizes 1 to 4 of each mode; the third is larger than the second and no better."""
-    point = Point("l+1", 5, 30.0, None, 0.0, 0.0, 0, 0, 0.0, None, None, None, 0.0)
+    shares = dict.fromkeys(("agreement", "accuracy", "target_accuracy"))
+    sizes = dict.fromkeys(("per_target_weight", "kept", "dense_bytes", "packed_bytes"), 0)
+    rest = {"price": None, "parameters": 0, "sqnr_db": 0.0, "seconds": 0.0}
+    point = Point("l+1", 5, 30.0, **rest, **sizes, **shares)  # type: ignore[arg-type]
     return [
         replace(point, mode=mode, per_target_weight=size, dense_bytes=-int(size), sqnr_db=sqnr)
         for mode, more in (("2l", 1.0), ("l+1", 0.0))
@@ -88,7 +162,8 @@ def test_a_picture_is_refused_before_any_work(
 
 @pytest.mark.parametrize("title", ["$\\frac{$", "\x1b[31m\u202e", "caf\udce9", "名前", "n" * 4000])
 def test_any_name_is_a_title(tmp_path: Path, title: str) -> None:
-    drawn = [replace(point, dense_bytes=1000) for point in points()]
+    drawn = [replace(point, packed_bytes=1000) for point in points()]
     with warnings.catch_warnings(action="error"):
-        draw_frontier(drawn, title, path=tmp_path / "f.svg")
+        draw_frontier(drawn, title, path=tmp_path / "f.svg", target_bytes=1500)
     ElementTree.parse(tmp_path / "f.svg")
+    assert "target's file, 2 kB" in (tmp_path / "f.svg").read_text()

@@ -1,0 +1,96 @@
+"""The words of a run as a TOML file: written beside its report, and taken back by --config.
+
+A key is an option's name without its dashes, or an argument's; what the command line says goes
+before what the file says.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from lt_onnx.errors import InputError
+from lt_onnx.files import check_file
+from lt_onnx.options import Param
+from lt_onnx.units import comma_text, shown
+
+# words of where a run's results are told, and not of what they are
+UNTOLD = frozenset("config report json quiet force picture".split())
+
+
+def key_of(name: str, param: Param) -> str:
+    """The key of an option or argument: its first flag, or its name."""
+    flag = param.flags[0].partition("/")[0] if param.flags else name
+    return flag.lstrip("-").replace("-", "_")
+
+
+def told(given: Mapping[str, Any], params: Mapping[str, Param]) -> str:
+    """The words `given` to a command, defaults too, as TOML."""
+    lines = [
+        f"{key} = {_toml(value)}"
+        for name, value in given.items()
+        if (key := key_of(name, params[name])) not in UNTOLD and value not in (None, [], ())
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case StrEnum():
+            return _toml(value.value)
+        case int() | float():
+            return str(value)
+        case tuple():  # numbers with commas between
+            return _toml(comma_text(value))
+        case list():
+            return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(shown(str(value)), ensure_ascii=False)
+
+
+def take(context: typer.Context, path: Path | None) -> Path | None:
+    """Let the words of the file at `path` stand where the command line says nothing.
+
+    Raises InputError for a file that is no TOML, and for what is no word of the command.
+    """
+    if path is None:
+        return None
+    check_file(path)
+    try:
+        words = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: not a TOML file: {error}") from None
+    params = {_key(param): param for param in context.command.params}
+    defaults = {}
+    for word, value in words.items():
+        key = word.replace("-", "_")
+        if key not in params or key in ("config", "help"):
+            near = get_close_matches(key, params, 1)
+            mend = f"; is '{near[0]}' meant?" if near else ""
+            raise InputError(f"{path}: '{word}' is no word of lt-onnx {context.info_name}{mend}")
+        defaults[params[key].name] = _typed(path, word, value, params[key])
+    context.default_map = defaults
+    return path
+
+
+def _key(param: Any) -> str:  # typer carries a click of its own
+    first: str = param.opts[0]
+    return first.lstrip("-").replace("-", "_")
+
+
+def _typed(path: Path, word: str, value: Any, param: Any) -> Any:
+    """A value as the command line would give it. Raises InputError."""
+    values = value if isinstance(value, list) else [value]
+    plain = all(isinstance(one, str | int | float) for one in values)
+    if getattr(param, "is_flag", False) != isinstance(value, bool) or not plain:
+        raise InputError(f"{path}: '{word}' is {value!r}, which it cannot be")
+    if isinstance(value, bool):
+        return value
+    several = param.nargs == -1 or getattr(param, "multiple", False)
+    return [str(one) for one in values] if several else ",".join(map(str, values))
