@@ -9,8 +9,32 @@ from lt_onnx.units import size_text
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]  # a document's entries
 
+MAX_TITLE_NAMES = 5  # of a zoo
 TRACE_TITLE = "Where error enters"
 TRACE_HEAD = ("layer", "error in", "passed on", "×", "own", "out", "SQNR dB")
+NOTES = {  # what a column holds, where its name does not say it
+    "m": "random weights there are for one weight of the target",
+    "λ": "mean scale: weights are divided by it, sums multiplied",
+    "target weights": "those the layer has to have",
+    "ticket weights": "random weights that it keeps, for biases and constants too",
+    "misses": "sums farther than ε from their weight",
+    "|S|": "mean number of random weights kept for one",
+    "own dB": "SQNR of what its own subset sums do to its output",
+    "out dB": "SQNR of its output as it is",
+    "error in": "relative error of the layer's input",
+    "passed on": "what the exact layer makes of that",
+    "×": "passed on / error in: amplification",
+    "own": "relative error that its own subset sums add",
+    "out": "relative error of its output",
+    "SQNR dB": "signal to error of the output, of its variation over inputs",
+    "share": "of all bits",
+    "agreement": "share of inputs with the target's decision",
+    "accuracy": "of the ticket, where there are labels",
+    "per weight": "ticket weights per weight of the target",
+    "density": "kept of all random weights",
+    "size": "bytes of the ticket's files",
+    "s": "seconds that the conversion took",
+}
 DENSE_COLUMNS = {"node": "{name}", "op": "{op}", "why": "{reason}", "parameters": "{parameters:,}"}
 
 
@@ -21,6 +45,11 @@ class Table:
     title: str
     rows: list[dict[str, str]]
     words: int
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """Columns that need a word, with it."""
+        return [(column, NOTES[column]) for column in self.rows[0] if column in NOTES]
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -69,7 +98,10 @@ def percent(value: float | None) -> str:
 def title(document: Mapping[str, Any]) -> str:
     """What the document is about."""
     if document["kind"] == "zoo":
-        return f"zoo of {len(document['models'])} models"
+        names = [model["name"] for model in document["models"]]
+        more = f" and {len(names) - MAX_TITLE_NAMES} more" if len(names) > MAX_TITLE_NAMES else ""
+        counted = f"{len(names)} network{'s' if len(names) > 1 else ''}"
+        return f"{counted}: {', '.join(names[:MAX_TITLE_NAMES])}{more}"
     return f"{document['target']['file']} → {document['ticket']['file']}"
 
 

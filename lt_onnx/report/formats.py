@@ -21,11 +21,11 @@ TOLD = {".md": " (Markdown)", ".xml": " (JUnit)"}
 MAX_HEAD = 800  # characters in which a report names what made it
 
 
-def _json(document: dict[str, Any]) -> str:
+def _json(document: dict[str, Any], folder: Path | None = None) -> str:
     return json.dumps(document, indent=1) + "\n"
 
 
-def _csv(document: dict[str, Any]) -> str:
+def _csv(document: dict[str, Any], folder: Path | None = None) -> str:
     """The rows of a document of rows: numbers within a figure get columns, lists get none."""
     out = io.StringIO()
     rows = [dict(_cells(row)) for row in document.get("points") or document["panels"]]
@@ -33,6 +33,10 @@ def _csv(document: dict[str, Any]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
+
+
+def _laid_out(kind: str, document: dict[str, Any], folder: Path) -> str:
+    return render(document, kind, folder)
 
 
 def _cells(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -43,10 +47,11 @@ def _cells(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-Formats: TypeAlias = Mapping[str, Callable[[dict[str, Any]], str]]
+# of a document, and of the folder that it will lie in
+Formats: TypeAlias = Mapping[str, Callable[[dict[str, Any], Path], str]]
 FORMATS: Formats = {  # of documents with a verdict, and …
     ".json": _json,
-    **{f".{kind}": partial(render, kind=kind) for kind in ("md", "xml", "html")},
+    **{f".{kind}": partial(_laid_out, kind) for kind in ("md", "xml", "html")},
 }
 ROW_FORMATS: Formats = {".json": _json, ".csv": _csv}  # … of rows
 
@@ -108,7 +113,7 @@ def write_reports(
     """Write a document in the formats that the suffixes ask for; the rest as `check_reports`."""
     check_reports(paths, force=force, again=again, formats=formats, config=config)
     finite = plain(document)
-    texts = {path: formats[path.suffix.lower()](finite) for path in paths}
+    texts = {path: formats[path.suffix.lower()](finite, path.parent) for path in paths}
     texts |= dict.fromkeys(_configs(paths, config), config)
     for path, text in texts.items():
         _write(path, text, force=force or is_of(path, again))

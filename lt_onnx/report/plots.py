@@ -27,6 +27,7 @@ MAX_NAMED = 32  # layers up to which an axis names each
 MAX_NAME = 22  # characters of such a name
 MAX_OUTPUTS = 4  # in the scatter plot
 WIDE, NARROW = 9.6, 4.7  # inches
+BROAD = '<svg xmlns:xlink="http://www.w3.org/1999/xlink" width="691'  # how wide ones begin
 
 
 def plots(document: Mapping[str, Any]) -> list[tuple[str, str]]:

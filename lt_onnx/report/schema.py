@@ -105,6 +105,7 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     target: str
     ticket: str | None = None
+    page: Annotated[str | None, Meta(description="its report as HTML")] = None
     verdict: Literal["passed", "failed", "error"] = "error"
     message: str = ""
     agreement: Share | None = None

@@ -3,13 +3,15 @@
 The XML is JUnit's: one case per check, so that any CI shows which one failed and why.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from lt_onnx.report import figures
-from lt_onnx.report.plots import plots
+from lt_onnx.report.plots import BROAD, plots
 from lt_onnx.units import shown
 
 MAX_ROWS = 100  # of a table in Markdown
@@ -20,8 +22,11 @@ class Verbatim(str):
     """Text that Markdown shows as it is, between fences."""
 
 
-def render(document: Mapping[str, Any], kind: str) -> str:
-    """A document as `html`, `md` or `xml`; what comes from files is escaped and cut."""
+def render(document: Mapping[str, Any], kind: str, folder: Path | None = None) -> str:
+    """A document as `html`, `md` or `xml`; what comes from files is escaped and cut.
+
+    `folder` is where it will lie: from there a zoo's page links to those of its networks.
+    """
     from jinja2 import Environment
 
     environment = Environment(
@@ -33,6 +38,7 @@ def render(document: Mapping[str, Any], kind: str) -> str:
     )
     environment.filters["decimal"] = "{:,}".format
     command = shown(document["command"], len(document["command"]))
+    links = _links(document, folder) if kind == "html" and folder is not None else {}
     document = {**_shown(document), "command": command}
     template = Path(__file__).with_name(f"page.{kind}").read_text(encoding="utf-8")
     return environment.from_string(template).render(
@@ -45,8 +51,19 @@ def render(document: Mapping[str, Any], kind: str) -> str:
         trace_title=figures.TRACE_TITLE,
         weakest=figures.weakest(document),
         plots=plots,
+        broad=BROAD,
         max_rows=MAX_ROWS,
+        links=links,
     )
+
+
+def _links(document: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """Where the pages of a zoo's networks lie, by the name that is shown."""
+    return {
+        shown(model["name"]): quote(Path(os.path.relpath(model["page"], folder)).as_posix())
+        for model in document.get("models") or []
+        if model["page"] is not None
+    }
 
 
 def _shown(value: Any) -> Any:

@@ -121,7 +121,11 @@ def _entry(
         ticket.parent.mkdir(parents=True, exist_ok=True)
         document, failure = _convert(job, command, report, running=running, ended=ended)
     model = Model(name, str(target), message=failure, reused=reused)
-    return model if document is None else _measured(model, ticket, document)
+    if document is None:
+        return model
+    page = report.with_suffix(".html")
+    model = _measured(model, ticket, document)
+    return msgspec.structs.replace(model, page=str(page) if page.is_file() else None)
 
 
 def _convert(
@@ -139,7 +143,8 @@ def _convert(
     threads = str(max((os.cpu_count() or 1) // job.processes, 1))
     settings = {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads, WATCH_PARENT: "1"}
     settings["PYTHONUTF8"] = "1"
-    words = [*shlex.split(command)[1:], "--report", str(report), "--quiet", "--resume"]
+    words = [*shlex.split(command)[1:], "--quiet", "--resume"]
+    words += ["--report", str(report), "--report", str(report.with_suffix(".html"))]
     process = subprocess.Popen(
         [sys.executable, "-m", "lt_onnx", *words, *(["--force"] if job.force else [])],
         stdin=subprocess.PIPE,  # stays open: its end tells that we are gone

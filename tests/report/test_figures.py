@@ -32,7 +32,7 @@ def test_numbers() -> None:
 
 def test_titles() -> None:
     assert figures.title(compared()) == "net.onnx → t.onnx"
-    assert figures.title(zoo()) == "zoo of 2 models"
+    assert figures.title(zoo()) == "2 networks: sub/net, bad"
 
 
 def test_the_summary_sets_target_and_ticket_side_by_side() -> None:

@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from documents import LAYERS, MISSED, compared, report, zoo
+from documents import BROKEN, LAYERS, MISSED, MODEL, compared, report, zoo
 
-from lt_onnx.report import templates
+from lt_onnx.report import figures, templates
 from lt_onnx.report.document import plain
-from lt_onnx.report.plots import MAX_NAME, MAX_NAMED, plots
+from lt_onnx.report.plots import INK, MAX_NAME, MAX_NAMED, plots
 
 VOID = {"meta", "link", "br"}
 
@@ -97,3 +99,39 @@ def test_layers_are_named_while_they_are_few() -> None:
     assert f"…{long[1 - MAX_NAME :]}<" in shown
     assert "layer3" not in numbered
     assert "layer, in order" in numbered
+
+
+def test_a_zoo_links_to_the_page_of_each_network_and_can_be_sorted() -> None:
+    there = msgspec.structs.replace(MODEL, name="a/b c", page="out/a/b c.report.html")
+    document = plain(zoo(there, BROKEN))
+    page = templates.render(document, "html", Path("out"))
+
+    assert '<a href="a/b%20c.report.html">a/b c</a>' in page
+    assert page.count("<a ") == 1  # what could not be converted has none
+    assert "<b>bad</b>: " in page
+    assert '<table id="models">' in page
+    assert "aria-sort" in page[page.index("<script>") :]
+    assert "<title>lt-onnx: failed – 2 networks: a/b c, bad</title>" in page
+    elsewhere = templates.render(document, "html", Path("reports"))
+    assert 'href="../out/a/b%20c.report.html"' in elsewhere
+    assert "<script" not in render(plain(report().to_dict()))
+
+
+def test_every_column_says_what_it_is_or_has_a_word_beside_it() -> None:
+    plain_names = {"layer", "kind", "node", "op", "why", "parameters", "what", "bits", "model"}
+    for document in (report().to_dict(), zoo()):
+        page = render(plain(document))
+        for table in figures.tables(plain(document)):
+            noted = dict(table.notes)
+            assert set(table.rows[0]) <= {*noted, *plain_names, "verdict"}
+            assert all(f"<li><b>{column}</b> " in page for column in noted)
+
+
+def test_a_page_is_for_light_and_dark_and_its_pictures_take_the_colour_of_its_text() -> None:
+    page = render(plain(report().to_dict()))
+
+    assert "color-scheme: light dark" in page
+    assert "@media (prefers-color-scheme: dark)" in page
+    for _, svg in plots(plain(report().to_dict())):
+        assert "currentColor" in svg
+        assert INK not in svg
