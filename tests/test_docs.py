@@ -82,6 +82,9 @@ def test_the_python_of_the_readme_runs(
     assert "True" in capsys.readouterr().out
 
 
+PAGES = ["how.md", "reports.md", "deploy.md", "researchers.md", "engineers.md"]
+
+
 def typed(page: str, folder: Path) -> str:
     """Type a page as a reader would: save its files, run its commands and its Python in order."""
     text = (ROOT / "docs" / page).read_text()
@@ -129,7 +132,7 @@ def test_the_tutorial_typed_line_by_line_works(tmp_path: Path) -> None:
     assert "lt-onnx: passed" in (tmp_path / "summary").read_text()
 
 
-@pytest.mark.parametrize("page", long_but(["reports.md"], ["how.md", "reports.md", "deploy.md"]))
+@pytest.mark.parametrize("page", long_but(["reports.md"], PAGES))
 def test_a_pages_commands_and_python_run(tmp_path: Path, page: str) -> None:
     for package in ("openvino", "tract"):
         pytest.importorskip(package, reason=f"{package} is not installed")
@@ -157,9 +160,12 @@ def test_the_pages_are_built_without_warnings(tmp_path: Path) -> None:
 
     assert made.returncode == 0, made.stderr
     assert "WARNING" not in made.stderr
-    pages = "tutorial how cli api reports deploy paper performance reliability"
-    for page in pages.split():
+    pages = "tutorial how cli api reports deploy paper performance reliability figures"
+    for page in [*pages.split(), "researchers", "engineers"]:
         assert (tmp_path / page / "index.html").is_file()
+    formula = (tmp_path / "researchers" / "index.html").read_text()
+    assert formula.count('<svg class="formula"') == 2
+    assert "$$" not in formula
     assert "base_size" in (tmp_path / "api" / "index.html").read_text()
 
 
