@@ -158,20 +158,20 @@ class Options:
     price: Annotated[
         float | None,
         Param(
-            "Price of a kept weight, in place of a promise; again for single layers.",
+            "For study: price of a kept weight, in place of a promise; again for single layers.",
             unit="μ",
             read=float,
             key="LAYER=",
             singles="prices",
         ),
     ] = None
-    sqnr: Annotated[float, Param("Promise: decibels of every output's variation …", unit="DB")] = (
+    sqnr: Annotated[float, Param("Promise: decibels of every output's variation.", unit="DB")] = (
         30.0
     )
     agreement: Annotated[
         float,
         Param(
-            "… and of classifiers, a share of equal top-1.",
+            "Promise: of classifiers, the share of equal top-1.",
             unit="SHARE",
             read=share,
             expects="a share, as in 0.99 or 99%",
@@ -284,16 +284,28 @@ class Pictures:
     divides by nothing. Raises InputError for std 0.
     """
 
-    layout: Annotated[ImageLayout, Param("Of the model's image input.")] = ImageLayout.NCHW
+    layout: Annotated[ImageLayout, Param("Where the model's image input has its channels.")] = (
+        ImageLayout.NCHW
+    )
     mean: Annotated[
         tuple[float, ...] | None,
-        Param("Taken off pixels in [0, 1].", unit="R,G,B", read=numbers, expects=_PER_CHANNEL),
+        Param(
+            "Taken off an image's pixels in [0, 1].",
+            unit="R,G,B",
+            read=numbers,
+            expects=_PER_CHANNEL,
+        ),
     ] = None
     std: Annotated[
         tuple[float, ...] | None,
-        Param("What is left is divided by it.", unit="R,G,B", read=numbers, expects=_PER_CHANNEL),
+        Param(
+            "What an image's pixels are divided by then.",
+            unit="R,G,B",
+            read=numbers,
+            expects=_PER_CHANNEL,
+        ),
     ] = None
-    resize: Annotated[Resize, Param("Images of another size; none: they are refused.")] = (
+    resize: Annotated[Resize, Param("Of images of another size; none: they are refused.")] = (
         Resize.NONE
     )
 

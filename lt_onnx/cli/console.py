@@ -35,8 +35,8 @@ DENSE = "dense     {op} '{name}': {reason}; {parameters:,} parameters"
 PROOF = "verified  {verdict}: {layers} layers match the source; {scales:,} scales"
 OUTPUT = """\
   {name}: {sqnr}; relative error {relative:.3g}
-    cosine {cosine:.5f}, mean |error| {mean_abs:.3g}; passes from --max-abs {max_abs:.3g}, \
---max-rel {smallest_tolerance:.3g}"""
+    cosine {cosine:.5f}, mean |error| {mean_abs:.3g}
+    passes from --max-abs {max_abs:.3g}, --max-rel {smallest_tolerance:.3g}"""
 MAX_PLACES = 5  # dense places and failures that are told
 MAX_TERMINAL = 80  # columns
 LINE_SECONDS = 30  # from one line of progress to the next, where there is no terminal

@@ -47,11 +47,11 @@ class Grid:
     ] = (15, 20, 25, 30, 35, 40, 45, 50)
     base_size: Annotated[
         tuple[int, ...] | None,
-        Param("Study: m's, as in 6,8,10 …", "M,…", read=_sizes, expects=SEVERAL),
+        Param("For study: m's, as in 6,8,10.", "M,…", read=_sizes, expects=SEVERAL),
     ] = None
     price: Annotated[
         tuple[float, ...] | None,
-        Param("… and μ's in place of promises.", "μ,…", read=numbers, expects=SEVERAL),
+        Param("For study: μ's, in place of promises.", "μ,…", read=numbers, expects=SEVERAL),
     ] = None
     seeds: Annotated[int, Param("Tickets per setting.")] = 1
 
@@ -180,7 +180,5 @@ def _print_points(points: "Sequence[Point]") -> None:
     accuracy = points[0].target_accuracy
     if accuracy is not None:
         say(f"the target's own accuracy is {100 * accuracy:.2f} %")
-    say(
-        f"best: no smaller one of its mode has a better SQNR; {points[0].parameters:,} "
-        "parameters of the target stay dense in each"
-    )
+    say("best: no smaller one of its mode has a better SQNR")
+    say(f"{points[0].parameters:,} parameters of the target stay dense in each")

@@ -139,15 +139,17 @@ SamplesFile = Annotated[
         flags=("--samples", "--inputs"),
     ),
 ]
-Config = Annotated[str, Param("Words of a run, of the .toml beside its report.", unit="FILE.toml")]
+Config = Annotated[
+    str, Param("Take the words of a run from the file beside its report.", unit="FILE.toml")
+]
 PerLayer = Annotated[bool, Param("Find where error enters and is amplified.")]
 ReportFile = Annotated[Path | None, Param("Write a JSON report here.", flags=("--report",))]
 Reports = Annotated[
     list[Path] | None,
-    Param("Write it: .json, .md, .xml (JUnit) or .html; repeatable.", flags=("--report",)),
+    Param("Write it: .json, .md, .xml (JUnit) or .html; repeatable.", "FILE", ("--report",)),
 ]
 Tables = Annotated[
-    list[Path] | None, Param("Write it: .json or .csv; repeatable.", flags=("--report",))
+    list[Path] | None, Param("Write it: .json or .csv; repeatable.", "FILE", ("--report",))
 ]
 Picture = Annotated[Path | None, Param("Draw it here (.png, .svg or .pdf).")]
 Force = Annotated[bool, params_of(Output)["force"][1]]
