@@ -105,7 +105,7 @@ def table(rows: list[list[str]], head: list[str], *, words: int = 1) -> None:
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     width = columns()
     room = width - sum(widths[1:-1]) - 2 * (len(head) - 1) - min(widths[-1], 12)
-    widths[0] = max(min(widths[0], room), 12)
+    widths[0] = min(widths[0], max(room, 12))
     for name, *row in [head, *rows]:
         if len(name) > widths[0]:
             name = "…" + name[1 - widths[0] :]

@@ -26,9 +26,9 @@ def test_words_stand_left_and_numbers_right(capsys: pytest.CaptureFixture[str]) 
     console.table([["a", "b", "1"], ["long name", "c", "10"]], ["name", "kind", "n"], words=2)
 
     assert capsys.readouterr().out.splitlines() == [
-        "name          kind   n",
-        "a             b      1",
-        "long name     c     10",
+        "name       kind   n",
+        "a          b      1",
+        "long name  c     10",
     ]
 
 
