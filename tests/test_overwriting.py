@@ -23,6 +23,9 @@ def reads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(MODELS / "digits.samples.npz", folder / "s.npz")
     convert(PLAIN, folder / "t.onnx", base_size=3, price=1e-4, validate=False)
     assert run(["pack", str(folder / "t.onnx"), "-o", str(folder / "t.ltz"), "-q"]) == 0
+    (folder / "c.toml").write_text('target = "e.onnx"\n')
+    (folder / "o.toml").write_text("sqnr = 20\n")
+    (folder / "d.toml").write_text("count = 9\n")
     for name in ("e.onnx", "e.bin", "t.onnx", "t.ltz", "s.npz"):
         os.link(folder / name, folder / f"hard.{name}.json")
         (folder / f"soft.{name}.json").symlink_to(folder / name)
@@ -43,8 +46,14 @@ READERS = [
     "inspect e.onnx --report e.bin",
     "plan e.onnx --report hard.e.onnx.json",
     "plan e.onnx --calibration s.npz --report soft.s.npz.json",
-    "frontier e.onnx --samples s.npz --report s.npz",
-    "frontier e.onnx --calibration s.npz --report e.bin",
+    "frontier e.onnx --samples s.npz --report soft.s.npz.json",
+    "frontier e.onnx --calibration s.npz --report hard.e.bin.json",
+    # what is written beside a report
+    "validate e.onnx t.onnx --config d.toml --report d.xml",
+    "convert e.onnx -o new.onnx --config o.toml --report o.md",
+    "convert e.onnx --config o.toml -o o.toml",
+    "frontier --config c.toml --sqnr 20 --report c.csv",
+    "stats --config d.toml --report d.json",
 ]
 
 
@@ -68,7 +77,7 @@ def test_no_command_overwrites_what_it_reads(
         "convert e.onnx -o r.json --report r.json",
         "convert e.onnx -o r.onnx --report r.html --report r.html",
         "validate e.onnx t.onnx --save-inputs r.json --report r.json",
-        "stats --count 10 --report r.svg --picture r.svg",
+        "stats --count 10 --report r.csv --report r.csv",
     ],
 )
 def test_no_command_writes_two_files_under_one_name(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 
@@ -23,20 +23,28 @@ from lt_onnx.units import comma_text, shown
 UNTOLD = frozenset("config report json quiet force picture".split())
 
 
+class RunWords(NamedTuple):
+    """All words of a run as TOML, and the files that some were read from: none, or one."""
+
+    text: str = ""
+    read: tuple[Path, ...] = ()
+
+
 def key_of(name: str, param: Param) -> str:
     """The key of an option or argument: its first flag, or its name."""
     flag = param.flags[0].partition("/")[0] if param.flags else name
     return flag.lstrip("-").replace("-", "_")
 
 
-def told(given: Mapping[str, Any], params: Mapping[str, Param]) -> str:
-    """The words `given` to a command, defaults too, as TOML."""
+def told(given: Mapping[str, Any], params: Mapping[str, Param]) -> RunWords:
+    """The words `given` to a command, defaults too."""
     lines = [
         f"{key} = {_toml(value)}"
         for name, value in given.items()
         if (key := key_of(name, params[name])) not in UNTOLD and value not in (None, [], ())
     ]
-    return "\n".join(lines) + "\n"
+    path = given["config"]
+    return RunWords("\n".join(lines) + "\n", () if path is None else (path,))
 
 
 def _toml(value: Any) -> str:

@@ -1,13 +1,23 @@
 """`lt-onnx convert`."""
 
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lt_onnx.cli.console import announce, print_json, print_report, print_verdict, progress, say
-from lt_onnx.cli.options import CalibrationFile, Config, Json, PerLayer, Quiet, Reports, SamplesFile
+from lt_onnx.cli.options import (
+    NO_WORDS,
+    CalibrationFile,
+    Config,
+    Json,
+    PerLayer,
+    Quiet,
+    Reports,
+    SamplesFile,
+)
 from lt_onnx.errors import InputError
 from lt_onnx.options import Device, Options, Output, Param, Pictures
 from lt_onnx.validation.limits import Limits
@@ -35,12 +45,12 @@ def convert_command(
     limits: Limits,
     per_layer: PerLayer = False,
     report: Reports = None,
-    config: Config = "",
+    config: Config = NO_WORDS,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Convert networks to tickets, prove them and validate them."""
-    from lt_onnx.files import check_distinct
+    from lt_onnx.files import check_distinct, check_places
     from lt_onnx.pipeline import Job, run, silent
     from lt_onnx.report.command import words_of
     from lt_onnx.report.figures import verdict_of
@@ -78,9 +88,11 @@ def convert_command(
                 announce=silent if quiet else announce,
             )
             again = job.command if output.resume else None
-            words = words_of(job.command, config)
+            words = words_of(job.command, config.text)
             check_distinct([*job.outputs, *reports])
-            check_reports(reports, job.inputs(), force=output.force, again=again, config=words)
+            check_places(job.outputs, config.read, force=True)
+            inputs = chain(job.inputs(), config.read)
+            check_reports(reports, inputs, force=output.force, again=again, config=words)
             ticket = run(job)
         document = ticket.report.to_dict()
         write_reports(reports, document, force=output.force, again=again, config=words)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from lt_onnx.cli.console import print_json, progress, say, table
 from lt_onnx.cli.options import (
+    NO_WORDS,
     CalibrationFile,
     Config,
     Force,
@@ -89,7 +90,7 @@ def frontier_command(
     samples: SamplesFile = None,
     pictures: Pictures,
     report: Tables = None,
-    config: Config = "",
+    config: Config = NO_WORDS,
     picture: Picture = None,
     force: Force = False,
     json: Json = False,
@@ -117,9 +118,9 @@ def frontier_command(
     arguments = {**grid.arguments(), **given, **pictures.arguments()}
     command = command_of("frontier", [target], None, arguments)
     reports, kept = report or [], [p for p in report or [] if p.suffix.lower() == ".json"]
-    inputs = [*model_files(target), *(path for path in given.values() if path)]
+    inputs = [*model_files(target), *(path for path in given.values() if path), *config.read]
     how: dict[str, Any] = {"force": force, "again": command, "formats": ROW_FORMATS}
-    how["config"] = words_of(command, config)
+    how["config"] = words_of(command, config.text)
     check_reports(reports, inputs, **how)
     check_places([path for path in [picture] if path], inputs, force=force)
     files = {file for file in model_files(target) if file.is_file()}

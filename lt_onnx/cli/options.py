@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from lt_onnx.cli.config import take, told
+from lt_onnx.cli.config import RunWords, take, told
 from lt_onnx.errors import InputError
 from lt_onnx.options import Mode, Output, Param, choices, choose, params_of
 from lt_onnx.units import comma_text
@@ -30,7 +30,7 @@ class Only:
 def expanded(function: Callable[..., Any]) -> Callable[..., None]:
     """The command as typer takes it: every field of a group is a parameter of its own.
 
-    A command that has `config` is handed all words of the run there, as TOML.
+    A command that has `config` is handed all words of the run there.
     """
     parameters: list[inspect.Parameter] = []
     asked: dict[str, Param] = {}
@@ -140,8 +140,9 @@ SamplesFile = Annotated[
     ),
 ]
 Config = Annotated[
-    str, Param("Take the words of a run from the file beside its report.", unit="FILE.toml")
+    RunWords, Param("Take the words of a run from the file beside its report.", unit="FILE.toml")
 ]
+NO_WORDS = RunWords()
 PerLayer = Annotated[bool, Param("Find where error enters and is amplified.")]
 ReportFile = Annotated[Path | None, Param("Write a JSON report here.", flags=("--report",))]
 Reports = Annotated[

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from lt_onnx.cli.console import print_json, say
-from lt_onnx.cli.options import Config, Force, Json, Picture, Quiet, Tables
+from lt_onnx.cli.options import NO_WORDS, Config, Force, Json, Picture, Quiet, Tables
 from lt_onnx.errors import InputError
 from lt_onnx.options import Param
 
@@ -15,7 +15,7 @@ def stats_command(
     tolerance: Annotated[float, Param("ε.")] = 0.01,
     seed: Annotated[int, Param("Seed of the problems.")] = 0,
     report: Tables = None,
-    config: Config = "",
+    config: Config = NO_WORDS,
     picture: Picture = None,
     force: Force = False,
     json: Json = False,
@@ -44,9 +44,9 @@ def stats_command(
     settings = {"base_size": base_size, "tolerance": tolerance, "seed": seed}
     command = command_of("stats", [], None, {"count": count, **settings})
     how: dict[str, Any] = {"force": force, "formats": ROW_FORMATS}
-    how["config"] = words_of(command, config)
-    check_reports(report or [], **how)
-    check_places([path for path in [picture] if path is not None], force=force)
+    how["config"] = words_of(command, config.text)
+    check_reports(report or [], config.read, **how)
+    check_places([path for path in [picture] if path is not None], config.read, force=force)
     panels = measure(count, base_size, tolerance=tolerance, seed=seed)
     summaries = [panel.summary() for panel in panels]
     document = statistics(summaries, command, **settings)

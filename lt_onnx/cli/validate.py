@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lt_onnx.cli.console import print_comparison, print_json, print_trace, print_verdict, progress
-from lt_onnx.cli.options import Config, Force, Json, PerLayer, Quiet, Reports, SamplesFile
+from lt_onnx.cli.options import NO_WORDS, Config, Force, Json, PerLayer, Quiet, Reports, SamplesFile
 from lt_onnx.errors import InputError
 from lt_onnx.options import Param, Pictures
 from lt_onnx.validation.limits import Limits
@@ -29,7 +29,7 @@ def validate_command(
         float | None, Param("Of every layer; the first below is named.")
     ] = None,
     report: Reports = None,
-    config: Config = "",
+    config: Config = NO_WORDS,
     force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -60,10 +60,11 @@ def validate_command(
         "min_layer_sqnr": min_layer_sqnr,
     }
     command = command_of("validate", [target, ticket], None, arguments)
-    words = words_of(command, config)
+    words = words_of(command, config.text)
     reports, saved = report or [], [] if save_inputs is None else [save_inputs]
-    check_reports(reports, force=force, config=words)
-    read = chain(model_files(target), model_files(ticket), [samples] if samples else [])
+    check_reports(reports, config.read, force=force, config=words)
+    given = [*config.read, *([samples] if samples else [])]
+    read = chain(model_files(target), model_files(ticket), given)
     check_places([*reports, *saved], read, force=force)
     ports = read_graph(target).inputs
     if samples is not None:

@@ -2,13 +2,14 @@
 
 import threading
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lt_onnx.cli.console import print_json, say
-from lt_onnx.cli.options import Config, Force, Json, Quiet, Reports
+from lt_onnx.cli.options import NO_WORDS, Config, Force, Json, Quiet, Reports
 from lt_onnx.errors import InputError
 from lt_onnx.options import Options, Param, Pictures
 from lt_onnx.validation.limits import Limits
@@ -27,7 +28,7 @@ def zoo_command(
     jobs: Annotated[int, Param("Conversions at a time.", flags=("--jobs", "-j"))] = 1,
     limits: Limits,
     report: Reports = None,
-    config: Config = "",
+    config: Config = NO_WORDS,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -50,12 +51,13 @@ def zoo_command(
         raise InputError(f"{folder}: no such folder")
     arguments = {"output": output, **pictures.arguments(), **limits.arguments()}
     command = command_of("zoo", [folder], options, arguments)
-    words = words_of(command, config)
+    words = words_of(command, config.text)
     paths = report or [output / f"zoo{suffix}" for suffix in FORMATS]
     job = FolderJob(folder, output, options, limits, pictures=pictures, processes=jobs, force=force)
     if output.is_dir() or report:
         read = (file for target in job.targets() for file in model_files(target))
-        check_reports(paths, read, force=force, again=command, config=words)
+        inputs = chain(read, config.read)
+        check_reports(paths, inputs, force=force, again=command, config=words)
     printing = threading.Lock()
 
     def tell(model: "Model") -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import pytest
 import typer
 
-from lt_onnx.cli.options import Config, Reports, expanded
+from lt_onnx.cli.options import NO_WORDS, Config, Reports, expanded
 from lt_onnx.errors import InputError
 from lt_onnx.options import Mode, Options, Output, Param, Pictures
 from lt_onnx.validation.limits import Limits
@@ -31,7 +31,7 @@ def run(*words: str) -> tuple[dict[str, Any], str]:
         output: Output,
         check: Annotated[bool, Param("Check.", flags=("--check/--no-check",))] = True,
         report: Reports = None,
-        config: Config = "",
+        config: Config = NO_WORDS,
     ) -> None:
         got.append(dict(locals()))
 
@@ -39,7 +39,7 @@ def run(*words: str) -> tuple[dict[str, Any], str]:
     root.command()(expanded(command))
     root(list(words), standalone_mode=False)
     given = {name: value for name, value in got[0].items() if name not in ("config", "got")}
-    return given, got[0]["config"]
+    return given, got[0]["config"].text
 
 
 def test_all_words_of_a_run_are_written_and_taken_back(tmp_path: Path) -> None:
