@@ -13,6 +13,9 @@ from paths import MODELS
 from test_reports import SCHEMA
 
 from lt_onnx.cli.app import run
+from lt_onnx.options import Options, Pictures
+from lt_onnx.validation.limits import Limits
+from lt_onnx.zoo.folder import FolderJob
 
 NAMES = ("plain-relu", "plain-tanh")
 
@@ -60,6 +63,12 @@ def test_a_corrupted_model_is_named_and_the_rest_is_done(
         assert "broken" in (out / f"zoo.{face}").read_text()
     for report in out.rglob("*.report.json"):
         jsonschema.validate(json.loads(report.read_text()), SCHEMA)
+    page = (out / "zoo.html").read_text()
+    for model in found["models"][1:]:
+        assert Path(model["page"]).read_text().startswith("<!doctype html>")
+        assert f'href="{Path(model["page"]).relative_to(out)}"' in page
+    assert found["models"][0]["page"] is None
+    assert run(["zoo", "--config", str(out / "zoo.toml"), "-q"]) == 1  # the same run
 
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.ticket.onnx")}
     assert run(words) == 1
@@ -120,6 +129,19 @@ def test_the_output_may_lie_in_the_folder(
     assert (tmp_path / "out" / "zoo.json").read_bytes() == before
     assert run([*words, "--seed", "1", "--force"]) == 1
     assert (tmp_path / "out" / "zoo.json").read_bytes() != before
+
+
+def test_inputs_beside_a_network_may_be_folders_of_images(folder: Path, tmp_path: Path) -> None:
+    (folder / "deeper" / "plain-tanh.calibration").mkdir()
+    how = Pictures(mean=(0.5,))
+    zoo = FolderJob(folder, tmp_path / "out", Options(), Limits(), pictures=how)
+    tanh, relu = (zoo.job(target, tmp_path / "t.onnx") for target in zoo.targets())
+
+    assert tanh.calibration == folder / "deeper" / "plain-tanh.calibration"
+    assert (tanh.samples, tanh.pictures) == (None, how)
+    assert "--mean 0.5" in tanh.command
+    assert relu.samples == folder / "plain-relu.samples.npz"
+    assert relu.pictures == Pictures()  # arrays are taken as they are
 
 
 def test_nothing_to_do_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,14 @@
 """`lt-onnx convert`."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lt_onnx.cli.config import RunWords
 from lt_onnx.cli.console import announce, print_json, print_report, print_verdict, progress, say
 from lt_onnx.cli.options import (
     NO_WORDS,
@@ -21,6 +23,9 @@ from lt_onnx.cli.options import (
 from lt_onnx.errors import InputError
 from lt_onnx.options import Device, Options, Output, Param, Pictures
 from lt_onnx.validation.limits import Limits
+
+if TYPE_CHECKING:
+    from lt_onnx.pipeline import Job
 
 
 def convert_command(
@@ -50,11 +55,9 @@ def convert_command(
     quiet: Quiet = False,
 ) -> None:
     """Convert networks to tickets, prove them and validate them."""
-    from lt_onnx.files import check_distinct, check_places
     from lt_onnx.pipeline import Job, run, silent
-    from lt_onnx.report.command import words_of
     from lt_onnx.report.figures import verdict_of
-    from lt_onnx.report.formats import check_reports, write_reports
+    from lt_onnx.report.formats import write_reports
 
     folder = output.path if output.path is not None and output.path.is_dir() else None
     if len(targets) > 1:
@@ -87,15 +90,10 @@ def convert_command(
                 progress=tell,
                 announce=silent if quiet else announce,
             )
-            again = job.command if output.resume else None
-            words = words_of(job.command, config.text)
-            check_distinct([*job.outputs, *reports])
-            check_places(job.outputs, config.read, force=True)
-            inputs = chain(job.inputs(), config.read)
-            check_reports(reports, inputs, force=output.force, again=again, config=words)
+            how = _checked(job, reports, config)
             ticket = run(job)
         document = ticket.report.to_dict()
-        write_reports(reports, document, force=output.force, again=again, config=words)
+        write_reports(reports, document, **how)
         if json:
             print_json(document)
         elif not quiet:
@@ -107,3 +105,17 @@ def convert_command(
         print_verdict(verdict_of(document), quiet=quiet)
         passed &= ticket.passed
     raise typer.Exit(0 if passed else 1)
+
+
+def _checked(job: "Job", reports: Sequence[Path], config: RunWords) -> dict[str, Any]:
+    """How reports are to be written, once all places can be written to. Raises InputError."""
+    from lt_onnx.files import check_distinct, check_places
+    from lt_onnx.report.command import words_of
+    from lt_onnx.report.formats import check_reports
+
+    how: dict[str, Any] = {"force": job.output.force, "config": words_of(job.command, config.text)}
+    how["again"] = job.command if job.output.resume else None
+    check_distinct([*job.outputs, *reports])
+    check_places(job.outputs, config.read, force=True)
+    check_reports(reports, chain(job.inputs(), config.read), **how)
+    return how
