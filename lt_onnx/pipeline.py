@@ -28,6 +28,7 @@ from lt_onnx.samples.images import check_pictures
 from lt_onnx.samples.samples import AS_THEY_ARE, Samples
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import DeviceError, resolve
+from lt_onnx.subset_sum.compilation import compile_ahead
 from lt_onnx.validation.bound.certify import certified_bound
 from lt_onnx.validation.limits import Limits
 from lt_onnx.validation.outputs import validate
@@ -221,6 +222,7 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
     """Read and plan, choose inputs, and find out what the promise takes. Raises as `run`."""
     with watch("read"):
         blueprint = _planned(job)
+        compile_ahead()  # not before: reading forks a process
         target, options = blueprint.target, job.options
         seen: Samples | None = None
         if job.calibration is not None:

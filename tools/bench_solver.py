@@ -37,8 +37,8 @@ def visited_by_full(x: Floats, z: Floats, a: Floats, p: Floats) -> float:
     scratch, count = no_halves(), min(len(z), 500)
     for b in range(count):
         cap = upper_bound(x[b], z[b], a[b], p[b])
-        low = list_halves(x[b], p[b], 0, cap, scratch)
-        high = list_halves(x[b], p[b], 1, cap, scratch)
+        low = list_halves(x[b], p[b], np.int64(0), cap, scratch)
+        high = list_halves(x[b], p[b], np.int64(1), cap, scratch)
         total += low * high + m * (m + 1) // 2
     return total / count
 

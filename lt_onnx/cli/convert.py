@@ -58,6 +58,7 @@ def convert_command(
     from lt_onnx.pipeline import Job, run, silent
     from lt_onnx.report.figures import verdict_of
     from lt_onnx.report.formats import write_reports
+    from lt_onnx.subset_sum.compilation import is_compiled
 
     folder = output.path if output.path is not None and output.path.is_dir() else None
     if len(targets) > 1:
@@ -68,6 +69,8 @@ def convert_command(
         if report or json:
             raise InputError("`report` and `json` are of one target; lt-onnx zoo reports on many")
     quiet, reports = quiet or json, report or []
+    if not (quiet or is_compiled()):
+        say("compiling the solver, which takes seconds, once on a machine", err=True)
     passed = True
     for target in targets:
         if folder is not None:

@@ -11,10 +11,14 @@ position `p` of a weight in its layer:
 import numba
 import numpy as np
 
-PIECE = 1 << 16  # positions that one thread draws at a time
+from lt_onnx.source.threads import share
+from lt_onnx.target import Floats
+
+MIN_PIECE = 1 << 14  # positions that one thread draws
+WEIGHTS = np.int64(0)  # the stream of weights
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(inline="always")
 def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     """Ten rounds on 32-bit words held in uint64."""
     low = np.uint64(0xFFFFFFFF)
@@ -31,7 +35,7 @@ def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     return c0, c1, c2, c3
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(inline="always")
 def words_of(number, seed, layer, stream):  # type: ignore[no-untyped-def]
     """The four words of the positions 4·number … 4·number + 3."""
     counter, key, c2, c3 = np.uint64(number), np.uint64(seed), np.uint64(layer), np.uint64(stream)
@@ -39,13 +43,13 @@ def words_of(number, seed, layer, stream):  # type: ignore[no-untyped-def]
     return philox(counter & low, counter >> shift, c2, c3, key & low, key >> shift)
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(inline="always")
 def unit_value(word):  # type: ignore[no-untyped-def]
     """The unit value of a word."""
     return np.float32(np.int32(np.uint32(word)) >> np.int32(8)) * np.float32(2.0**-23)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def fill(out, start, seed, layer, stream):  # type: ignore[no-untyped-def]
     """Write the unit values of the positions start, start+1, … into the flat array `out`."""
     for number in range(start // 4, (start + out.size - 1) // 4 + 1):
@@ -56,12 +60,13 @@ def fill(out, start, seed, layer, stream):  # type: ignore[no-untyped-def]
                 out[place] = unit_value(words[i])
 
 
-@numba.njit(cache=True, parallel=True)
-def fill_all(out, start, seed, layer, stream):  # type: ignore[no-untyped-def]
+def fill_all(out: Floats, start: int, seed: np.uint64, layer: int, stream: int) -> None:
     """The same on all cores."""
-    for piece in numba.prange(-(-out.size // PIECE)):
-        first = piece * PIECE
-        fill(out[first : first + PIECE], start + first, seed, layer, stream)
+
+    def work(first: int, stop: int) -> None:
+        fill(out[first:stop], start + first, seed, layer, stream)
+
+    share(out.size, work, least=MIN_PIECE)
 
 
 @numba.njit(cache=True)

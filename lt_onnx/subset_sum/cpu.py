@@ -1,4 +1,4 @@
-"""Numba kernels for all cores, over tiles of problems or rows; scratch never grows with 2^M.
+"""Numba kernels, run on all cores over tiles of problems or rows; scratch never grows with 2^M.
 
 The arithmetic and the ties are those of the package, to the bit. The first three functions are what
 `device.Kernels` asks for.
@@ -8,19 +8,23 @@ from typing import TypeAlias
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
-from lt_onnx.source import philox
-from lt_onnx.subset_sum.full import full, no_halves
+from lt_onnx.source import philox, threads
+from lt_onnx.subset_sum.full import Halves, full, no_halves
 from lt_onnx.subset_sum.problem import Drawn, Floats, Indices, Masks, Places, Rows
 from lt_onnx.subset_sum.smallest import smallest_of_batch
 
-CHUNKS = 256  # pieces of a flat batch, for the threads
+MIN_BATCH = 16  # problems of a flat batch that are worth a thread
 MAX_HEIGHT = 16  # rows that one thread holds, so that it reads the feedback's factor once for all
 BLOCK = 64  # problems after which their errors reach the rest of the row
 SPREAD = 256  # numbers of a row that errors are passed on to at a time
 
 # rows of random weights [R, L], or, where those are empty, seed, layer, numbers [R] and width
 Source: TypeAlias = tuple[Floats, np.uint64, int, Indices, int]
+# scratch space of a thread, of as many rows as a tile may have: random weights, what is left of the
+# targets, shares of errors; and x and p of one problem, [2, M]
+Space: TypeAlias = tuple[Floats, Floats, Floats, Floats]
 # the fields of `Rows` in their order; `upper` is empty where there is no error feedback
 Shared: TypeAlias = tuple[Places, Floats, Floats, Floats, Floats, Indices, Floats, Indices]
 
@@ -29,7 +33,14 @@ def solve_full(
     x: Floats, z: Floats, *, weight: Floats, penalty: Floats, limit: int
 ) -> tuple[Masks, Floats]:
     """A flat batch under the full objective."""
-    mask, residual = _solve_full(x, z, weight, penalty, limit)
+    mask, residual = np.empty(len(z), np.uint32), np.empty(len(z), np.float32)
+
+    def work(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        batch = x[part], z[part], weight[part], penalty[part]
+        _solve_full(*batch, limit, mask[part], residual[part], no_halves())
+
+    threads.share(len(z), work, least=MIN_BATCH)
     return mask, residual
 
 
@@ -49,16 +60,31 @@ def solve_rows(base: Floats | Drawn, z: Floats, *, rows: Rows, limit: int) -> tu
     upper = np.empty((len(rows.index), 0, 0), np.float32) if rows.upper is None else rows.upper
     group = rows.groups(len(z))
     shared = rows.index, rows.gain, rows.weight, rows.noise, rows.price, rows.order, upper, group
-    height = max(1, min(MAX_HEIGHT, -(-len(z) // (2 * numba.get_num_threads()))))
+    height = max(1, min(MAX_HEIGHT, -(-len(z) // (2 * threads.solver_threads()))))
     number = np.arange(len(z)) - np.searchsorted(group, group)  # of a row in its group
     tiles = np.append(np.flatnonzero(number % height == 0), len(z))
-    mask, residual = _solve_rows(_source(base), z, shared, limit, tiles)
-    return mask, residual
+    masks, residuals = np.zeros(z.shape, np.uint32), np.zeros(z.shape, np.float32)
+    source, width = _source(base), base.width if isinstance(base, Drawn) else 0
+
+    def work(start: int, stop: int) -> None:
+        space = (
+            np.empty((height, width), np.float32),
+            np.empty((height, z.shape[1]), np.float32),
+            np.empty((height, BLOCK), np.float32),
+            np.empty((2, rows.index.shape[2]), np.float32),
+        )
+        part = tiles[start : stop + 1]
+        _solve_rows(source, z, shared, limit, part, masks, residuals, space, no_halves())
+
+    threads.share(len(tiles) - 1, work)
+    return masks, residuals
 
 
 def draw(rows: Drawn) -> Floats:
     """The rows as an array, [R, width]."""
-    drawn: Floats = _draw(_source(rows))
+    drawn = np.empty((len(rows.numbers), rows.width), np.float32)
+    source = _source(rows)
+    threads.share(len(drawn), lambda start, stop: _draw(drawn, source, start, stop))
     return drawn
 
 
@@ -83,19 +109,34 @@ def write_masked(
     masks is [R, N], rows are `index` and `group` as in `Rows`. With `twin` the weights twin …
     2·twin-1 of a row are the negatives of the first ones.
     """
-    _write_masked(out, at, _source(drawn), masks, rows, twin)
+    source = _source(drawn)
+
+    def work(start: int, stop: int) -> None:
+        chosen = np.empty(drawn.width, bool)
+        _write_masked(out, at, source, masks, rows, twin, start, stop, chosen)
+
+    threads.share(len(at), work)
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, nogil=True)
 def _write_masked(
-    out: Floats, at: Indices, source: Source, masks: Masks, rows: tuple[Places, Indices], twin: int
+    out: Floats,
+    at: Indices,
+    source: Source,
+    masks: Masks,
+    rows: tuple[Places, Indices],
+    twin: int,
+    start: int,
+    stop: int,
+    chosen: NDArray[np.bool_],
 ) -> None:
+    """Of the rows start … stop-1 leave what their masks choose; scratch space [width]."""
     _, seed, layer, numbers, width = source
     places, group = rows
-    for r in numba.prange(len(at)):
+    for r in range(start, stop):
         row, index = out[at[r]], places[group[r]]
-        philox.fill(row, numbers[r] * width, seed, layer, 0)
-        chosen = np.zeros(width, np.bool_)
+        philox.fill(row, numbers[r] * width, seed, layer, philox.WEIGHTS)
+        chosen[:] = False
         for k in range(index.shape[0]):
             mask = masks[r, k]
             s = 0
@@ -110,29 +151,31 @@ def _write_masked(
             row[twin + i] = -row[i] if chosen[i] else np.float32(0)
 
 
-@numba.njit(cache=True, parallel=True)
-def _solve_full(x: Floats, z: Floats, a: Floats, p: Floats, limit: int) -> tuple[Masks, Floats]:
+@numba.njit(cache=True, nogil=True)
+def _solve_full(
+    x: Floats,
+    z: Floats,
+    a: Floats,
+    p: Floats,
+    limit: int,
+    mask: Masks,
+    residual: Floats,
+    scratch: Halves,
+) -> None:
     """A flat batch under the full objective."""
-    count = len(z)
-    mask, residual = np.empty(count, np.uint32), np.empty(count, np.float32)
-    chunks = min(count, CHUNKS)
-    for chunk in numba.prange(chunks):
-        scratch = no_halves()
-        for b in range(chunk * count // chunks, (chunk + 1) * count // chunks):
-            mask[b], residual[b] = full(x[b], z[b], a[b], p[b], limit, scratch)
-    return mask, residual
+    for b in range(len(z)):
+        mask[b], residual[b] = full(x[b], z[b], a[b], p[b], limit, scratch)
 
 
-@numba.njit(cache=True, parallel=True)
-def _draw(source: Source) -> Floats:
+@numba.njit(cache=True, nogil=True)
+def _draw(out: Floats, source: Source, start: int, stop: int) -> None:
+    """The rows start … stop-1."""
     _, seed, layer, numbers, width = source
-    out = np.empty((len(numbers), width), np.float32)
-    for r in numba.prange(len(numbers)):
-        philox.fill(out[r], numbers[r] * width, seed, layer, 0)
-    return out
+    for r in range(start, stop):
+        philox.fill(out[r], numbers[r] * width, seed, layer, philox.WEIGHTS)
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _feed(rest: Floats, share: np.float32, row: Floats) -> None:
     """rest −= share · row, the step of error feedback."""
     if share != 0:
@@ -140,7 +183,7 @@ def _feed(rest: Floats, share: np.float32, row: Floats) -> None:
             rest[i] -= share * row[i]
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _feed_block(rest: Floats, share: Floats, upper: Floats, start: int, stop: int) -> None:
     """Pass the errors of problems start…stop-1 on to the rest of the rows, in their order."""
     n = rest.shape[1]
@@ -151,36 +194,39 @@ def _feed_block(rest: Floats, share: Floats, upper: Floats, start: int, stop: in
                 _feed(rest[r, low:high], share[r, t - start], upper[t, low:high])
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, nogil=True)
 def _solve_rows(
-    source: Source, z: Floats, rows: Shared, limit: int, tiles: Indices
-) -> tuple[Masks, Floats]:
-    """Rows of problems with error feedback; one thread holds those of a tile, all of one group.
+    source: Source,
+    z: Floats,
+    rows: Shared,
+    limit: int,
+    tiles: Indices,
+    masks: Masks,
+    residuals: Floats,
+    space: Space,
+    halves: Halves,
+) -> None:
+    """Rows of problems with error feedback, tile by tile, each of rows of one group.
 
     `tiles` are their first rows, and the end.
     """
     given, seed, layer, numbers, width = source
     indices, gains, weights, noises, prices, orders, uppers, group = rows
-    count, n = z.shape
-    m = indices.shape[2]
-    masks, residuals = np.zeros((count, n), np.uint32), np.zeros((count, n), np.float32)
+    n, m = z.shape[1], indices.shape[2]
     drawn = given.size == 0
-    for tile in numba.prange(len(tiles) - 1):
+    own, rest, share, problem = space
+    x, p = problem[0], problem[1]
+    for tile in range(len(tiles) - 1):
         first, last = tiles[tile], tiles[tile + 1]
         g = group[first]
         index, gain, weight, noise = indices[g], gains[g], weights[g], noises[g]
         price, order, upper = prices[g], orders[g], uppers[g]
-        own = np.empty((last - first, width if drawn else 0), np.float32)
-        rest = np.empty((last - first, n), np.float32)
-        share = np.zeros((last - first, BLOCK), np.float32)
         for r in range(last - first):
             if drawn:
-                philox.fill(own[r], numbers[first + r] * width, seed, layer, 0)
+                philox.fill(own[r], numbers[first + r] * width, seed, layer, philox.WEIGHTS)
             for t in range(n):
                 rest[r, t] = z[first + r, order[t]]
         base = own if drawn else given[first:last]
-        scratch = no_halves()
-        x, p = np.empty(m, np.float32), np.empty(m, np.float32)
         for start in range(0, n, BLOCK):
             stop = min(start + BLOCK, n)
             for r in range(last - first):
@@ -191,11 +237,13 @@ def _solve_rows(
                         for s in range(m):
                             x[s] = base[r, max(index[k, s], 0)] * gain[k, s]
                             p[s] = x[s] * x[s] * noise[k, s] + price[k]
-                        masks[first + r, k], left = full(x, left, weight[k], p, limit, scratch)
+                        masks[first + r, k], left = full(x, left, weight[k], p, limit, halves)
                     residuals[first + r, k] = left
                     if upper.size:
                         share[r, t - start] = left / upper[t, t]
                         _feed(rest[r, t + 1 : stop], share[r, t - start], upper[t, t + 1 : stop])
             if upper.size:
-                _feed_block(rest, share, upper, start, stop)
-    return masks, residuals
+                _feed_block(rest[: last - first], share, upper, start, stop)
+
+
+slowest = _solve_rows  # to compile; it calls most others

@@ -27,28 +27,32 @@ INFINITE = np.int32(0x7F800000)  # the bits of float32 infinity
 Halves: TypeAlias = tuple[Floats, Floats, Masks]
 
 
-@numba.njit(cache=True)
 def no_halves() -> Halves:
-    """Scratch space for `full`."""
+    """Scratch space for `full`, of one thread; what compiled code makes takes long to compile."""
     shape = (2, MAX_HALVES + 1)
     return np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.uint32)
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def bits_of(value: np.float32) -> np.int32:
     """The bit pattern of a float32."""
     return np.float32(value).view(np.int32)
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def float_of(bits: np.int32) -> np.float32:
     """The float32 of a bit pattern."""
     return np.int32(bits).view(np.float32)
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _least(
-    z: np.float32, a: np.float32, cost: np.float32, sums: Floats, costs: Floats, count: int
+    z: np.float32,
+    a: np.float32,
+    cost: np.float32,
+    sums: Floats,
+    costs: Floats,
+    count: int | np.int64,
 ) -> np.int32:
     """Bits of the least objective when one of sums[:count] is added to a subset of that cost."""
     least = INFINITE
@@ -58,7 +62,7 @@ def _least(
     return least
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def upper_bound(x: Floats, z: np.float32, a: np.float32, p: Floats) -> np.float32:
     """A little above the objective of the best subset of at most two elements."""
     best = bits_of(a * (z * z))
@@ -77,8 +81,8 @@ def upper_bound(x: Floats, z: np.float32, a: np.float32, p: Floats) -> np.float3
     return above
 
 
-@numba.njit(cache=True)
-def list_halves(x: Floats, p: Floats, half: int, cap: np.float32, out: Halves) -> int:
+@numba.njit()
+def list_halves(x: Floats, p: Floats, half: np.int64, cap: np.float32, out: Halves) -> int:
     """List the subsets of the first (`half` 0) or last (1) elements that cost at most `cap`.
 
     They stand in place `half` of `out`, by ascending mask; returns how many there are.
@@ -102,7 +106,7 @@ def list_halves(x: Floats, p: Floats, half: int, cap: np.float32, out: Halves) -
     return count
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def full(
     x: Floats, z: np.float32, a: np.float32, p: Floats, limit: int, scratch: Halves
 ) -> tuple[np.uint32, np.float32]:
@@ -111,10 +115,10 @@ def full(
     Of at most `limit` elements where there are more than MAX_EXHAUSTIVE_SIZE.
     """
     if len(x) > MAX_EXHAUSTIVE_SIZE:
-        return _full_limited(x, z, a, p, limit)
+        return _full_limited(x, z, a, p, limit, scratch)
     cap = upper_bound(x, z, a, p)
-    lows = list_halves(x, p, 0, cap, scratch)
-    highs = list_halves(x, p, 1, cap, scratch)
+    lows = list_halves(x, p, np.int64(0), cap, scratch)
+    highs = list_halves(x, p, np.int64(1), cap, scratch)
     sums, costs, masks = scratch
     best = INFINITE
     place = 0
@@ -133,22 +137,20 @@ def full(
     return np.uint32(0), z
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _full_limited(
-    x: Floats, z: np.float32, a: np.float32, p: Floats, limit: int
+    x: Floats, z: np.float32, a: np.float32, p: Floats, limit: int, scratch: Halves
 ) -> tuple[np.uint32, np.float32]:
     """The same among subsets of at most `limit` elements, each taken from z in ascending order."""
     m = len(x)
     best = bits_of(a * (z * z))
     best_mask = np.uint32(0)
     best_error = z
-    chosen = np.empty(m + 1, np.int64)
-    rest = np.empty(m + 1, np.float32)
-    cost = np.empty(m + 1, np.float32)
+    rest, cost, chosen = scratch[0][0], scratch[1][0], scratch[2][0]
     rest[0] = z
     cost[0] = np.float32(0)
     depth = 0
-    start = 0
+    start = np.int64(0)
     mask = np.uint32(0)
     fresh = True
     while True:
@@ -168,7 +170,7 @@ def _full_limited(
         if start < m - 1 and depth < limit - 1:
             total = cost[depth] + p[start]
             if bits_of(total) <= best:
-                chosen[depth] = start
+                chosen[depth] = np.uint32(start)
                 rest[depth + 1] = rest[depth] - x[start]
                 cost[depth + 1] = total
                 mask |= np.uint32(1) << np.uint32(start)
@@ -179,5 +181,5 @@ def _full_limited(
             return best_mask, best_error
         else:
             depth -= 1
-            mask ^= np.uint32(1) << np.uint32(chosen[depth])
-            start = chosen[depth] + 1
+            mask ^= np.uint32(1) << chosen[depth]
+            start = np.int64(chosen[depth]) + 1

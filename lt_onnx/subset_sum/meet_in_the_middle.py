@@ -14,14 +14,13 @@ from lt_onnx.subset_sum.full import INFINITE, MAX_HALVES, bits_of, float_of
 from lt_onnx.subset_sum.problem import Floats, Indices, Masks, Places
 
 ROUNDING = np.float32(4e-6)  # of Σ|x| + |z|: more than two orders of summation can differ by
-CHUNKS = 64  # pieces of a batch, for the threads
 
 # independent problems of rows: base [R, L], group [R], index and gain [G, N, M] as in `Rows`,
 # z [R · N]; number b is problem b mod N of row b ÷ N
 Batch: TypeAlias = tuple[Floats, Indices, Places, Floats, Floats]
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _sum_subsets(x: Floats, out: Floats) -> int:
     """Sums of all subsets of x, by mask; returns how many."""
     out[0] = np.float32(0)
@@ -33,7 +32,7 @@ def _sum_subsets(x: Floats, out: Floats) -> int:
     return count
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _least_error(rest: np.float32, sums: Floats, count: int) -> np.int32:
     """Bits of the least |rest - sum| of sums[:count]."""
     least = INFINITE
@@ -42,7 +41,7 @@ def _least_error(rest: np.float32, sums: Floats, count: int) -> np.int32:
     return least
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _popcount(mask: np.uint32) -> int:
     count = 0
     while mask:
@@ -51,7 +50,7 @@ def _popcount(mask: np.uint32) -> int:
     return count
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _before(mask: np.uint32, other: np.uint32) -> bool:
     """Whether `mask` comes first in order of (size, lexicographic)."""
     size, other_size = _popcount(mask), _popcount(other)
@@ -62,7 +61,7 @@ def _before(mask: np.uint32, other: np.uint32) -> bool:
     return bool(mask & first)
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _smallest(
     x: Floats, z: np.float32, tolerance: np.float32, low: Floats, high: Floats, closest: Places
 ) -> tuple[np.uint32, np.float32]:
@@ -101,25 +100,19 @@ def _smallest(
     return best, best_error
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, nogil=True)
 def smallest_of_all(
-    batch: Batch, tolerance: np.float32, numbers: Indices, mask: Masks, residual: Floats
+    batch: Batch, tolerance: np.float32, mask: Masks, residual: Floats, numbers: Indices
 ) -> None:
-    """Answer the problems `numbers` of a batch, of at most MAX_EXHAUSTIVE_SIZE elements each.
-
-    `mask` and `residual` are in no tuple: Numba drops what a parallel loop writes there.
-    """
+    """Answer the problems `numbers` of a batch, of at most MAX_EXHAUSTIVE_SIZE elements each."""
     base, group, index, gain, z = batch
     _, n, m = index.shape
-    count = len(numbers)
-    for part in numba.prange(CHUNKS):
-        x = np.empty(m, np.float32)
-        low, high = np.empty(MAX_HALVES, np.float32), np.empty(MAX_HALVES, np.float32)
-        closest = np.empty(MAX_HALVES, np.int32)
-        for at in range(part * count // CHUNKS, (part + 1) * count // CHUNKS):
-            b = numbers[at]
-            r, k = b // n, b % n
-            g = group[r]
-            for s in range(m):
-                x[s] = base[r, max(index[g, k, s], 0)] * gain[g, k, s]
-            mask[b], residual[b] = _smallest(x, z[b], tolerance, low, high, closest)
+    x = np.empty(m, np.float32)
+    low, high = np.empty(MAX_HALVES, np.float32), np.empty(MAX_HALVES, np.float32)
+    closest = np.empty(MAX_HALVES, np.int32)
+    for b in numbers:
+        r, k = b // n, b % n
+        g = group[r]
+        for s in range(m):
+            x[s] = base[r, max(index[g, k, s], 0)] * gain[g, k, s]
+        mask[b], residual[b] = _smallest(x, z[b], tolerance, low, high, closest)

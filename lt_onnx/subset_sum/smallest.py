@@ -10,11 +10,14 @@ Arrays are [element, problem]. A subset's key has bit M-1-s for element s: among
 size the lexicographically first has the largest key.
 """
 
+from collections.abc import Callable
+from functools import partial
 from math import comb
 
 import numba
 import numpy as np
 
+from lt_onnx.source.threads import share
 from lt_onnx.subset_sum.full import INFINITE, bits_of, float_of
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE
 from lt_onnx.subset_sum.meet_in_the_middle import Batch, smallest_of_all
@@ -27,7 +30,7 @@ MEETING_START = 4096  # what meeting in the middle costs, in its steps: 2^M and 
 WALK_STEPS = 8  # … and what walking over one subset costs in them
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _first_keys(x: Floats, z: Floats, tolerance: Floats, size: int, rest: Floats) -> Masks:
     """Keys of the first subsets of `size` elements within the tolerances, 0 where there is none.
 
@@ -60,7 +63,7 @@ def _first_keys(x: Floats, z: Floats, tolerance: Floats, size: int, rest: Floats
         start = chosen[depth] + 1
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _fill(batch: Batch, numbers: Indices, out: Floats) -> None:
     """Write the base sets of the problems `numbers` side by side into out [M, W]."""
     base, group, index, gain, _ = batch
@@ -72,14 +75,14 @@ def _fill(batch: Batch, numbers: Indices, out: Floats) -> None:
             out[s, i] = row[max(index[g, k, s], 0)] * gain[g, k, s]
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, nogil=True)
 def _search(
-    batch: Batch, tolerance: Floats, size: int, numbers: Indices, mask: Masks, residual: Floats
+    batch: Batch, tolerance: Floats, mask: Masks, residual: Floats, size: int, numbers: Indices
 ) -> None:
     """Search one size of the problems `numbers`; solved ones are marked -1 there."""
     _, _, index, _, z = batch
     m = index.shape[2]
-    for part in numba.prange(-(-len(numbers) // TILE)):
+    for part in range(-(-len(numbers) // TILE)):
         mine = numbers[part * TILE : (part + 1) * TILE]
         x = np.empty((m, len(mine) + APART), np.float32)
         _fill(batch, mine, x)
@@ -95,12 +98,12 @@ def _search(
             mine[i] = -1
 
 
-@numba.njit(cache=True, parallel=True)
-def _least_errors(batch: Batch, limit: int, numbers: Indices, least: Floats) -> None:
+@numba.njit(cache=True, nogil=True)
+def _least_errors(batch: Batch, limit: int, least: Floats, numbers: Indices) -> None:
     """The least error that subsets of 1 to `limit` elements leave to the problems `numbers`."""
     _, _, index, _, z = batch
     m = index.shape[2]
-    for part in numba.prange(-(-len(numbers) // CLOSEST_TILE)):
+    for part in range(-(-len(numbers) // CLOSEST_TILE)):
         mine = numbers[part * CLOSEST_TILE : (part + 1) * CLOSEST_TILE]
         count = len(mine)
         x, rest = np.empty((m, count), np.float32), np.empty((m + 1, count), np.float32)
@@ -136,20 +139,26 @@ def smallest_of_batch(batch: Batch, *, tolerance: np.float32, limit: int) -> tup
         """Search all sizes up to `last`; returns the problems that stay open."""
         for size in range(1, last + 1):
             if len(numbers):
-                _search(batch, allowed, size, numbers, mask, residual)
+                _in_tiles(numbers, TILE, partial(_search, batch, allowed, mask, residual, size))
                 numbers = numbers[numbers >= 0]
         return numbers
 
     unsolved = np.flatnonzero(np.abs(z) > tolerance)
     if m <= MAX_EXHAUSTIVE_SIZE:
         unsolved = search(unsolved, largest_walked(m))
-        smallest_of_all(batch, tolerance, unsolved, mask, residual)
+        _in_tiles(unsolved, 1, partial(smallest_of_all, batch, tolerance, mask, residual))
     else:
         unsolved = search(unsolved, limit)
         if len(unsolved):
-            _least_errors(batch, limit, unsolved, allowed)
+            _in_tiles(unsolved, CLOSEST_TILE, partial(_least_errors, batch, limit, allowed))
             search(unsolved[allowed[unsolved] < np.abs(z[unsolved])], limit)  # others: none fits
     return mask, residual
+
+
+def _in_tiles(numbers: Indices, size: int, work: Callable[[Indices], None]) -> None:
+    """Call `work` for all `numbers`, parts of whole tiles of that size on each thread."""
+    count = -(-len(numbers) // size)
+    share(count, lambda start, stop: work(numbers[start * size : stop * size]))
 
 
 def largest_walked(m: int) -> int:
