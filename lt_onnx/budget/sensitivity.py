@@ -28,9 +28,12 @@ MAX_WEIGHTS = 1152  # of a row, with one H
 NEAR = 0.5  # decades of its error by which S does not change
 MEMBERS = 16  # of the base sets
 MAX_TRIED_ROWS, TRIALS = 8, 3  # rows that a price is sought with, and prices that are tried
-COPIES = (6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20)  # that one-for-one layers may read
+COPIES = (6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20)  # that one-for-one layers may read …
+TRIED_COPIES = (6, 8, 11, 14, 20)  # … of which errors are measured, the others lie between
 MAX_FLOOR_ROWS = 6  # of a group, that the least error with so many copies is sought with
 MIN_PRICE = 1e-9
+FIRST_FELT, FIRST_RATIO, STEEPNESS = 0.1, 1e-2, 0.8  # S of a layer; its price to its error's power
+FLAT = 0.03  # decades of error that a lower price must take away to be worth another
 LAYER_NUMBER = 1 << 31  # of random numbers that no ticket has
 
 
@@ -84,12 +87,13 @@ def sensitivity(
     run = StepwiseRun(values, target.steps, opsets=target.opsets, constants=target.constants)
     found = Sensitivity(fed, {}, [[] for _ in fed.outputs], {}, {})
     kept = {layer.name for layer in layers[:: -(-len(layers) // MAX_KEPT)]}
+    like = _Like(FIRST_FELT, FIRST_RATIO)
     for step in target.steps:
         output = run.run(*step_nodes(step), output=step.outputs[0])
         if isinstance(step, Linear):
             x = run.values[step.input]
             disturbance = _Disturbance(step, x, output, seed, tried=len(tried))
-            felt, layer = _felt(disturbance, fed, shares[step.name])
+            felt, layer = _felt(disturbance, fed, shares[step.name], like=like)
             found.layers[step.name], found.kept[step.name] = felt, disturbance.kept
             if layer is not None and step.name in kept:
                 errors = fed.scaled_errors({step.name: layer})
@@ -98,8 +102,9 @@ def sensitivity(
             if step.name in copied and felt.max(initial=0) > 0:
                 allowed = min(shares[step.name] / float(felt.max()), MAX_ERROR)
                 again = copied[step.name]
-                floors = [disturbance.floor(m, allowed, copied=again) for m in COPIES]
-                found.floors[step.name] = np.array(floors)
+                floors = [disturbance.floor(m, allowed, copied=again) for m in TRIED_COPIES]
+                decades = np.log10(np.maximum(floors, 1e-30))
+                found.floors[step.name] = 10 ** np.interp(COPIES, TRIED_COPIES, decades)
         run.drop([step])
     return found
 
@@ -134,22 +139,32 @@ def _felt_tensors(target: Target, feed: Mapping[str, Array]) -> dict[str, int]:
     return found
 
 
+@dataclass
+class _Like:
+    """What the last layer was like, as a first guess of the next one."""
+
+    felt: float  # S at the output that feels it most
+    ratio: float  # of its price to its error's power of STEEPNESS
+
+
 def _felt(
-    disturbance: "_Disturbance", fed: FedTarget, share: float
+    disturbance: "_Disturbance", fed: FedTarget, share: float, *, like: _Like
 ) -> tuple[Doubles, Layer | None]:
     """Output error per error of a layer, [outputs], where its output error is about `share`.
 
     And the layer with that error; None where it cannot have one.
     """
-    felt, error, layer = np.zeros(len(fed.outputs)), min(share, MAX_ERROR), None
+    felt, layer = np.zeros(len(fed.outputs)), None
+    error = min(share / like.felt, MAX_ERROR)
     for _ in range(2):  # at an error that was guessed, and at one that follows from that
-        drawn = disturbance.draw(error)
+        drawn = disturbance.draw(error, like)
         if drawn is None:
             break
         layer, power = drawn
         felt = fed.errors({disturbance.linear.name: layer}) / power
-        nearer = min(share / max(float(felt.max(initial=0)), 1e-9), MAX_ERROR)
-        if abs(np.log10(nearer / error)) < NEAR:
+        most = max(float(felt.max(initial=0)), 1e-9)
+        like.felt, nearer = most, min(share / most, MAX_ERROR)
+        if abs(np.log10(nearer / power)) < NEAR:
             break
         error = nearer
     return felt, layer
@@ -194,26 +209,29 @@ class _Disturbance:
         self.signal = self._power(self.goals)
         self.kept: list[tuple[float, float]] = []  # error powers so far, weights per problem
 
-    def draw(self, error: float) -> tuple[Layer, float] | None:
+    def draw(self, error: float, like: _Like) -> tuple[Layer, float] | None:
         """A layer whose relative error power is about `error`, and what it is."""
         if not self.signal > 0:
             return None
         few = np.arange(0, self.goals.shape[1], -(-self.goals.shape[1] // MAX_TRIED_ROWS))
         goals = self.goals[:, few]
         signal = max(self._power(goals), 1e-300)
-        price, slope = 1e-2 * error**0.8, 0.8
+        price, slope = min(like.ratio * error**STEEPNESS, 0.5), STEEPNESS
         before: tuple[float, float] | None = None
         for _ in range(TRIALS):
             rows, _, kept = self._built(price, few)
             off = max(self._power(rows - goals) / signal, 1e-12)
             self.kept.append((off, kept))
             miss = float(np.log10(off / error))
+            if abs(miss) < 0.15:
+                like.ratio = price / off**STEEPNESS
+                break
             if before is not None and abs(np.log10(price / before[0])) > 1e-3:
                 rise = (miss - before[1]) / np.log10(price / before[0])
                 slope = float(np.clip(rise, 0.3, 1.5))
+                if miss > 0 and price < before[0] and before[1] - miss < FLAT:
+                    break  # it cannot be less wrong
             before = price, miss
-            if abs(miss) < 0.15:
-                break
             price = float(np.clip(price * 10 ** (-miss / slope), 1e-10, 0.5))
         rows, *_ = self._built(price, np.arange(self.goals.shape[1]))
         change = rows - self.goals

@@ -24,6 +24,8 @@ MIN_PROBLEMS, MIN_ROWS, MAX_GROUPS, MAX_COPIES = 4096, 8, 16, 4  # that a price 
 MIN_PRICE, MAX_PRICE = 1e-10, 0.3
 MAX_TRIALS = 7
 CLOSE = 0.1  # decades within which an error is what it should be
+FLAT = 0.02  # decades of error that a price lower by STEP ones must take away
+STEP = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ def find_price(task: LayerTask, shared: SharedProblems, *, lam: Doubles, share: 
             return trial
         if miss > 0:
             high = min(high, price)
+            if _is_least(trials):
+                break
         else:
             low = max(low, price)
         slope = _slope(trials)
@@ -80,6 +84,14 @@ def _slope(trials: Sequence[Trial]) -> float:
     run = np.log10(b.price / a.price)
     rise = np.log10(max(b.error, 1e-12) / max(a.error, 1e-12))
     return float(np.clip(rise / run, 0.2, 1.5)) if run else 0.8
+
+
+def _is_least(trials: Sequence[Trial]) -> bool:
+    """Whether the last trial shows that a lower price takes no error away any more."""
+    if len(trials) < 2:
+        return False
+    a, b = trials[-2:]
+    return bool(np.log10(a.price / b.price) > STEP and np.log10(a.error / b.error) < FLAT)
 
 
 def _sample(task: LayerTask) -> list[tuple[range, Indices]]:
