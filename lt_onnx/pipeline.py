@@ -225,8 +225,10 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
         compile_ahead()  # not before: reading forks a process
         target, options = blueprint.target, job.options
         seen: Samples | None = None
+        given = None
         if job.calibration is not None:
             seen = loaded(job.calibration, target.inputs, job.pictures)
+            given = seen.count
         # a finished ticket may lie there that the same call made: its options are known later
         prediction = _with_room(job, blueprint, seen, force=job.output.resume)
         count, kept = prediction.calibration_count, job.samples
@@ -246,7 +248,7 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
     forecast = None
     if options.promises:
         with watch("sensitivity"):
-            blueprint, forecast = promised(blueprint, inputs, random=seen is None)
+            blueprint, forecast = promised(blueprint, inputs, given=given)
     made = job.output.resume and is_of(job.ticket, target, blueprint.options)
     prediction = _with_room(job, blueprint, inputs, force=made)
     job.announce(blueprint, prediction, forecast)

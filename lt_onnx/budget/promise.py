@@ -1,5 +1,6 @@
 """The error that every output may have: what a ticket is built to (`Options.sqnr`, `agreement`)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ from lt_onnx.budget.sensitivity import COPIES, MEMBERS, Sensitivity, sensitivity
 from lt_onnx.construct.noise_budget import MAX_ERROR, Promise
 from lt_onnx.planning.allocation import problems
 from lt_onnx.planning.plan import plan
-from lt_onnx.planning.prediction import target_work
+from lt_onnx.planning.prediction import Need, needs, sized, target_work
 from lt_onnx.samples.samples import Samples
 
 MARGIN_DB = 2.0  # that is built beyond the promise: other inputs differ from these …
@@ -29,6 +30,8 @@ class Forecast:
     promise: Promise
     copies: int | None  # m, where a layer is one-for-one
     possible: bool  # whether with so many copies the layers can be right enough
+    inputs: int | None  # that were given; None: random ones, as many as it takes
+    need: Need  # of the layer that needs most of them
     _found: Sensitivity
 
     def figures(self, blueprint: Blueprint) -> dict[str, Any]:
@@ -39,6 +42,9 @@ class Forecast:
             "agreement": options.agreement,
             "copies": self.copies,
             "possible": self.possible,
+            "inputs": self.inputs,
+            "wanted": math.ceil(self.need.inputs),
+            "wanted_by": self.need.layer,
             "kept": kept,
             "kept_per_weight": kept / max(blueprint.target.weight_count, 1),
         }
@@ -62,23 +68,26 @@ class Forecast:
         return round(kept)
 
 
-def promised(blueprint: Blueprint, inputs: Samples, *, random: bool) -> tuple[Blueprint, Forecast]:
+def promised(
+    blueprint: Blueprint, inputs: Samples, *, given: int | None
+) -> tuple[Blueprint, Forecast]:
     """The plan with as many copies as the promise takes, unless they are given; and what it costs.
 
-    `inputs` are for calibration, `random` where none were given. Raises InputError when the target
-    cannot be run on them.
+    `inputs` are for calibration, some of those `given`; None: random ones. Raises InputError when
+    the target cannot be run on them.
     """
-    made, options = forecast(blueprint, inputs, random=random), blueprint.options
+    made, options = forecast(blueprint, inputs, given=given), blueprint.options
     if made.copies is not None and options.base_size is None:
         blueprint = plan(blueprint.target, replace(options, base_size=made.copies))
     return blueprint, made
 
 
-def forecast(blueprint: Blueprint, inputs: Samples, *, random: bool) -> Forecast:
+def forecast(blueprint: Blueprint, inputs: Samples, *, given: int | None) -> Forecast:
     """What the ticket of `blueprint` may get wrong, and how many copies that takes.
 
     Arguments and errors as of `promised`.
     """
+    random = given is None
     options, sizes, work = blueprint.options, problems(blueprint), target_work(blueprint.target)
     built_to = options.sqnr + (RANDOM_MARGIN_DB if random else MARGIN_DB)
     total = 10 ** (-built_to / 10)
@@ -97,9 +106,9 @@ def forecast(blueprint: Blueprint, inputs: Samples, *, random: bool) -> Forecast
         if (rank == 2 and not random) if name in own else rank > 1:
             needed[i] = _needed(found, i, least=built_to, share=options.agreement)
     made = Promise(10 ** (-needed / 10), found.layers, found.target)
-    if not found.floors:
-        return Forecast(made, None, True, found)
-    return Forecast(made, *_copies(found, made), found)
+    copies, possible = _copies(found, made) if found.floors else (None, True)
+    need = max(needs(sized(blueprint.target, inputs.sizes), builds), key=lambda need: need.inputs)
+    return Forecast(made, copies, possible, given, need, found)
 
 
 def _subset(points: Sequence[tuple[float, float]], error: float) -> float:

@@ -79,7 +79,7 @@ def announce(blueprint: "Blueprint", prediction: "Prediction", forecast: "Foreca
 
 
 def promise_lines(promise: Mapping[str, Any]) -> list[str]:
-    """What the promise will cost, and that it cannot be kept where that is known."""
+    """What the promise will cost, and that it cannot be kept, or hardly, where that is known."""
     copies = promise["copies"]
     copied = f"; {copies} copies" if copies is not None else ""
     lines = [
@@ -88,6 +88,11 @@ def promise_lines(promise: Mapping[str, Any]) -> list[str]:
     ]
     if not promise["possible"]:
         lines.append(f"          even {copies} copies are too noisy for it: take --mode 2l")
+    if promise["inputs"] is not None and promise["inputs"] < promise["wanted"]:
+        lines += [
+            f"inputs    {promise['inputs']} are few for it: give {promise['wanted']:,} or more;",
+            f"          '{promise['wanted_by']}' needs so many",
+        ]
     return lines
 
 

@@ -64,7 +64,9 @@ def plan_command(
             given = None if calibration is None else loaded(calibration, network.inputs)
             count = predict(blueprint, sizes=given.sizes if given else None).calibration_count
             seen = calibration_inputs(given, network.inputs, count, options.seed)
-            blueprint, forecast = promised(blueprint, seen, random=given is None)
+            blueprint, forecast = promised(
+                blueprint, seen, given=None if given is None else given.count
+            )
         theory = []
         if epsilon:
             theory = required_widths(

@@ -84,7 +84,7 @@ def predict(
     steps = [step for step in blueprint.steps if not isinstance(step, Run)]
     builds = [step for step in steps if isinstance(step, Build)]
     sizes = {p.name: drawn_sizes(p) for p in target.inputs} if sizes is None else sizes
-    target = _sized(target, sizes)
+    target = sized(target, sizes)
     work = sum(_multiply_adds(target, step) for step in builds)
     count = count or _affordable_count(target, builds, work, options.select)
     size = blueprint.source_weights * WEIGHT_BYTES[options.weights]
@@ -121,7 +121,7 @@ def predict(
 
 def construction_batch(blueprint: Blueprint, sizes: Mapping[str, Sequence[int]]) -> int:
     """Samples that are run at a time in construction; `sizes` are those of a sample, by input."""
-    return _batch(_sized(blueprint.target, sizes), blueprint)
+    return _batch(sized(blueprint.target, sizes), blueprint)
 
 
 def _batch(target: Target, blueprint: Blueprint) -> int:
@@ -130,7 +130,7 @@ def _batch(target: Target, blueprint: Blueprint) -> int:
     return int(np.clip(MAX_BATCH_NUMBERS // max(widest, 1), 1, MAX_BATCH))
 
 
-def _sized(target: Target, sizes: Mapping[str, Sequence[int]]) -> Target:
+def sized(target: Target, sizes: Mapping[str, Sequence[int]]) -> Target:
     """The target with inputs of these sizes, where it leaves them open."""
     if all(isinstance(d, int) and d > 0 for port in target.inputs for d in port.shape[1:]):
         return target
@@ -219,14 +219,37 @@ def _affordable_count(target: Target, builds: list[Build], work: int, select: Se
     )
     most = 8
     if select is Select.NOISE:
-        layers = [step.linear for step in builds]
-        places = [max(_positions(target, layer.output, layer.op), 1) for layer in layers]
-        rows = [math.prod(layer.weight.shape[1:]) for layer in layers]
-        wanted = max((n / count for n, count in zip(rows, places, strict=True)), default=0)
+        wanted = max((need.inputs for need in needs(target, builds)), default=0)
         most = int(np.clip(POSITIONS_PER_WEIGHT * wanted, 128, MAX_CALIBRATION_COUNT))
     # one sample of a wide tensor has as many places as many samples of others
     least = 4 if widest < MAX_CALIBRATION_NUMBERS else 1
     return int(min(max(affordable, least), most))
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a layer needs to be learnt from inputs: an output position for every weight of a row."""
+
+    layer: str
+    weights: int  # of a row
+    positions: int  # of the output, in one input
+
+    @property
+    def inputs(self) -> float:
+        """How many inputs have as many positions as a row has weights."""
+        return self.weights / self.positions
+
+
+def needs(target: Target, builds: Sequence[Build]) -> list[Need]:
+    """What every layer needs of calibration."""
+    return [
+        Need(
+            step.name,
+            math.prod(step.linear.weight.shape[1:]),
+            max(_positions(target, step.linear.output, step.linear.op), 1),
+        )
+        for step in builds
+    ]
 
 
 def _numbers(target: Target, step: Build) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import graphs
 import numpy as np
 import onnx
 import paths
@@ -11,9 +12,11 @@ from graphs import Builder
 from lt_onnx import convert
 from lt_onnx.budget.promise import MARGIN_DB, forecast, promised
 from lt_onnx.budget.sensitivity import COPIES
+from lt_onnx.cli.console import promise_lines
 from lt_onnx.options import Mode, Options
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
+from lt_onnx.samples.choose import random_samples
 from lt_onnx.samples.samples import Samples, load_samples
 from lt_onnx.target import Target
 
@@ -26,7 +29,7 @@ def digits(target: Target) -> Samples:
 
 def decibels(options: Options) -> float:
     target = read_target(TARGET)
-    made = forecast(plan(target, options), digits(target), random=False)
+    made = forecast(plan(target, options), digits(target), given=64)
     assert made.copies in COPIES
     return float(-10 * np.log10(made.promise.allowed[0]))
 
@@ -40,7 +43,7 @@ def test_decibels_are_kept_with_a_margin_and_agreement_asks_for_more() -> None:
 def test_a_higher_promise_takes_more_copies() -> None:
     target = read_target(TARGET)
     forecasts = [
-        forecast(plan(target, Options(sqnr=sqnr, agreement=0.5)), digits(target), random=False)
+        forecast(plan(target, Options(sqnr=sqnr, agreement=0.5)), digits(target), given=64)
         for sqnr in (10, 30, 45)
     ]
     copies = [made.copies or 0 for made in forecasts]
@@ -52,13 +55,13 @@ def test_a_higher_promise_takes_more_copies() -> None:
 def test_without_copies_none_are_chosen() -> None:
     target = read_target(TARGET)
 
-    assert forecast(plan(target, Options(Mode.TWO_L)), digits(target), random=False).copies is None
+    assert forecast(plan(target, Options(Mode.TWO_L)), digits(target), given=64).copies is None
 
 
 @pytest.mark.parametrize("mode", list(Mode))
 def test_a_promise_costs_about_what_was_said(tmp_path: Path, mode: Mode) -> None:
     target, path = read_target(TARGET), tmp_path / "t.onnx"
-    blueprint, made = promised(plan(target, Options(mode)), digits(target), random=False)
+    blueprint, made = promised(plan(target, Options(mode)), digits(target), given=64)
     ticket = convert(TARGET, path, mode=mode, calibration=digits(target), validate=False)
     kept = sum(layer.kept for layer in ticket.report.layers)
 
@@ -71,7 +74,7 @@ def test_what_no_copies_can_keep_is_said_before() -> None:
     target = read_target(TARGET)
     options = Options(sqnr=60, agreement=0.5)
 
-    assert not forecast(plan(target, options), digits(target), random=False).possible
+    assert not forecast(plan(target, options), digits(target), given=64).possible
 
 
 @pytest.mark.parametrize("mode", list(Mode))
@@ -90,3 +93,20 @@ def test_a_class_map_is_built_by_the_scores_behind_it(tmp_path: Path, mode: Mode
     assert ticket.passed == (out.agreement >= 0.99)
     assert out.agreement > 0.97
     assert all(layer.allowed is None or layer.allowed < 0.01 for layer in ticket.report.layers)
+
+
+def test_few_inputs_are_said_with_the_layer_that_needs_more(tmp_path: Path) -> None:
+    b = Builder()
+    hidden = b("Relu", b.gemm("x", 40, 6))
+    target = read_target(graphs.save(b.model(b.gemm(hidden, 6, 4), shape=("N", 40)), tmp_path))
+    blueprint, inputs = plan(target, Options(Mode.TWO_L)), random_samples(target.inputs, 24, 0)
+    few, enough, drawn = (
+        forecast(blueprint, inputs, given=given).figures(blueprint) for given in (24, 40, None)
+    )
+
+    assert (few["inputs"], few["wanted"]) == (24, 40)
+    first, _ = target.linears
+    text = " ".join(promise_lines(few))
+    assert "24 are few for it: give 40 or more" in text
+    assert f"'{first.name}'" in text
+    assert len(promise_lines(enough)) == len(promise_lines(drawn)) == 1
