@@ -125,6 +125,16 @@ def params_of(group: type) -> dict[str, tuple[Any, Param]]:
     return params
 
 
+def changed(group: Any) -> dict[str, Any]:
+    """What of a group differs from its defaults, as the command line has it."""
+    chosen = {field.name: getattr(group, field.name) for field in fields(group)}
+    return {
+        name: comma_text(value) if isinstance(value, tuple) else value
+        for name, value in chosen.items()
+        if value != getattr(type(group), name)
+    }
+
+
 @dataclass(frozen=True)
 class Options:
     """Settings of one construction; with the target they decide the ticket.
@@ -312,15 +322,6 @@ class Pictures:
     def __post_init__(self) -> None:
         if not all(self.std or (1.0,)):
             raise InputError("`std` holds 0; give numbers that can be divided by")
-
-    def arguments(self) -> dict[str, object]:
-        """What differs from the defaults, as the command line has it."""
-        chosen = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            name: comma_text(value) if isinstance(value, tuple) else value
-            for name, value in chosen.items()
-            if value != getattr(Pictures, name)
-        }
 
     def __str__(self) -> str:
         """What was done to the pixels."""

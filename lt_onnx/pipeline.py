@@ -15,7 +15,7 @@ from lt_onnx.construct.noise_budget import Promise
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.errors import InputError, UnsupportedError, check_torch, is_interrupt
 from lt_onnx.files import WAIT_SECONDS, check_network, check_places, check_room, data_of, reserved
-from lt_onnx.options import Device, Options, Output, Pictures
+from lt_onnx.options import Device, Options, Output, Pictures, changed
 from lt_onnx.planning.allocation import check_names
 from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import Prediction, predict
@@ -117,7 +117,7 @@ class Job:
             "calibration": file(self.calibration),
             "calibration_count": self.calibration_count,
             "samples": file(self.samples),
-            **self.pictures.arguments(),
+            **changed(self.pictures),
             "all_samples": self.all_samples,
             "emit_source": self.output.emit_source,
             "per_layer": self.per_layer,

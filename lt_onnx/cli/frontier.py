@@ -3,7 +3,7 @@
 import json as text_of
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,8 +21,8 @@ from lt_onnx.cli.options import (
 )
 from lt_onnx.errors import InputError
 from lt_onnx.files import finished, resumable
-from lt_onnx.options import Mode, Options, Param, Pictures
-from lt_onnx.units import comma_text, numbers, size_text
+from lt_onnx.options import Mode, Options, Param, Pictures, changed
+from lt_onnx.units import numbers, size_text
 
 if TYPE_CHECKING:
     from lt_onnx.report.schema import Point
@@ -72,15 +72,6 @@ class Grid:
             for one in built
         ]
 
-    def arguments(self) -> dict[str, object]:
-        """What differs from the defaults, as the command line has it."""
-        chosen = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            name: comma_text(value) if isinstance(value, tuple) else value
-            for name, value in chosen.items()
-            if value != getattr(Grid, name)
-        }
-
 
 def frontier_command(
     target: Annotated[Path, Param("ONNX file to make tickets of.")],
@@ -115,7 +106,7 @@ def frontier_command(
         check_picture(picture)
     check_pictures(pictures, calibration, samples)
     given = {"calibration": calibration, "samples": samples}
-    arguments = {**grid.arguments(), **given, **pictures.arguments()}
+    arguments = {**changed(grid), **given, **changed(pictures)}
     command = command_of("frontier", [target], None, arguments)
     reports, kept = report or [], [p for p in report or [] if p.suffix.lower() == ".json"]
     inputs = [*model_files(target), *(path for path in given.values() if path), *config.read]

@@ -10,7 +10,7 @@ import typer
 from lt_onnx.cli.console import print_comparison, print_json, print_trace, print_verdict, progress
 from lt_onnx.cli.options import NO_WORDS, Config, Force, Json, PerLayer, Quiet, Reports, SamplesFile
 from lt_onnx.errors import InputError
-from lt_onnx.options import Param, Pictures
+from lt_onnx.options import Param, Pictures, changed
 from lt_onnx.validation.limits import Limits
 
 
@@ -52,7 +52,7 @@ def validate_command(
         raise InputError(f"`count` is {count}; give 1 or more")
     arguments = {
         "samples": samples,
-        **pictures.arguments(),
+        **changed(pictures),
         "count": count if samples is None else None,
         "seed": seed if samples is None else None,
         **limits.arguments(),

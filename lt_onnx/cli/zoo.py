@@ -11,7 +11,7 @@ import typer
 from lt_onnx.cli.console import print_json, say
 from lt_onnx.cli.options import NO_WORDS, Config, Force, Json, Quiet, Reports
 from lt_onnx.errors import InputError
-from lt_onnx.options import Options, Param, Pictures
+from lt_onnx.options import Options, Param, Pictures, changed
 from lt_onnx.validation.limits import Limits
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def zoo_command(
         raise InputError(f"`jobs` is {jobs}; give 1 or more")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    arguments = {"output": output, **pictures.arguments(), **limits.arguments()}
+    arguments = {"output": output, **changed(pictures), **limits.arguments()}
     command = command_of("zoo", [folder], options, arguments)
     words = words_of(command, config.text)
     paths = report or [output / f"zoo{suffix}" for suffix in FORMATS]

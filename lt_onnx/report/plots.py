@@ -46,7 +46,9 @@ def plots(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         caption = "Error of the subset sums, |z − Σ|; the line is ε."
         draw(caption, NARROW, _errors, layers, document["options"]["tolerance"])
         draw("Elements of the subsets, |S|.", NARROW, _sizes, layers)
-        caption = "Density: kept weights over the random ones of each layer."
+        caption = (
+            "Density: kept over random weights, layer by layer; grey: layers that open blocks."
+        )
         draw(caption, WIDE, _densities, layers)
     if any(out["points"] for out in outputs):
         caption = "Output values of the ticket over those of the target; the line is equality."
@@ -111,6 +113,7 @@ def _errors(axes: "Axes", layers: list[dict[str, Any]], tolerance: float) -> Non
     axes.axvline(tolerance, color=ORANGE, linewidth=1.2)
     axes.set_xlabel("error |z − Σ|; line: ε", fontsize=8)
     axes.set_ylabel("subset sums", fontsize=8)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
 def _sizes(axes: "Axes", layers: list[dict[str, Any]]) -> None:
@@ -122,6 +125,7 @@ def _sizes(axes: "Axes", layers: list[dict[str, Any]]) -> None:
     axes.set_xticks(np.arange(0, len(total), max(1, len(total) // 10)))
     axes.set_xlabel("elements |S|", fontsize=8)
     axes.set_ylabel("subset sums", fontsize=8)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
 def _densities(axes: "Axes", layers: list[dict[str, Any]]) -> None:
@@ -133,6 +137,7 @@ def _densities(axes: "Axes", layers: list[dict[str, Any]]) -> None:
 
 
 def _scatter(axes: "Axes", outputs: list[dict[str, Any]]) -> None:
+    axes.set_prop_cycle(color=[BLUE, ORANGE, "#3f9a72", "#a86bb0"])
     for out in outputs[:MAX_OUTPUTS]:
         if out["points"]:
             x, y = np.array(out["points"], float).T

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lt_onnx.errors import InputError
-from lt_onnx.options import ImageLayout, Pictures, Resize
+from lt_onnx.options import ImageLayout, Pictures, Resize, changed
 from lt_onnx.target import Array, Floats, Port
 
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # of any suffix
@@ -20,7 +20,7 @@ def check_pictures(pictures: Pictures, *given: object) -> None:
     if pictures != Pictures() and not any(
         isinstance(g, str | Path) and Path(g).is_dir() for g in given
     ):
-        name = next(iter(pictures.arguments()))
+        name = next(iter(changed(pictures)))
         raise InputError(
             f"`{name}` is for folders of images; what an npz or npy file holds is taken as it is"
         )

@@ -22,6 +22,7 @@ from lt_onnx.options import (
     Resize,
     Select,
     Sigma,
+    changed,
 )
 from lt_onnx.validation.limits import FIGURES, Limits
 
@@ -201,7 +202,7 @@ def test_how_images_become_inputs_is_a_group() -> None:
 
     layout, resize = ImageLayout.NHWC, Resize.CROP
     assert got == [Pictures(), Pictures(layout, (0.5, 1.0, 0.2), (0.25,), resize)]
-    assert got[1].arguments() == {
+    assert changed(got[1]) == {
         "layout": layout,
         "mean": "0.5,1,0.2",
         "std": "0.25",
