@@ -16,7 +16,9 @@ from paths import MODELS
 from test_reports import SCHEMA
 
 from lt_onnx.cli.app import run
+from lt_onnx.cli.frontier import Grid
 from lt_onnx.errors import InputError
+from lt_onnx.options import Mode, changed
 from lt_onnx.report.schema import Point
 from lt_onnx.studies.frontier import frontier, known_points, leading
 from lt_onnx.studies.plots import check_picture, draw_frontier
@@ -31,7 +33,7 @@ def test_the_frontier_of_a_small_network(
         "frontier",
         str(MODELS / "plain-relu.onnx"),
         "--base-size",
-        "4,8",
+        "4",
         "--price",
         "0,0.01",
         "--samples",
@@ -44,7 +46,7 @@ def test_the_frontier_of_a_small_network(
     document = json.loads(report.read_text())
     jsonschema.validate(document, SCHEMA)
     points = document["points"]
-    assert len(points) == 8
+    assert len(points) == 4
     assert all(0 < p["packed_bytes"] < p["dense_bytes"] for p in points)
     rows = [*csv.DictReader(report.with_suffix(".csv").open())]
     assert [float(row["sqnr_db"]) for row in rows] == [p["sqnr_db"] for p in points]
@@ -125,6 +127,22 @@ def points() -> list[Point]:
         for mode, more in (("2l", 1.0), ("l+1", 0.0))
         for size, sqnr in ((4.0, 30 + more), (2.0, 20 + more), (1.0, 10 + more), (3.0, 19 + more))
     ]
+
+
+def test_settings_are_all_pairs_and_out_of_range_ones_are_refused_before_any_work() -> None:
+    grid = Grid(base_size=(6, 8), price=(0.0, 0.01), seeds=2)
+    chosen = [(s.mode.value, s.base_size, s.price) for s in grid.settings()]
+
+    assert chosen == [(mode, m, μ) for mode in ("l+1", "2l") for m in (6, 8) for μ in (0.0, 0.01)]
+    assert changed(grid) == {"base_size": "6,8", "price": "0,0.01", "seeds": 2}
+    assert [s.sqnr for s in Grid(Mode.TWO_L, (20.0, 30.0)).settings()] == [20.0, 30.0]
+    for wrong, said in (
+        ({"seeds": 0}, "`seeds` is 0; give 1 or more"),
+        ({"sqnr": (20.0, 70.0)}, "`sqnr` is 70; give decibels, above 0 up to 60"),
+        ({"base_size": (4, 40)}, "`base_size` is 40; give 2 to 32"),
+    ):
+        with pytest.raises(InputError, match=said):
+            Grid(**wrong)
 
 
 def test_the_best_are_those_that_no_smaller_one_is_as_faithful_as() -> None:
