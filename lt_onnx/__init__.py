@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any
 from lt_onnx.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from lt_onnx.api import convert
+    from lt_onnx.api import convert, validate
     from lt_onnx.deploy.forms import Deployment, deploy
     from lt_onnx.deploy.layers import Layer
     from lt_onnx.deploy.network import Network, load
     from lt_onnx.deploy.overlap import Overlap, overlap
     from lt_onnx.errors import InputError, LtOnnxError, ResourceError, UnsupportedError
+    from lt_onnx.options import Options, Pictures
     from lt_onnx.pipeline import Ticket
+    from lt_onnx.report.document import Report
+    from lt_onnx.report.schema import Point
+    from lt_onnx.samples.samples import Samples
+    from lt_onnx.studies.frontier import frontier
     from lt_onnx.validation.fidelity import Fidelity
     from lt_onnx.validation.limits import Limits
-    from lt_onnx.validation.outputs import validate
     from lt_onnx.verification.verify import Proof, verify
 
 _HOMES = {
@@ -30,16 +34,22 @@ _HOMES = {
     "Limits": "validation.limits",
     "LtOnnxError": "errors",
     "Network": "deploy.network",
+    "Options": "options",
     "Overlap": "deploy.overlap",
+    "Pictures": "options",
+    "Point": "report.schema",
     "Proof": "verification.verify",
+    "Report": "report.document",
     "ResourceError": "errors",
+    "Samples": "samples.samples",
     "Ticket": "pipeline",
     "UnsupportedError": "errors",
     "convert": "api",
     "deploy": "deploy.forms",
+    "frontier": "studies.frontier",
     "load": "deploy.network",
     "overlap": "deploy.overlap",
-    "validate": "validation.outputs",
+    "validate": "api",
     "verify": "verification.verify",
 }
 
@@ -51,13 +61,19 @@ __all__ = [
     "Limits",
     "LtOnnxError",
     "Network",
+    "Options",
     "Overlap",
+    "Pictures",
+    "Point",
     "Proof",
+    "Report",
     "ResourceError",
+    "Samples",
     "Ticket",
     "UnsupportedError",
     "convert",
     "deploy",
+    "frontier",
     "load",
     "overlap",
     "validate",

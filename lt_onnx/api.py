@@ -1,4 +1,4 @@
-"""What Python callers use: one call that turns a network into a ticket."""
+"""What Python callers use: a network turned into a ticket, and two networks compared."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -12,17 +12,23 @@ from lt_onnx.options import (
     Mode,
     Options,
     Output,
+    Pictures,
     Select,
     Sigma,
     Weights,
     choose,
     make_options,
 )
+from lt_onnx.packing.unpack import unpacked_if_packed
 from lt_onnx.pipeline import Announce, Job, Ticket, run
-from lt_onnx.reading.model_file import GivenModel, on_disk
-from lt_onnx.samples.samples import Samples
-from lt_onnx.validation.limits import Limits
-from lt_onnx.writing.build import Progress
+from lt_onnx.progress import Progress, told
+from lt_onnx.reading.graph import read_graph
+from lt_onnx.reading.model_file import GivenModel, is_path, on_disk
+from lt_onnx.samples.choose import Given, loaded
+from lt_onnx.samples.samples import AS_THEY_ARE, random_samples
+from lt_onnx.validation.fidelity import Fidelity
+from lt_onnx.validation.limits import Limit, Limits
+from lt_onnx.validation.outputs import compare_outputs
 
 
 def convert(
@@ -44,9 +50,10 @@ def convert(
     weights: Weights | str = Weights.FOLDED,
     fp16: bool = False,
     collapse: bool = False,
-    calibration: str | Path | Samples | None = None,
+    calibration: Given = None,
     calibration_count: int | None = None,
-    samples: str | Path | Samples | None = None,
+    samples: Given = None,
+    pictures: Pictures = AS_THEY_ARE,
     emit_source: bool = False,
     max_memory: int | None = None,
     force: bool = False,
@@ -57,13 +64,15 @@ def convert(
     all_samples: bool = False,
     per_layer: bool = False,
     bound: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool = False,
     announce: Announce | None = None,
+    example_inputs: Any = None,
 ) -> Ticket:
     """Turn a trained network into a strong lottery ticket and write it to `output`.
 
     Args:
-        model: path of an ONNX file, or a model in memory (then `output` is needed).
+        model: path of an ONNX file, or a model in memory: an `onnx.ModelProto`, or a torch module
+            with its `example_inputs` (then `output` is needed).
         output: path of the ticket; default: `<target>.ticket.onnx` beside the target.
         mode: `l+1` (Theorem 3.2, Algorithm 2; the default) or `2l` (Theorem 3.1, Algorithm 1).
         base_size: m, elements of a base set, 2 to 32; None chooses block by block.
@@ -82,9 +91,12 @@ def convert(
             mask codes and a generator that makes the numbers (`seeded`).
         fp16: store random weights in half precision.
         collapse: with `mode=2l` and `weights=seeded`, sum each block into one layer like its own.
-        calibration: inputs for construction; None: random inputs with 1/f-like spectra.
+        calibration: inputs for construction: an npz or npy file, a folder of images, a dict of
+            arrays [N, …] by input, or the array of a single input; None: random inputs with
+            1/f-like spectra.
         calibration_count: how many of them; None: what takes seconds. More make truer tickets.
-        samples: inputs for validation; None: random normal inputs.
+        samples: the same for validation, in a dict also `labels` [N]; None: random normal inputs.
+        pictures: how images in a folder become inputs.
         emit_source: also write the unmasked network to `<output stem>.source.onnx`.
         max_memory: bytes; more predicted is refused.
         force: overwrite what exists, but never what is read.
@@ -95,8 +107,12 @@ def convert(
         all_samples: validate on all `samples`; without, on as many as cost what construction does.
         per_layer: also find where error enters, layer by layer.
         bound: also certify the largest error over the box around the validation inputs.
-        progress: called with (stage, share done).
+        progress: True draws bars, on stderr or in a notebook; a function is called with (stage,
+            share done).
         announce: called before any work with the plan, its predicted sizes and the promise's cost.
+        example_inputs: of a torch module: a tensor, a sequence of them, or a dict by argument of
+            its `forward`, batch first. The network is exported with an open batch axis; its inputs
+            are called as those arguments.
 
     Raises:
         InputError, UnsupportedError: the model, the samples or an argument cannot be used, or the
@@ -109,8 +125,9 @@ def convert(
 
 def _convert(model: GivenModel, output: str | Path | None, **arguments: Any) -> Ticket:
     """`convert`: sort its arguments into groups, and make the ticket."""
-    if output is None and not isinstance(model, str | Path):
+    if not is_path(model) and output is None:
         raise InputError("a model in memory needs an `output`")
+    example_inputs, progress = arguments.pop("example_inputs"), arguments.pop("progress")
 
     def taken(group: type) -> dict[str, Any]:
         return {f.name: arguments.pop(f.name) for f in fields(group) if f.name in arguments}
@@ -119,5 +136,67 @@ def _convert(model: GivenModel, output: str | Path | None, **arguments: Any) -> 
     written = Output(path=None if output is None else Path(output), **taken(Output))
     arguments["device"] = choose(Device, "device", arguments["device"])
     arguments = {name: value for name, value in arguments.items() if value is not None}
-    with on_disk(model) as target:
-        return run(Job(target, options, written, **arguments))
+    with on_disk(model, example_inputs) as target, told(progress) as tell:
+        return run(Job(target, options, written, progress=tell, **arguments))
+
+
+def validate(
+    target: GivenModel,
+    ticket: GivenModel,
+    samples: Given = None,
+    *,
+    count: int = 64,
+    seed: int = 0,
+    pictures: Pictures = AS_THEY_ARE,
+    max_abs: Limit = None,
+    max_rel: Limit = None,
+    min_sqnr: Limit = None,
+    min_agreement: Limit = None,
+    max_accuracy_drop: Limit = None,
+    device: Device | str = Device.CPU,
+    progress: Progress | bool = False,
+) -> Fidelity:
+    """Run two networks on the same inputs and compare their outputs.
+
+    Args:
+        target: path of the target, or an `onnx.ModelProto`.
+        ticket: the ticket, or any network of the same outputs; a pack (.ltz) too.
+        samples: the inputs: an npz or npy file, a folder of images, a dict of arrays [N, …] by
+            input and `labels` [N] if there are any, or the array of a single input; None: random
+            ones.
+        count: how many random inputs.
+        seed: of random inputs.
+        pictures: how images in a folder become inputs.
+        max_abs: largest error allowed. Limits are numbers, or a dict of them by output; what they
+            come to is in `Fidelity.checks`, and decides `Fidelity.passed`.
+        max_rel: largest relative error allowed.
+        min_sqnr: least decibels of every output's variation.
+        min_agreement: least share of equal top-1, of class scores.
+        max_accuracy_drop: largest loss of accuracy, with `labels`.
+        device: where onnxruntime runs both: `cpu`, `cuda`, or `auto`, which is `cpu` here.
+        progress: True draws a bar; a function is called with (stage, share done).
+
+    Raises:
+        InputError: one of them cannot be run, their outputs do not correspond, the samples do not
+            fit, or a limit cannot be judged.
+    """
+    if count < 1:
+        raise InputError(f"`count` is {count}; give 1 or more")
+    limits = Limits(max_abs, max_rel, min_sqnr, min_agreement, max_accuracy_drop)
+    where = "cuda" if choose(Device, "device", device) is Device.CUDA else "cpu"
+    with on_disk(target) as first, on_disk(ticket) as given, unpacked_if_packed(given) as second:
+        ports = read_graph(first).inputs
+        if samples is None:
+            inputs = random_samples(ports, count, seed)
+        else:
+            inputs = loaded(samples, ports, pictures)
+        with told(progress) as tell:
+            return compare_outputs(
+                first,
+                second,
+                inputs,
+                ports,
+                limits,
+                device=where,
+                progress=lambda share: tell("validate", share),
+            )

@@ -4,7 +4,7 @@ A field that is annotated with a `Param` is also an option of the command line (
 that a new one is declared here alone. Values are checked when a group is made.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
@@ -255,6 +255,31 @@ def make_options(
 
 def _pairs(by_layer: Mapping[str, Any] | None) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted((by_layer or {}).items()))
+
+
+PROMISES = (15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0, 50.0)  # decibels, of a frontier
+
+
+def settings_of(
+    mode: Mode | None,
+    sqnr: Sequence[float],
+    *,
+    base_size: Sequence[int] | None,
+    price: Sequence[float] | None,
+) -> list[Options]:
+    """A frontier's settings: all pairs of m's with promises, or with prices; None: both modes.
+
+    Raises InputError for values out of range.
+    """
+    built: list[dict[str, Any]] = [{"price": μ} for μ in price or ()]
+    built = built or [{"sqnr": decibels} for decibels in sqnr]
+    sizes: Sequence[int | None] = base_size or [None]
+    return [
+        Options(one_mode, base_size=m, **one)
+        for one_mode in (Mode if mode is None else [mode])
+        for m in sizes
+        for one in built
+    ]
 
 
 @dataclass(frozen=True)

@@ -19,22 +19,24 @@ from lt_onnx.options import Device, Options, Output, Pictures, changed
 from lt_onnx.planning.allocation import check_names
 from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import Prediction, predict
+from lt_onnx.progress import Progress, silent
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.model_file import model_files
 from lt_onnx.report.command import command_of
 from lt_onnx.report.document import Report
-from lt_onnx.samples.choose import calibration_inputs, loaded, validation_inputs
+from lt_onnx.samples.choose import Given, calibration_inputs, loaded, validation_inputs
 from lt_onnx.samples.images import check_pictures
 from lt_onnx.samples.samples import AS_THEY_ARE, Samples
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import DeviceError, resolve
 from lt_onnx.subset_sum.compilation import compile_ahead
+from lt_onnx.units import html_table
 from lt_onnx.validation.bound.certify import certified_bound
 from lt_onnx.validation.limits import Limits
-from lt_onnx.validation.outputs import validate
+from lt_onnx.validation.outputs import compare_outputs
 from lt_onnx.validation.per_layer import trace
 from lt_onnx.verification.verify import verify
-from lt_onnx.writing.build import Progress, fingerprint, write_source, write_ticket
+from lt_onnx.writing.build import fingerprint, write_source, write_ticket
 from lt_onnx.writing.checkpoint import Checkpoint, checkpoint_of
 from lt_onnx.writing.collapse import collapsed
 from lt_onnx.writing.ticket import files_of, is_of
@@ -42,10 +44,6 @@ from lt_onnx.writing.ticket import files_of, is_of
 MAX_TRACED_SAMPLES = 128  # errors of layers are alike from one input to the next
 
 Announce = Callable[[Blueprint, Prediction, Forecast | None], None]
-
-
-def silent(*_: object) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,9 @@ class Job:
     options: Options
     output: Output
     limits: Limits = field(default_factory=Limits)
-    calibration: str | Path | Samples | None = None
+    calibration: Given = None
     calibration_count: int | None = None
-    samples: str | Path | Samples | None = None
+    samples: Given = None
     pictures: Pictures = AS_THEY_ARE
     device: Device = Device.AUTO
     validate: bool = True
@@ -109,8 +107,8 @@ class Job:
     def command(self) -> str:
         """The command line that makes this ticket again."""
 
-        def file(samples: str | Path | Samples | None) -> str | None:
-            return None if samples is None or isinstance(samples, Samples) else str(samples)
+        def file(samples: Given) -> str | None:
+            return str(samples) if isinstance(samples, str | Path) else None
 
         arguments: dict[str, object] = {
             "output": str(self.ticket),
@@ -129,7 +127,7 @@ class Job:
         return command_of("convert", [self.target], self.options, arguments)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ticket:
     """A written ticket: its file and everything that was found about it."""
 
@@ -142,6 +140,12 @@ class Ticket:
     def passed(self) -> bool:
         """Genuine, and within the limits asked for."""
         return self.report.passed
+
+    def __repr__(self) -> str:
+        return f"<Ticket {self.path}: {repr(self.report).removeprefix('<Report ')}"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.report.about())
 
 
 @dataclass(frozen=True)
@@ -322,7 +326,7 @@ def _judged(
     fidelity = layer_errors = certificate = None
     if job.validate:
         with watch("validate"):
-            fidelity = validate(
+            fidelity = compare_outputs(
                 job.target,
                 job.ticket,
                 judged,

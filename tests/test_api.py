@@ -1,13 +1,20 @@
 """The public call: words sorted into groups, models in memory, names loaded when asked for."""
 
+import pydoc
+import re
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+import torch
 from paths import MODELS
+from torch import nn
 
 import lt_onnx
-from lt_onnx import Limits, convert
+from lt_onnx import Limits, Ticket, convert, load, validate
+from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError
 
 TARGET = MODELS / "plain-relu.onnx"
@@ -104,3 +111,112 @@ def test_validation_takes_as_long_as_the_construction_unless_it_is_told_to_run_a
     assert whole.origin == str(samples)
     assert "--all-samples" in made[True].command
     assert "--all-samples" not in made[False].command
+
+
+def test_names_are_listed_and_what_they_return_is_short() -> None:
+    assert {*lt_onnx.__all__} <= {*dir(lt_onnx)}
+    shown = pydoc.plain(pydoc.render_doc(lt_onnx))
+    assert all(name in shown for name in lt_onnx.__all__)
+
+
+@pytest.fixture(scope="module")
+def ticket(tmp_path_factory: pytest.TempPathFactory) -> Ticket:
+    """A ticket of the shipped network, made from arrays."""
+    path = tmp_path_factory.mktemp("api") / "t.onnx"
+    inputs = dict(np.load(MODELS / "digits.samples.npz"))
+    some = {name: value[:64] for name, value in inputs.items()}
+    told: list[tuple[str, float]] = []
+    words = {"calibration": inputs["image"][:32], "samples": some, "base_size": 4, "price": 1e-3}
+    made = convert(TARGET, path, **words, progress=lambda *at: told.append(at))
+    assert told[-1] == ("validate", 1.0)
+    return made
+
+
+def test_samples_may_be_arrays(ticket: Ticket, tmp_path: Path) -> None:
+    inputs = dict(np.load(MODELS / "digits.samples.npz"))
+    report = ticket.report
+    assert report.fidelity is not None
+    assert report.fidelity.outputs[0].ticket_accuracy is not None
+    assert (report.fidelity.origin, report.fidelity.samples) == ("arrays given", 64)
+
+    words = {"min_sqnr": 5, "max_accuracy_drop": {"scores": 0.5}}
+    path = MODELS / "digits.samples.npz"
+    found = [validate(TARGET, ticket.path, given, **words) for given in (inputs, str(path), path)]
+    assert found[0].outputs == found[1].outputs == found[2].outputs
+    alone = validate(TARGET, ticket.path, inputs["image"], min_sqnr=200)
+    assert alone.outputs[0].sqnr_db == found[0].outputs[0].sqnr_db
+    assert alone.outputs[0].ticket_accuracy is None
+    assert [found[0].passed, alone.passed] == [True, False]
+    run(["pack", str(ticket.path), "-o", str(tmp_path / "t.ltz"), "-q"])
+    packed = validate(onnx.load(TARGET), tmp_path / "t.ltz", count=8, seed=3)
+    assert (packed.samples, packed.origin) == (8, "random (seed 3)")
+    for given, message in (
+        ({"picture": inputs["image"]}, "no array for the model's input 'image'; it holds picture"),
+        (inputs["image"][:, :, :4], "arrays given: 'image' has shape"),
+        ({**inputs, "labels": inputs["labels"][:3]}, "one number per sample is wanted"),
+    ):
+        with pytest.raises(InputError, match=re.escape(message)):
+            validate(TARGET, ticket.path, given)
+    with pytest.raises(InputError, match="a int is no model"):
+        validate(3, ticket.path)  # type: ignore[arg-type]
+
+
+def test_what_is_returned_shows_what_counts(ticket: Ticket) -> None:
+    report, fidelity = ticket.report, ticket.report.fidelity
+    assert repr(ticket) == f"<Ticket {ticket.path}: {repr(report).removeprefix('<Report ')}"
+    for shown in (repr(ticket), repr(report)):
+        assert f"{report.kept:,} weights kept" in shown
+        assert repr(fidelity) in shown
+    assert f"{fidelity.outputs[0].judged_db:.1f} dB" in repr(fidelity)
+    for value in (ticket, report, fidelity, load(ticket.path)):
+        assert len(repr(value)) < 400
+        assert value._repr_html_().startswith("<table><tr><th")
+    hostile = replace(fidelity.outputs[0], name="<script>")
+    assert "<script>" not in replace(fidelity, outputs=[hostile])._repr_html_()
+
+
+def test_a_torch_module_is_converted(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 4, 3), nn.Dropout(), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)
+    module, x = nn.Sequential(*layers), torch.randn(5, 1, 8, 8)
+    words = {"base_size": 12, "price": 0.0, "validate": False, "mode": "2l"}
+    made = convert(module, tmp_path / "t.onnx", example_inputs=x[:1], **words)
+    assert module.training
+    network = load(made.path)
+
+    answer = network.run({"input": x.numpy()})["output"]
+    wanted = module.eval()(x).detach().numpy()
+    assert np.abs(answer - wanted).max() < 0.1 * np.abs(wanted).max()
+    assert network.to_torch()(x).shape == (5, 3)
+    for given, message in (
+        (None, "a torch module needs `example_inputs`"),
+        ((x, x), "`example_inputs`: too many positional arguments"),
+        ({"input": x[:, :, :4]}, "torch cannot export Sequential"),
+    ):
+        with pytest.raises(InputError, match=message):
+            convert(module, tmp_path / "u.onnx", example_inputs=given, **words)
+
+
+def test_a_frontier_is_rows_for_a_table() -> None:
+    told: list[tuple[str, float]] = []
+    rows = lt_onnx.frontier(
+        TARGET, mode="2l", base_size=[4], price=[0, 1e-2], progress=lambda *at: told.append(at)
+    )
+    assert told == [("tickets", 0.5), ("tickets", 1.0)]
+    assert [row.price for row in rows] == [1e-2, 0]
+    assert rows[0].per_target_weight < rows[1].per_target_weight
+    assert [set(asdict(row)) for row in rows] == 2 * [{f.name for f in fields(lt_onnx.Point)}]
+    with pytest.raises(InputError, match="`mode` is '3l'; choose one of"):
+        lt_onnx.frontier(TARGET, mode="3l")
+    with pytest.raises(InputError, match="`seeds` is 0; give 1 or more"):
+        lt_onnx.frontier(TARGET, seeds=0)
+
+
+def test_bars_are_drawn_on_terminals_where_they_are_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for terminal, asked in ((False, True), (True, False), (True, True)):
+        if terminal:
+            monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes anything for a terminal then
+        validate(TARGET, TARGET, count=8, progress=asked)
+        assert ("validate" in capsys.readouterr().err) == (terminal and asked)

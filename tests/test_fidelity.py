@@ -11,7 +11,7 @@ from perturbed import CHANGES, perturbed, weight_of
 from lt_onnx import Limits, convert
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.samples.samples import load_samples
-from lt_onnx.validation.outputs import validate
+from lt_onnx.validation.outputs import compare_outputs
 
 SAMPLES, CALIBRATION = MODELS / "digits.samples.npz", MODELS / "digits.calibration.npz"
 
@@ -75,7 +75,7 @@ def test_validation_notices_one_wrong_weight_of_a_real_network(tmp_path: Path, c
     samples = load_samples(SAMPLES, ports).first(100)
     wrong = perturbed(path, weight_of(path, "a1"), CHANGES[change])
     limits = Limits(max_abs=1e-4, max_rel=1e-5)
-    same, other = (validate(path, made, samples, ports, limits) for made in (path, wrong))
+    same, other = (compare_outputs(path, made, samples, ports, limits) for made in (path, wrong))
 
     assert same.passed
     assert same.outputs[0].agreement == 1.0

@@ -14,7 +14,7 @@ from lt_onnx.reading.graph import read_graph
 from lt_onnx.samples.samples import Samples, random_samples
 from lt_onnx.validation.fidelity import Fidelity
 from lt_onnx.validation.limits import Limits
-from lt_onnx.validation.outputs import validate
+from lt_onnx.validation.outputs import compare_outputs
 
 
 def same(fidelity: Fidelity, found: dict) -> None:
@@ -40,7 +40,7 @@ def test_every_shipped_network_measures_the_same(tmp_path: Path, name: str, mode
     real = Samples({port.name: digits[port.name] for port in ports}, None, "digits")
 
     for samples in (drawn, real):
-        fidelity = validate(target, ticket, samples, ports, Limits())
+        fidelity = compare_outputs(target, ticket, samples, ports, Limits())
         same(fidelity, measure(target, ticket, samples.arrays))
         assert fidelity.outputs[0].variation_db != fidelity.outputs[0].sqnr_db
     same(fidelity, measure(target, ticket, MODELS / "digits.samples.npz"))
@@ -63,7 +63,7 @@ def test_constants_classes_and_few_inputs_measure_the_same(tmp_path: Path) -> No
     ports = read_graph(target).inputs
     for count in (1, 3, 9):
         samples = random_samples(ports, count, 0)
-        fidelity = validate(target, ticket, samples, ports, Limits())
+        fidelity = compare_outputs(target, ticket, samples, ports, Limits())
         same(fidelity, measure(target, ticket, samples.arrays))
         assert fidelity.outputs[2].variation_db is None
         assert fidelity.outputs[0].sqnr_db == pytest.approx(40, abs=0.01)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from lt_onnx.progress import bars, silent
 from lt_onnx.units import count_text, duration_text, shown, size_text
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from lt_onnx.budget.promise import Forecast
     from lt_onnx.manifest import DensePlace
     from lt_onnx.planning.prediction import Prediction
+    from lt_onnx.progress import Progress
     from lt_onnx.verification.statistics import Statistics
     from lt_onnx.verification.verify import Proof
-    from lt_onnx.writing.build import Progress
 
 
 CONVERSION = """\
@@ -241,10 +242,6 @@ def print_trace(document: "Mapping[str, Any]") -> None:
         table(rows, list(TRACE_HEAD))
 
 
-def silent(*_: object) -> None:
-    """Tell nobody."""
-
-
 def _lines() -> "Progress":
     """Progress in a log: lines, seldom."""
     began = last = time.monotonic()
@@ -277,22 +274,5 @@ def progress(quiet: bool) -> "Iterator[Progress]":
     if quiet or not sys.stderr.isatty():
         yield silent if quiet else _lines()
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    bars: dict[str, Any] = {}
-    with Progress(
-        TextColumn("{task.description:9}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as drawn:
-
-        def tell(stage: str, share: float) -> None:
-            if stage not in bars:
-                bars[stage] = drawn.add_task(stage, total=1.0)
-            drawn.update(bars[stage], completed=share)
-
+    with bars() as tell:
         yield tell

@@ -55,7 +55,8 @@ def convert_command(
     quiet: Quiet = False,
 ) -> None:
     """Convert networks to tickets, prove them and validate them."""
-    from lt_onnx.pipeline import Job, run, silent
+    from lt_onnx.pipeline import Job, run
+    from lt_onnx.progress import silent
     from lt_onnx.report.figures import verdict_of
     from lt_onnx.report.formats import write_reports
     from lt_onnx.subset_sum.compilation import is_compiled

@@ -21,7 +21,7 @@ from lt_onnx.cli.options import (
 )
 from lt_onnx.errors import InputError
 from lt_onnx.files import finished, resumable
-from lt_onnx.options import Mode, Options, Param, Pictures, changed
+from lt_onnx.options import PROMISES, Mode, Options, Param, Pictures, changed, settings_of
 from lt_onnx.units import numbers, size_text
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Grid:
     mode: Annotated[Mode | None, Param("One mode; both without.")] = None
     sqnr: Annotated[
         tuple[float, ...], Param("Promises in decibels.", "DB,…", read=numbers, expects=SEVERAL)
-    ] = (15, 20, 25, 30, 35, 40, 45, 50)
+    ] = PROMISES
     base_size: Annotated[
         tuple[int, ...] | None,
         Param("For study: m's, as in 6,8,10.", "M,…", read=_sizes, expects=SEVERAL),
@@ -63,14 +63,7 @@ class Grid:
 
     def settings(self) -> list[Options]:
         """One by one."""
-        built: list[dict[str, Any]] = [{"price": μ} for μ in self.price or ()]
-        built = built or [{"sqnr": decibels} for decibels in self.sqnr]
-        return [
-            Options(mode, base_size=m, **one)
-            for mode in (Mode if self.mode is None else [self.mode])
-            for m in self.base_size or [None]
-            for one in built
-        ]
+        return settings_of(self.mode, self.sqnr, base_size=self.base_size, price=self.price)
 
 
 def frontier_command(
@@ -99,7 +92,7 @@ def frontier_command(
     from lt_onnx.report.formats import ROW_FORMATS, check_reports, is_of, write_reports
     from lt_onnx.report.schema import FrontierTarget
     from lt_onnx.samples.images import check_pictures
-    from lt_onnx.studies.frontier import frontier, known_points, measure_points
+    from lt_onnx.studies.frontier import by_size, known_points, measure_points
     from lt_onnx.studies.plots import check_picture, draw_frontier
 
     if picture is not None:
@@ -131,7 +124,7 @@ def frontier_command(
             points.append(point)
             write_reports(kept, document.frontier(about, points, command=command), **how)
             tell("tickets", len(points) / len(settings))
-    points = frontier(points)
+    points = by_size(points)
     found = document.frontier(about, points, command=command)
     write_reports(reports, found, **how)
     if picture is not None:

@@ -44,7 +44,7 @@ def validate_command(
     from lt_onnx.report.formats import check_reports, write_reports
     from lt_onnx.samples.images import check_pictures
     from lt_onnx.samples.samples import load_samples, random_samples, save_samples
-    from lt_onnx.validation.outputs import validate
+    from lt_onnx.validation.outputs import compare_outputs
     from lt_onnx.validation.per_layer import check_layer_errors, trace
 
     check_pictures(pictures, samples)
@@ -75,7 +75,7 @@ def validate_command(
         save_samples(save_inputs, inputs, force=force)
     traced = None
     with progress(quiet or json) as tell:
-        fidelity = validate(
+        fidelity = compare_outputs(
             target, ticket, inputs, ports, limits, progress=lambda x: tell("validate", x)
         )
         if per_layer or min_layer_sqnr is not None:

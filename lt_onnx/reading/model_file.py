@@ -9,7 +9,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 import onnx
 
@@ -18,9 +18,14 @@ from lt_onnx.manifest import Manifest, parse_manifest
 from lt_onnx.reading.external_data import read_external
 from lt_onnx.reading.float32 import in_float32
 from lt_onnx.reading.protobuf import all_tensors, hash_files, metadata_of, parse_file
+from lt_onnx.reading.torch_export import export_module, is_torch_module
 from lt_onnx.runtime import NoKernelError, Session
 
-GivenModel: TypeAlias = str | Path | onnx.ModelProto
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+# a torch module too, of which this file knows no type
+GivenModel: TypeAlias = "str | Path | onnx.ModelProto | Module"
 
 MAX_INLINE_BYTES = 1 << 30  # of a model in memory that is written as one file
 MAX_NODES = 50_000
@@ -79,14 +84,35 @@ def model_files(path: Path) -> Iterator[Path]:
         yield path.parent / str(name)
 
 
+def is_path(model: object) -> TypeGuard[str | Path]:
+    """Whether a model is given as a path. Raises InputError for what no model is."""
+    if isinstance(model, str | Path):
+        return True
+    if isinstance(model, onnx.ModelProto) or is_torch_module(model):
+        return False
+    raise InputError(
+        f"a {type(model).__name__} is no model: give a path, an onnx.ModelProto or a torch module"
+    )
+
+
 @contextlib.contextmanager
-def on_disk(model: GivenModel) -> Iterator[Path]:
-    """The path of a model; one in memory is written to a file that lives as long as the block."""
-    if not isinstance(model, onnx.ModelProto):
+def on_disk(model: GivenModel, example_inputs: object = None) -> Iterator[Path]:
+    """The path of a model; one in memory is written to a file that lives as long as the block.
+
+    `example_inputs` are those of a torch module. Raises InputError.
+    """
+    if is_path(model):
         yield Path(model)
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "target.onnx"
+        if is_torch_module(model):
+            if example_inputs is None:
+                raise InputError("a torch module needs `example_inputs`, as its `forward` takes")
+            export_module(model, example_inputs, path)
+            yield path
+            return
+        assert isinstance(model, onnx.ModelProto)
         external = model.ByteSize() > MAX_INLINE_BYTES
         onnx.save(model, str(path), save_as_external_data=external)
         yield path

@@ -17,6 +17,7 @@ from lt_onnx.construct.results import LayerStats
 from lt_onnx.manifest import DensePlace
 from lt_onnx.options import Options
 from lt_onnx.report import schema
+from lt_onnx.units import html_table
 from lt_onnx.validation.bound.certify import Bound
 from lt_onnx.validation.fidelity import Check, Fidelity
 from lt_onnx.validation.per_layer import LayerError
@@ -25,7 +26,7 @@ from lt_onnx.verification.verify import Proof
 from lt_onnx.version import __version__
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """One conversion. `to_dict` is the document of kind `conversion`."""
 
@@ -73,6 +74,29 @@ class Report:
     def passed(self) -> bool:
         """Verdict: genuine, and within every limit asked for."""
         return all(check.passed for check in self.checks)
+
+    def about(self) -> dict[str, str]:
+        """What it comes to in words, for notebooks."""
+        failed = [check.message for check in self.checks if not check.passed]
+        texts = {
+            "target": self.target,
+            "ticket": self.ticket,
+            "verdict": "; ".join(failed) or "passed",
+            "kept": f"{self.kept:,} of {self.source_weights:,} random weights, "
+            f"{self.per_target_weight:.2f} per target weight",
+            "mode": f"{self.options.mode}, seed {self.options.seed}",
+        }
+        compared = {} if self.fidelity is None else self.fidelity.about()
+        return compared | texts
+
+    def __repr__(self) -> str:
+        verdict = "passed" if self.passed else "FAILED"
+        sizes = f"{self.kept:,} weights kept, {self.per_target_weight:.2f} per target weight"
+        compared = "not compared" if self.fidelity is None else repr(self.fidelity)
+        return f"<Report {verdict}: {sizes}, {compared}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.about())
 
     def to_dict(self) -> dict[str, Any]:
         """The document of kind `conversion`, see `schema.Conversion`."""

@@ -5,14 +5,23 @@ out: `Samples`; where nothing was given, random ones, as many as can be afforded
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
 from lt_onnx.options import Pictures
-from lt_onnx.samples.samples import AS_THEY_ARE, Samples, drawn_sizes, load_samples, random_samples
-from lt_onnx.target import Port
+from lt_onnx.samples.samples import (
+    AS_THEY_ARE,
+    Samples,
+    drawn_sizes,
+    load_samples,
+    random_samples,
+    samples_of,
+)
+from lt_onnx.target import Array, Port
 
-Given: TypeAlias = str | Path | Samples | None
+GivenSamples: TypeAlias = str | Path | Samples | Mapping[str, Array] | Array
+Given: TypeAlias = GivenSamples | None
 Ports: TypeAlias = tuple[Port, ...]
 
 # what validation on random inputs may cost: multiply-adds of the ticket, and numbers drawn
@@ -53,9 +62,13 @@ def validation_inputs(
     return _random(ports, int(count), seed)
 
 
-def loaded(given: str | Path | Samples, ports: Ports, pictures: Pictures = AS_THEY_ARE) -> Samples:
+def loaded(given: GivenSamples, ports: Ports, pictures: Pictures = AS_THEY_ARE) -> Samples:
     """The inputs given, read from their file or folder where they are in one. Raises InputError."""
-    return given if isinstance(given, Samples) else load_samples(Path(given), ports, pictures)
+    if isinstance(given, Samples):
+        return given
+    if isinstance(given, str | Path):
+        return load_samples(Path(given), ports, pictures)
+    return samples_of(given, ports)
 
 
 def _random(ports: Ports, count: int, seed: int) -> Samples:

@@ -10,7 +10,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -30,6 +30,7 @@ READ_ERRORS = (*_GENERAL_ERRORS, RuntimeError, MemoryError, OverflowError, *_LIB
 MAX_UNPACKED_BYTES = 1 << 28  # of an npz file, and …
 MAX_EXPANSION = 64  # … so many more for each of its own
 MAX_RANDOM_BYTES = 1 << 30
+GIVEN_ORIGIN = "arrays given"
 RANDOM_ORIGIN = "random (seed"  # how the origin of random inputs begins
 OPEN_AXIS = 32  # size given to an axis that the model leaves open
 AS_THEY_ARE = Pictures()
@@ -102,19 +103,56 @@ def load_samples(path: Path, ports: tuple[Port, ...], pictures: Pictures = AS_TH
     `pictures` says how they become inputs.
     """
     arrays, labels = _read(path, ports, pictures)
+    checked = _checked(path, arrays, labels, ports)
+    return Samples(checked, labels, f"{path} ({pictures})" if path.is_dir() else str(path))
+
+
+def samples_of(arrays: Mapping[str, Array] | Array, ports: tuple[Port, ...]) -> Samples:
+    """Inputs in memory, checked against the model's. Raises InputError.
+
+    `arrays` are [N, …] by input, with `labels` [N] if there are any; of a model of one input, the
+    array alone will do.
+    """
+    if not isinstance(arrays, Mapping):
+        if len(ports) != 1:
+            raise InputError(
+                f"{GIVEN_ORIGIN}: one array; the model has {len(ports)} inputs: give a dict of "
+                f"{', '.join(port.name for port in ports)}"
+            )
+        arrays = {ports[0].name: arrays}
+    held = {name: np.asarray(value) for name, value in arrays.items()}
+    labels = held.pop("labels", None) if "labels" not in {p.name for p in ports} else None
+    missing = [port.name for port in ports if port.name not in held]
+    if missing:
+        raise _missing(GIVEN_ORIGIN, missing[0], held)
+    return Samples(_checked(GIVEN_ORIGIN, held, labels, ports), labels, GIVEN_ORIGIN)
+
+
+def _checked(
+    title: Path | str, arrays: Mapping[str, Array], labels: Array | None, ports: tuple[Port, ...]
+) -> dict[str, Array]:
+    """The arrays as the model wants them. Raises InputError where they or the labels do not fit."""
     whole = are_whole(ports)
-    checked = {port.name: _check(path, port, arrays[port.name], whole=whole) for port in ports}
+    checked = {port.name: _check(title, port, arrays[port.name], whole=whole) for port in ports}
     counts = {len(value) for value in checked.values()}
     if len(counts) > 1 or 0 in counts:
-        raise InputError(f"{path}: its arrays hold {sorted(counts)} samples; give as many in each")
+        raise InputError(f"{title}: its arrays hold {sorted(counts)} samples; give as many in each")
     if labels is not None and (
         labels.ndim != 1 or len(labels) not in counts or labels.dtype.kind not in "iuf"
     ):
         raise InputError(
-            f"{path}: 'labels' is {labels.dtype} {list(labels.shape)}; one number per sample is "
+            f"{title}: 'labels' is {labels.dtype} {list(labels.shape)}; one number per sample is "
             "wanted"
         )
-    return Samples(checked, labels, f"{path} ({pictures})" if path.is_dir() else str(path))
+    return checked
+
+
+def _missing(title: Path | str, name: str, held: Iterable[str]) -> InputError:
+    """What to raise where an input has no array."""
+    return InputError(
+        f"{title}: no array for the model's input '{name}'; it holds "
+        f"{', '.join(sorted(held)[:20]) or 'nothing'}: name each array as the input"
+    )
 
 
 def _read(
@@ -152,10 +190,7 @@ def _members(path: Path, names: list[str]) -> dict[str, Array]:
         }
         missing = [name for name in names if name not in members and name != "labels"]
         if missing:
-            raise InputError(
-                f"{path}: no array for the model's input '{missing[0]}'; it holds "
-                f"{', '.join(sorted(members)[:20]) or 'nothing'}: name each array as the input"
-            )
+            raise _missing(path, missing[0], members)
         members = {name: members[name] for name in names if name in members}
         size = sum(info.file_size for info in members.values())
         if size > MAX_UNPACKED_BYTES + MAX_EXPANSION * path.stat().st_size:
@@ -192,7 +227,7 @@ def save_samples(path: Path, samples: Samples, *, force: bool = False) -> None:
         np.savez(stream, **arrays)  # type: ignore[arg-type]
 
 
-def _check(path: Path, port: Port, value: Array, *, whole: bool) -> Array:
+def _check(path: Path | str, port: Port, value: Array, *, whole: bool) -> Array:
     if whole and value.ndim == len(port.shape) and port.shape[:1] == (1,):
         value = value[:, None]
     sizes = zip(value.shape[1:], port.shape if whole else port.shape[1:], strict=False)

@@ -7,14 +7,66 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from lt_onnx.options import Options, Output
+from lt_onnx.errors import InputError
+from lt_onnx.options import PROMISES, Mode, Options, Output, Pictures, choose, settings_of
 from lt_onnx.packing.pack import pack
 from lt_onnx.pipeline import Job, run
+from lt_onnx.progress import Progress, told
+from lt_onnx.reading.model_file import GivenModel, on_disk
 from lt_onnx.report.document import Report
 from lt_onnx.report.schema import Point
+from lt_onnx.samples.choose import Given
+from lt_onnx.samples.samples import AS_THEY_ARE
 from lt_onnx.version import __version__
 
 Setting: TypeAlias = tuple[str, int | None, float, float | None]  # mode, m, promise, price
+
+
+def frontier(
+    target: GivenModel,
+    *,
+    mode: Mode | str | None = None,
+    sqnr: Sequence[float] = PROMISES,
+    base_size: Sequence[int] | None = None,
+    price: Sequence[float] | None = None,
+    seeds: int = 1,
+    calibration: Given = None,
+    samples: Given = None,
+    pictures: Pictures = AS_THEY_ARE,
+    progress: Progress | bool = False,
+) -> list[Point]:
+    """Measure how faithful tickets of each size are; `pandas.DataFrame` takes the rows.
+
+    Args:
+        target: path of an ONNX file, or an `onnx.ModelProto`.
+        mode: `l+1` or `2l`; None: both.
+        sqnr: promises, decibels of every output's variation; a ticket is made for each.
+        base_size: for study, m's; None chooses them.
+        price: for study, μ's, in place of promises.
+        seeds: tickets of every setting, whose means are taken.
+        calibration: inputs for construction, as `convert` takes them.
+        samples: inputs for validation, as `convert` takes them.
+        pictures: how images in a folder become inputs.
+        progress: True draws a bar; a function is called with (stage, share done).
+
+    Returns:
+        a row for every setting, by size; `best` are those that no smaller one of their mode is as
+        faithful as.
+
+    Raises:
+        InputError, UnsupportedError, ResourceError: as `convert`.
+    """
+    if seeds < 1:
+        raise InputError(f"`seeds` is {seeds}; give 1 or more")
+    chosen = None if mode is None else choose(Mode, "mode", mode)
+    settings = settings_of(chosen, sqnr, base_size=base_size, price=price)
+    words: dict[str, Any] = {"calibration": calibration, "samples": samples, "pictures": pictures}
+    points = []
+    with on_disk(target) as path, told(progress) as tell:
+        for point in measure_points(path, settings, seeds=seeds, **words):
+            points.append(point)
+            tell("tickets", len(points) / len(settings))
+    return by_size(points)
 
 
 def measure_points(
@@ -85,7 +137,7 @@ def known_points(document: Mapping[str, Any], target_sha256: str) -> list[Point]
         return []
 
 
-def frontier(points: Sequence[Point]) -> list[Point]:
+def by_size(points: Sequence[Point]) -> list[Point]:
     """The points by size; `best` are those that no smaller one of their mode is as faithful as."""
     marked: list[Point] = []
     for mode in {point.mode for point in points}:

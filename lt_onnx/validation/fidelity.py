@@ -7,6 +7,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from lt_onnx.units import html_table
+
 Share = Annotated[float, Meta(ge=0, le=1)]
 Distance = Annotated[float, Meta(ge=0)]
 
@@ -81,7 +83,7 @@ class Check:
     message: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fidelity:
     """Outcome of a validation: figures by output, and every check in words."""
 
@@ -104,3 +106,24 @@ class Fidelity:
     def passed(self) -> bool:
         """Whether every check holds."""
         return not self.failures
+
+    def about(self) -> dict[str, str]:
+        """Verdict and figures in words, by what they are of: the checks, then every output."""
+        texts = {"verdict": "; ".join(self.failures) or "passed"}
+        texts["samples"] = f"{self.samples:,} ({self.origin})"
+        for out in self.outputs:
+            agreed = out.agreement
+            figures = [
+                *([f"{out.judged_db:.1f} dB"] if out.judged_db is not None else []),
+                *([f"{100 * agreed:.2f} % agreement"] if agreed is not None else []),
+            ]
+            texts[f"output '{out.name}'"] = ", ".join(figures) or "nothing to compare"
+        return texts
+
+    def __repr__(self) -> str:
+        verdict = "passed" if self.passed else "FAILED"
+        figures = [text for name, text in self.about().items() if name.startswith("output")]
+        return f"<Fidelity {verdict}: {self.samples:,} samples, {'; '.join(figures)}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.about())

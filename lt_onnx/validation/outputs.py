@@ -125,7 +125,7 @@ def _classes(scores: Array, *, none: int) -> Array:
     return np.where(np.isnan(scores).any(1), none, scores.argmax(1))
 
 
-def validate(
+def compare_outputs(
     target: Path,
     ticket: Path,
     samples: Samples,

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.manifest import GENERATOR, OptionsRecord
 from lt_onnx.planning.plan import plan
+from lt_onnx.progress import Progress
 from lt_onnx.samples.samples import Samples
 from lt_onnx.source.layer import draw_bias, scaled_rows
 from lt_onnx.stopwatch import Stopwatch
@@ -22,8 +23,6 @@ from lt_onnx.subset_sum import Device
 from lt_onnx.version import __version__
 from lt_onnx.writing.checkpoint import Checkpoint
 from lt_onnx.writing.ticket import TicketWriter
-
-Progress = Callable[[str, float], None]
 
 
 def fingerprint(blueprint: Blueprint, inputs: Samples) -> str:

@@ -15,7 +15,7 @@ from lt_onnx.report.document import plain, validation
 from lt_onnx.samples.samples import random_samples
 from lt_onnx.validation.fidelity import Judged
 from lt_onnx.validation.limits import Limits
-from lt_onnx.validation.outputs import validate
+from lt_onnx.validation.outputs import compare_outputs
 from lt_onnx.validation.per_layer import trace
 
 
@@ -150,7 +150,7 @@ def test_a_wrong_weight_shows_in_every_figure(tmp_path: Path, change: str) -> No
     samples = random_samples(ports, 20, 0)
 
     def document(other: Path) -> dict[str, Any]:
-        found = validate(target, other, samples, ports, Limits(max_rel=1e-5))
+        found = compare_outputs(target, other, samples, ports, Limits(max_rel=1e-5))
         traced = trace(target, other, samples)
         return dict(plain(validation(target, other, command="", fidelity=found, trace=traced)))
 

@@ -20,7 +20,7 @@ from lt_onnx.cli.frontier import Grid
 from lt_onnx.errors import InputError
 from lt_onnx.options import Mode, changed
 from lt_onnx.report.schema import Point
-from lt_onnx.studies.frontier import frontier, known_points, leading
+from lt_onnx.studies.frontier import by_size, known_points, leading
 from lt_onnx.studies.plots import check_picture, draw_frontier
 from lt_onnx.version import __version__
 
@@ -146,7 +146,7 @@ def test_settings_are_all_pairs_and_out_of_range_ones_are_refused_before_any_wor
 
 
 def test_the_best_are_those_that_no_smaller_one_is_as_faithful_as() -> None:
-    found = frontier(points())
+    found = by_size(points())
 
     assert [(p.per_target_weight, p.mode, p.best) for p in found] == [
         (size, mode, size != 3) for size in (1.0, 2.0, 3.0, 4.0) for mode in ("2l", "l+1")

@@ -15,12 +15,12 @@ from lt_onnx.samples.samples import Samples, random_samples
 from lt_onnx.validation import outputs
 from lt_onnx.validation.fidelity import Fidelity, Judged, OutputFidelity
 from lt_onnx.validation.limits import Limits
-from lt_onnx.validation.outputs import OutputSums, validate
+from lt_onnx.validation.outputs import OutputSums, compare_outputs
 
 
 def compared(target: Path, other: Path, limits: Limits) -> Fidelity:
     ports = read_target(target).inputs
-    return validate(target, other, random_samples(ports, 20, 0), ports, limits)
+    return compare_outputs(target, other, random_samples(ports, 20, 0), ports, limits)
 
 
 def figures(
@@ -200,7 +200,7 @@ def test_an_input_with_swapped_axes_gives_another_output(tmp_path: Path) -> None
     images = np.ascontiguousarray(samples.arrays["x"].swapaxes(2, 3))
     turned = Samples({"x": images}, None, "turned")
     straight, other = (
-        validate(target, target, inputs, ports, Limits()).outputs[0].points
+        compare_outputs(target, target, inputs, ports, Limits()).outputs[0].points
         for inputs in (samples, turned)
     )
 
@@ -229,7 +229,9 @@ def test_labels_give_accuracies_and_progress_ends_at_one(tmp_path: Path) -> None
     samples = random_samples(ports, 20, 0)
     labelled = Samples(samples.arrays, np.arange(20) % 5, "labelled")
     told: list[float] = []
-    found = validate(target, target, labelled, ports, Limits(), progress=told.append).outputs[0]
+    found = compare_outputs(
+        target, target, labelled, ports, Limits(), progress=told.append
+    ).outputs[0]
 
     assert found.target_accuracy == found.ticket_accuracy is not None
     assert told[-1] == 1.0
