@@ -71,6 +71,22 @@ def test_the_table_of_the_readme_is_printed(
             assert found == pytest.approx(theirs, rel=0.05), (line, ours)
 
 
+def test_the_commands_of_the_readmes_table_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stand_ins = {
+        "resnet20.onnx": "plain-relu.onnx",
+        "train.npz": "digits.calibration.npz",
+        "test.npz": "digits.samples.npz",
+    }
+    for name, ours in stand_ins.items():
+        (tmp_path / name).symlink_to((MODELS / ours).resolve())
+    for line in blocks("console")[0].strip().splitlines():
+        assert run(shlex.split(line)[1:]) == 0
+    assert "resnet20.ticket.ltz: " in capsys.readouterr().out
+
+
 def test_the_python_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,7 +33,9 @@ def convert_command(
     *,
     options: Options,
     calibration: CalibrationFile = None,
-    calibration_count: Annotated[int | None, Param("How many; more: truer and slower.")] = None,
+    calibration_count: Annotated[
+        int | None, Param("How many; more are better, and slower.")
+    ] = None,
     samples: SamplesFile = None,
     pictures: Pictures,
     device: Annotated[

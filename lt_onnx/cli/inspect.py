@@ -18,7 +18,7 @@ def inspect_command(
 ) -> None:
     """Show what was found in a network, step by step.
 
-    For every operator: shape, sign, and how a ticket will have it.
+    For every operator: shape, sign, and what becomes of it in a ticket.
     """
     from lt_onnx.files import check_places
     from lt_onnx.planning.overview import inspection, shape_text

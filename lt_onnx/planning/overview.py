@@ -13,7 +13,7 @@ KINDS = ("constructed", "copy-wise", "as it is", "dense")
 
 
 def inspection(blueprint: Blueprint) -> dict[str, Any]:
-    """What `inspect` shows: every step of the target, and how the ticket will have it."""
+    """What `inspect` shows: every step of the target, and what becomes of it."""
     target = blueprint.target
     dense = {place.name: place for place in blueprint.dense}
     rows = [_step_row(blueprint, step, dense.get(step.name)) for step in target.steps]
