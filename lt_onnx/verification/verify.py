@@ -83,10 +83,10 @@ class Proof:
 
 
 def verify(
-    path: Path,
+    path: str | Path,
     target_sha256: str | None = None,
     *,
-    target: Path | None = None,
+    target: str | Path | None = None,
     max_outside_masks: float | None = None,
 ) -> Proof:
     """Check the ticket at `path`.
@@ -104,7 +104,7 @@ def verify(
     Raises:
         InputError: the file is no ticket at all, the target is no network, or the share is none.
     """
-    path = Path(path)
+    path, target = Path(path), None if target is None else Path(target)
     if max_outside_masks is not None and not 0 < max_outside_masks <= 1:
         raise InputError(
             f"`max_outside_masks` is {max_outside_masks}; give a share, above 0 up to 1"
