@@ -228,7 +228,7 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(
     )
 
     stays = tmp_path / ".o.onnx.resume"
-    told = f"{stays} keeps finished layers: the same command goes on from there"
+    told = f"{stays} keeps what is finished: the same command goes on from there"
     assert made.returncode == 3
     assert made.stderr == (
         f"lt-onnx: error: interrupted; {told if resume else 'nothing was left behind'}\n"
@@ -242,7 +242,7 @@ def test_an_interrupt_of_the_validation_tells_what_stays(
     def interrupted(*_: object, **__: object) -> None:
         raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
 
-    monkeypatch.setattr("lt_onnx.pipeline.validate", interrupted)
+    monkeypatch.setattr("lt_onnx.pipeline.compare_outputs", interrupted)
     words = ["convert", str(PLAIN), "-o", str(tmp_path / "o.onnx"), "--base-size", "3", "-q"]
     assert run(words) == 3
     assert capsys.readouterr().err == (
