@@ -101,7 +101,7 @@ def untrue(said: str, folder: Path, before: set[str]) -> str:
     counted = 0 if kept is None else 1 + int(kept[2] or 0)
     if counted < len(tickets & made) or counted > len(contents(folder)):
         return f"it said {said!r} and there are {sorted(contents(folder))}"
-    resumed = re.search(r"; (\S+) keeps finished layers", said)
+    resumed = re.search(r"; (\S+) keeps what is finished", said)
     if resumed is not None and not (folder / resumed[1]).is_file():
         return f"{resumed[1]} is not there"
     others = [name for name in left if not name.endswith(".resume")]
