@@ -65,6 +65,14 @@ def tied_weights() -> onnx.ModelProto:
     return b.model(b.conv(x, 6, 2))
 
 
+def channels_as_a_plane() -> onnx.ModelProto:
+    """As spectrograms are: the channels of one convolution are an axis of the next one's image."""
+    b = Builder(5)
+    x = b.reshape(b("Relu", b.conv("x", 3, 6, pads=[1] * 4)), [0, 1, 6, 64])
+    x = b("Relu", b.conv(x, 1, 4, pads=[1] * 4))
+    return b.model(b.conv(x, 4, 2))
+
+
 def no_activation() -> onnx.ModelProto:
     b = Builder(5)
     x = b.conv(b.conv("x", 3, 6, pads=[1] * 4), 6, 4, pads=[1] * 4)
@@ -209,6 +217,7 @@ SMALL: dict[str, Case] = {
     "outputs in the middle": small(outputs_in_the_middle),
     "taken from the input": small(taken_from_the_input),
     "tied weights": small(tied_weights),
+    "channels as a plane": small(channels_as_a_plane, layers=3),
     "no activation": small(no_activation),
     "one pixel": small(one_pixel),
     "a single layer": small(a_single_layer, layers=1),

@@ -66,6 +66,9 @@ def _open_before_reshape(draft: Draft, opening: Opening) -> Copies | None:
         draft.emitted.restore(snapshot)
         return None
     assert isinstance(spread, Layout)
+    if spread.axis != opening.axis:  # other channels are the layer's
+        draft.emitted.restore(snapshot)
+        return None
     return Copies(name, spread, before.expand)
 
 
