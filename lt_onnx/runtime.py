@@ -180,32 +180,43 @@ class Program:
         outputs: Sequence[str],
         opsets: Mapping[str, int],
     ) -> None:
-        self._title = nodes[0].title
+        self._nodes, self._opsets, self._title = nodes, opsets, nodes[0].title
         self._outputs = list(outputs)
         read = {name for node in nodes for name in node.inputs if name}
         self._inputs = [name for name in like if name in read]
-        with _own_errors(self._title, "refuses it"):
-            graph = helper.make_graph(
-                [to_proto(node) for node in nodes],
-                "program",
-                [value_info(n, like[n].dtype, _open_shape(like[n])) for n in self._inputs],
-                [onnx.ValueInfoProto(name=name) for name in outputs],
-                [
-                    numpy_helper.from_array(np.asarray(constants[name]), name)
-                    for name in sorted((read & constants.keys()) - set(self._inputs))
-                ],
-            )
-        imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
-        model = helper.make_model(graph, opset_imports=imports)
-        model.ir_version = MAX_IR_VERSION
-        with _own_errors(self._title, "refuses it"):
-            content = model.SerializeToString()
-            self._session = _open(content, "cpu", optimise=False, threads=1)
+        held = sorted((read & constants.keys()) - set(self._inputs))
+        self._constants = {name: constants[name] for name in held}
+        self._sessions: dict[tuple[Shape, ...], onnxruntime.InferenceSession] = {}
+        self._session(like)
+
+    def _session(self, values: Mapping[str, Array]) -> onnxruntime.InferenceSession:
+        """The nodes, compiled for inputs such as these."""
+        shapes = tuple(_open_shape(values[name]) for name in self._inputs)
+        if shapes not in self._sessions:
+            with _own_errors(self._title, "refuses it"):
+                graph = helper.make_graph(
+                    [to_proto(node) for node in self._nodes],
+                    "program",
+                    [
+                        value_info(name, values[name].dtype, shape)
+                        for name, shape in zip(self._inputs, shapes, strict=True)
+                    ],
+                    [onnx.ValueInfoProto(name=name) for name in self._outputs],
+                    [numpy_helper.from_array(np.asarray(v), n) for n, v in self._constants.items()],
+                )
+                imports = [helper.make_opsetid(*version) for version in self._opsets.items()]
+                model = helper.make_model(graph, opset_imports=imports)
+                model.ir_version = MAX_IR_VERSION
+                content = model.SerializeToString()
+                self._sessions[shapes] = _open(content, "cpu", optimise=False, threads=1)
+        return self._sessions[shapes]
 
     def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
         """The outputs for one batch; `feeds` may hold more than the nodes need."""
+        values = {name: feeds[name] for name in self._inputs}
+        session = self._session(values)
         with _own_errors(self._title, "cannot run it"):
-            return list(self._session.run(self._outputs, {n: feeds[n] for n in self._inputs}))
+            return list(session.run(self._outputs, values))
 
     def map(self, feeds: Sequence[Mapping[str, Array]]) -> list[list[Array]]:
         """The outputs for every batch, several at a time: OMP_NUM_THREADS, or one a core.

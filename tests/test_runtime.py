@@ -10,6 +10,8 @@ import pytest
 from graphs import Builder
 
 from lt_onnx.files import data_of
+from lt_onnx.runtime import Program
+from lt_onnx.target import Node
 
 WIDTH = 4096  # of a layer of 64 MiB
 RUN = """
@@ -40,3 +42,12 @@ def test_weights_beside_a_ticket_are_not_copied(tmp_path: Path) -> None:
 
     assert told.returncode == 0, told.stderr
     assert int(told.stdout) < 32
+
+
+def test_a_number_for_each_sample_may_come_in_batches_of_any_size() -> None:
+    """A program is compiled for so many whole numbers of rank 1, as shapes are, anew for others."""
+    node = Node("Cast", "cast", ("lengths",), ("y",), {"to": onnx.TensorProto.FLOAT})
+    feeds = [{"lengths": np.arange(count)} for count in (3, 1, 3)]
+    program = Program([node], feeds[0], constants={}, outputs=["y"], opsets={"": 17})
+
+    assert [y.tolist() for (y,) in program.map(feeds)] == [[0, 1, 2], [0], [0, 1, 2]]

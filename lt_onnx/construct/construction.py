@@ -8,6 +8,8 @@ of each copy, the value of each constant, the mean that each row still misses.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.construct.constants import Response
 from lt_onnx.construct.features import Features
@@ -142,6 +144,11 @@ class _Construction:
             fresh=self.fresh,
             device=self.device,
         )
+        if not all(np.isfinite(value).all() for value in task.y):
+            raise InputError(
+                f"layer '{step.name}': the target makes numbers of these inputs that are not "
+                "finite; give `calibration` that is meant for it"
+            )
         sums = LayerSums(task, self.blueprint.target.opsets)
         saved = self.saved.get(step.name)
         share = None

@@ -118,3 +118,10 @@ def test_inputs_past_float32_name_the_layer() -> None:
         pytest.raises(InputError, match=r"layer '.*': its weights, or what comes to them, are too"),
     ):
         list(construct(blueprint, inputs(blueprint, 1e25)))
+
+
+def test_inputs_of_which_the_target_makes_nothing_finite_name_the_layer() -> None:
+    blueprint = planned()
+
+    with pytest.raises(InputError, match=r"layer '.*': the target makes numbers of these inputs"):
+        list(construct(blueprint, inputs(blueprint, np.nan)))
