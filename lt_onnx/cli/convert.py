@@ -33,9 +33,7 @@ def convert_command(
     *,
     options: Options,
     calibration: CalibrationFile = None,
-    calibration_count: Annotated[
-        int | None, Param("How many; more are better, and slower.")
-    ] = None,
+    calibration_count: Annotated[int | None, Param("How many; more are better, slower.")] = None,
     samples: SamplesFile = None,
     pictures: Pictures,
     device: Annotated[
@@ -63,14 +61,9 @@ def convert_command(
     from lt_onnx.report.formats import write_reports
     from lt_onnx.subset_sum.compilation import is_compiled
 
-    folder = output.path if output.path is not None and output.path.is_dir() else None
-    if len(targets) > 1:
-        if output.path is not None and folder is None:
-            raise InputError(
-                f"{output.path}: with several targets `output` must be an existing folder"
-            )
-        if report or json:
-            raise InputError("`report` and `json` are of one target; lt-onnx zoo reports on many")
+    folder = _folder(output.path, len(targets))
+    if len(targets) > 1 and (report or json):
+        raise InputError("`report` and `json` are of one target; lt-onnx zoo reports on many")
     quiet, reports = quiet or json, report or []
     if not (quiet or is_compiled()):
         say("compiling the solver, which takes seconds, once on a machine", err=True)
@@ -111,6 +104,14 @@ def convert_command(
         print_verdict(verdict_of(document), quiet=quiet)
         passed &= ticket.passed
     raise typer.Exit(0 if passed else 1)
+
+
+def _folder(path: Path | None, targets: int) -> Path | None:
+    """The folder that tickets go to, if `path` is one. Raises InputError where it has to be."""
+    folder = path if path is not None and path.is_dir() else None
+    if targets > 1 and path is not None and folder is None:
+        raise InputError(f"{path}: with several targets `output` must be an existing folder")
+    return folder
 
 
 def _checked(job: "Job", reports: Sequence[Path], config: RunWords) -> dict[str, Any]:
