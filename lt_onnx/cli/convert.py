@@ -22,6 +22,7 @@ from lt_onnx.cli.options import (
 )
 from lt_onnx.errors import InputError
 from lt_onnx.options import Device, Options, Output, Param, Pictures
+from lt_onnx.progress import silent
 from lt_onnx.validation.limits import Limits
 
 if TYPE_CHECKING:
@@ -56,17 +57,14 @@ def convert_command(
 ) -> None:
     """Convert networks to tickets, prove them and validate them."""
     from lt_onnx.pipeline import Job, run
-    from lt_onnx.progress import silent
     from lt_onnx.report.figures import verdict_of
     from lt_onnx.report.formats import write_reports
-    from lt_onnx.subset_sum.compilation import is_compiled
 
     folder = _folder(output.path, len(targets))
     if len(targets) > 1 and (report or json):
         raise InputError("`report` and `json` are of one target; lt-onnx zoo reports on many")
     quiet, reports = quiet or json, report or []
-    if not (quiet or is_compiled()):
-        say("compiling the solver, which takes seconds, once on a machine", err=True)
+    _tell_compilation(quiet)
     passed = True
     for target in targets:
         if folder is not None:
@@ -112,6 +110,14 @@ def _folder(path: Path | None, targets: int) -> Path | None:
     if targets > 1 and path is not None and folder is None:
         raise InputError(f"{path}: with several targets `output` must be an existing folder")
     return folder
+
+
+def _tell_compilation(quiet: bool) -> None:
+    """Say that the solver has yet to be compiled on this machine."""
+    from lt_onnx.subset_sum.compilation import is_compiled
+
+    if not (quiet or is_compiled()):
+        say("compiling the solver, which takes seconds, once on a machine", err=True)
 
 
 def _checked(job: "Job", reports: Sequence[Path], config: RunWords) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The arithmetic and the ties are those of the package, to the bit. The first thre
 `device.Kernels` asks for.
 """
 
+from dataclasses import replace
 from typing import TypeAlias
 
 import numba
@@ -25,6 +26,8 @@ Source: TypeAlias = tuple[Floats, np.uint64, int, Indices, int]
 # scratch space of a thread, of as many rows as a tile may have: random weights, what is left of the
 # targets, shares of errors; and x and p of one problem, [2, M]
 Space: TypeAlias = tuple[Floats, Floats, Floats, Floats]
+Answers: TypeAlias = tuple[Masks, Floats]  # masks and residuals, to be written
+Search: TypeAlias = tuple[int, Halves]  # the largest subsets' size, and scratch space of `full`
 # the fields of `Rows` in their order; `upper` is empty where there is no error feedback
 Shared: TypeAlias = tuple[Places, Floats, Floats, Floats, Floats, Indices, Floats, Indices]
 
@@ -38,7 +41,7 @@ def solve_full(
     def work(start: int, stop: int) -> None:
         part = slice(start, stop)
         batch = x[part], z[part], weight[part], penalty[part]
-        _solve_full(*batch, limit, mask[part], residual[part], no_halves())
+        _solve_full(batch, (mask[part], residual[part]), (limit, no_halves()))
 
     threads.share(len(z), work, least=MIN_BATCH)
     return mask, residual
@@ -73,8 +76,8 @@ def solve_rows(base: Floats | Drawn, z: Floats, *, rows: Rows, limit: int) -> tu
             np.empty((height, BLOCK), np.float32),
             np.empty((2, rows.index.shape[2]), np.float32),
         )
-        part = tiles[start : stop + 1]
-        _solve_rows(source, z, shared, limit, part, masks, residuals, space, no_halves())
+        batch, answers = (z, tiles[start : stop + 1]), (masks, residuals)
+        _solve_rows(source, batch, shared, answers, (limit, no_halves()), space)
 
     threads.share(len(tiles) - 1, work)
     return masks, residuals
@@ -109,11 +112,13 @@ def write_masked(
     masks is [R, N], rows are `index` and `group` as in `Rows`. With `twin` the weights twin …
     2·twin-1 of a row are the negatives of the first ones.
     """
-    source = _source(drawn)
+    places, group = rows
 
     def work(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        source = _source(replace(drawn, numbers=drawn.numbers[part]))
         chosen = np.empty(drawn.width, bool)
-        _write_masked(out, at, source, masks, rows, twin, start, stop, chosen)
+        _write_masked(out, at[part], source, masks[part], (places, group[part]), (twin, chosen))
 
     threads.share(len(at), work)
 
@@ -125,15 +130,13 @@ def _write_masked(
     source: Source,
     masks: Masks,
     rows: tuple[Places, Indices],
-    twin: int,
-    start: int,
-    stop: int,
-    chosen: NDArray[np.bool_],
+    spare: tuple[int, NDArray[np.bool_]],
 ) -> None:
-    """Of the rows start … stop-1 leave what their masks choose; scratch space [width]."""
+    """Leave of every row what its masks choose; `spare` are `twin` and scratch space [width]."""
     _, seed, layer, numbers, width = source
     places, group = rows
-    for r in range(start, stop):
+    twin, chosen = spare
+    for r in range(len(at)):
         row, index = out[at[r]], places[group[r]]
         philox.fill(row, numbers[r] * width, seed, layer, philox.WEIGHTS)
         chosen[:] = False
@@ -153,16 +156,12 @@ def _write_masked(
 
 @numba.njit(cache=True, nogil=True)
 def _solve_full(
-    x: Floats,
-    z: Floats,
-    a: Floats,
-    p: Floats,
-    limit: int,
-    mask: Masks,
-    residual: Floats,
-    scratch: Halves,
+    batch: tuple[Floats, Floats, Floats, Floats], answers: Answers, search: Search
 ) -> None:
-    """A flat batch under the full objective."""
+    """A flat batch (x, z, a, p) under the full objective."""
+    x, z, a, p = batch
+    mask, residual = answers
+    limit, scratch = search
     for b in range(len(z)):
         mask[b], residual[b] = full(x[b], z[b], a[b], p[b], limit, scratch)
 
@@ -197,19 +196,19 @@ def _feed_block(rest: Floats, share: Floats, upper: Floats, start: int, stop: in
 @numba.njit(cache=True, nogil=True)
 def _solve_rows(
     source: Source,
-    z: Floats,
+    batch: tuple[Floats, Indices],
     rows: Shared,
-    limit: int,
-    tiles: Indices,
-    masks: Masks,
-    residuals: Floats,
+    answers: Answers,
+    search: Search,
     space: Space,
-    halves: Halves,
 ) -> None:
     """Rows of problems with error feedback, tile by tile, each of rows of one group.
 
-    `tiles` are their first rows, and the end.
+    `batch` has the targets z [R, N] and the tiles: their first rows, and the end.
     """
+    z, tiles = batch
+    masks, residuals = answers
+    limit, halves = search
     given, seed, layer, numbers, width = source
     indices, gains, weights, noises, prices, orders, uppers, group = rows
     n, m = z.shape[1], indices.shape[2]
