@@ -18,6 +18,7 @@ demo: $(BIN)/lt-onnx ## convert a shipped residual network, prove and validate t
 	$(BIN)/lt-onnx verify demo/residual.ticket.onnx --target models/residual.onnx
 
 wheel: $(BIN)/lt-onnx ## the package, for pip install, in dist/
+	rm -rf build  # of an older tree, it would be packed too
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
 
 test: $(BIN)/lt-onnx check ## what CI runs

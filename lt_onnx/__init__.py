@@ -11,10 +11,10 @@ from lt_onnx.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from lt_onnx.api import convert, validate
-    from lt_onnx.deploy.forms import Deployment, deploy
-    from lt_onnx.deploy.layers import Layer
-    from lt_onnx.deploy.network import Network, load
-    from lt_onnx.deploy.overlap import Overlap, overlap
+    from lt_onnx.deployment.forms import Deployment, deploy
+    from lt_onnx.deployment.layers import Layer
+    from lt_onnx.deployment.network import Network, load
+    from lt_onnx.deployment.overlap import Overlap, overlap
     from lt_onnx.errors import InputError, LtOnnxError, ResourceError, UnsupportedError
     from lt_onnx.options import Options, Pictures
     from lt_onnx.pipeline import Ticket
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from lt_onnx.verification.verify import Proof, verify
 
 _HOMES = {
-    "Deployment": "deploy.forms",
+    "Deployment": "deployment.forms",
     "Fidelity": "validation.fidelity",
     "InputError": "errors",
-    "Layer": "deploy.layers",
+    "Layer": "deployment.layers",
     "Limits": "validation.limits",
     "LtOnnxError": "errors",
-    "Network": "deploy.network",
+    "Network": "deployment.network",
     "Options": "options",
-    "Overlap": "deploy.overlap",
+    "Overlap": "deployment.overlap",
     "Pictures": "options",
     "Point": "report.schema",
     "Proof": "verification.verify",
@@ -45,10 +45,10 @@ _HOMES = {
     "Ticket": "pipeline",
     "UnsupportedError": "errors",
     "convert": "api",
-    "deploy": "deploy.forms",
+    "deploy": "deployment.forms",
     "frontier": "studies.frontier",
-    "load": "deploy.network",
-    "overlap": "deploy.overlap",
+    "load": "deployment.network",
+    "overlap": "deployment.overlap",
     "validate": "api",
     "verify": "verification.verify",
 }

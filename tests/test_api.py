@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from paths import MODELS
+from paths import MODELS, ROOT
 from torch import nn
 
 import lt_onnx
@@ -220,3 +220,8 @@ def test_bars_are_drawn_on_terminals_where_they_are_asked_for(
             monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes anything for a terminal then
         validate(TARGET, TARGET, count=8, progress=asked)
         assert ("validate" in capsys.readouterr().err) == (terminal and asked)
+
+
+def test_a_name_is_what_it_is_whatever_was_imported_before() -> None:
+    folders = {path.name for path in (ROOT / "lt_onnx").iterdir()}
+    assert not {*lt_onnx.__all__} & {name.removesuffix(".py") for name in folders}

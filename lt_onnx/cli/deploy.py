@@ -29,7 +29,7 @@ def deploy_command(
     of operator set 18, when a runtime opens it. Collapsed, it is then a network of the target's own
     size and speed.
     """
-    from lt_onnx.deploy.forms import deploy
+    from lt_onnx.deployment.forms import deploy
 
     made = deploy(ticket, output, weights=weights, collapse=collapse, target=target, force=force)
     if quiet:

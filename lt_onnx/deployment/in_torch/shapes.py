@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lt_onnx.deploy.in_torch.attributes import (
+from lt_onnx.deployment.in_torch.attributes import (
     Inputs,
     Operator,
     attribute,

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from lt_onnx import files
 from lt_onnx.blueprint import Blueprint
-from lt_onnx.deploy.compare import Comparison, compare
+from lt_onnx.deployment.compare import Comparison, compare
 from lt_onnx.errors import InputError
 from lt_onnx.files import atomic_write, check_file, check_places, data_of
 from lt_onnx.manifest import METADATA_KEY, LayerRecord, Manifest

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lt_onnx.deploy.network import Network, load
+from lt_onnx.deployment.network import Network, load
 from lt_onnx.errors import InputError
 
 

@@ -11,8 +11,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from lt_onnx.deploy.in_torch.operators import OPERATORS
-from lt_onnx.deploy.layers import Layer, Layers, name_of_layer
+from lt_onnx.deployment.in_torch.operators import OPERATORS
+from lt_onnx.deployment.layers import Layer, Layers, name_of_layer
 from lt_onnx.errors import UnsupportedError
 from lt_onnx.manifest import Manifest
 from lt_onnx.packing.format import layers_of

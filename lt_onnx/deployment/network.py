@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import onnx
 
-from lt_onnx.deploy.layers import Layers
+from lt_onnx.deployment.layers import Layers
 from lt_onnx.errors import InputError, check_torch
 from lt_onnx.files import atomic_write, check_file, check_places
 from lt_onnx.manifest import Manifest
@@ -23,7 +23,7 @@ from lt_onnx.units import html_table
 from lt_onnx.verification.seeded import open_ticket
 
 if TYPE_CHECKING:
-    from lt_onnx.deploy.in_torch.module import TicketModule
+    from lt_onnx.deployment.in_torch.module import TicketModule
 
 
 class Network:
@@ -123,7 +123,7 @@ class Network:
         """
         model, manifest = self._opened
         check_torch("to_torch")
-        from lt_onnx.deploy.in_torch.module import TicketModule
+        from lt_onnx.deployment.in_torch.module import TicketModule
 
         return TicketModule(self._file, model, manifest)
 

@@ -16,7 +16,7 @@ from paths import MODELS, long_but
 from random_graphs import random_graph
 
 from lt_onnx import convert, deploy, load
-from lt_onnx.deploy.in_torch.operators import OPERATORS
+from lt_onnx.deployment.in_torch.operators import OPERATORS
 from lt_onnx.errors import UnsupportedError
 from lt_onnx.reading.protobuf import operator_sets, plain_node
 from lt_onnx.target import Array

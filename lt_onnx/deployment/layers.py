@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from lt_onnx.blueprint import Build
-from lt_onnx.deploy.forms import plan_of
+from lt_onnx.deployment.forms import plan_of
 from lt_onnx.errors import InputError
 from lt_onnx.manifest import Manifest
 from lt_onnx.packing.format import PackedLayer, layers_of

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lt_onnx.deploy.in_torch import resize, shapes, windows
-from lt_onnx.deploy.in_torch.attributes import Inputs, Operator, attribute, axis_of, optional
+from lt_onnx.deployment.in_torch import resize, shapes, windows
+from lt_onnx.deployment.in_torch.attributes import Inputs, Operator, attribute, axis_of, optional
 from lt_onnx.target import Node
 
 DTYPES = {

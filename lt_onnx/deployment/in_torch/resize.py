@@ -6,7 +6,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from lt_onnx.deploy.in_torch.attributes import Inputs, attribute, numbers, refused
+from lt_onnx.deployment.in_torch.attributes import Inputs, attribute, numbers, refused
 from lt_onnx.target import Node
 
 CUBIC = -0.75
