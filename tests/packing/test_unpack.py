@@ -149,7 +149,10 @@ FORGED: dict[str, tuple[Callable[[Members], object], str]] = {
     "masks that go on": (masks(lambda bits: bits + b"\0"), "more masks than its layers need"),
     "masks more": (masks(lambda bits: bits[:-60] + b"\xff" * 60), "keeps more than it says"),
     "masks less": (masks(lambda bits: bits[:-60] + bits[-60:].translate(CLEARED)), "otherwise"),
-    "a size changed": (masks(lambda bits: bytes([bits[0] ^ 1]) + bits[1:]), "no subset has"),
+    "a size changed": (
+        masks(lambda bits: bytes([bits[0] ^ 1]) + bits[1:]),
+        "no subset has|keeps more than it says",  # by what sizes come after it
+    ),
     "a size too large": (masks(lambda bits: b"\xff" + bits[1:]), "more members than there are"),
     "no scales": (graph(lambda model: removed(model, "univariate/sigma")), "has no scales"),
     "another order": (graph(lambda model: resized(model, "univariate/order")), "order of layer"),
