@@ -271,6 +271,7 @@ def _with_room(
         traced=job.per_layer,
         bounded=job.bound,
         count=job.calibration_count,
+        most=None if inputs is None else inputs.count,
         sizes=None if inputs is None else inputs.sizes,
     )
     files = files_of(job.ticket, blueprint, source=False)

@@ -47,12 +47,14 @@ def main() -> None:
     for target, mode, weights in itertools.product(given.targets, given.modes, given.weights):
         options = make_options(mode=mode, weights=weights)
         network, samples = read_target(target), given.calibration
+        inputs = None if samples is None else loaded(samples, network.inputs)
         said = predict(
             plan(network, options),
             validated=not given.no_validate,
             traced=given.per_layer,
             bounded=given.bound,
-            sizes=None if samples is None else loaded(samples, network.inputs).sizes,
+            most=None if inputs is None else inputs.count,
+            sizes=None if inputs is None else inputs.sizes,
         ).memory_bytes
         words = ["--mode", mode, "--weights", weights]
         words += [] if samples is None else ["--calibration", str(samples)]

@@ -24,15 +24,16 @@ MAX_CALIBRATION_NUMBERS = 1e8 / 3  # of the widest tensor, all samples together
 INPUT_BYTES, OUTPUT_BYTES = 5.2, 16.8  # held for a number that a layer reads, and makes
 MAX_MADE_NUMBERS = 1e9  # and neurons of all samples, which are made again at each reading
 MAX_BATCH, MAX_BATCH_NUMBERS = 32, 1 << 24  # samples that are run at a time, and their numbers
-BATCH_BYTES = 12  # for a number of a batch under way: a tensor is made from another
+BATCH_BYTES = 32  # for a number of a batch under way: a tensor is made from another
 # in bytes; of the last two at most
 WEIGHT_BYTES = {Weights.FOLDED: 4, Weights.MASKED: 5, Weights.SPARSE: 3, Weights.SEEDED: 1}
-PROGRAM_BYTES = 290_000_000  # before any layer: the interpreter and its libraries
+PROGRAM_BYTES = 262_000_000  # before any layer: the interpreter and its libraries
+EXPAND_BYTES = 2_000_000  # of a univariate layer, whose neurons are made when they are read
 TARGET_WEIGHT_BYTES = 12
 ROW_WEIGHT_BYTES = 64  # for a weight of the row under construction
 NEURON_BYTES = 11.2  # for a number that a univariate layer makes, while a ticket is run
 UNIVARIATE_WEIGHT_BYTES = 4.6  # such layers are held whole
-WRITING_FACTOR = 5  # times the weights of a ticket of one file, while that is put together
+WRITING_FACTOR = 2.9  # times the weights of a ticket of one file, while that is put together
 RUNNING_FACTOR = 1.9  # times the weights in float32, while a runtime has the file open as well
 EXPOSED_BYTES = 9.0  # for a number of the layers that are compared together
 BOUND_BYTES, BOUND_FACTOR = 165_000_000, 20.5  # of torch, and times what a layer holds of a sample
@@ -72,13 +73,15 @@ def predict(
     traced: bool = False,
     bounded: bool = False,
     count: int | None = None,
+    most: int | None = None,
     sizes: Mapping[str, Sequence[int]] | None = None,
 ) -> Prediction:
     """Sizes of the ticket and of the work.
 
     `source`: the source network is written too; the ticket is run (`validated`), its layers
     compared (`traced`) and its error certified (`bounded`), which takes memory; `count`: samples
-    for calibration, None as many as can be afforded; `sizes` of one by input, None: as drawn.
+    for calibration, None as many as can be afforded, but no more than there are (`most`); `sizes`
+    of one by input, None: as drawn.
     """
     options, target = blueprint.options, blueprint.target
     steps = [step for step in blueprint.steps if not isinstance(step, Run)]
@@ -87,6 +90,7 @@ def predict(
     target = sized(target, sizes)
     work = sum(_multiply_adds(target, step) for step in builds)
     count = count or _affordable_count(target, builds, work, options.select)
+    count = count if most is None else min(count, most)
     size = blueprint.source_weights * WEIGHT_BYTES[options.weights]
     if options.fp16 and options.weights in (Weights.FOLDED, Weights.MASKED):
         size -= 2 * blueprint.source_weights
@@ -94,7 +98,7 @@ def predict(
     widest = max((_run_bytes(target, step) for step in steps), default=0)
     inline = size if size <= files.INLINE_LIMIT else 0  # what goes to a file of its own is not held
     peaks = [inline + layer_memory(target, step, count=count, batch=batch) for step in steps]
-    peaks.append(WRITING_FACTOR * inline)
+    peaks.append(round(WRITING_FACTOR * inline))
     # a runtime copies what is in the graph, and maps what lies in a file of its own
     opened = size + (round(RUNNING_FACTOR * blueprint.weight_bytes) if inline else 0)
     numbers = sum(math.prod(sizes[port.name]) for port in target.inputs)
@@ -107,6 +111,7 @@ def predict(
     if bounded:
         peaks.append(BOUND_BYTES + inline + round(BOUND_FACTOR * widest))
     held = TARGET_WEIGHT_BYTES * sum(linear.weight.size for linear in target.linears)
+    held += EXPAND_BYTES * (len(steps) - len(builds))
     return Prediction(
         source_weights=blueprint.source_weights,
         file_bytes=size + (4 * blueprint.source_weights if source else 0),
