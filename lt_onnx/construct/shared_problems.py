@@ -53,6 +53,7 @@ class SharedProblems:
         self._seen = [*seen, *(at[:0] for at in fresh)] if task.fresh else seen
         self._fresh = [*none, *fresh] if task.fresh else fresh
         self._samples = moments.sample_numbers(seen)
+        self._delivered: list[Floats] | None = None  # features by batch: [N, G·V, *S]
 
     def prepare(self, blocks: Sequence[Block]) -> None:
         """Find what the rows of these blocks share, and drop the rest."""
@@ -89,12 +90,11 @@ class SharedProblems:
         The price of a weight is at first the power of what it carries. Also what kernels see of the
         features at fresh positions and at others, [G', T', V'·K] each.
         """
-        task, features, taps = self.task, self.task.features, self.task.features.taps
+        features, taps = self.task.features, self.task.features.taps
         together = max(1, MAX_PROBLEMS // taps // (part.stop - part.start))  # groups seen at once
         found, fresh, known = [], [], []
         for some in (groups[i : i + together] for i in range(0, len(groups), together)):
-            axis = task.step.in_layout.axis
-            looks, noise = features.observe(task.x, some, part, axis=axis, look=self._look)
+            looks, noise = self._observed(some, part)
             seen, told = (np.concatenate(patches) for patches in zip(*looks, strict=True))
             H = moments.covariance(seen, len(some), self._samples)
             some_seen = seen[:: -(-len(seen) // MAX_FRESH_POSITIONS)]
@@ -112,6 +112,28 @@ class SharedProblems:
         price = (power * top**2).astype(np.float32)
         shared = {"weight": weight, "noise": noise, "price": price, "order": order, "upper": upper}
         return replace(rows, **shared), np.concatenate(fresh), np.concatenate(known)
+
+    def _observed(
+        self, groups: range, part: slice
+    ) -> tuple[Sequence[tuple[Floats, Floats]], Floats]:
+        """What `_look` makes of some features, batch by batch, and their members' noise.
+
+        Neurons of a block are made whenever they are read: that is done once for all its features,
+        which take no more room than the target's own tensor.
+        """
+        features, x, axis = self.task.features, self.task.x, self.task.step.in_layout.axis
+        several = features.channel.size * features.taps > MAX_PROBLEMS
+        if not (several and features.shared_input):
+            return features.observe(x, groups, part, axis=axis, look=self._look)
+        if self._delivered is None:
+            every = range(len(features.channel))
+            self._delivered, _ = features.observe(
+                x, every, slice(None), axis=axis, look=lambda _, values: values
+            )
+        places = np.arange(features.channel.size).reshape(features.channel.shape)
+        own = places[groups.start : groups.stop, part].reshape(-1)
+        looks = [self._look(b, np.take(v, own, axis)) for b, v in enumerate(self._delivered)]
+        return looks, np.zeros((len(own), features.index.shape[2]), np.float32)
 
     def _look(self, b: int, features: Floats) -> tuple[Floats, Floats]:
         """What kernels see of batch b at the positions of H, and at fresh ones: [T', V, K] each."""
