@@ -12,7 +12,7 @@ import numpy as np
 from lt_onnx.construct import moments
 from lt_onnx.construct.fed_target import FedTarget, Layer
 from lt_onnx.construct.masks import HEADROOM
-from lt_onnx.construct.noise_budget import MAX_ERROR
+from lt_onnx.construct.noise_budget import MAX_ERROR, STEEPNESS
 from lt_onnx.construct.stepwise_run import StepwiseRun
 from lt_onnx.samples.samples import Samples
 from lt_onnx.subset_sum import Drawn, Rows, Rule, solve_rows, write_masked
@@ -32,7 +32,7 @@ COPIES = (6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20)  # that one-for-one layers
 TRIED_COPIES = (6, 8, 11, 14, 20)  # … of which errors are measured, the others lie between
 MAX_FLOOR_ROWS = 6  # of a group, that the least error with so many copies is sought with
 MIN_PRICE = 1e-9
-FIRST_FELT, FIRST_RATIO, STEEPNESS = 0.1, 1e-2, 0.8  # S of a layer; its price to its error's power
+FIRST_FELT, FIRST_RATIO = 0.1, 1e-2  # S of a layer; its price to its error's power of STEEPNESS
 FLAT = 0.03  # decades of error that a lower price must take away to be worth another
 LAYER_NUMBER = 1 << 31  # of random numbers that no ticket has
 

@@ -63,10 +63,9 @@ def _open_before_reshape(draft: Draft, opening: Opening) -> Copies | None:
     try:
         spread = rule_for(node)(again, [before.layout], draft)
     except RefusalError:
-        draft.emitted.restore(snapshot)
-        return None
-    assert isinstance(spread, Layout)
-    if spread.axis != opening.axis:  # other channels are the layer's
+        spread = None
+    # where the channels come to lie on another axis, others are the layer's
+    if not isinstance(spread, Layout) or spread.axis != opening.axis:
         draft.emitted.restore(snapshot)
         return None
     return Copies(name, spread, before.expand)
