@@ -22,9 +22,10 @@ MAX_CALIBRATION_WORK = 2.5e11  # multiply-adds of the ticket that calibration ma
 POSITIONS_PER_WEIGHT, MAX_CALIBRATION_COUNT = 4, 1024
 MAX_CALIBRATION_NUMBERS = 1e8 / 3  # of the widest tensor, all samples together
 INPUT_BYTES, OUTPUT_BYTES = 5.2, 16.8  # held for a number that a layer reads, and makes
+FEATURE_BYTES = 4  # held for a number that the neurons of a block are made from
 MAX_MADE_NUMBERS = 1e9  # and neurons of all samples, which are made again at each reading
 MAX_BATCH, MAX_BATCH_NUMBERS = 32, 1 << 24  # samples that are run at a time, and their numbers
-BATCH_BYTES = 32  # for a number of a batch under way: a tensor is made from another
+BATCH_BYTES = 24  # for a number of a batch under way: a tensor is made from another
 # in bytes; of the last two at most
 WEIGHT_BYTES = {Weights.FOLDED: 4, Weights.MASKED: 5, Weights.SPARSE: 3, Weights.SEEDED: 1}
 PROGRAM_BYTES = 262_000_000  # before any layer: the interpreter and its libraries
@@ -267,7 +268,8 @@ def _numbers(target: Target, step: Build) -> tuple[int, int]:
 def _held_bytes(target: Target, step: Build) -> int:
     """Bytes held of each sample while a layer is built: some tensors of float32."""
     read, made = _held_numbers(target, step)
-    return round(INPUT_BYTES * read + OUTPUT_BYTES * made)
+    features = FEATURE_BYTES * read if step.expand is not None else 0
+    return round(INPUT_BYTES * read + features + OUTPUT_BYTES * made)
 
 
 def _held_numbers(target: Target, step: Build) -> tuple[int, int]:
