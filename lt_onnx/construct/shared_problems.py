@@ -122,8 +122,7 @@ class SharedProblems:
         which take no more room than the target's own tensor.
         """
         features, x, axis = self.task.features, self.task.x, self.task.step.in_layout.axis
-        several = features.channel.size * features.taps > MAX_PROBLEMS
-        if not (several and features.shared_input):
+        if not features.shared_input:
             return features.observe(x, groups, part, axis=axis, look=self._look)
         if self._delivered is None:
             every = range(len(features.channel))
