@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
@@ -31,6 +32,7 @@ MAX_LAYER_WEIGHTS = 1 << 36
 MAX_ROW_WEIGHTS = 1 << 28  # of one output channel
 MAX_AXES = 8
 MAX_NAME = 2048  # characters of a text that is no name of the graph's
+MAX_SINGLE = 3e38
 MAX_LEVEL = 120  # of a constant: quarter octaves from 2^-24 to 2^6
 MAX_ERROR_TEXT = 200  # characters of a message, which may quote the entry
 
@@ -67,6 +69,11 @@ class OptionsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return OptionsRecord(*(getattr(options, name) for name in OptionsRecord.__struct_fields__))
 
 
+def _is_single(value: float) -> bool:
+    """Whether a number is a finite float32: what a longer one has more, nothing would check."""
+    return math.isfinite(value) and abs(value) < MAX_SINGLE and float(np.float32(value)) == value
+
+
 class ConstantNeurons(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Neurons of a block that are the same for every input: how they are chosen and scaled.
 
@@ -84,8 +91,8 @@ class ConstantNeurons(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ]
 
     def __post_init__(self) -> None:
-        if any(not math.isfinite(value) or value == 0 for _, value in self.values):
-            raise ValueError("a block listens to a constant that is 0 or not finite")
+        if any(value == 0 or not _is_single(value) for _, value in self.values):
+            raise ValueError("a block listens to a constant that is 0 or no float32")
 
 
 class BlockRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,6 +119,11 @@ class BlockRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"a block with the parts {list(self.parts)[:4]}")
         if sum(count for _, count in self.reads) != self.channels or self.slots % self.group:
             raise ValueError("a block whose channels do not fit its inputs or groups")
+        for (first, count), (after, _) in pairwise(self.reads):
+            if after == (-1 if first < 0 else first + count):
+                raise ValueError("a block that says of one run of inputs that it is several")
+        if not _is_single(self.gain):
+            raise ValueError("a block whose gain is no float32")
 
     @property
     def columns(self) -> NDArray[np.int64]:
@@ -206,8 +218,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"'seed' is {self.seed}, not below 2^64")
         for field in ("parameters", "fresh"):
             names = getattr(self, field)
-            if len(set(names)) != len(names):
-                raise ValueError(f"'{field}' has a name twice")
+            if names != tuple(sorted({*names})):
+                raise ValueError(f"'{field}' has a name twice, or is not sorted")
 
     def construction(self) -> Options:
         """The options that the ticket was constructed with."""

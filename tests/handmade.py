@@ -161,7 +161,7 @@ def _store(ticket: Handmade, layer: LayerRecord, drawn: np.ndarray, mask: np.nda
     whole = f"{name}/half" if layer.half else name
     if layer.stored is Weights.SPARSE:
         values = numpy_helper.from_array(numbers[mask], whole)
-        places = numpy_helper.from_array(np.flatnonzero(mask), f"{name}/places")
+        places = numpy_helper.from_array(np.flatnonzero(mask), f"{whole}/places")
         sparse = helper.make_sparse_tensor(values, places, numbers.shape)
         ticket.model.graph.sparse_initializer.append(sparse)
     elif layer.stored is Weights.MASKED:

@@ -12,11 +12,12 @@ import onnx
 import pytest
 from handmade import Handmade, handmade
 from measured import Bench
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
-from lt_onnx.manifest import METADATA_KEY, SEAL_KEY, DenseReason
+from lt_onnx.manifest import METADATA_KEY, SEAL_KEY, BlockRecord, DenseReason
 from lt_onnx.options import Weights
 from lt_onnx.packing.pack import pack
+from lt_onnx.verification.generator import deviation, weights_at
 
 MAX_SECONDS = 20
 MAX_BYTES = 10**9
@@ -167,6 +168,46 @@ def large_parameters(folder: Path) -> Path:
     return ticket.write(folder / "t.onnx")
 
 
+def large_block(folder: Path) -> Path:
+    """A univariate layer of 2^30 random weights, of which one is kept."""
+    ticket, size = handmade(Weights.SPARSE), (2**20, 2**10, 1, 1)
+    block = BlockRecord(
+        channels=2**10,
+        neurons=1,
+        parts=(1, -1),
+        group=1,
+        reads=((0, 2**10),),
+        gain=1.0,
+        constants=None,
+        order="order",
+    )
+    sigma = float(deviation("kaiming", size))
+    ticket.layer(0, shape=size, sigma=sigma, kept=1, block=block, mirror_rows=0, mirror_columns=0)
+    layer = ticket.manifest.layers[0]
+    kept = weights_at(ticket.manifest.seed, layer, np.zeros(1, np.int64))
+    sparse = ticket.model.graph.sparse_initializer[0]
+    sparse.values.CopyFrom(numpy_helper.from_array(kept, "a"))
+    sparse.indices.CopyFrom(numpy_helper.from_array(np.zeros(1, np.int64), "a/places"))
+    sparse.dims[:] = size
+    ticket.put("a_scale", np.zeros((size[0], 1, 1), np.float32))
+    ticket.put("order", np.zeros(2**11, np.int64))
+    return ticket.write(folder / "t.onnx")
+
+
+def many_parts(folder: Path) -> Path:
+    """Data split into as many parts as no network has, and put together in another order."""
+    ticket, parts = handmade(), [f"part{n}" for n in range(40_000)]
+    ticket.model.graph.node.extend(
+        [
+            helper.make_node("Split", ["y"], parts, "s", axis=1),
+            helper.make_node("Concat", parts[::-1], ["z"], "c", axis=1),
+        ]
+    )
+    ticket.model.graph.output[0].name = "z"
+    ticket.layer(0, kept=1)  # found at the end
+    return ticket.write(folder / "t.onnx")
+
+
 CASES: dict[str, tuple[str, Builder, str]] = {
     "sparse weights": ("unpack", many_sparse_weights, "damaged, or forged"),
     "masks": ("unpack", many_masks, "damaged, or forged"),
@@ -179,6 +220,8 @@ CASES: dict[str, tuple[str, Builder, str]] = {
     "metadata": ("verify", entries("x"), "FAILED"),
     "manifests": ("verify", entries(METADATA_KEY), "FAILED"),
     "dense places": ("verify", dense_places, "FAILED"),
+    "a block": ("verify", large_block, "has more neurons than its block needs"),
+    "parts": ("verify", many_parts, "FAILED"),
     "parameters": ("verify", large_parameters, "lies in external data"),
     "a large file": (
         "inspect",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from forge.blocks import of_blocks
 from forge.changes import both, edit, place, record
+from forge.counted import counted
 from forge.draft import Catalogue, Draft, Forgery, Record
 from forge.external import of_external
 from forge.files import of_file
@@ -17,7 +18,7 @@ from forge.hidden import of_hidden
 from forge.networks import of_outputs, of_target
 from forge.records import of_manifest
 from forge.scales import of_scales
-from forge.smuggled import counted, of_smuggled
+from forge.smuggled import of_smuggled
 from forge.trial import failures, misses, one_of_each
 from forge.weights import of_weights
 from forge.wiring import of_wiring

@@ -17,8 +17,9 @@ import typer
 from lt_onnx.errors import InputError
 from lt_onnx.files import check_file
 from lt_onnx.options import Param
-from lt_onnx.units import comma_text, shown
+from lt_onnx.units import MAX_NAME, comma_text, name_text, shown
 
+MAX_BYTES = 1 << 16  # of a file
 # words of where a run's results are told, and not of what they are
 UNTOLD = frozenset("config report json quiet force picture".split())
 
@@ -71,17 +72,22 @@ def take(context: typer.Context, path: Path | None) -> Path | None:
         return None
     check_file(path)
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
         words = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path}: not a TOML file: {error}") from None
     params = {_key(param): param for param in context.command.params}
     defaults = {}
     for word, value in words.items():
         key = word.replace("-", "_")
-        if key not in params or key in ("config", "help"):
-            near = get_close_matches(key, params, 1)
+        if key in ("config", "force"):
+            raise InputError(f"{path}: '{key}' is for the command line: give --{key} there")
+        if key not in params or key == "help":
+            near = get_close_matches(key, params, 1) if len(key) < MAX_NAME else []
             mend = f"; is '{near[0]}' meant?" if near else ""
-            raise InputError(f"{path}: '{word}' is no word of lt-onnx {context.info_name}{mend}")
+            said = f"'{name_text(word)}' is no word of lt-onnx {context.info_name}"
+            raise InputError(f"{path}: {said}{mend}")
         defaults[params[key].name] = _typed(path, word, value, params[key])
     context.default_map = defaults
     return path
@@ -97,7 +103,7 @@ def _typed(path: Path, word: str, value: Any, param: Any) -> Any:
     values = value if isinstance(value, list) else [value]
     plain = all(isinstance(one, str | int | float) for one in values)
     if getattr(param, "is_flag", False) != isinstance(value, bool) or not plain:
-        raise InputError(f"{path}: '{word}' is {value!r}, which it cannot be")
+        raise InputError(f"{path}: '{word}' is {name_text(repr(value))}, which it cannot be")
     if isinstance(value, bool):
         return value
     several = param.nargs == -1 or getattr(param, "multiple", False)

@@ -8,17 +8,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from lt_onnx.blueprint import Build
 from lt_onnx.deployment.forms import plan_of
-from lt_onnx.errors import InputError
+from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.manifest import Manifest
 from lt_onnx.packing.format import PackedLayer, layers_of
 from lt_onnx.packing.pack import kept_rows
 from lt_onnx.target import Array, Floats, Indices
+from lt_onnx.verification.masked_weights import check_masked_weights
 from lt_onnx.verification.tensors import Sparse, locate_tensors
 
 WEIGHT_SUFFIX = "/weight"  # of a random layer's tensor, after the name of the layer
@@ -77,8 +79,15 @@ class Layers(Mapping[str, Layer]):
 
     def __getitem__(self, name: str) -> Layer:
         layer = self._layers[name]
-        form, record = layer.form, layer.record
-        mask, source = np.zeros(layer.spec.shape, bool), np.empty(layer.spec.shape, np.float32)
+        form, record, shape = layer.form, layer.record, layer.spec.shape
+        alone = msgspec.structs.replace(self._manifest, layers=(record,))
+        _, failures = check_masked_weights(alone, self._tensors)
+        if failures:
+            raise InputError(f"{self._path}: is not genuine: {failures[0]}: run verify")
+        try:
+            mask, source = np.zeros(shape, bool), np.empty(shape, np.float32)
+        except MemoryError:
+            raise ResourceError(f"{self._path}: layer '{name}' does not fit into memory") from None
         flat = mask.reshape(len(mask), -1), source.reshape(len(source), -1)
         rows = kept_rows(layer, self._manifest.seed, self._tensors, self._path)
         for start, drawn, kept in rows:

@@ -8,17 +8,22 @@ of some stated descriptions takes, so that whatever is trained in the file is at
   values of its constants, 32 bits each. What `univariate` derives counts nothing;
 - integers: each in the width of the largest, or as runs (first, step, length) where that is less;
 - floats: 32 bits for every distinct one, and which one stands where;
-- a node: its operator among those that the graph has; its inputs, those apart that are the tensor
-  made before or the next initializer; its attributes. The nodes that make a layer are its record's;
-- texts: names, and what the manifest has for people, compressed.
+- sizes of inputs and of tensors that are no layer's: whole numbers;
+- a node: its operator among those that the graph has; its inputs, those apart that are a tensor
+  made just before or the next initializer; its attributes. The nodes of a layer are its record's;
+- texts: the different names, and what the manifest has for people, compressed; what is called
+  after a layer, as its tensors are, counts with that one's name.
 
-With the target given, names and texts are the target's and of the plan, and count nothing. Not
-counted are the sizes of layers and tensors.
+With the target given, names and texts are the target's and of the plan, and count nothing, but for
+another name of its file. Not counted are the sizes of layers, and in which order a file lists its
+tensors and a node its attributes, or gives its names out: no result depends on it.
 """
 
 import lzma
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
@@ -28,8 +33,10 @@ from onnx import AttributeProto
 
 from lt_onnx.manifest import MAX_LEVEL, BlockRecord, LayerRecord, Manifest, OptionsRecord
 from lt_onnx.options import MAX_BASE_SIZE, Options, Sigma
+from lt_onnx.reading.protobuf import canonical_domain
 from lt_onnx.target import Array, Floats
 from lt_onnx.verification.allowed_fields import texts_of
+from lt_onnx.verification.allowed_operators import OWN_DOMAINS
 from lt_onnx.verification.graph_index import GraphIndex
 from lt_onnx.verification.masked_weights import stored_tensors
 from lt_onnx.verification.tensors import Sparse, Tensors
@@ -37,10 +44,14 @@ from lt_onnx.verification.tensors import Sparse, Tensors
 Bits: TypeAlias = Annotated[int, Meta(ge=0)]
 DOUBLING = 4  # levels that make twice as much
 FLOAT, FRACTION = 32, 23  # bits of a float32, and of its fraction
-FORMS = (
-    "half source mask mask_cast product places half/places".split()
-)  # what is beside a layer's weight
+# what is called after a layer, and after the tensor that a block opens on
+LAYER_FORMS = (
+    "sum sigma scaled biased neurons order weight weight/bias weight/half weight/source "
+    "weight/mask weight/mask_cast weight/product weight/places weight/half/places".split()
+)
+BLOCK_FORMS = ["univariate", "neurons"]
 TEXT = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 1 << 20, "lc": 4, "pb": 0}]  # no header
+MAX_COMPRESSED = 1 << 20  # bytes of text; more is counted as it is
 OPERATOR = 8  # bits that name one of ONNX's
 SELECTING_OPS = frozenset(
     "Gather GatherElements GatherND Scatter ScatterElements ScatterND ArrayFeatureExtractor".split()
@@ -72,20 +83,26 @@ def account_of(
     *,
     index: GraphIndex,
     tensors: Tensors,
-    planned: bool,
+    target: Path | None,
+    slope: float = 0.0,
 ) -> Account:
-    """The account of a genuine ticket; `planned`: its graph is what its target is planned to."""
+    """The account of a genuine ticket.
+
+    Its graph is what `target`, where there is one, is planned to; `slope` is a collapsed one's.
+    """
     blocks = [layer.block for layer in manifest.layers if layer.block is not None]
     stored = {layer.scale for layer in manifest.layers} | {block.order for block in blocks}
     stored.update(name for layer in manifest.layers for name in stored_tensors(layer))
     linear = {index.readers[layer.weight][0][0] for layer in manifest.layers}
     others = [n for n in range(len(index.nodes)) if n not in index.layers]
     scales = _scales(manifest, tensors) + _ranges(blocks)
+    ports = model.graph.input
     indices = integers = dense = 0.0
     for name, tensor in tensors.items():
         if name in stored or isinstance(tensor, Sparse):
             continue
         value = tensor.array().reshape(-1)
+        integers += _sizes(tensor.shape)
         if value.dtype == np.float32:
             dense += float_bits(value)
         elif _selects(index, name):
@@ -99,11 +116,18 @@ def account_of(
         scales=_up(scales),
         indices=_up(indices),
         attributes=_up(
-            _operators(index, others) + sum(_node(index, n) for n in [*others, *linear])
+            _operators(index, others)
+            + sum(_node(index, n) for n in [*others, *linear])
+            + (2 * FLOAT if slope else 0)
         ),
-        integers=_up(integers + _numbers(manifest.options)),
+        integers=_up(
+            integers
+            + _numbers(manifest.options)
+            + sum(_sizes(d.dim_value for d in port.type.tensor_type.shape.dim) for port in ports)
+            + len(manifest.fresh) * math.log2(len(index.maker) + len(ports))
+        ),
         dense=_up(dense),
-        texts=0 if planned else _texts(manifest, model),
+        texts=_texts(manifest, model) if target is None else _file_name(manifest, target),
     )
 
 
@@ -135,9 +159,9 @@ def integer_bits(values: Array) -> float:
     return 1 + min(plain, gamma_bits(least) + gamma_bits(width) + runs * run)
 
 
-def float_bits(values: Array) -> float:
-    """Bits of float parameters: the distinct ones, and which stands where."""
-    distinct = len(np.unique(values))
+def float_bits(values: Floats) -> float:
+    """Bits of float parameters: the distinct ones, -0 and 0 too, and which stands where."""
+    distinct = len(np.unique(values.view(np.uint32)))
     places = 0.0 if distinct == len(values) else len(values) * math.log2(max(distinct, 1))
     return min(FLOAT * distinct + places, FLOAT * len(values))
 
@@ -157,7 +181,7 @@ def _scales(manifest: Manifest, tensors: Tensors) -> float:
         held = tensors[layer.scale].array().reshape(-1)
         if layer.block is not None or (held == 1).all():
             continue
-        used = held[held != 0]
+        used = held[held.view(np.uint32) != 0]
         total += subset_bits(len(held), len(used))
         if manifest.options.sigma is Sigma.LAYER:
             distinct, counts = np.unique(used, return_counts=True)
@@ -173,7 +197,7 @@ def _spread(scales: Floats) -> float:
         return 0.0
     exponents = scales.view(np.uint32) >> np.uint32(FRACTION) & np.uint32(255)
     span = int(exponents.max() - exponents.min()) + 1
-    signs = 1 if (scales > 0).all() or (scales < 0).all() else len(scales)
+    signs = 1 if len(np.unique(np.signbit(scales))) == 1 else len(scales)
     return 16 + signs + len(scales) * (FRACTION + math.log2(span))
 
 
@@ -210,6 +234,12 @@ def _numbers(options: OptionsRecord) -> float:
     return bits
 
 
+def _sizes(shape: Iterable[int]) -> float:
+    """Bits of a tensor's sizes."""
+    sizes = list(shape)
+    return gamma_bits(len(sizes)) + sum(map(gamma_bits, sizes))
+
+
 def _selects(index: GraphIndex, name: str) -> bool:
     """Whether integers are places of data that a node picks or fills."""
     reads = index.readers.get(name, [])
@@ -225,13 +255,17 @@ def _operators(index: GraphIndex, others: list[int]) -> float:
 def _node(index: GraphIndex, number: int) -> float:
     """Bits of a node's inputs and attributes."""
     node, layer = index.nodes[number], number in index.layers
-    before = index.nodes[number - 1].output if number else list(index.inputs)
+    before = {*index.nodes[number - 1].output} if number else index.inputs
     count = math.log2(len(index.maker) + len(index.inputs) + 1)
-    bits = 0.0 if layer else gamma_bits(len(node.input))
+    bits = 0.0 if layer else gamma_bits(len(node.input)) + gamma_bits(len(node.output) - 1)
     for name in [node.input[0]] if layer else node.input:
         fresh = bool(name) and name not in index.maker and name not in index.inputs
-        near = name in before or (fresh and index.readers[name][0][0] == number)
-        bits += 1 if near else 2 if not name else 2 + count
+        if name in before:
+            bits += 1 + math.log2(len(before))
+        elif fresh and index.readers[name][0][0] == number:
+            bits += 1
+        else:
+            bits += 2 + count if name else 2
     for attribute in node.attribute:
         if not layer:
             bits += _attribute(attribute)
@@ -256,13 +290,25 @@ def _attribute(attribute: AttributeProto) -> float:
 
 
 def _texts(manifest: Manifest, model: onnx.ModelProto) -> int:
-    """Bits of all names and texts, compressed together."""
+    """Bits of all different names and texts, compressed together; what forms them counts once."""
     names = dict.fromkeys(name for node in model.graph.node for name in (node.name, *node.output))
     names |= dict.fromkeys(sorted({text for _, text in texts_of(model)}))
-    forms = {f"{layer.weight}/{form}" for layer in manifest.layers for form in FORMS}
+    layers = {layer.weight.removesuffix("/weight"): layer.block for layer in manifest.layers}
+    opened = [name.removesuffix("/univariate") for name, block in layers.items() if block]
+    forms = {o.op_type for o in model.graph.node if canonical_domain(o.domain) in OWN_DOMAINS}
+    forms |= {f"{name}/{form}" for name in layers for form in (*LAYER_FORMS, *forms)}
+    forms |= {f"{name}/{form}" for name in opened for form in BLOCK_FORMS}
+    names |= dict.fromkeys([*layers, *opened])
     said: list[Any] = [manifest.version, manifest.target_name, manifest.target_sha256]
     said += [*manifest.fresh, *manifest.parameters]
     said += [(place.name, place.reason) for place in manifest.dense]
     said += [name for name, _ in (*manifest.options.prices, *manifest.options.base_sizes)]
-    held = "\n".join(name for name in names if name not in forms)
-    return 8 * len(lzma.compress(held.encode() + json.encode(said), lzma.FORMAT_RAW, filters=TEXT))
+    held = "\n".join(name for name in names if name not in forms).encode() + json.encode(said)
+    if len(held) > MAX_COMPRESSED:
+        return 8 * len(held)
+    return 8 * len(lzma.compress(held, lzma.FORMAT_RAW, filters=TEXT))
+
+
+def _file_name(manifest: Manifest, target: Path) -> int:
+    """Bits of the name that a target's file is said to have had, if that is another."""
+    return 0 if target.name == manifest.target_name else 8 * len(manifest.target_name.encode())

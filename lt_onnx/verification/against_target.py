@@ -25,6 +25,7 @@ from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.protobuf import node_title
 from lt_onnx.runtime import to_proto, value_info
 from lt_onnx.target import Array
+from lt_onnx.units import name_text
 from lt_onnx.verification.seeded import Restored
 from lt_onnx.verification.structure import MIN_IR_VERSION
 from lt_onnx.verification.tensors import Tensor, Tensors
@@ -46,6 +47,10 @@ def check_against_target(restored: Restored, tensors: Tensors, target: Path) -> 
     read = read_target(target)
     if read.sha256 != manifest.target_sha256:
         return [f"{OTHER_TARGET} than {target} (SHA-256 differs)"]
+    tensors_read = {name for step in read.steps for name in step.inputs}
+    for name in manifest.fresh:
+        if name not in tensors_read:
+            return [f"it says that constants are lost on '{name_text(name)}', which nothing reads"]
     try:
         blueprint = plan(read, manifest.construction(), constants_lost=frozenset(manifest.fresh))
         check_names(blueprint)
@@ -62,6 +67,9 @@ def check_against_target(restored: Restored, tensors: Tensors, target: Path) -> 
     ]
     if (form.layers, form.slope) != (restored.collapsed, restored.slope):
         differences.append("its layers collapse otherwise than the target's")
+    names = [f"{read.name or 'network'}_{kind}" for kind in ("ticket", "source")]
+    if model.graph.name not in names or model.producer_version != manifest.version:
+        differences.append("its graph's name is not the target's, or its maker's version another")
     if manifest.version != __version__:
         differences.append(
             f"the ticket says that version {manifest.version} made it, this is {__version__}, "

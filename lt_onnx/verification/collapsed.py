@@ -22,7 +22,7 @@ from lt_onnx.options import Sigma
 from lt_onnx.verification.flaw import Flaw
 from lt_onnx.verification.generator import weights_at
 from lt_onnx.verification.generator_nodes import Mask
-from lt_onnx.verification.univariate import derived
+from lt_onnx.verification.univariate import check_size, derived
 
 
 def check_entries(collapsed: Sequence[CollapsedLayer], manifest: Manifest) -> None:
@@ -52,6 +52,7 @@ def check_entries(collapsed: Sequence[CollapsedLayer], manifest: Manifest) -> No
             and (block.constants is None or block.constants.sign == 1)
             and constants >= 0
             and not layer.mirror_columns
+            and entry.bias in (None, f"{layer.weight}/bias")
         )
         if not fits:
             raise Flaw(f"layer '{layer.weight}' is no sum over the block that it is said to read")
@@ -127,6 +128,7 @@ def _univariate(
     """The nodes of a univariate layer on `x`, and its masks; its scales and order are added."""
     block, name = layer.block, layer.weight
     assert block is not None
+    check_size(layer, block, kept=layer.kept)
     neurons = derived(layer, block, manifest, width=width)
     scale = neurons.scale.reshape(-1, *[1] * len(layer.shape[2:]))
     for tensor, value in ((layer.scale, scale), (block.order, neurons.order)):

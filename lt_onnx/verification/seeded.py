@@ -43,6 +43,7 @@ from lt_onnx.verification.tensors import is_external
 from lt_onnx.verification.ticket_file import manifest_of, read_model
 
 MAX_SEEDED_WEIGHTS = 1 << 31  # of a layer: positions are int32
+MAX_DRAWN_PER_BYTE = 1 << 15  # random weights of blocks, of which a collapsed file holds none
 SEEDED_IR = 8
 GRAPH_TEXT = (
     "The weights are not in this file: it makes them. For each layer, <weight>/codes say which "
@@ -87,10 +88,14 @@ def _restored(model: onnx.ModelProto, manifest: Manifest, deployed: Deployed) ->
         raise Flaw(f"'{DEPLOYED_KEY}' has a slope, though nothing is collapsed")
     if collapsed:
         check_entries(collapsed, manifest)
+        blocks = [layer for layer in layers if layer.block is not None]
+        if sum(math.prod(layer.shape) for layer in blocks) > MAX_DRAWN_PER_BYTE * model.ByteSize():
+            raise Flaw("its blocks are larger than those of any ticket in so small a file")
         layers = tuple(manifest.layers[entry.layer] for entry in collapsed)
     if len(deployed.digests) != len(layers):
         raise Flaw(f"'{DEPLOYED_KEY}' does not have a digest for every layer")
-    masks = [mask for layer in layers for mask in _masks(layer, model, arrays)]
+    makers = {node.output[0]: node for node in model.graph.node if node.output}
+    masks = [mask for layer in layers for mask in _masks(layer, makers, arrays)]
     nodes, constants = generator_nodes(masks, manifest, deployed)
     failures = list(_differences(model, masks, nodes, constants))
     failures += _broken(masks, layers, deployed, arrays)
@@ -125,12 +130,12 @@ def open_ticket(path: Path) -> tuple[onnx.ModelProto, Manifest]:
 
 
 def _masks(
-    layer: LayerRecord, model: onnx.ModelProto, arrays: Mapping[str, TensorProto]
+    layer: LayerRecord, makers: Mapping[str, onnx.NodeProto], arrays: Mapping[str, TensorProto]
 ) -> Iterator[Mask]:
     """The masks of a layer's weight, and of its bias if it has one. Raises Flaw."""
     for stream, name in enumerate([layer.weight, *([layer.bias] if layer.bias else [])]):
         words, count = _array(arrays, f"{name}/codes"), _array(arrays, f"{name}/count")
-        reader = next((n for n in model.graph.node if n.output[:1] == [f"{name}/mask/words"]), None)
+        reader = makers.get(f"{name}/mask/words")
         shifts = reader.input[1] if reader is not None and len(reader.input) == 2 else ""
         match = re.fullmatch(r"draw/shifts_(\d{1,2})", shifts)
         if match is None or not 1 <= int(match[1]) <= 24:

@@ -111,12 +111,16 @@ def _located(path: Path, proto: onnx.TensorProto) -> Tensor:
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(proto.data_type))
     except (KeyError, ValueError, TypeError):
         raise InputError(f"{where}: of unknown type {proto.data_type}") from None
-    if min(proto.dims, default=0) < 0 or len(proto.dims) > MAX_AXES or dtype.hasobject:
+    dims, numbers = list(proto.dims), math.prod(filter(None, proto.dims))
+    too_large = len(dims) > MAX_AXES or numbers > MAX_LAYER_WEIGHTS  # empty ones, too
+    if min(dims, default=0) < 0 or too_large or dtype.hasobject:
         raise InputError(f"{where}: its type and shape are none of a tensor")
     size = math.prod(proto.dims) * dtype.itemsize
     if not is_external(proto):
         if len(proto.raw_data) != size:
             raise InputError(f"{where}: its shape and its bytes disagree")
+        if dtype == np.bool_ and max(proto.raw_data, default=0) > 1:
+            raise InputError(f"{where}: a truth value in it is neither 0 nor 1")
         return Tensor(proto, dtype)
     file = external_file(path, proto)
     entries = {entry.key: entry.value for entry in proto.external_data}
@@ -176,6 +180,8 @@ def _sparse(path: Path, proto: onnx.SparseTensorProto) -> Sparse:
     """A sparse initializer. Raises InputError where its indices contradict its shape."""
     where = f"{path}: sparse tensor '{proto.values.name}'"
     shape = tuple(proto.dims)
+    if proto.indices.name not in ("", f"{proto.values.name}/places"):
+        raise InputError(f"{where}: its indices have a name of their own")
     if is_external(proto.values) or is_external(proto.indices):
         raise InputError(f"{where}: lies in external data, where no ticket has it")
     values, places = (_located(path, part).array() for part in (proto.values, proto.indices))

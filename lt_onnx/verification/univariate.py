@@ -24,9 +24,11 @@ from lt_onnx.manifest import BlockRecord, ConstantNeurons, LayerRecord, Manifest
 from lt_onnx.options import Sigma
 from lt_onnx.target import Doubles, Floats, Indices
 from lt_onnx.verification.flaw import Flaw
-from lt_onnx.verification.generator import CHUNK, biases, weights_at
+from lt_onnx.verification.generator import CHUNK, biases, weights, weights_at
 from lt_onnx.verification.tensors import Sparse, Tensor, Tensors
 
+MAX_CONSTANTS = 1 << 10  # neurons of a block
+MAX_SPARE = 4  # neurons for each that is needed
 MAX_HELD = 1 << 24  # random weights of a block that are drawn once and held
 MAX_DRAWN = 1 << 30  # random weights of a block of which a file holds only the kept ones
 
@@ -56,6 +58,7 @@ def check_univariate(
         raise Flaw(f"tensor '{block.order}' is not the order of a block's neurons")
     if layer.stored == "sparse" and layer.shape[0] * block.channels > MAX_DRAWN:
         raise Flaw(f"layer '{layer.weight}' has more neurons and channels than any block")
+    check_size(layer, block, kept=len(kept))
     neurons = derived(layer, block, manifest, width=order.size)
     places = neurons.rows * layer.shape[1] + neurons.columns
     places.sort()
@@ -73,6 +76,15 @@ def check_univariate(
         raise Flaw(f"tensor '{layer.bias}' keeps other biases than its seed and block give")
     _check_same(layer.scale, scale, neurons.scale)
     _check_same(block.order, order, neurons.order)
+
+
+def check_size(layer: LayerRecord, block: BlockRecord, *, kept: int) -> None:
+    """Raise Flaw for a layer of more neurons than any plan has; nothing is drawn for it."""
+    constants = 0 if block.constants is None else block.constants.count
+    places = int((block.columns >= 0).sum()) * len(block.parts) * block.neurons
+    most = MAX_SPARE * (block.slots + constants + 16) + layer.mirror_rows
+    if constants > MAX_CONSTANTS or layer.shape[0] > most or 2 * kept < places:
+        raise Flaw(f"layer '{layer.weight}' has more neurons than its block needs")
 
 
 def _check_same(name: str, tensor: Tensor | Sparse, derived: Floats | Indices) -> None:
@@ -134,11 +146,11 @@ def _assigned(seed: int, unit: LayerRecord, block: BlockRecord, column: Indices)
     need[:, column < 0] = need[signs:] = 0
     columns, slot_rows = np.maximum(column, 0), np.full(block.slots, -1, np.int64)
     channels, left = np.arange(block.channels), int(need.sum())
-    for row, weights in _strongest_first(seed, unit, columns):
-        negative = (weights < 0).astype(np.int64)
+    for row, strength in _strongest_first(seed, unit, columns):
+        negative = (strength < 0).astype(np.int64)
         wanted = need[negative, channels] > 0
         if wanted.any():
-            channel = int(np.where(wanted, np.abs(weights), -1).argmax())
+            channel = int(np.where(wanted, np.abs(strength), -1).argmax())
             sign = int(negative[channel])
             slot_rows[(channel * signs + sign + 1) * m - need[sign, channel]] = row
             need[sign, channel] -= 1
@@ -153,14 +165,15 @@ def _strongest_first(
 ) -> Iterator[tuple[int, Floats]]:
     """Rows by falling largest weight at `columns`, with these weights."""
     count, size = unit.shape[0], len(columns)
-    step = max(1, CHUNK // size)
+    step = max(1, CHUNK // unit.shape[1])
 
     def drawn(rows: Indices) -> Floats:
         places = rows[:, None] * unit.shape[1] + columns
         return weights_at(seed, unit, places.reshape(-1)).reshape(len(rows), size)
 
     def strengths(start: int) -> tuple[Floats | None, Floats]:
-        part = drawn(np.arange(start, min(start + step, count)))
+        rows = start, min(start + step, count)
+        part = weights(seed, unit, rows).reshape(-1, unit.shape[1])[:, columns]
         return part if count * size <= MAX_HELD else None, np.abs(part).max(1)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -167,7 +167,9 @@ def _proved(
         from lt_onnx.verification.against_target import check_against_target
 
         failures += check_against_target(restored, tensors, target)
-    account, planned = None, target is not None
+    account = None
     if not failures:
-        account = account_of(ticket, manifest, index=index, tensors=tensors, planned=planned)
+        account = account_of(
+            ticket, manifest, index=index, tensors=tensors, target=target, slope=restored.slope
+        )
     return {**counts, **others}, account, failures

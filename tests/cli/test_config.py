@@ -75,13 +75,17 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("sqrn = 3", "'sqrn' is no word of lt-onnx .*; is 'sqnr' meant?"),
-        ("config = 'x'", "'config' is no word"),
+        ("config = 'x'", "'config' is for the command line"),
         ("fp16 = 1", "'fp16' is 1, which it cannot be"),
         ("sqnr = true", "'sqnr' is True, which it cannot be"),
         ("sqnr = {a = 1}", "'sqnr' is {'a': 1}, which it cannot be"),
         ("mode = '3l'", "`mode` is '3l'; choose one of l\\+1, 2l"),
         ("mode = ", "not a TOML file"),
         ("a = 1\n" * 2, "not a TOML file"),
+        ("a = " + "[" * 60_000, "not a TOML file"),
+        ("# " + "a" * 2**16, "more than 65,536 bytes"),
+        ("force = true", "'force' is for the command line: give --force there"),
+        ("x" * 9000 + " = 1", "xxx…xxx"),
     ],
 )
 def test_what_means_nothing_is_refused(tmp_path: Path, text: str, said: str) -> None:

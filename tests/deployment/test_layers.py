@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from forge.draft import Draft
 from graphs import Builder, save
 from onnx import numpy_helper
 from paths import MODELS
@@ -109,3 +110,23 @@ def test_masks_of_two_seeds_overlap_by_chance_and_of_one_ticket_wholly(
     convert(save(b.model(b.conv("x", 3, 4)), tmp_path), tmp_path / "t.onnx", **SETTINGS)
     with pytest.raises(InputError, match="no layer of one name and shape"):
         overlap(folded, tmp_path / "t.onnx")
+
+
+FORGED = {
+    "a layer less": lambda d: d.model.graph.sparse_initializer.pop(),
+    "a weight of another layer": lambda d: d.layers[1].update(weight=d.layers[0]["weight"]),
+    "another form": lambda d: [layer.update(stored="masked") for layer in d.layers],
+    "half precision": lambda d: [layer.update(half=True) for layer in d.layers],
+    "no scales": lambda d: d.drop(d.layers[1]["scale"]),
+    "an order of nowhere": lambda d: d.put(d.layers[0]["block"]["order"], np.full(9, 10**6)),
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_a_forged_ticket_has_no_layers_to_look_at(tickets: Path, tmp_path: Path, what: str) -> None:
+    draft = Draft.read(tickets / "sparse.onnx")
+    FORGED[what](draft)
+    draft.write(tmp_path / "t.onnx")
+
+    with pytest.raises(InputError, match=r"is not genuine: .*: run verify"):
+        _ = [*load(tmp_path / "t.onnx").layers.values()]

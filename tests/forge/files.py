@@ -66,7 +66,7 @@ def _value(array: Any, name: str = "") -> TensorProto:
 
 
 def _sparse(name: str) -> onnx.SparseTensorProto:
-    return helper.make_sparse_tensor(_value(FLOATS, name), _value(np.arange(C), "places"), [C])
+    return helper.make_sparse_tensor(_value(FLOATS, name), _value(np.arange(C)), [C])
 
 
 def _port(name: str, shape: list[int] | None = None) -> onnx.ValueInfoProto:

@@ -164,16 +164,16 @@ def _tops(draft: Draft) -> Iterator[Forgery]:
     ghost = {**layers[-1], "weight": "ghost", "index": len(layers)}
     yield top("a layer that is not there", MISSING, layers=[*layers, ghost])
     key, names = "parameters", known["parameters"]
-    yield top(f"{key} of nothing", NOT_IN_THE_FILE, parameters=[*names, "nowhere"])
+    yield top(f"{key} of nothing", NOT_IN_THE_FILE, parameters=sorted([*names, "nowhere"]))
     for name in names:
         yield top(f"{key} with a name twice", DAMAGED, parameters=[*names, name])
         others = [other for other in names if other != name]
         yield top(f"{key} with a name less", NEITHER, parameters=others)
     weight = layers[-1]["weight"]
     named = f"{NAMED_TOO}|{NOT_IN_THE_FILE}"
-    yield top("a weight as a parameter", named, parameters=[*names, weight])
+    yield top("a weight as a parameter", named, parameters=sorted([*names, weight]))
     first = next(layer["block"]["order"] for layer in layers if layer["block"])
-    yield top("an order that is a parameter", NEITHER, parameters=[*known["parameters"], first])
+    yield top("an order that is a parameter", NEITHER, parameters=sorted([*names, first]))
 
 
 def _options(draft: Draft) -> Iterator[Forgery]:

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -26,7 +25,11 @@ from forge.reasons import (
     MADE,
     NEWER,
     NO_ATTRIBUTE,
+    NO_TENSOR,
+    NO_TRUTH,
     NOT_DERIVED,
+    OTHER_LOSS,
+    OTHER_NAME,
     OTHER_VERSION,
     SHAPES_AS_DATA,
     TOO_MANY,
@@ -154,17 +157,21 @@ def of_smuggled(draft: Draft) -> Iterator[Forgery]:
     """What no ticket has, target or none."""
     edge = draft.model.graph.output[0].name
     for what, ((steps, tensors), told) in MADE_BY_THE_GRAPH.items():
-        yield Forgery(edge, what, partial(_slip, edge=edge, steps=steps, tensors=tensors), told)
+        yield Forgery(edge, what, partial(slip, edge=edge, steps=steps, tensors=tensors), told)
     for what, (steps, told) in OPERATORS.items():
-        yield Forgery(edge, what, partial(_slip, edge=edge, steps=steps, tensors=KINDS), told)
+        yield Forgery(edge, what, partial(slip, edge=edge, steps=steps, tensors=KINDS), told)
     for what, (change, told) in {**FILES, **OPTIONS}.items():
         yield Forgery("file", what, change, told, target=told == OTHER_VERSION)
+    for what, (change, told) in TARGETS.items():
+        yield Forgery("file", what, change, told, target=True)
+    for what, (tensor, told) in TENSORS.items():
+        yield Forgery(edge, what, partial(gather, tensor=tensor), told)
     number = next(n for n, layer in enumerate(draft.layers) if not layer["block"])
     weight = draft.layers[number]["weight"]
     yield Forgery(
         weight, "a layer that keeps nothing", partial(_empty, number=number), KEEPS_NOTHING
     )
-    said = partial(_set_option, name="sigma", value="layer")
+    said = partial(set_option, name="sigma", value="layer")
     yield Forgery("options", "one scale per layer, says it", said, f"several scales|{NOT_DERIVED}")
 
 
@@ -195,7 +202,36 @@ OPERATORS: dict[str, tuple[tuple[Step, ...], str]] = {
 }
 
 
-def _slip(draft: Draft, edge: str, steps: tuple[Step, ...], tensors: dict[str, Any]) -> None:
+BYTES = bytes(TRAINED.astype(np.uint8))
+TENSORS: dict[str, tuple[TensorProto, str]] = {  # initializers "i", to gather by
+    "sizes of nothing": (
+        TensorProto(name="i", data_type=7, dims=[0, *(2**50 + TRAINED[:5])]),
+        NO_TENSOR,
+    ),
+    "sizes past 64 bits": (TensorProto(name="i", data_type=7, dims=[0, 2**62, 2**62]), NO_TENSOR),
+    "bytes of truth values": (
+        TensorProto(name="i", data_type=9, dims=[C], raw_data=BYTES),
+        NO_TRUTH,
+    ),
+}
+
+
+def gather(draft: Draft, tensor: TensorProto) -> None:
+    """Data gathered by a tensor of any size, and what size that was."""
+    made = [
+        step("Shape", ["g"], "n"),
+        step("Cast", ["n"], "f", to=1),
+        step("ReduceSum", ["f"], "k"),
+    ]
+    draft.insert(
+        draft.model.graph.output[0].name, step("Gather", ["was", "i"], "g", axis=1), *made, MUL
+    )
+    if not tensor.raw_data:
+        tensor.raw_data = b""
+    draft.model.graph.initializer.append(tensor)
+
+
+def slip(draft: Draft, edge: str, steps: tuple[Step, ...], tensors: dict[str, Any]) -> None:
     read = {name for made in steps for name in made.inputs}
     held = {name: value for name, value in tensors.items() if name in read}
     draft.insert(edge, *steps, **held)
@@ -207,8 +243,21 @@ def _empty(draft: Draft, number: int) -> None:
     both(edit(name, lambda array: array * 0), record(number, kept=0))(draft)
 
 
-def _set_option(draft: Draft, name: str, value: Any) -> None:
+def set_option(draft: Draft, name: str, value: Any) -> None:
     draft.manifest["options"][name] = value
+
+
+def _lengthen(draft: Draft, of: str) -> None:
+    """Say in every block what says the same in more bits."""
+    for block in [layer["block"] for layer in draft.layers if layer["block"]]:
+        constants = block["constants"] or {"values": []}
+        match of:
+            case "gain":
+                block["gain"] *= 1 + 1e-12
+            case "values":
+                constants["values"] = [[at, v * (1 + 1e-12)] for at, v in constants["values"]]
+            case "reads":
+                block["reads"] = [[at + n, 1] for at, count in block["reads"] for n in range(count)]
 
 
 def _entry(key: str, text: str) -> Change:
@@ -221,15 +270,15 @@ def _input_with_default(draft: Draft) -> None:
     draft.model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
 
-def _name_a_node(draft: Draft, size: int) -> None:
+def name_a_node(draft: Draft, size: int) -> None:
     draft.model.graph.node[-1].name = TEXT[:size]
 
 
-def _name_an_axis(draft: Draft, size: int) -> None:
+def name_an_axis(draft: Draft, size: int) -> None:
     draft.model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = TEXT[:size]
 
 
-def _label(draft: Draft, **values: Any) -> None:
+def label(draft: Draft, **values: Any) -> None:
     """Data made whole and looked up in a table, which is declared dense."""
     edge = draft.model.graph.output[0].name
     table = step("LabelEncoder", ["i"], "j", domain="ai.onnx.ml", keys_int64s=[*range(C)], **values)
@@ -241,14 +290,14 @@ def _label(draft: Draft, **values: Any) -> None:
 
 
 FILES: dict[str, tuple[Change, str]] = {
-    "a table of labels": (partial(_label, values_floats=FLOATS.tolist()), ATTRIBUTE_FLOAT),
+    "a table of labels": (partial(label, values_floats=FLOATS.tolist()), ATTRIBUTE_FLOAT),
     "64 kB of text in metadata": (_entry("notes", TEXT), FOREIGN_TEXT),
     "a key for each number": (
         lambda d: [d.model.metadata_props.add(key=f"{n}", value="") for n in TRAINED[:3]],
         FOREIGN_TEXT,
     ),
-    "a long name of a node": (partial(_name_a_node, size=9000), LONG_TEXT),
-    "a long name of an axis": (partial(_name_an_axis, size=9000), LONG_TEXT),
+    "a long name of a node": (partial(name_a_node, size=9000), LONG_TEXT),
+    "a long name of an axis": (partial(name_an_axis, size=9000), LONG_TEXT),
     "a long name of the graph": (lambda d: setattr(d.model.graph, "name", TEXT[:9000]), LONG_TEXT),
     "a text for its maker": (lambda d: setattr(d.model, "producer_name", TEXT[:99]), FOREIGN_TEXT),
     "a long text for its version": (
@@ -267,138 +316,29 @@ FILES: dict[str, tuple[Change, str]] = {
 }
 OPTIONS: dict[str, tuple[Change, str]] = {
     "prices of no layer": (
-        partial(_set_option, name="prices", value=[[f"w{n}", n / 1000] for n in TRAINED]),
+        partial(set_option, name="prices", value=[[f"w{n}", n / 1000] for n in TRAINED]),
         FOREIGN_OPTION,
     ),
     "base sizes of no layer": (
-        partial(_set_option, name="base_sizes", value=[["w", 7]]),
+        partial(set_option, name="base_sizes", value=[["w", 7]]),
         FOREIGN_OPTION,
     ),
     "a text for a version": (lambda d: d.manifest.update(version="0.7, 0.3"), DAMAGED),
     "a target's name of 9 kB": (lambda d: d.manifest.update(target_name=TEXT[:9000]), DAMAGED),
     "another version": (lambda d: d.manifest.update(version="9.9.9"), OTHER_VERSION),
+    "gains of doubles": (partial(_lengthen, of="gain"), DAMAGED),
+    "constants of doubles": (partial(_lengthen, of="values"), DAMAGED),
+    "runs of inputs in pieces": (partial(_lengthen, of="reads"), DAMAGED),
+    "names out of order": (lambda d: d.manifest.update(parameters=["b", "a"]), DAMAGED),
 }
-
-
-# what a graph may have, and what it then counts ------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Counted:
-    """A change that passes without the target: in what its bits are, and how many at least."""
-
-    change: Change
-    where: str
-    bits: int
-    with_target: bool = False  # it passes there too: nothing of it is planned
-
-
-def counted(draft: Draft) -> dict[str, Counted]:
-    """What the proof lets pass without a target, by what it is."""
-    return {**_in_the_graph(draft), **_in_texts(draft)}
-
-
-def _in_the_graph(draft: Draft) -> dict[str, Counted]:
-    """Selections, attributes, scalars, dense places, operators."""
-    edge = draft.model.graph.output[0].name
-
-    def slipped(*steps: Step, dense: tuple[str, str, int] | None = None, **tensors: Any) -> Change:
-        def change(draft: Draft) -> None:
-            _slip(draft, edge, steps, tensors)
-            if dense is not None:
-                draft.manifest["dense"].append(dense_place(*dense))
-
-        return change
-
-    chain = [step("Relu", [f"x{n}" if n else "was"], f"x{n + 1}") for n in range(19)]
-    twice = [step("Add", [f"x{n}" if n else "was"] * 2, f"x{n + 1}") for n in range(9)]
-    square = np.outer(FLOATS, FLOATS + 2).astype(np.float32) + np.eye(C, dtype=np.float32)
-    return {
-        "a selection": Counted(
-            slipped(step("Gather", ["was", "i"], axis=1), i=TRAINED % C), "indices", 30
-        ),
-        "weights of whole numbers": Counted(
-            slipped(
-                step("Gather", ["was", "i"], "g", axis=1),
-                step("Reshape", ["g", "s"], "r"),
-                step("ReduceMax", ["r"], axes=[2], keepdims=0),
-                i=np.tile(TRAINED % C, 10),
-                s=np.array([-1, C, C]),
-            ),
-            "indices",
-            300,
-        ),
-        "bounds of a HardSigmoid": Counted(
-            slipped(step("HardSigmoid", ["was"], alpha=0.21, beta=0.37)), "attributes", 64
-        ),
-        "a slope": Counted(slipped(step("LeakyRelu", ["was"], alpha=0.37)), "attributes", 32),
-        "a trained scalar": Counted(
-            slipped(step("Mul", ["was", "k"]), k=np.float32(0.37)), "dense", 32
-        ),
-        "trained bounds": Counted(
-            slipped(step("Clip", ["was", "k", "l"]), k=np.float32(-0.37), l=np.float32(3.7)),
-            "dense",
-            64,
-        ),
-        "a number for every channel": Counted(
-            slipped(step("Mul", ["was", "k"]), k=FLOATS, dense=("forged/now", "Mul", C)),
-            "dense",
-            32 * C,
-        ),
-        "a whole classifier": Counted(
-            slipped(step("MatMul", ["was", "k"]), k=square, dense=("forged/now", "MatMul", C * C)),
-            "dense",
-            32 * 50,
-        ),
-        "padding": Counted(
-            slipped(step("Pad", ["was", "p"]), p=np.array([0, 0, 0, 5])), "integers", 3
-        ),
-        "a cut": Counted(
-            slipped(step("Slice", ["was", "p", "q"]), p=np.array([0]), q=np.array([77])),
-            "integers",
-            7,
-        ),
-        "a chain of operators": Counted(slipped(*chain, step("Neg", ["x19"])), "attributes", 19),
-        "doublings": Counted(slipped(*twice, step("Neg", ["x9"])), "attributes", 18),
-        "a table of whole labels": Counted(
-            partial(_label, values_int64s=TRAINED.tolist()), "attributes", 100
-        ),
-        "a turn": Counted(slipped(step("Transpose", ["was"], perm=[0, 1])), "attributes", 3),
-    }
-
-
-def _in_texts(draft: Draft) -> dict[str, Counted]:
-    """Names, options, and a univariate layer that says it is none."""
-    number = [n for n, layer in enumerate(draft.layers) if layer["block"]][-1]
-    return {
-        "a name": Counted(partial(_name_a_node, size=900), "texts", 5000),
-        "a name of an axis": Counted(partial(_name_an_axis, size=300), "texts", 1500),
-        "a target's name": Counted(
-            lambda d: d.manifest.update(target_name=TEXT[:500]), "texts", 2500, with_target=True
-        ),
-        "a price": Counted(
-            partial(_set_option, name="price", value=0.0123456789), "integers", 64, True
-        ),
-        "a tolerance": Counted(
-            partial(_set_option, name="tolerance", value=0.123456789), "integers", 64, True
-        ),
-        "a promise": Counted(
-            partial(_set_option, name="sqnr", value=12.3456789), "integers", 64, True
-        ),
-        "a layer of free neurons": Counted(
-            both(
-                partial(_unblock, number=number),
-                edit(
-                    draft.layers[number]["scale"],
-                    lambda a: a * np.linspace(1, 3, a.size, dtype=np.float32).reshape(a.shape),
-                ),
-            ),
-            "scales",
-            23 * int(np.count_nonzero(draft.get(draft.layers[number]["scale"]))),
-        ),
-    }
-
-
-def _unblock(draft: Draft, number: int) -> None:
-    """Say of a univariate layer that it is a constructed one."""
-    draft.layers[number]["block"] = None
+TARGETS: dict[str, tuple[Change, str]] = {  # what only the target shows
+    "a name for the graph": (lambda d: setattr(d.model.graph, "name", TEXT[:2000]), OTHER_NAME),
+    "a version for its maker": (
+        lambda d: setattr(d.model, "producer_version", TEXT[:2000]),
+        OTHER_NAME,
+    ),
+    "a text for lost constants": (
+        lambda d: d.manifest.update(fresh=sorted(TEXT[n : n + 2000] for n in range(0, 9000, 2000))),
+        OTHER_LOSS,
+    ),
+}

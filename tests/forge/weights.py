@@ -173,7 +173,7 @@ def _biases(draft: Draft, number: int) -> Iterator[Forgery]:
     forgotten = record(number, bias=None, kept_bias=0)
     unrecorded = f"{NOT_THE_NODE}|{SCALE_READ}"
     yield Forgery(name, "a bias not in the record", forgotten, unrecorded)
-    declared = both(forgotten, lambda d: d.manifest["parameters"].append(name))
+    declared = both(forgotten, lambda d: d.declare(name))
     yield Forgery(name, "a bias as a parameter", declared, f"{unrecorded}|{NAMED_TOO}")
     fewer = record(number, kept_bias=layer["kept_bias"] - 1)
     yield Forgery(name, "a bias counted wrongly", fewer, MISCOUNTED)

@@ -25,10 +25,15 @@ from lt_onnx.verification.graph_index import index_graph
 from lt_onnx.verification.verify import verify
 
 
-def account(ticket: Handmade, *, planned: bool = False) -> Account:
+def account(ticket: Handmade, *, target: str | None = None, **words: Any) -> Account:
     index, _ = index_graph(ticket.model, ticket.manifest)
     return account_of(
-        ticket.model, ticket.manifest, index=index, tensors=ticket.tensors, planned=planned
+        ticket.model,
+        ticket.manifest,
+        index=index,
+        tensors=ticket.tensors,
+        target=None if target is None else Path(target),
+        **words,
     )
 
 
@@ -59,6 +64,7 @@ def test_floats_take_32_bits_for_each_that_is_another() -> None:
     assert float_bits(rng.random(100).astype(np.float32)) == 3200
     assert float_bits(np.ones(100, np.float32)) == 32
     assert float_bits(np.tile(np.float32([1, 2]), 50)) == 64 + 100
+    assert float_bits(np.where(rng.random(100) > 0.5, -0.0, 0.0).astype(np.float32)) == 64 + 100
 
 
 def test_the_account_of_a_ticket_made_by_hand() -> None:
@@ -140,9 +146,30 @@ def test_one_scale_for_a_layer_counts_once() -> None:
     assert account(ticket).scales == 64 < channel
 
 
+def test_zeros_of_either_sign_are_two_numbers() -> None:
+    ticket = handmade()
+    for name in ("a_scale", "b_scale"):
+        ticket.put(name, np.zeros_like(ticket.array(name)))
+    plain = account(ticket).scales
+    ticket.put("a_scale", np.float32([-0.0, 0, -0.0, 0]).reshape(4, 1, 1))
+
+    assert plain == 0
+    assert account(ticket).scales >= 4
+
+
+def test_a_slope_that_only_the_metadata_say_is_counted() -> None:
+    more = account(handmade(), slope=0.1).attributes - account(handmade()).attributes
+
+    assert more == 64
+
+
 def test_names_are_the_targets_where_it_was_compared() -> None:
-    assert account(handmade(), planned=True).texts == 0
-    assert account(handmade(), planned=True).attributes == account(handmade()).attributes
+    other = handmade()
+    other.note(target_name="another.onnx")
+
+    assert account(handmade(), target="target.onnx").texts == 0
+    assert account(other, target="target.onnx").texts == 8 * len("another.onnx")
+    assert account(handmade(), target="target.onnx").attributes == account(handmade()).attributes
 
 
 def test_an_account_of_nothing_has_no_share() -> None:
