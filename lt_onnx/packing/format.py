@@ -17,7 +17,7 @@ from lt_onnx.verification.tensors import is_external
 from lt_onnx.writing.storage import SOURCE_FIELDS, Form, Initializer, name_of
 
 SUFFIX = ".ltz"
-PACK_FORMAT = 2
+PACK_FORMAT = 3
 MAX_GRAPH_BYTES = 256 << 20  # without its random tensors
 MAX_BLOCKS = 16  # before a layer that it may read
 
@@ -66,8 +66,12 @@ class PackedLayer:
         return [] if block is None else [self.record.scale, block.order]
 
     def rows(self, seed: int) -> Iterator[tuple[int, Floats]]:
-        """The source's own rows, some [R, I·K] at a time, with the number of the first."""
-        return scaled_rows(seed, self.spec, np.float32(self.record.sigma))
+        """Rows of the source in units of σ, some [R, I·K] at a time; the number of the first."""
+        return scaled_rows(seed, self.spec, np.float32(1))
+
+    def scaled(self, drawn: Floats) -> Floats:
+        """The source's own numbers, of those in units of σ."""
+        return drawn * np.float32(self.record.sigma)
 
     def biases(self, seed: int) -> Floats:
         """The source's own biases, [O]."""

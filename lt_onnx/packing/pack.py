@@ -1,9 +1,7 @@
 """From a ticket to its pack."""
 
 import hashlib
-import io
 import json
-import lzma
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,13 +24,12 @@ from lt_onnx.packing.format import (
     layers_of,
     raw_tensors,
 )
+from lt_onnx.packing.subsets import Masks
 from lt_onnx.reading.model_file import model_files
 from lt_onnx.target import Array, Floats
 from lt_onnx.verification.tensors import Sparse, Tensor, Tensors, locate_tensors
 from lt_onnx.verification.ticket_file import manifest_of, read_model
 from lt_onnx.verification.verify import verify
-
-LZMA_PRESET = 6  # higher ones gain nothing on random masks
 
 
 def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
@@ -53,19 +50,18 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
             f"{ticket}: holds no random numbers already: give the ticket in another form, as "
             "deploy makes it with `weights=folded`"
         )
-    masks, packed = lzma.LZMACompressor(preset=LZMA_PRESET), io.BytesIO()
+    masks = Masks()
     layers, protos = layers_of(manifest), initializers_of(model)
     for layer, grouping in zip(layers, groupings(layers, protos), strict=True):
         if layer.record.block is not None:
             continue  # it follows from its record
-        for _, _, kept in kept_rows(layer, manifest.seed, stored, ticket):
-            coded = np.packbits(kept).tobytes() if grouping is None else grouping.encoded(kept)
-            packed.write(masks.compress(coded))
+        coded = masks.layer(grouping, layer.spec.shape[0])
+        for start, drawn, kept in kept_rows(layer, manifest.seed, stored, ticket):
+            coded.coded(start, drawn, kept)
         if layer.record.bias is not None:
             biases = stored[layer.record.bias]
             assert isinstance(biases, Tensor)
-            packed.write(masks.compress(np.packbits(biases.array() != 0).tobytes()))
-    packed.write(masks.flush())
+            coded.biases(layer.spec.shape[0], biases.array() != 0)
     data = {held.file for held in stored.values() if isinstance(held, Tensor) and held.file}
     files = [PackedFile(file.name, file.stat().st_size, _hash(file)) for file in (ticket, *data)]
     for layer in layers:
@@ -82,21 +78,21 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
     with atomic_write(output, force=force) as (stream,), zipfile.ZipFile(stream, "w") as archive:
         _add(archive, "pack.json", json.dumps(about, sort_keys=True).encode())
         _add(archive, "graph.onnx", graph)
-        _add(archive, "masks.bin", packed.getvalue(), zipfile.ZIP_STORED)
+        _add(archive, "masks.bin", masks.content(), zipfile.ZIP_STORED)
     return output.stat().st_size, sum(file.size for file in files)
 
 
 def kept_rows(
     layer: PackedLayer, seed: int, tensors: Tensors, ticket: Path
 ) -> Iterator[tuple[int, Floats, NDArray[np.bool_]]]:
-    """Some rows [R, I·K] at a time: number of the first, the source's, and which are kept."""
+    """Some rows [R, I·K] at a time: number of the first, the source in units of σ, the kept."""
     masked = layer.form.stored is Weights.MASKED
     stored = _stored_rows(layer, tensors[layer.form.mask if masked else layer.form.numbers])
     for start, drawn in layer.rows(seed):
         rows = stored(start, start + len(drawn)).reshape(drawn.shape)
         kept = rows != 0
         # what verify proved with a generator of its own, this one must draw again
-        if not masked and (rows != drawn.astype(layer.form.dtype))[kept].any():
+        if not masked and (rows != layer.scaled(drawn).astype(layer.form.dtype))[kept].any():
             raise InputError(f"{ticket}: '{layer.form.name}' does not match its source: run verify")
         yield start, drawn, kept
 
@@ -113,7 +109,7 @@ def _stored_rows(layer: PackedLayer, tensor: Tensor | Sparse) -> Callable[[int, 
 
 
 def _add(
-    archive: zipfile.ZipFile, name: str, content: bytes, method: int = zipfile.ZIP_DEFLATED
+    archive: zipfile.ZipFile, name: str, content: bytes, method: int = zipfile.ZIP_LZMA
 ) -> None:
     """Add an entry that is the same on every machine."""
     entry = zipfile.ZipInfo(name)

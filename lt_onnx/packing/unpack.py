@@ -1,7 +1,6 @@
 """From a pack to its ticket. A pack may come from anybody: all it says is checked."""
 
 import hashlib
-import io
 import lzma
 import shutil
 import tempfile
@@ -16,7 +15,6 @@ import msgspec
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
 
 from lt_onnx import files
 from lt_onnx.errors import InputError, ResourceError
@@ -35,7 +33,7 @@ from lt_onnx.packing.format import (
     layers_of,
     raw_tensors,
 )
-from lt_onnx.packing.subsets import Grouping
+from lt_onnx.packing.subsets import Grouping, Masks
 from lt_onnx.reading.protobuf import metadata_of, too_many_parts
 from lt_onnx.units import name_text, size_text
 from lt_onnx.verification.flaw import Flaw
@@ -75,39 +73,11 @@ class _Pack:
         self.files, self.tensors = _files(path, about), initializers_of(self.model)
         self.layers, self.seed = layers_of(manifest), manifest.seed
         self.manifest, self.groupings = manifest, groupings(self.layers, self.tensors)
-        self._masks = lzma.LZMAFile(io.BytesIO(masks))  # noqa: SIM115  (in memory)
+        self.masks = Masks(masks)
 
     def damaged(self, why: str) -> InputError:
         """What to raise for a pack that contradicts itself."""
         return InputError(f"{self.path}: damaged, or forged: {why}")
-
-    def read_masks(self, size: int) -> bytes:
-        """The next bytes of the masks, `size` at most. Raises InputError."""
-        try:
-            return self._masks.read(size)
-        except (EOFError, lzma.LZMAError):
-            raise self.damaged("its masks are no masks") from None
-
-    def read_exactly(self, size: int) -> bytes:
-        """The next `size` bytes of the masks. Raises InputError where they end before."""
-        content = self.read_masks(size)
-        if len(content) != size:
-            raise self.damaged("its masks are truncated")
-        return content
-
-    def read_rows(self, count: int, size: int, grouping: Grouping | None) -> NDArray[np.bool_]:
-        """The mask of the next `count` rows of `size` weights. Raises InputError."""
-        if grouping is None:
-            return self.read_bits(count * size).reshape(count, size)
-        try:
-            return grouping.decoded(count, self.read_exactly)
-        except ValueError as error:
-            raise self.damaged(str(error)) from None
-
-    def read_bits(self, count: int) -> NDArray[np.bool_]:
-        """The next `count` bits of the masks. Raises InputError."""
-        packed = self.read_exactly(-(-count // 8))
-        return np.unpackbits(np.frombuffer(packed, np.uint8), count=count).astype(bool)
 
 
 def ticket_name(packed: Path) -> str:
@@ -145,8 +115,11 @@ def unpack(packed: Path, output: Path, *, force: bool = False) -> list[Path]:
     _check_sizes(pack, output)
     with atomic_write(*paths, force=force) as streams:
         for layer, grouping in zip(pack.layers, pack.groupings, strict=True):
-            _fill(pack, layer, grouping, streams[1] if len(streams) == 2 else None)
-        if pack.read_masks(1):
+            try:
+                _fill(pack, layer, grouping, streams[1] if len(streams) == 2 else None)
+            except ValueError as error:
+                raise pack.damaged(str(error)) from None
+        if not pack.masks.is_over:
             raise pack.damaged("it has more masks than its layers need")
         streams[0].write(pack.model.SerializeToString(deterministic=True))
         for stream, file in zip(streams, pack.files, strict=True):
@@ -203,14 +176,15 @@ def _fill(
 
     filled = LayerTensors(layer.spec, layer.form, stream_of)
     neurons = None if layer.record.block is None else _derive(pack, layer, layer.record.block)
+    masks = pack.masks.layer(grouping, layer.spec.shape[0])
     for start, drawn in layer.rows(pack.seed):
         if neurons is None:
-            kept = pack.read_rows(len(drawn), drawn[0].size, grouping)
+            kept = masks.coded(start, drawn, None)
         else:
             kept, here = np.zeros(drawn.shape, bool), neurons.rows - start
             inside = (here >= 0) & (here < len(drawn))
             kept[here[inside], neurons.columns[inside]] = True
-        filled.write(start, drawn, kept)
+        filled.write(start, layer.scaled(drawn), kept)
         if filled.kept > layer.record.kept:
             raise pack.damaged(f"layer '{name_text(layer.spec.name)}' keeps more than it says")
     for proto in filled.protos(""):
@@ -220,7 +194,7 @@ def _fill(
     if layer.record.bias is not None:
         drawn = layer.biases(pack.seed)
         if neurons is None:
-            keeps = pack.read_bits(drawn.size)
+            keeps = masks.biases(drawn.size, None)
         else:
             keeps = np.isin(np.arange(drawn.size), neurons.biased)
         biases = np.where(keeps, drawn, np.float32(0))
