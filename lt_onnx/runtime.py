@@ -6,10 +6,10 @@ an activation's range is what the ticket really sees, not what a second implemen
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -20,6 +20,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as status
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import check_file, check_network, data_of
 from lt_onnx.target import Array, Node, Shape
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 RUN_ERRORS = tuple(
     getattr(status, kind)
@@ -219,15 +222,20 @@ class Program:
             return list(session.run(self._outputs, values))
 
     def map(self, feeds: Sequence[Mapping[str, Array]]) -> list[list[Array]]:
-        """The outputs for every batch, several at a time: OMP_NUM_THREADS, or one a core.
+        """The outputs for every batch; see `by_batch`."""
+        return by_batch(feeds, self)
 
-        A batch is asked for when its turn comes. Those of `feeds` that are `alone` take turns.
-        """
-        count = len(feeds)
-        if count < 2 or thread_count() < 2 or getattr(feeds, "alone", False):
-            return [self(feeds[b]) for b in range(count)]
-        with ThreadPoolExecutor(thread_count()) as pool:
-            return list(pool.map(lambda b: self(feeds[b]), range(count)))
+
+def by_batch(batches: Sequence[T], look: Callable[[T], U]) -> list[U]:
+    """What `look` makes of every batch, several at a time: OMP_NUM_THREADS, or one a core.
+
+    A batch is asked for when its turn comes. Those of `batches` that are `alone` take turns.
+    """
+    count = len(batches)
+    if count < 2 or thread_count() < 2 or getattr(batches, "alone", False):
+        return [look(batches[b]) for b in range(count)]
+    with ThreadPoolExecutor(thread_count()) as pool:
+        return list(pool.map(lambda b: look(batches[b]), range(count)))
 
 
 def _open_shape(value: Array) -> Shape:

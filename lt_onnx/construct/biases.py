@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lt_onnx.construct import moments
-from lt_onnx.construct.constants import SIZES, constant_values
+from lt_onnx.construct.constants import SIZES
 from lt_onnx.construct.layer_task import Block, LayerTask, RowChoice
 from lt_onnx.construct.results import Tally
 from lt_onnx.construct.shared_problems import SharedProblems
@@ -41,8 +41,8 @@ class Reserve:
     @staticmethod
     def of(task: LayerTask) -> "Reserve":
         """Those that are constant over the inputs of the layer, RESERVE in every group at most."""
-        layout, width, groups = task.step.in_layout, task.features.width, task.linear.group
-        places, values = constant_values(layout, task.x, layout.axis)
+        width, groups = task.features.width, task.linear.group
+        places, values = task.constants
         taps = np.array(admissible_taps(task.linear, task.step.pads), np.int64)[:, None]
         edges = np.searchsorted(places, np.arange(groups + 1) * width)
         count = np.minimum(np.diff(edges) * len(taps), RESERVE)

@@ -40,20 +40,25 @@ class Response:
         return 1.0 if off[0] <= off[1] * 1.001 else -1.0
 
 
+def constant_places(layout: Layout) -> Indices:
+    """The channels of `layout` that should be constant."""
+    return np.flatnonzero(layout.channel == CONSTANT)
+
+
 def constant_values(layout: Layout, x: Sequence[Array], axis: int) -> tuple[Indices, Floats]:
     """The C channels of `layout` that really are constant and not zero: places [C], values [C].
 
-    `x` are the tensor's values over the calibration, batch by batch, channels on `axis`.
+    `x` are values over the calibration, batch by batch, of the channels that should be constant, in
+    order and on `axis`.
     """
-    places = np.flatnonzero(layout.channel == CONSTANT)
+    places = constant_places(layout)
     if not len(places):
         return places, np.zeros(0, np.float32)
     lows, highs = [], []
     for value in x:
-        channels = np.take(value, places, axis)
-        others = tuple(i for i in range(channels.ndim) if i != axis)
-        lows.append(channels.min(axis=others))
-        highs.append(channels.max(axis=others))
+        others = tuple(i for i in range(value.ndim) if i != axis)
+        lows.append(value.min(axis=others))
+        highs.append(value.max(axis=others))
     low, high = np.min(lows, 0), np.max(highs, 0)
     constant = (high - low <= MAX_SPREAD * np.abs(high)) & (high != 0)
     return places[constant], ((low + high) / 2)[constant]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
-from lt_onnx.construct.constants import Response
+from lt_onnx.construct.constants import Response, constant_values
 from lt_onnx.construct.features import Features
 from lt_onnx.construct.layer_construction import LayerSums, construct_rows, repeat_rows
 from lt_onnx.construct.layer_task import BLOCK_WEIGHTS, LayerTask
@@ -133,13 +133,18 @@ class _Construction:
 
     def build(self, step: Build) -> Iterator[MaskedRows | BuiltLayer]:
         """Choose the masks of one layer, row by row, with their biases and constants."""
+        features, layout = Features.of(step, self.gains), step.in_layout
+        x = self.ticket.values[step.input]
+        with self.watch("run"):
+            x, constants = features.delivered(x, layout)
         task = LayerTask(
             step,
             self.blueprint.options,
-            Features.of(step, self.gains),
+            features,
             self.blueprint.options.price_of(step.name),
             self.response(step.follows),
-            x=self.ticket.values[step.input],
+            x=x,
+            constants=constant_values(layout, constants, layout.axis),
             y=self.target.values[step.linear.output],
             fresh=self.fresh,
             device=self.device,

@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.blueprint import Build
+from lt_onnx.construct.constants import constant_places
+from lt_onnx.layout import Layout
+from lt_onnx.runtime import by_batch
 from lt_onnx.target import Array, Doubles, Floats, Indices, Linear
 
 T = TypeVar("T")
@@ -93,6 +96,46 @@ class Features:
             shared_input=step.expand is not None,
         )
 
+    def delivered(
+        self, x: Sequence[Array], layout: Layout
+    ) -> tuple[Sequence[Array], Sequence[Array]]:
+        """What sums are made of by batch, and the channels that should be constant.
+
+        `x` are the layer's inputs in `layout`. Copies are what they are; of a block all neurons of
+        a feature share their input, so that one of them over its gain stands for them: the features
+        [N, G·V, *S].
+        """
+        places, axis = constant_places(layout), layout.axis
+        if not self.shared_input:
+            return x, [np.take(value, places, axis) for value in x]
+        own = np.arange(len(self.index))[:, None] * self.width + np.maximum(self.index, 0).max(2)
+        first = own.reshape(-1)
+        gain = np.take_along_axis(self.gain, self.index.argmax(2)[:, :, None], 2).reshape(-1)
+        inverse = np.where(gain != 0, 1 / np.where(gain != 0, gain * np.float32(self.unit), 1), 0)
+
+        def look(value: Array) -> tuple[Floats, Array]:
+            member = np.take(value, first, axis)
+            if self.twin:
+                member = member - np.take(value, first + self.twin, axis)
+            column = inverse.astype(np.float32).reshape(-1, *[1] * (value.ndim - axis - 1))
+            return member * column, np.take(value, places, axis)
+
+        features, constants = zip(*by_batch(x, look), strict=True)
+        return features, constants
+
+    def sums(self, weight: Floats, group: Indices) -> Doubles:
+        """What rows [r, L], each of a `group` [r], make of every feature at every tap, [r, V, K].
+
+        Σ of weight · gain over the members.
+        """
+        total = np.zeros((len(weight), self.channel.shape[1], self.taps))
+        every, tap = np.arange(len(weight))[:, None, None], np.arange(self.taps)
+        for m in range(self.index.shape[2]):
+            index, gain = self.index[group, :, m], self.gain[group, :, m]  # [r, V]
+            place = np.maximum(index, 0)[:, :, None] * self.taps + tap
+            total += weight[every, place] * np.where(index >= 0, gain, 0)[:, :, None]
+        return total
+
     def goals(self, linear: Linear, channels: Indices) -> Doubles:
         """Target weights of some output channels, by feature: [O', V, K]."""
         group = channels // (len(linear.bias) // linear.group)
@@ -111,10 +154,10 @@ class Features:
     ) -> tuple[list[T], Floats]:
         """Some features of some groups, G'·V' in all, as the ticket delivers them.
 
-        `x` are the layer's inputs batch by batch, channels on `axis`. `look` is shown the features
-        [N, G'·V', *S] of every batch (channels on `axis`), each the mean of its members over their
-        gains. Returns what it makes of them, and every member's variance around that mean,
-        [G'·V', M].
+        `x` are the layer's inputs batch by batch, copies of channels on `axis`. `look` is shown the
+        features [N, G'·V', *S] of every batch (channels on `axis`), each the mean of its members
+        over their gains. Returns what it makes of them, and every member's variance around that
+        mean, [G'·V', M].
         """
         own = slice(groups.start, groups.stop), part
         index, gain = (a[own].reshape(-1, a.shape[2]) for a in (self.index, self.gain))
@@ -132,13 +175,10 @@ class Features:
             for s in range(index.shape[1]):
                 places = first + np.maximum(index[:, s], 0)
                 member = moved[:, places]
-                if self.twin:
-                    member = member - moved[:, places + self.twin]
                 inverse = np.where(valid[:, s], 1 / np.where(valid[:, s], gain[:, s], 1), 0)
                 member = member * inverse.astype(np.float32).reshape(column)
                 mean += member
-                if not self.shared_input:
-                    members.append(member)
+                members.append(member)
             mean /= count.reshape(column)
             axes = (0, *range(2, mean.ndim))
             for s, member in enumerate(members):

@@ -43,18 +43,22 @@ class LayerSums:
 
     def run(self, block: Block, weight: Floats) -> list[Array]:
         """What a block's rows [R', L] make of the calibration inputs: [N, …, R', …] by batch."""
-        step, source = self.task.step, self.task.step.source
-        node, width = step.nodes[0], self.task.features.width
-        shape = (len(weight), *source.shape[1:])
-        given = np.ascontiguousarray(weight.T) if source.transposed else weight.reshape(shape)
+        step, source, features = self.task.step, self.task.step.source, self.task.features
+        node, width = step.nodes[0], features.width
+        if features.shared_input:
+            group = np.arange(block.rows.start, block.rows.stop) // self.task.group_rows
+            sums = features.sums(weight, group) * features.unit
+            weight, width = sums.astype(np.float32), features.channel.shape[1]
+        shape = (len(weight), width, *source.shape[2:])
+        given = weight.reshape(len(weight), -1).T if source.transposed else weight.reshape(shape)
+        given = np.ascontiguousarray(given)
         groups = len(block.groups)
         inputs = np.s_[block.groups.start * width : block.groups.stop * width]
         own = (slice(None),) * step.in_layout.axis + (inputs,)
         x = self.task.x
         if groups < step.linear.group:
             x = Made(len(x), lambda b: np.ascontiguousarray(self.task.x[b][own]))
-        alone = isinstance(self.task.x, Made) and self.task.x.alone
-        feeds = Made(len(x), lambda b: {node.inputs[0]: x[b], node.inputs[1]: given}, alone)
+        feeds = Made(len(x), lambda b: {node.inputs[0]: x[b], node.inputs[1]: given})
         if groups not in self._programs:
             if node.op == "Conv":
                 node = replace(node, attributes={**node.attributes, "group": groups})
@@ -95,13 +99,9 @@ class MeanLayer:
         channels = task.channel[block.rows][data]
         group = (data + block.rows.start) // task.group_rows
         scale = rows.scale[data] * features.unit
+        sums = features.sums(rows.weight[data], group) * scale[:, None, None]
         for v in range(features.index.shape[1]):
-            index, gain = features.index[group, v], features.gain[group, v]  # [r, M]
-            place = np.maximum(index, 0)[:, :, None] * features.taps + np.arange(features.taps)
-            reached = (
-                rows.weight[data[:, None, None], place] * np.where(index >= 0, gain, 0)[:, :, None]
-            )
-            own = reached.sum(1, dtype=np.float64) * scale[:, None]
+            own = sums[:, v]
             coefficient, channel = features.coefficient[group, v], features.channel[group, v]
             parts = np.maximum((features.channel[group] == channel[:, None]).sum(1), 1)
             np.add.at(

@@ -59,7 +59,8 @@ class LayerTask:
     features: Features
     price: float  # μ of this layer
     response: Response  # of the activation that the layer's constants meet next
-    x: Sequence[Array]  # [N, …]  its inputs as the ticket delivers them
+    x: Sequence[Array]  # [N, …]  its inputs as the ticket delivers them; of a block, the features
+    constants: tuple[Indices, Floats]  # the inputs that are constant, [C], and their values
     y: Sequence[Array]  # [N, …]  the target's own outputs
     fresh: int = 0  # batches, the last of them, that H is not made from
     device: Device = Device.CPU  # where subset sums are solved

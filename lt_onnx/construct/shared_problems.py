@@ -53,7 +53,6 @@ class SharedProblems:
         self._seen = [*seen, *(at[:0] for at in fresh)] if task.fresh else seen
         self._fresh = [*none, *fresh] if task.fresh else fresh
         self._samples = moments.sample_numbers(seen)
-        self._delivered: list[Floats] | None = None  # features by batch: [N, G·V, *S]
 
     def prepare(self, blocks: Sequence[Block]) -> None:
         """Find what the rows of these blocks share, and drop the rest."""
@@ -118,20 +117,14 @@ class SharedProblems:
     ) -> tuple[Sequence[tuple[Floats, Floats]], Floats]:
         """What `_look` makes of some features, batch by batch, and their members' noise.
 
-        Neurons of a block are made whenever they are read: that is done once for all its features,
-        which take no more room than the target's own tensor.
+        Those of a block share their input: none is noisier than another.
         """
         features, x, axis = self.task.features, self.task.x, self.task.step.in_layout.axis
         if not features.shared_input:
             return features.observe(x, groups, part, axis=axis, look=self._look)
-        if self._delivered is None:
-            every = range(len(features.channel))
-            self._delivered, _ = features.observe(
-                x, every, slice(None), axis=axis, look=lambda _, values: values
-            )
         places = np.arange(features.channel.size).reshape(features.channel.shape)
         own = places[groups.start : groups.stop, part].reshape(-1)
-        looks = [self._look(b, np.take(v, own, axis)) for b, v in enumerate(self._delivered)]
+        looks = [self._look(b, np.take(v, own, axis)) for b, v in enumerate(x)]
         return looks, np.zeros((len(own), features.index.shape[2]), np.float32)
 
     def _look(self, b: int, features: Floats) -> tuple[Floats, Floats]:

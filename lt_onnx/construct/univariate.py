@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from lt_onnx.blueprint import Expand
-from lt_onnx.construct.constants import PERIOD, SIZES, Response, constant_values
+from lt_onnx.construct.constants import PERIOD, SIZES, Response, constant_places, constant_values
 from lt_onnx.construct.layer_task import BLOCK_WEIGHTS
 from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows
 from lt_onnx.errors import LostConstantsError
@@ -196,7 +196,9 @@ def _constant_inputs(step: Expand, x: Sequence[Array]) -> tuple[Indices, Floats]
     if step.source.bias:
         return np.zeros(0, np.int64), np.zeros(0, np.float32)
     assert step.in_layout is not None
-    places, values = constant_values(step.in_layout, x, step.out_layout.axis)
+    axis = step.out_layout.axis
+    channels = [np.take(v, constant_places(step.in_layout), axis) for v in x]
+    places, values = constant_values(step.in_layout, channels, axis)
     if not len(places):
         raise LostConstantsError(step.name, step.tensor)
     return places, values

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lt_onnx.blueprint import Build
-from lt_onnx.construct.constants import Response
+from lt_onnx.construct.constants import Response, constant_values
 from lt_onnx.construct.features import Features
 from lt_onnx.construct.layer_task import LayerTask
 from lt_onnx.layout import CONSTANT, Layout
@@ -82,7 +82,9 @@ def make_task() -> Callable[..., LayerTask]:
         y = [program({"x": value})[0] for value in truth]
         h = np.concatenate([2.0 ** np.arange(-8, 8), -(2.0 ** np.arange(-8, 8))])
         h = h.astype(np.float32)
-        features = Features.of(step, {})
-        return LayerTask(step, options or Options(), features, 1e-3, Response(h, h), x, y)
+        features, response = Features.of(step, {}), Response(h, h)
+        x, channels = features.delivered(x, inner)
+        constants = constant_values(inner, channels, inner.axis)
+        return LayerTask(step, options or Options(), features, 1e-3, response, x, constants, y)
 
     return make

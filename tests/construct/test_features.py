@@ -60,16 +60,21 @@ def test_groups_with_fewer_features_are_filled_up_with_none(make_task: Make) -> 
     assert not features.goals(task.linear, np.array([4]))[:, 2].any()
 
 
-def opened_features(task: LayerTask) -> Features:
-    """Channels 0 … 2 in neurons of either sign, two each; one neuron does not work."""
+def opened_layout() -> Layout:
+    """Channels 0 … 2 in neurons of either sign, two each, and a constant."""
     part = np.tile(np.repeat([1, -1], 2), 3)
-    layout = Layout(
+    return Layout(
         axis=1,
         size=3,
         channel=np.append(np.repeat(np.arange(3), 4), CONSTANT).astype(np.int32),
         copy=np.append(np.arange(12), 0).astype(np.int32),
         part=np.append(part, 0).astype(np.int32),
     )
+
+
+def opened_features(task: LayerTask) -> Features:
+    """Those of a block in front of the layer; one of its neurons does not work."""
+    layout = opened_layout()
     step = replace(task.step, in_layout=layout, expand="open", coefficients={1: 1.0, -1: -1.0})
     gains = np.array([2, 1, 4, 0.5, 1, 1, 0, 3, 1, 2, 2, 1], np.float32)
     return Features.of(step, {"open": gains})
@@ -107,7 +112,7 @@ def test_a_feature_is_the_mean_of_its_members_and_noise_their_variance(make_task
     assert noise.min() > 0.05**2 / 2
 
 
-def test_members_are_divided_by_their_gains(make_task: Make) -> None:
+def test_one_neuron_over_its_gain_stands_for_all_of_a_feature(make_task: Make) -> None:
     task = make_task()
     features = opened_features(task)
     positive = np.random.default_rng(1).random((2, 6, 4)).astype(np.float32)
@@ -116,9 +121,17 @@ def test_members_are_divided_by_their_gains(make_task: Make) -> None:
     x = np.concatenate(
         [positive[:, np.repeat([0, 2, 4], 4) + part] * gains[:, None], np.ones((2, 1, 4))], 1
     )
-    seen, noise = features.observe(
-        [x.astype(np.float32)], range(1), slice(None), axis=1, look=lambda _, batch: batch
-    )
+    x = x.astype(np.float32)
+    layout = opened_layout()
+    seen, constants = features.delivered([x], layout)
+    rows = np.random.default_rng(2).normal(size=(5, 13, features.taps)).astype(np.float32)
+    rows[:, [6, 12]] = 0  # the neuron without a gain, and the constant
+    rows = rows.reshape(5, -1)
+    sums = features.sums(rows, np.zeros(5, np.int64)).sum(2)  # of all taps: at a place that is flat
+    whole = np.repeat(x[:, :, :1], features.taps, 2).reshape(2, -1)
 
     np.testing.assert_allclose(seen[0], positive, rtol=1e-5)
-    assert not noise.any()
+    np.testing.assert_array_equal(constants[0], np.ones((2, 1, 4)))
+    np.testing.assert_allclose(
+        features.unit * seen[0][:, :, 0] @ sums.T, whole @ rows.T, rtol=1e-4, atol=1e-4
+    )
