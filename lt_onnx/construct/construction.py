@@ -17,8 +17,8 @@ from lt_onnx.construct.layer_construction import LayerSums, construct_rows, repe
 from lt_onnx.construct.layer_task import BLOCK_WEIGHTS, LayerTask
 from lt_onnx.construct.noise_budget import NoiseBudget, Promise
 from lt_onnx.construct.results import BuiltLayer, MaskedRows, SavedLayer, sqnr
-from lt_onnx.construct.stepwise_run import StepwiseRun
-from lt_onnx.construct.univariate import expand, selection
+from lt_onnx.construct.stepwise_run import Made, StepwiseRun
+from lt_onnx.construct.univariate import Neurons, expand
 from lt_onnx.errors import InputError
 from lt_onnx.ops.activations import Activation, response
 from lt_onnx.options import Device, Init
@@ -27,7 +27,7 @@ from lt_onnx.planning.prediction import construction_batch
 from lt_onnx.samples.samples import Samples
 from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import RangeError
-from lt_onnx.target import Floats, Step, step_nodes
+from lt_onnx.target import Array, Floats, Indices, Step, step_nodes
 
 
 def construct(
@@ -123,9 +123,16 @@ class _Construction:
         with self.watch("univariate layers"):
             rows, rest, gains = expand(step, self.blueprint.options, x=x, response=seen)
         self.gains[step.name] = gains
-        nodes, listening = selection(step, rows.weight, rest.bias)
-        tensors = {**listening, **rest.tensors}
-        self.ticket.run_when_read(nodes, tensors, output=step.output)
+        neurons = Neurons.of(rows, rest)
+
+        def some(places: Indices) -> Made[Array]:
+            nodes, tensors = neurons.nodes(places)
+            made = self.ticket.made(nodes, tensors, output=step.output, values={step.input: x})
+            each = x[0].size // x[0].shape[step.out_layout.axis]
+            return replace(made, numbers=each * len(places))
+
+        every = np.arange(step.out_layout.width)
+        self.ticket.values[step.output] = replace(some(every), some=some)
         count = max(1, BLOCK_WEIGHTS // source.row_size)
         for start in range(0, len(rows.weight), count):
             yield MaskedRows(step, start, rows.weight[start : start + count])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lt_onnx.blueprint import Build
 from lt_onnx.construct.constants import constant_places
+from lt_onnx.construct.stepwise_run import taken
 from lt_onnx.layout import Layout
 from lt_onnx.runtime import by_batch
 from lt_onnx.target import Array, Doubles, Floats, Indices, Linear
@@ -107,20 +108,21 @@ class Features:
         """
         places, axis = constant_places(layout), layout.axis
         if not self.shared_input:
-            return x, [np.take(value, places, axis) for value in x]
-        own = np.arange(len(self.index))[:, None] * self.width + np.maximum(self.index, 0).max(2)
-        first = own.reshape(-1)
+            return x, list(taken(x, places, axis))
+        first = np.arange(len(self.index))[:, None] * self.width
+        own = (first + np.maximum(self.index, 0).max(2)).reshape(-1)
+        twins = own + self.twin if self.twin else own[:0]
+        edges = np.cumsum([len(own), len(twins)])
         gain = np.take_along_axis(self.gain, self.index.argmax(2)[:, :, None], 2).reshape(-1)
         inverse = np.where(gain != 0, 1 / np.where(gain != 0, gain * np.float32(self.unit), 1), 0)
 
         def look(value: Array) -> tuple[Floats, Array]:
-            member = np.take(value, first, axis)
-            if self.twin:
-                member = member - np.take(value, first + self.twin, axis)
+            member, twin, constant = np.split(value, edges, axis)
             column = inverse.astype(np.float32).reshape(-1, *[1] * (value.ndim - axis - 1))
-            return member * column, np.take(value, places, axis)
+            return (member - twin if self.twin else member) * column, constant
 
-        features, constants = zip(*by_batch(x, look), strict=True)
+        some = taken(x, np.concatenate([own, twins, places]), axis)
+        features, constants = zip(*by_batch(some, look), strict=True)
         return features, constants
 
     def sums(self, weight: Floats, group: Indices) -> Doubles:

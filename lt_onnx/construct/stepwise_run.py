@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Generic, TypeVar, overload
 
+import numpy as np
+
 from lt_onnx.errors import InputError
 from lt_onnx.runtime import Program
-from lt_onnx.target import Array, Node, Step
+from lt_onnx.target import Array, Indices, Node, Step
 
 T = TypeVar("T")
 MAX_SHARED_NUMBERS = 1 << 24  # of a batch: larger ones are run one after the other
@@ -20,7 +22,13 @@ class Made(Sequence[T], Generic[T]):
 
     length: int
     make: Callable[[int], T]
-    alone: bool = False  # so large that not two of them are to be there
+    numbers: int = 0  # of the first batch
+    some: "Callable[[Indices], Made[T]] | None" = None  # the same, but of some channels alone
+
+    @property
+    def alone(self) -> bool:
+        """Whether items are so large that not two of them are to be there."""
+        return self.numbers > MAX_SHARED_NUMBERS
 
     def __len__(self) -> int:
         return self.length
@@ -32,10 +40,18 @@ class Made(Sequence[T], Generic[T]):
     def __getitem__(self, b: int | slice) -> "T | Made[T]":
         if isinstance(b, slice):
             own = range(self.length)[b]
-            return Made(len(own), lambda i: self.make(own[i]), self.alone)
+            return Made(len(own), lambda i: self.make(own[i]), self.numbers)
         if not -self.length <= b < self.length:
             raise IndexError(b)
         return self.make(b % self.length)
+
+
+def taken(x: Sequence[Array], places: Indices, axis: int) -> Sequence[Array]:
+    """The channels `places` of a tensor, batch by batch; no others are made."""
+    if isinstance(x, Made) and x.some is not None:
+        return x.some(places)
+    numbers = x.numbers if isinstance(x, Made) else 0
+    return Made(len(x), lambda b: np.take(x[b], places, axis), numbers)
 
 
 class StepwiseRun:
@@ -65,37 +81,46 @@ class StepwiseRun:
         outputs = [name for name in nodes[-1].outputs if name]
         read = (self.values.get(name) for node in nodes for name in node.inputs)
         if outputs == [output] and any(isinstance(batches, Made) for batches in read):
-            return self.run_when_read(nodes, constants, output=output)
-        program, feeds = self._compiled(nodes, constants, outputs)
+            made = self.made(nodes, constants, output=output, values=self.values)
+            self.values[output] = replace(made, numbers=made[0].size)
+            return self.values[output]
+        program, feeds = self._compiled(nodes, constants, outputs, self.values)
         results = program.map(feeds)
         for i, name in enumerate(outputs):
             self.values[name] = [result[i] for result in results]
         return self.values[output]
 
-    def run_when_read(
-        self, nodes: Sequence[Node], constants: Mapping[str, Array], *, output: str
-    ) -> Sequence[Array]:
-        """The same, but of a tensor too wide to hold: its batches are made whenever they are read.
+    def made(
+        self,
+        nodes: Sequence[Node],
+        constants: Mapping[str, Array],
+        *,
+        output: str,
+        values: Mapping[str, Sequence[Array]],
+    ) -> Made[Array]:
+        """What `nodes` make of `values`, a tensor too wide to hold: its batches are made when read.
 
         Raises as `run`.
         """
-        program, feeds = self._compiled(nodes, constants, [output])
+        program, feeds = self._compiled(nodes, constants, [output], values)
         # the batch read last is held: the next program looks at it for types and ranks
-        make = lru_cache(1)(lambda b: program(feeds[b])[0])
-        self.values[output] = Made(len(feeds), make, make(0).size > MAX_SHARED_NUMBERS)
-        return self.values[output]
+        return Made(len(feeds), lru_cache(1)(lambda b: program(feeds[b])[0]))
 
     def _compiled(
-        self, nodes: Sequence[Node], constants: Mapping[str, Array], outputs: Sequence[str]
+        self,
+        nodes: Sequence[Node],
+        constants: Mapping[str, Array],
+        outputs: Sequence[str],
+        values: Mapping[str, Sequence[Array]],
     ) -> tuple[Program, Sequence[Mapping[str, Array]]]:
-        """`nodes` and what they are to be fed, batch by batch."""
-        names = {name for node in nodes for name in node.inputs if name in self.values}
+        """`nodes` and what they are to be fed of `values`, batch by batch."""
+        names = {name for node in nodes for name in node.inputs if name in values}
         if not names:
             raise InputError(f"{nodes[0].title} reads no tensor that was computed before")
-        read = {name: self.values[name] for name in names}
+        read = {name: values[name] for name in names}
         count = len(next(iter(read.values())))
-        alone = any(isinstance(batches, Made) and batches.alone for batches in read.values())
-        feeds = Made(count, lambda b: {name: batches[b] for name, batches in read.items()}, alone)
+        most = max(made.numbers if isinstance(made, Made) else 0 for made in read.values())
+        feeds = Made(count, lambda b: {name: batches[b] for name, batches in read.items()}, most)
         constants = {**self.constants, **constants}
         program = Program(nodes, feeds[0], constants=constants, outputs=outputs, opsets=self.opsets)
         return program, feeds

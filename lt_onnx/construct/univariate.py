@@ -6,6 +6,7 @@ neurons (rows), I input channels, P slots (channel and sign, m of each).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -102,40 +103,51 @@ def expand(
     return MaskedRows(step, 0, unit), rest, gains.astype(np.float32)
 
 
-def selection(
-    step: Expand, weight: Floats, bias: Floats | None
-) -> tuple[list[Node], dict[str, Array]]:
-    """The nodes of `step`, its product as the selection of channels that it comes to.
+@dataclass(frozen=True)
+class Neurons:
+    """A univariate layer as the selection of channels that it comes to.
 
-    `weight` [R, I] has at most one number in a row. Also the constants of the nodes that differ.
-    The results are the same to the bit, without R·I multiplications for each place.
+    Its results are the same to the bit, without R·I multiplications for each place.
     """
-    product, names = step.nodes[0], [f"{step.name}/{key}" for key in ("listens", "weight", "bias")]
-    columns = np.abs(weight).argmax(1)
-    column = (-1, *[1] * ((len(step.source.shape) - 2) if product.op == "Conv" else 0))
-    constants: dict[str, Array] = {
-        names[0]: columns,
-        names[1]: weight[np.arange(len(weight)), columns].reshape(column),
-    }
-    output, inside = product.outputs[0], len(product.inputs) > 2  # its bias
-    last = f"{output}/product" if inside else output
-    nodes = [
-        Node(
-            "Gather",
-            names[0],
-            (product.inputs[0], names[0]),
-            (names[0] + "/x",),
-            {"axis": step.out_layout.axis},
-        ),
-        Node("Mul", names[1], (names[0] + "/x", names[1]), (last,), {}),
-    ]
-    if bias is not None:
-        constants[f"{step.source.name}/bias"] = bias
-    if inside:
-        assert bias is not None
-        constants[names[2]] = bias.reshape(column)
-        nodes.append(Node("Add", names[2], (last, names[2]), (output,), {}))
-    return [*nodes, *step.nodes[1:]], constants
+
+    step: Expand
+    channel: Indices  # [R]  the only one that a neuron listens to …
+    weight: Floats  # [R]  … and its weight
+    rest: BuiltLayer
+
+    @staticmethod
+    def of(rows: MaskedRows, rest: BuiltLayer) -> "Neurons":
+        """Those of `rows`, which are a whole layer."""
+        assert isinstance(rows.step, Expand)
+        channel = np.abs(rows.weight).argmax(1)
+        return Neurons(rows.step, channel, rows.weight[np.arange(len(channel)), channel], rest)
+
+    def nodes(self, places: Indices) -> tuple[list[Node], dict[str, Array]]:
+        """The nodes that make the channels `places` of the layer's output, and their constants."""
+        step, axis, bias = self.step, self.step.out_layout.axis, self.rest.bias
+        product, spatial = step.nodes[0], len(step.source.shape) - 2
+        column = (-1, *[1] * (spatial if step.nodes[0].op == "Conv" else 0))
+        rows, order = np.unique(self.rest.tensors[step.order][places], return_inverse=True)
+        names = [f"{step.name}/{key}" for key in ("listens", "weight", "bias")]
+        constants: dict[str, Array] = {
+            names[0]: self.channel[rows],
+            names[1]: self.weight[rows].reshape(column),
+            step.scale: self.rest.tensors[step.scale][rows],
+            step.order: order,
+        }
+        output, inside = product.outputs[0], len(product.inputs) > 2  # its bias
+        last, heard = f"{output}/product" if inside else output, f"{names[0]}/x"
+        nodes = [
+            Node("Gather", names[0], (product.inputs[0], names[0]), (heard,), {"axis": axis}),
+            Node("Mul", names[1], (heard, names[1]), (last,), {}),
+        ]
+        if bias is not None:
+            constants[f"{step.source.name}/bias"] = bias[rows]
+        if inside:
+            assert bias is not None
+            constants[names[2]] = bias[rows].reshape(column)
+            nodes.append(Node("Add", names[2], (last, names[2]), (output,), {}))
+        return [*nodes, *step.nodes[1:]], constants
 
 
 def _gain(step: Expand, peak: float) -> float:

@@ -1,15 +1,16 @@
 """A network run step by step computes the same, and holds no tensor longer than needed."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lt_onnx.construct import stepwise_run
-from lt_onnx.construct.stepwise_run import Made, StepwiseRun
+from lt_onnx.construct.stepwise_run import Made, StepwiseRun, taken
 from lt_onnx.errors import InputError
 from lt_onnx.runtime import Program
-from lt_onnx.target import Array, Node
+from lt_onnx.target import Array, Indices, Node
 
 STEPS = [
     Node("Relu", "a", ("x",), ("r",)),
@@ -38,7 +39,7 @@ def test_every_batch_goes_through_every_step() -> None:
 
 def test_a_wide_tensor_is_made_when_it_is_read_and_what_is_made_of_it_too() -> None:
     run, held = started(), started()
-    run.run_when_read(STEPS[:1], {}, output="r")
+    run.values["r"] = run.made(STEPS[:1], {}, output="r", values=run.values)
     for step in STEPS[:1]:
         held.run([step], {}, output="r")
     for step in STEPS[1:3]:
@@ -55,12 +56,24 @@ def test_a_wide_tensor_is_made_when_it_is_read_and_what_is_made_of_it_too() -> N
     np.testing.assert_array_equal(run.values["v"], [v[:, 2:] for v in held.values["y"]])
 
 
+def test_some_channels_of_a_wide_tensor_are_made_without_the_others() -> None:
+    asked, whole = list[list[int]](), Made(2, lambda b: X[b])
+
+    def some(places: Indices) -> Made[Array]:
+        asked.append(places.tolist())
+        return Made(2, lambda b: X[b][:, places])
+
+    for x in (X, whole, replace(whole, some=some)):
+        np.testing.assert_array_equal(list(taken(x, np.array([2, 0]), 1)), np.array(X)[..., [2, 0]])
+    assert asked == [[2, 0]]
+
+
 def test_what_is_too_large_is_there_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stepwise_run, "MAX_SHARED_NUMBERS", 3)
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     run, there, most = started(), [0], [0]
-    run.run_when_read(STEPS[:1], {}, output="r")
-    made = run.values["r"]
+    made = run.made(STEPS[:1], {}, output="r", values=run.values)
+    made = replace(made, numbers=made[0].size)
     assert isinstance(made, Made)
     assert made.alone
 
@@ -71,7 +84,7 @@ def test_what_is_too_large_is_there_once(monkeypatch: pytest.MonkeyPatch) -> Non
         there[0] -= 1
         return made[b % 2]
 
-    feeds = Made(8, lambda b: {"r": look(b)}, made.alone)
+    feeds = Made(8, lambda b: {"r": look(b)}, made.numbers)
     program = Program(
         [STEPS[1]], feeds[0], constants=run.constants, outputs=["s"], opsets=run.opsets
     )

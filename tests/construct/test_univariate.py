@@ -12,10 +12,10 @@ from lt_onnx.construct.univariate import (
     MARGIN,
     SPLIT_MARGIN,
     UNSERVED,
+    Neurons,
     assign,
     expand,
     order,
-    selection,
 )
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.layout import CONSTANT, Layout
@@ -236,4 +236,9 @@ def test_a_selection_is_the_product_to_the_bit(op: str, inside: bool) -> None:
         run = evaluate(nodes, {"x": x}, constants=constants, outputs=["s"], opsets={"": 13})
         return run[0]
 
-    np.testing.assert_array_equal(made(*selection(step, weight, bias)), made(nodes, tensors))
+    neurons = Neurons.of(replace(rows, step=step), replace(layer, bias=bias))
+    whole, order = made(nodes, tensors), layer.tensors[step.order]
+    for places in (np.arange(len(order)), np.array([5, 0, 7])):
+        some = made(*neurons.nodes(places))
+        own = np.take(whole, np.unique(order[places]), step.out_layout.axis)
+        np.testing.assert_array_equal(some, own)
