@@ -6,7 +6,7 @@ from typing import Any
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.manifest import DensePlace
 from lt_onnx.ops.activations import next_one
-from lt_onnx.planning.prediction import layer_memory, layer_seconds, predict
+from lt_onnx.planning.prediction import layer_memory, layer_seconds, predict, read_whole
 from lt_onnx.target import Linear, Shape, Step
 
 KINDS = ("constructed", "copy-wise", "as it is", "dense")
@@ -63,7 +63,7 @@ def _step_row(blueprint: Blueprint, step: Step, place: DensePlace | None) -> dic
 def plan_overview(blueprint: Blueprint) -> dict[str, Any]:
     """What `plan` shows: every random layer, and what the whole will take."""
     prediction, target = predict(blueprint), blueprint.target
-    rows = []
+    rows, whole = [], read_whole(blueprint)
     for step in blueprint.steps:
         if isinstance(step, Run):
             continue
@@ -81,7 +81,9 @@ def plan_overview(blueprint: Blueprint) -> dict[str, Any]:
                 "constants": step.out_layout.constants,
                 "weights": source.count,
                 "bytes": 4 * source.size,
-                "memory_bytes": layer_memory(target, step, count=count, batch=prediction.batch),
+                "memory_bytes": layer_memory(
+                    target, step, count=count, batch=prediction.batch, whole=step.name in whole
+                ),
                 "seconds": layer_seconds(target, step, count),
             }
         )

@@ -22,8 +22,7 @@ MAX_CALIBRATION_WORK = 2.5e11  # multiply-adds of the ticket that calibration ma
 POSITIONS_PER_WEIGHT, MAX_CALIBRATION_COUNT = 4, 1024
 MAX_CALIBRATION_NUMBERS = 1e8 / 3  # of the widest tensor, all samples together
 INPUT_BYTES, OUTPUT_BYTES = 5.2, 16.8  # held for a number that a layer reads, and makes
-FEATURE_BYTES = 4  # held for a number that the neurons of a block are made from
-MAX_MADE_NUMBERS = 1e9  # and neurons of all samples, which are made again at each reading
+MAX_MADE_NUMBERS = 1e9  # of neurons, of all samples, where a layer's are all made
 MAX_BATCH, MAX_BATCH_NUMBERS = 32, 1 << 24  # samples that are run at a time, and their numbers
 BATCH_BYTES = 24  # for a number of a batch under way: a tensor is made from another
 # in bytes; of the last two at most
@@ -90,7 +89,8 @@ def predict(
     sizes = {p.name: drawn_sizes(p) for p in target.inputs} if sizes is None else sizes
     target = sized(target, sizes)
     work = sum(_multiply_adds(target, step) for step in builds)
-    count = count or _affordable_count(target, builds, work, options.select)
+    whole = read_whole(blueprint)
+    count = count or _affordable_count(target, builds, options.select, whole=whole)
     count = count if most is None else min(count, most)
     size = blueprint.source_weights * WEIGHT_BYTES[options.weights]
     if options.fp16 and options.weights in (Weights.FOLDED, Weights.MASKED):
@@ -98,7 +98,10 @@ def predict(
     batch = _batch(target, blueprint)
     widest = max((_run_bytes(target, step) for step in steps), default=0)
     inline = size if size <= files.INLINE_LIMIT else 0  # what goes to a file of its own is not held
-    peaks = [inline + layer_memory(target, step, count=count, batch=batch) for step in steps]
+    given = {"count": count, "batch": batch}
+    peaks = [
+        inline + layer_memory(target, step, **given, whole=step.name in whole) for step in steps
+    ]
     peaks.append(round(WRITING_FACTOR * inline))
     # a runtime copies what is in the graph, and maps what lies in a file of its own
     opened = size + (round(RUNNING_FACTOR * blueprint.weight_bytes) if inline else 0)
@@ -131,8 +134,8 @@ def construction_batch(blueprint: Blueprint, sizes: Mapping[str, Sequence[int]])
 
 
 def _batch(target: Target, blueprint: Blueprint) -> int:
-    builds = (step for step in blueprint.steps if isinstance(step, Build))
-    widest = max((max(_numbers(target, step)) for step in builds), default=1)
+    builds, whole = (s for s in blueprint.steps if isinstance(s, Build)), read_whole(blueprint)
+    widest = max((max(_made_numbers(target, s, whole=s.name in whole)) for s in builds), default=1)
     return int(np.clip(MAX_BATCH_NUMBERS // max(widest, 1), 1, MAX_BATCH))
 
 
@@ -143,8 +146,23 @@ def sized(target: Target, sizes: Mapping[str, Sequence[int]]) -> Target:
     return with_sizes(target, sizes)
 
 
-def layer_memory(target: Target, step: Expand | Build, *, count: int, batch: int) -> int:
-    """Bytes that constructing one layer takes with `count` samples, `batch` run at a time."""
+def read_whole(blueprint: Blueprint) -> frozenset[str]:
+    """The layers for which all neurons of their block are made: other nodes stand between.
+
+    Everywhere else one neuron stands for all that make the same of their input.
+    """
+    opened = {step.output for step in blueprint.steps if isinstance(step, Expand)}
+    builds = (step for step in blueprint.steps if isinstance(step, Build) and step.expand)
+    return frozenset(step.name for step in builds if step.input not in opened)
+
+
+def layer_memory(
+    target: Target, step: Expand | Build, *, count: int, batch: int, whole: bool
+) -> int:
+    """Bytes that constructing one layer takes with `count` samples, `batch` run at a time.
+
+    `whole` where all neurons of its block are made; see `read_whole`.
+    """
     weights = UNIVARIATE_WEIGHT_BYTES * step.source.size if isinstance(step, Expand) else 0
     row = ROW_WEIGHT_BYTES * step.source.row_size
     if isinstance(step, Expand):
@@ -152,9 +170,9 @@ def layer_memory(target: Target, step: Expand | Build, *, count: int, batch: int
     held = row + count * _held_bytes(target, step)
     if step.expand is None:
         return held
-    neurons = _numbers(target, step)[0]  # of those under way; large ones are alone
-    threads = thread_count() if batch * neurons <= MAX_BATCH_NUMBERS else 1
-    return held + BATCH_BYTES * min(batch * threads, count) * neurons
+    made = _made_numbers(target, step, whole=whole)[0]
+    threads = thread_count() if batch * made <= MAX_BATCH_NUMBERS else 1  # large ones are alone
+    return held + BATCH_BYTES * min(batch * threads, count) * made
 
 
 def layer_seconds(target: Target, step: Expand | Build, count: int) -> float:
@@ -167,15 +185,17 @@ def layer_seconds(target: Target, step: Expand | Build, count: int) -> float:
 
 def _core_seconds(target: Target, step: Expand | Build, count: int) -> float:
     """What one layer takes of one core, writing apart; the same on every machine."""
-    seconds = WEIGHT_SECONDS * step.source.size + count * _sample_seconds(target, step)
+    seconds = WEIGHT_SECONDS * step.source.size
     if isinstance(step, Build):
         m = max(step.base_size, 1)
         seconds += PROBLEM_SECONDS * PROBLEM_GROWTH ** (m - 11) * step.source.size / m
+        work = MULTIPLY_ADD_SECONDS * _feature_multiply_adds(target, step)
+        seconds += count * (work + HELD_BYTE_SECONDS * _held_bytes(target, step))
     return seconds
 
 
 def _sample_seconds(target: Target, step: Expand | Build) -> float:
-    """What one layer takes of one core to be run on a sample."""
+    """What one layer of the ticket takes of one core to be run on a sample."""
     work = _multiply_adds(target, step) if isinstance(step, Build) else 0
     return MULTIPLY_ADD_SECONDS * work + HELD_BYTE_SECONDS * _run_bytes(target, step)
 
@@ -211,13 +231,17 @@ def exposed_together(counts: Sequence[int]) -> Iterator[slice]:
             start = stop
 
 
-def _affordable_count(target: Target, builds: list[Build], work: int, select: Select) -> int:
-    """Samples that calibration can afford, where one costs `work` multiply-adds.
+def _affordable_count(
+    target: Target, builds: list[Build], select: Select, *, whole: frozenset[str]
+) -> int:
+    """Samples that calibration can afford.
 
-    As many as make POSITIONS_PER_WEIGHT output positions for every weight of a row.
+    As many as make POSITIONS_PER_WEIGHT output positions for every weight of a row. `whole` are the
+    layers for which all neurons are made.
     """
+    work = sum(_feature_multiply_adds(target, step) for step in builds)
     widest = max((max(_held_numbers(target, step)) for step in builds), default=0)
-    made = max((max(_numbers(target, step)) for step in builds), default=0)
+    made = max((max(_numbers(target, step)) for step in builds if step.name in whole), default=0)
     affordable = min(
         MAX_CALIBRATION_WORK / max(work, 1),
         MAX_CALIBRATION_NUMBERS / max(widest, 1),
@@ -268,18 +292,22 @@ def _numbers(target: Target, step: Build) -> tuple[int, int]:
 def _held_bytes(target: Target, step: Build) -> int:
     """Bytes held of each sample while a layer is built: some tensors of float32."""
     read, made = _held_numbers(target, step)
-    features = FEATURE_BYTES * read if step.expand is not None else 0
-    return round(INPUT_BYTES * read + features + OUTPUT_BYTES * made)
+    return round(INPUT_BYTES * read + OUTPUT_BYTES * made)
 
 
 def _held_numbers(target: Target, step: Build) -> tuple[int, int]:
-    """Numbers in input and output of a layer that are held; neurons are made when they are read."""
+    """Numbers in input and output of a layer that are held; of a block its features."""
     read, made = _numbers(target, step)
     if step.expand is not None:
         linear = step.linear
-        channels = linear.weight.shape[1] * linear.group
+        channels = linear.weight.shape[1] * linear.group * len(step.coefficients)
         read = channels * _positions(target, linear.input, linear.op)
     return read, made
+
+
+def _made_numbers(target: Target, step: Build, *, whole: bool) -> tuple[int, int]:
+    """Numbers in input and output of a layer under construction; see `read_whole`."""
+    return _numbers(target, step) if whole else _held_numbers(target, step)
 
 
 def _run_bytes(target: Target, step: Expand | Build) -> int:
@@ -291,8 +319,17 @@ def _run_bytes(target: Target, step: Expand | Build) -> int:
     return round(INPUT_BYTES * read + OUTPUT_BYTES * made)
 
 
+def _feature_multiply_adds(target: Target, step: Build) -> int:
+    """Of one layer that is run on the features it reads, per sample."""
+    if step.expand is None:
+        return _multiply_adds(target, step)
+    weights = math.prod(step.linear.weight.shape[1:]) * len(step.coefficients)
+    places = _positions(target, step.linear.output, step.linear.op)
+    return step.source.shape[0] * weights * places
+
+
 def _multiply_adds(target: Target, step: Build) -> int:
-    """Of one layer, per sample."""
+    """Of one layer of the ticket, per sample."""
     return step.source.size * _positions(target, step.linear.output, step.linear.op)
 
 

@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,8 @@ def test_layers_add_up(tmp_path: Path) -> None:
     seconds = sum(layer_seconds(made.target, step, 7) for step in steps)
     assert predict(made, count=7).seconds == pytest.approx(3 + seconds)
     for step in steps:
-        row, one, five = (layer_memory(made.target, step, count=n, batch=1) for n in (8, 9, 13))
+        held = partial(layer_memory, made.target, step, batch=1, whole=False)
+        row, one, five = (held(count=n) for n in (8, 9, 13))
         assert five - row == pytest.approx(5 * (one - row), abs=8)
 
 
@@ -159,7 +161,8 @@ def test_validation_may_cost_as_much_as_construction(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     steps = [step for step in made.steps if hasattr(step, "source")]
     one, none = (sum(layer_seconds(made.target, step, n) for step in steps) for n in (1, 0))
-    seconds = one - none + MULTIPLY_ADD_SECONDS * work
+    seconds = sum(prediction._sample_seconds(made.target, step) for step in steps)
+    seconds += MULTIPLY_ADD_SECONDS * work
 
     assert (many.validation_count - few.validation_count) * seconds == pytest.approx(
         120 * (one - none), abs=seconds
