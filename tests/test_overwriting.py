@@ -43,7 +43,7 @@ READERS = [
     "validate e.onnx t.onnx --report hard.t.onnx.json",
     *[f"pack t.onnx -o {name}" for name in ("t.onnx", "hard.t.onnx.json")],
     *[f"unpack t.ltz -o {name}" for name in ("t.ltz", "soft.t.ltz.json")],
-    "inspect e.onnx --report e.bin",
+    "inspect e.onnx --report hard.e.bin.json",
     "plan e.onnx --report hard.e.onnx.json",
     "plan e.onnx --calibration s.npz --report soft.s.npz.json",
     "frontier e.onnx --samples s.npz --report soft.s.npz.json",
@@ -54,6 +54,8 @@ READERS = [
     "convert e.onnx --config o.toml -o o.toml",
     "frontier --config c.toml --sqnr 20 --report c.csv",
     "stats --config d.toml --report d.json",
+    "inspect --config c.toml --report c.json",
+    "plan --config c.toml --report c.json",
 ]
 
 

@@ -1,10 +1,10 @@
 """`lt-onnx inspect`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from lt_onnx.cli.console import print_json, say, table
-from lt_onnx.cli.options import Force, Json, Only, ReportFile
+from lt_onnx.cli.options import NO_WORDS, Config, Force, Json, Only, ReportFile
 from lt_onnx.options import Options, Param
 
 
@@ -13,6 +13,7 @@ def inspect_command(
     *,
     options: Annotated[Options, Only("mode")],
     report: ReportFile = None,
+    config: Config = NO_WORDS,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -20,18 +21,19 @@ def inspect_command(
 
     For every operator: shape, sign, and what becomes of it in a ticket.
     """
-    from lt_onnx.files import check_places
     from lt_onnx.planning.overview import inspection, shape_text
     from lt_onnx.planning.plan import plan
     from lt_onnx.reading.lowering import read_target
     from lt_onnx.reading.model_file import model_files
-    from lt_onnx.report.formats import write_json
+    from lt_onnx.report.command import command_of, words_of
+    from lt_onnx.report.formats import JSON_FORMAT, check_reports, write_reports
 
-    if report is not None:
-        check_places([report], model_files(target), force=force)
+    words = words_of(command_of("inspect", [target], options, {}), config.text)
+    how: dict[str, Any] = {"force": force, "formats": JSON_FORMAT, "config": words}
+    reports = [] if report is None else [report]
+    check_reports(reports, [*model_files(target), *config.read], **how)
     document = inspection(plan(read_target(target), options))
-    if report is not None:
-        write_json(report, document, force=force)
+    write_reports(reports, document, **how)
     if json:
         print_json(document)
         return

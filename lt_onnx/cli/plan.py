@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from lt_onnx.cli.console import filled, print_json, promise_lines, say, table
-from lt_onnx.cli.options import Force, Json, OneMode, Only, ReportFile
+from lt_onnx.cli.options import NO_WORDS, Config, Force, Json, OneMode, Only, ReportFile
 from lt_onnx.options import Mode, Options, Param
 from lt_onnx.units import duration_text, size_text
 
@@ -33,6 +33,7 @@ def plan_command(
     constant: Annotated[float | None, Param("C of the theorems; measured without.")] = None,
     gamma: Annotated[float, Param("γ of Theorem 3.2.")] = 0.1,
     report: ReportFile = None,
+    config: Config = NO_WORDS,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -42,19 +43,23 @@ def plan_command(
     than a million weights takes minutes to find, and is found when --calibration is given.
     """
     from lt_onnx.budget.promise import promised
-    from lt_onnx.files import check_places
     from lt_onnx.planning.overview import plan_overview
     from lt_onnx.planning.plan import plan
     from lt_onnx.planning.prediction import predict
     from lt_onnx.reading.lowering import read_target
     from lt_onnx.reading.model_file import model_files
-    from lt_onnx.report.formats import write_json
+    from lt_onnx.report.command import command_of, words_of
+    from lt_onnx.report.formats import JSON_FORMAT, check_reports, write_reports
     from lt_onnx.samples.choose import calibration_inputs, loaded
     from lt_onnx.studies.theory import required_widths
 
-    if report is not None:
-        inputs = [*model_files(target), *([calibration] if calibration is not None else [])]
-        check_places([report], inputs, force=force)
+    study = {"epsilon": epsilon, "delta": delta, "constant": constant, "gamma": gamma}
+    said = {"mode": mode, "calibration": calibration, "shapes_only": shapes_only}
+    command = command_of("plan", [target], options, {**said, **(study if epsilon else {})})
+    how: dict[str, Any] = {"force": force, "formats": JSON_FORMAT}
+    how["config"] = words_of(command, config.text)
+    reports, inputs = [] if report is None else [report], [*model_files(target), *config.read]
+    check_reports(reports, [*inputs, *([calibration] if calibration else [])], **how)
     network = read_target(target)
     few = calibration is not None or network.weight_count <= MAX_FORESEEN_WEIGHTS
     plans = []
@@ -76,8 +81,7 @@ def plan_command(
         theory_rows = [asdict(row) for row in theory]
         plans.append({**plan_overview(blueprint), "promise": promise, "theory": theory_rows})
     document = {"target": str(target), "plans": plans}
-    if report is not None:
-        write_json(report, document, force=force)
+    write_reports(reports, document, **how)
     if json:
         print_json(document)
         return

@@ -53,7 +53,8 @@ FORMATS: Formats = {  # of documents with a verdict, and …
     ".json": _json,
     **{f".{kind}": partial(_laid_out, kind) for kind in ("md", "xml", "html")},
 }
-ROW_FORMATS: Formats = {".json": _json, ".csv": _csv}  # … of rows
+ROW_FORMATS: Formats = {".json": _json, ".csv": _csv}  # … of rows, and …
+JSON_FORMAT: Formats = {".json": _json}  # … of any data
 
 
 def check_reports(
@@ -82,7 +83,7 @@ def check_reports(
 def _listed(formats: Formats) -> str:
     """Suffixes, as a sentence has them."""
     *others, last = (s + TOLD.get(s, "") for s in formats)
-    return f"{', '.join(others)} or {last}"
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _configs(paths: Sequence[Path], config: str) -> list[Path]:
@@ -117,14 +118,6 @@ def write_reports(
     texts |= dict.fromkeys(_configs(paths, config), config)
     for path, text in texts.items():
         _write(path, text, force=force or is_of(path, again))
-
-
-def write_json(path: Path, document: dict[str, Any], *, force: bool = False) -> None:
-    """Write any data as JSON, infinity as null; `force` lets it replace a file.
-
-    Raises InputError when it cannot be written.
-    """
-    _write(path, _json(plain(document)), force=force)
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:

@@ -32,6 +32,10 @@ def test_inspect_tells_how_every_step_will_be_had(
     assert "no rule" in steps["LRN"]["note"]
     assert "3 constructed" in out
     assert "954 to construct, 0 parameters stay dense in 1 places" in out
+    again = tmp_path / "again.json"
+    words = ["--config", str(tmp_path / "found.toml"), "--report", str(again)]
+    assert run(["inspect", *words]) == 0
+    assert again.read_text() == report.read_text()
 
 
 @pytest.mark.parametrize("mode", ["l+1", "2l"])
@@ -54,9 +58,15 @@ def test_a_conversion_keeps_to_its_plan(
     assert [layer["kind"] for layer in plan["layers"]] == [s.kind for s in ticket.report.layers]
 
 
-def test_one_mode_of_another_base_size(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_mode_of_another_base_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["plan", str(MODELS / "plain-relu.onnx"), "--mode", "2l", "--base-size", "7"]
 
+    assert run([*words, "--shapes-only"]) == 0
+    told = capsys.readouterr().out
+    assert run([*words, "--shapes-only", "--report", str(tmp_path / "p.json")]) == 0
+    assert capsys.readouterr().out == told
+    assert run(["plan", "--config", str(tmp_path / "p.toml")]) == 0
+    assert capsys.readouterr().out == told
     assert run([*words, "--shapes-only"]) == 0
     out = capsys.readouterr().out
     assert "promise" not in out
