@@ -25,7 +25,7 @@ def mode(request: pytest.FixtureRequest) -> str:
 def plain(mode: str, tmp_path_factory: pytest.TempPathFactory) -> Ticket:
     """A ticket in its default form."""
     path = tmp_path_factory.mktemp("plain") / "t.onnx"
-    return convert(RESIDUAL, path, mode=mode, base_size=5, validate=False)
+    return convert(RESIDUAL, path, mode=mode, base_size=5, init="xavier", validate=False)
 
 
 @pytest.mark.parametrize("weights", ["folded", "masked", "sparse"])
@@ -33,7 +33,7 @@ def plain(mode: str, tmp_path_factory: pytest.TempPathFactory) -> Ticket:
 def test_every_form_is_genuine_runs_and_packs(
     plain: Ticket, tmp_path: Path, mode: str, weights: str, fp16: bool
 ) -> None:
-    words = {"mode": mode, "base_size": 5, "weights": weights, "fp16": fp16}
+    words = {"mode": mode, "base_size": 5, "init": "xavier", "weights": weights, "fp16": fp16}
     made = convert(RESIDUAL, tmp_path / "t.onnx", validate=False, **words)
     x = {"image": np.random.default_rng(0).standard_normal((3, 1, 8, 8)).astype(np.float32)}
     a, b = (Session(t.path).run(x)["scores"] for t in (plain, made))

@@ -158,7 +158,7 @@ class _Rewriting:
         filled = LayerTensors(layer.spec, Form.of(record), stream_of)
         rows = kept_rows(layer, self.manifest.seed, self.tensors, self.ticket)
         for start, drawn, kept in rows:
-            filled.write(start, drawn, kept)
+            filled.write(start, layer.scaled(drawn), kept)
         protos = filled.protos(self.location)
         if record.bias is not None:
             biases = self.tensors[record.bias]

@@ -92,7 +92,7 @@ class Layers(Mapping[str, Layer]):
         rows = kept_rows(layer, self._manifest.seed, self._tensors, self._path)
         for start, drawn, kept in rows:
             here = slice(start, start + len(drawn))
-            flat[0][here], flat[1][here] = kept, drawn.astype(form.dtype)
+            flat[0][here], flat[1][here] = kept, layer.scaled(drawn).astype(form.dtype)
         return Layer(
             name,
             mask,

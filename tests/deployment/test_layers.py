@@ -15,7 +15,7 @@ from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError
 from lt_onnx.verification.generator import weights
 
-SETTINGS = {"base_size": 4, "price": 1e-3, "validate": False}
+SETTINGS = {"base_size": 4, "price": 1e-3, "init": "kaiming", "validate": False}
 
 
 @pytest.fixture(scope="module")
