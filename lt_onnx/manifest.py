@@ -36,6 +36,11 @@ MAX_SINGLE = 3e38
 MAX_LEVEL = 120  # of a constant: quarter octaves from 2^-24 to 2^6
 MAX_ERROR_TEXT = 200  # characters of a message, which may quote the entry
 
+TICKET_TEXT = (  # the doc string of a ticket's graph, where it says nothing else
+    "A strong lottery ticket: a random network, masked, with one scale for each channel. "
+    "`lt-onnx verify` proves it from this file."
+)
+
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_LAYER_WEIGHTS)]
 Extent: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_LAYER_WEIGHTS)]
 BaseSize: TypeAlias = Annotated[int, Meta(ge=2, le=MAX_BASE_SIZE)]
@@ -230,6 +235,19 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         # NumPy's scalars may have come in as options
         plain = msgspec.to_builtins(self, enc_hook=lambda number: number.item())
         return json.dumps(plain, sort_keys=True, separators=(",", ":"))
+
+
+def doc_strings(manifest: Manifest) -> dict[str, str]:
+    """What the operators of a ticket's layers say to people, by the weight that each reads."""
+    return {
+        layer.weight: (
+            f"Random layer {layer.index} of seed {manifest.seed}, "
+            f"{'opens a two-for-one block' if layer.block else 'constructed'}: "
+            f"{layer.kept + layer.kept_bias:,} of its "
+            f"{math.prod(layer.shape) + (layer.shape[0] if layer.bias else 0):,} weights are kept"
+        )
+        for layer in manifest.layers
+    }
 
 
 class _Format(msgspec.Struct):

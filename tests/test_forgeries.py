@@ -211,6 +211,7 @@ def test_another_legal_choice_is_genuine_once_it_is_sealed(
     for change in one_of_each(legal(made.draft)):
         changed = made.draft.copy()
         change.change(changed)
+        changed.comment()
         changed.write(tmp_path / "t.onnx")
         assert failures(tmp_path / "t.onnx", made.target) == [], change.name
         assert failures(tmp_path / "t.onnx") == [], change.name

@@ -50,6 +50,18 @@ def flip(path: Path, out: Path, name: str, place: int, bit: int) -> None:
     onnx.save(model, out)
 
 
+def test_layers_say_what_they_are_to_whoever_looks_at_the_graph(made: Path) -> None:
+    model = onnx.load(str(made))
+    proof = verify(made)
+    said = [node.doc_string for node in model.graph.node if node.doc_string]
+
+    assert "strong lottery ticket" in model.graph.doc_string
+    assert len(said) == proof.layers
+    assert said[1].startswith("Random layer 1 of seed 0, ")
+    kept = [int(text.split(": ")[1].split()[0].replace(",", "")) for text in said]
+    assert sum(kept) == proof.kept
+
+
 def test_one_flipped_bit_anywhere_is_found_and_named(made: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     layers = json.loads(onnx.load(made).metadata_props[0].value)["layers"]

@@ -68,6 +68,8 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
         emptied = [*layer.names, *layer.derived]
         for tensor in (t for name in emptied for t in raw_tensors(protos[name])):
             tensor.raw_data = b""
+    for node in model.graph.node:
+        node.ClearField("doc_string")  # it follows from the manifest
     graph = model.SerializeToString(deterministic=True)
     if len(graph) > MAX_GRAPH_BYTES:
         raise InputError(

@@ -39,6 +39,7 @@ from lt_onnx.units import name_text, size_text
 from lt_onnx.verification.flaw import Flaw
 from lt_onnx.verification.univariate import Neurons, derived
 from lt_onnx.writing.storage import ALIGNMENT, MIN_EXTERNAL_BYTES, LayerTensors, name_of
+from lt_onnx.writing.ticket import put_doc_strings
 
 MAX_KEPT_BYTES = 12  # of a kept weight in a sparse ticket
 # of a pack: the masks of a real ticket cannot be told in so few, and what is drawn takes time
@@ -121,6 +122,8 @@ def unpack(packed: Path, output: Path, *, force: bool = False) -> list[Path]:
                 raise pack.damaged(str(error)) from None
         if not pack.masks.is_over:
             raise pack.damaged("it has more masks than its layers need")
+        if pack.model.graph.doc_string:
+            put_doc_strings(pack.model, pack.manifest)
         streams[0].write(pack.model.SerializeToString(deterministic=True))
         for stream, file in zip(streams, pack.files, strict=True):
             stream.seek(0)

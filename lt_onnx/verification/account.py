@@ -31,7 +31,15 @@ import onnx
 from msgspec import Meta, json, structs
 from onnx import AttributeProto
 
-from lt_onnx.manifest import MAX_LEVEL, BlockRecord, LayerRecord, Manifest, OptionsRecord
+from lt_onnx.manifest import (
+    MAX_LEVEL,
+    TICKET_TEXT,
+    BlockRecord,
+    LayerRecord,
+    Manifest,
+    OptionsRecord,
+    doc_strings,
+)
 from lt_onnx.options import MAX_BASE_SIZE, Options, Sigma
 from lt_onnx.reading.protobuf import canonical_domain
 from lt_onnx.target import Array, Floats
@@ -298,6 +306,7 @@ def _texts(manifest: Manifest, model: onnx.ModelProto) -> int:
     forms = {o.op_type for o in model.graph.node if canonical_domain(o.domain) in OWN_DOMAINS}
     forms |= {f"{name}/{form}" for name in layers for form in (*LAYER_FORMS, *forms)}
     forms |= {f"{name}/{form}" for name in opened for form in BLOCK_FORMS}
+    forms |= {TICKET_TEXT, *doc_strings(manifest).values()}
     names |= dict.fromkeys([*layers, *opened])
     said: list[Any] = [manifest.version, manifest.target_name, manifest.target_sha256]
     said += [*manifest.fresh, *manifest.parameters]

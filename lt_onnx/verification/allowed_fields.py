@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from onnx import AttributeProto
 
-from lt_onnx.manifest import METADATA_KEY, SEAL_KEY
+from lt_onnx.manifest import METADATA_KEY, SEAL_KEY, TICKET_TEXT
 from lt_onnx.reading.protobuf import canonical_domain, node_title
 
 MAX_MESSAGES = 500_000  # in a file; a ticket of 10,000 nodes has a tenth of it
@@ -31,8 +31,8 @@ VALUE_FIELDS = {  # where an attribute of each type has its value
 }
 FIELDS = {  # of each message
     "ModelProto": "ir_version producer_name producer_version graph opset_import metadata_props",
-    "GraphProto": "node name initializer sparse_initializer input output",
-    "NodeProto": "input output name op_type domain attribute",
+    "GraphProto": "doc_string node name initializer sparse_initializer input output",
+    "NodeProto": "input output name op_type domain attribute doc_string",  # see `structure`
     "AttributeProto": "name type f i s floats ints strings t",
     "TensorProto": "dims data_type name raw_data data_location external_data",
     "SparseTensorProto": "values indices dims",
@@ -96,6 +96,8 @@ def _texts(model: onnx.ModelProto) -> Iterator[str]:
             yield f"metadata entry '{entry.key[:MAX_NAME]}' is none of a ticket's"
     if model.producer_name != "lt-onnx":
         yield f"the model says that '{model.producer_name[:MAX_NAME]}' made it"
+    if model.graph.doc_string not in ("", TICKET_TEXT):
+        yield "the graph has a 'doc_string' of its own, which no ticket has"
     for title, text in texts_of(model):
         if len(text) > MAX_NAME:
             yield f"{title[:MAX_NAME]} has a name of {len(text):,} characters"

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from lt_onnx.manifest import CollapsedLayer, LayerRecord, Manifest
+from lt_onnx.manifest import CollapsedLayer, LayerRecord, Manifest, doc_strings
 from lt_onnx.options import Sigma
 from lt_onnx.verification.flaw import Flaw
 from lt_onnx.verification.generator import weights_at
@@ -66,6 +66,7 @@ def put_back_blocks(
     Raises Flaw where a sum is not the weight of one layer, or a block cannot be.
     """
     readers: dict[str, list[int]] = {}
+    texts = doc_strings(manifest)
     for number, node in enumerate(model.graph.node):
         for name in node.input:
             readers.setdefault(name, []).append(number)
@@ -90,6 +91,7 @@ def put_back_blocks(
         if entry.block not in opened:
             width = layer.shape[1] // entry.inner * _group(univariate)
             before, found = _univariate(model, univariate, manifest, width=width, x=node.input[0])
+            before[0].doc_string = texts[univariate.weight] if node.doc_string else ""
             opened[entry.block] = node.input[0], before[-1].output[0]
             masks += found
         x, neurons = opened[entry.block]

@@ -24,6 +24,7 @@ from lt_onnx.errors import InputError
 from lt_onnx.manifest import (
     DEPLOYED_KEY,
     METADATA_KEY,
+    TICKET_TEXT,
     CollapsedLayer,
     Deployed,
     LayerRecord,
@@ -269,7 +270,8 @@ def _restore(
         yield f"metadata entry '{DEPLOYED_KEY}' is there twice"
     if model.graph.doc_string != GRAPH_TEXT:
         yield "its graph's doc string is not that of a seeded ticket"
-    ticket.graph.ClearField("doc_string")
+    said = any(node.doc_string for node in ticket.graph.node)
+    ticket.graph.doc_string = TICKET_TEXT if said else ""
     for opset in ticket.opset_import:
         if is_standard_domain(opset.domain):
             opset.version = deployed.opset

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Set
 import numpy as np
 import onnx
 
-from lt_onnx.manifest import DensePlace, DenseReason, LayerRecord, Manifest
+from lt_onnx.manifest import DensePlace, DenseReason, LayerRecord, Manifest, doc_strings
 from lt_onnx.options import Sigma
 from lt_onnx.reading.protobuf import node_title, operator_sets
 from lt_onnx.target import Floats, is_standard_domain
@@ -63,7 +63,7 @@ def check_structure(
     failures += _check_orders(manifest, index)
     failures += _check_dense(manifest, index, tensors)
     failures += _check_options(manifest, index)
-    failures += _check_nodes(model, index, tensors)
+    failures += _check_nodes(model, manifest, index, tensors)
     failures += check_constant_flow(index, tensors, of_layers)
     in_places = {name for number in index.dense for name in index.nodes[number].input}
     others = (t.size for name, t in parameters.items() if t.size == 1 or name not in in_places)
@@ -200,9 +200,12 @@ def _count_parameters(
     return count, fits
 
 
-def _check_nodes(model: onnx.ModelProto, index: GraphIndex, tensors: Tensors) -> Iterator[str]:
-    """Order, operators, and linear ones that are nobody's."""
+def _check_nodes(
+    model: onnx.ModelProto, manifest: Manifest, index: GraphIndex, tensors: Tensors
+) -> Iterator[str]:
+    """Order, operators, linear ones that are nobody's, and what operators say to people."""
     sets = operator_sets(model)
+    texts = doc_strings(manifest) if model.graph.doc_string else {}
     yield from check_operator_sets(sets)
     standard = [is_standard_domain(operators.domain) for operators in model.opset_import]
     if model.ir_version < MIN_IR_VERSION or not any(standard):
@@ -215,6 +218,8 @@ def _check_nodes(model: onnx.ModelProto, index: GraphIndex, tensors: Tensors) ->
         if missing is not None:
             yield f"{node_title(node)} reads '{missing}', which nothing before it makes"
         computed.update(node.output)
+        if node.doc_string != texts.get((*node.input, "", "")[1], ""):
+            yield f"{node_title(node)} has a 'doc_string' of its own, or none, which no ticket has"
         for problem in check_operator(node, sets, tensors):
             yield f"{node_title(node)} {problem}"
         if number in index.layers or number in index.dense:

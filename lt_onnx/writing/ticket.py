@@ -28,13 +28,17 @@ from lt_onnx.manifest import (
     GENERATOR,
     METADATA_KEY,
     SEAL_KEY,
+    TICKET_TEXT,
     BlockRecord,
     LayerRecord,
     Manifest,
     OptionsRecord,
+    doc_strings,
+    parse_manifest,
 )
 from lt_onnx.options import Options, Weights
 from lt_onnx.reading.model_file import read_manifest
+from lt_onnx.reading.protobuf import metadata_of
 from lt_onnx.source.layer import SourceLayer, draw_rows
 from lt_onnx.target import Array, Floats, Target
 from lt_onnx.version import __version__
@@ -78,11 +82,23 @@ def is_of(path: Path, target: Target, options: Options) -> bool:
     )
 
 
+def put_doc_strings(model: onnx.ModelProto, manifest: Manifest) -> None:
+    """Let a ticket's graph, and the operators of its layers, say what they are."""
+    texts = doc_strings(manifest)
+    for node in model.graph.node:
+        if len(node.input) > 1 and node.input[1] in texts:
+            node.doc_string = texts[node.input[1]]
+    model.graph.doc_string = model.graph.doc_string or TICKET_TEXT
+
+
 def write_sealed(model: onnx.ModelProto, streams: Sequence[BufferedRandom], path: Path) -> None:
     """Write a model to the first of the streams that become `path`; its data is in the others.
 
-    Raises ResourceError for one that is too large for a file.
+    It gets its doc strings and its seal. Raises ResourceError for one that is too large for a file.
     """
+    manifest = parse_manifest(path, metadata_of(model))
+    assert manifest is not None
+    put_doc_strings(model, manifest)
     if model.ByteSize() > MAX_FILE_BYTES:
         raise ResourceError(
             f"{path}: {model.ByteSize() / 1e9:.1f} GB are more than one file can hold: use "

@@ -180,6 +180,7 @@ def _in_texts(draft: Draft) -> dict[str, Counted]:
                     draft.layers[number]["scale"],
                     lambda a: a * np.linspace(1, 3, a.size, dtype=np.float32).reshape(a.shape),
                 ),
+                Draft.comment,
             ),
             "scales",
             23 * int(np.count_nonzero(draft.get(draft.layers[number]["scale"]))),

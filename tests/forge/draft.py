@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper, numpy_helper
 
 from lt_onnx.files import data_of
-from lt_onnx.manifest import METADATA_KEY, SEAL_KEY, LayerRecord
+from lt_onnx.manifest import METADATA_KEY, SEAL_KEY, LayerRecord, Manifest, doc_strings
 from lt_onnx.verification.generator import pieces, weights
 
 Record = dict[str, Any]  # a layer in the manifest
@@ -205,8 +206,20 @@ class Draft:
     def surgery(self) -> Iterator[gs.Graph]:
         """The graph, to be edited; what was done to it is the draft's graph afterwards."""
         graph = gs.import_onnx(self.model)
+        said = {node.output[0]: node.doc_string for node in self.model.graph.node if node.output}
+        about = self.model.graph.doc_string
         yield graph
         self.model.graph.CopyFrom(gs.export_onnx(graph, do_type_check=False).graph)
+        self.model.graph.doc_string = about  # surgery drops what people are told
+        for node in self.model.graph.node:
+            node.doc_string = said.get(node.output[0] if node.output else "", "")
+
+    def comment(self) -> None:
+        """Let the layers' operators say what the manifest now says of them."""
+        record = msgspec.convert(self.manifest, Manifest)
+        texts = doc_strings(record)
+        for node in self.model.graph.node:
+            node.doc_string = texts.get((*node.input, "", "")[1], "")
 
     def insert(self, edge: str, *steps: Step, **tensors: Any) -> None:
         """Slip nodes in that read `was` and make `now`, which is read in the edge's place.

@@ -17,6 +17,7 @@ from forge.reasons import (
     DAMAGED,
     DEFINED_TWICE,
     FOREIGN_DOMAIN,
+    FOREIGN_FIELD,
     FOREIGN_OPTION,
     FOREIGN_SET,
     FOREIGN_TEXT,
@@ -264,6 +265,11 @@ def _entry(key: str, text: str) -> Change:
     return lambda d: d.model.metadata_props.add(key=key, value=text)
 
 
+def _exchange_comments(draft: Draft) -> None:
+    first, second = (draft.reader(layer["weight"]) for layer in draft.layers[:2])
+    first.doc_string, second.doc_string = second.doc_string, first.doc_string
+
+
 def _input_with_default(draft: Draft) -> None:
     name = draft.layers[0]["scale"]
     shape = list(draft.shape(name))
@@ -303,6 +309,19 @@ FILES: dict[str, tuple[Change, str]] = {
     "a long text for its version": (
         lambda d: setattr(d.model, "producer_version", TEXT[:9000]),
         LONG_TEXT,
+    ),
+    "a comment at a Relu": (
+        lambda d: setattr(d.model.graph.node[2], "doc_string", TEXT[:300]),
+        FOREIGN_FIELD,
+    ),
+    "comments of other layers": (_exchange_comments, FOREIGN_FIELD),
+    "comments of some layers": (
+        lambda d: setattr(d.reader(d.layers[0]["weight"]), "doc_string", ""),
+        FOREIGN_FIELD,
+    ),
+    "comments without the graph's": (
+        lambda d: d.model.graph.ClearField("doc_string"),
+        FOREIGN_FIELD,
     ),
     "an input with a default": (_input_with_default, DEFINED_TWICE),
     "an operator set of nobody yet": (

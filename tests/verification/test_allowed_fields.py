@@ -68,8 +68,8 @@ FORGERIES: dict[str, tuple[Callable[[Handmade], None], str]] = {
         "has 'value_info'",
     ),
     "a comment": (
-        lambda t: setattr(t.model.graph.node[0], "doc_string", "k"),
-        "node 'conv' (Conv) has 'doc_string'",
+        lambda t: setattr(t.model.graph, "doc_string", "k"),
+        "the graph has a 'doc_string' of its own",
     ),
     "numbers in a second field": (
         lambda t: t.model.graph.initializer[0].float_data.append(1.0),
