@@ -3,6 +3,7 @@
 Comes in: nothing. Goes out: kernels compiled while other work is done, and whether they were.
 """
 
+import os
 import threading
 from contextlib import suppress
 from functools import cache
@@ -26,9 +27,11 @@ def is_compiled() -> bool:
 def compile_ahead() -> None:
     """Begin to compile, or to load, the kernels of every conversion, in a thread of its own.
 
-    Whoever needs one of them before that waits for it.
+    Whoever needs one of them before that waits for it. Triton's interpreter, which is of one thread
+    alone, compiles nothing.
     """
-    threading.Thread(target=_use_all, name="compile").start()
+    if "TRITON_INTERPRET" not in os.environ:
+        threading.Thread(target=_use_all, name="compile").start()
 
 
 def _use_all() -> None:
