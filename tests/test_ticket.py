@@ -1,7 +1,9 @@
 """A ticket's file: genuine, reproducible, complete, and caught when a single bit is changed."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,10 +14,13 @@ from paths import MODELS
 from random_graphs import random_graph
 
 from lt_onnx import convert, verify
+from lt_onnx.construct.construction import construct
+from lt_onnx.errors import LostConstantsError
 from lt_onnx.options import make_options
 from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import predict
 from lt_onnx.reading.lowering import read_target
+from lt_onnx.reading.model_file import read_manifest
 from lt_onnx.runtime import Session
 from lt_onnx.writing.build import write_source
 
@@ -190,3 +195,22 @@ def test_a_model_in_memory_converts(tmp_path: Path) -> None:
     model = b.model(b.gemm(b("Flatten", b("Relu", b.conv("x", 3, 4)), axis=1), 4 * 36, 3))
 
     assert convert(model, tmp_path / "t.onnx", mode="2l").passed
+
+
+def test_a_ticket_on_whose_way_constants_were_lost_is_that_of_its_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, lost = MODELS / "plain-relu.onnx", ["first.pool", "flatten"]
+
+    def losing(*given: Any, **words: Any) -> Iterator[Any]:
+        if lost:
+            raise LostConstantsError("second", lost.pop())
+        yield from construct(*given, **words)
+
+    monkeypatch.setattr("lt_onnx.writing.build.construct", losing)
+    made = convert(target, tmp_path / "t.onnx", base_size=3, validate=False)
+    record = read_manifest(made.path)
+
+    assert record is not None
+    assert record.fresh == ("first.pool", "flatten")
+    assert verify(made.path, target=target).failures == []
