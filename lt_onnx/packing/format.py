@@ -10,7 +10,7 @@ import onnx
 
 from lt_onnx.manifest import BlockRecord, LayerRecord, Manifest
 from lt_onnx.options import Weights
-from lt_onnx.packing.subsets import Grouping
+from lt_onnx.packing.grouping import Grouping
 from lt_onnx.source.layer import SourceLayer, draw_bias, scaled_rows
 from lt_onnx.target import Floats
 from lt_onnx.verification.tensors import is_external

@@ -18,7 +18,9 @@ from lt_onnx.packing.cells import FURTHEST, UNIT
 from lt_onnx.target import Doubles
 
 MASS = 2.0**36  # all goals together; each whole one has at least 1
-COMPONENTS, TRACES = 5, 3
+COMPONENTS, TRACES, KINDS = 5, 4, 3
+PLAIN, TWIN, COPY = range(KINDS)  # kinds of problems: by what is known of their goals
+MAX_ECHOES = 5  # copies of a row before that count
 EDGES = np.concatenate(
     [
         np.arange(16) / 10,
@@ -36,10 +38,10 @@ class Shape(NamedTuple):
     """What is known of all layers' goals; its arrays are written to."""
 
     histogram: Doubles  # [COMPONENTS, BINS + 1]  running sums
-    mixture: Doubles  # [2, COMPONENTS]  the weights of all, of twins apart
-    slope: Doubles  # [2, TRACES]  of a goal on the sums near it, of twins apart
-    energy: Doubles  # [2, TRACES]
-    miss: Doubles  # [2, 2]  |goal - centre|, sum and weight
+    mixture: Doubles  # [KINDS, COMPONENTS]
+    slope: Doubles  # [KINDS, TRACES]  of a goal on the sums near it
+    energy: Doubles  # [KINDS, TRACES]
+    miss: Doubles  # [KINDS, 2]  |goal - centre|, sum and weight
 
 
 class Positions(NamedTuple):
@@ -49,6 +51,8 @@ class Positions(NamedTuple):
     spread: Doubles  # [V·K, 2]  |sum|: sum and weight
     channel: Doubles  # [V, 2]
     layer: Doubles  # [2]
+    echo: Doubles  # [lag, V·K]  mean sum of the copies of a row
+    echoes: NDArray[np.int64]  # [lag]  copies that it is of
     sums: Doubles  # [2, V·K]  of the row, and the last one
 
 
@@ -57,20 +61,22 @@ def fresh_shape() -> Shape:
     histogram = np.tile(PRIOR * (16 / PRIOR[-1]), (COMPONENTS, 1))
     return Shape(
         histogram,
-        np.full((2, COMPONENTS), 1 / COMPONENTS),
-        np.zeros((2, TRACES)),
-        np.full((2, TRACES), 24.0),
-        np.tile([0.2 * UNIT, 1.0], (2, 1)),
+        np.full((KINDS, COMPONENTS), 1 / COMPONENTS),
+        np.zeros((KINDS, TRACES)),
+        np.full((KINDS, TRACES), 24.0),
+        np.tile([0.2 * UNIT, 1.0], (KINDS, 1)),
     )
 
 
-def fresh_positions(features: int, taps: int) -> Positions:
-    """What is known before a layer's first row."""
+def fresh_positions(features: int, taps: int, lag: int) -> Positions:
+    """What is known before a layer's first row; each row is a copy of the one `lag` before it."""
     return Positions(
         np.zeros(features * taps, np.int64),
         np.zeros((features * taps, 2)),
         np.zeros((features, 2)),
         np.array([0.2 * UNIT, 1.0]),
+        np.zeros((max(lag, 1), features * taps)),
+        np.zeros(max(lag, 1), np.int64),
         np.zeros((2, features * taps)),
     )
 
@@ -107,19 +113,24 @@ def up_to(shape, weights, frame, goal, parts):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def expect(shape, positions, plan, at, trace, frame):  # type: ignore[no-untyped-def]
-    """Centre and spread of every component [2, C], from what lies around position `at` (p, t)."""
-    p, t, taps, kind = at
-    row, kernel = trace[3], trace[4]
+    """Centre and spread of every component [2, C], from what lies around `at`.
+
+    `trace` [TRACES + 3] are the sums near by, and |sum| of the row and the kernel so far, and
+    problems of the row.
+    """
+    p, t, taps, kind, echo = at
+    row, kernel = trace[TRACES], trace[TRACES + 1]
     sums, width = positions.sums[0], plan.kernel_width
     layer = positions.layer[0] / positions.layer[1]
     v = p // taps
     column = (positions.spread[p, 0] + 2 * layer) / (positions.spread[p, 1] + 2)
     channel = (positions.channel[v, 0] + 2 * layer) / (positions.channel[v, 1] + 2)
-    row = (row + 6 * layer) / (trace[5] + 6) / layer
+    row = (row + 6 * layer) / (trace[TRACES + 2] + 6) / layer
     near = (kernel + 1.5 * row * column) / (t + 1.5)
     trace[0] = sums[p - 1] if t % width else 0.0
     trace[1] = sums[p - width] if t >= width and width < taps else 0.0
     trace[2] = sums[p - taps] if v else 0.0
+    trace[3] = positions.echo[echo, p] if kind == COPY else 0.0
     centre = 0.0
     for i in range(TRACES):
         centre += shape.slope[kind, i] * trace[i]
@@ -139,13 +150,21 @@ def _fade(mean, keep, value):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def echoed(positions, echo, p, total):  # type: ignore[no-untyped-def]
+    """Take a subset's sum up into what is known of the copies of its row."""
+    seen = min(positions.echoes[echo], MAX_ECHOES - 1)
+    positions.echo[echo, p] += (total - positions.echo[echo, p]) / (seen + 1)
+
+
+@numba.njit(cache=True, nogil=True)
 def learn(shape, positions, at, trace, frame, found):  # type: ignore[no-untyped-def]
     """Take up a subset's sum, and the width of its cell if it is empty."""
-    p, _, taps, kind = at
+    p, _, taps, kind, echo = at
     total, width = found
     size = abs(total) + 0.25 * width
     for c in range(COMPONENTS):
-        y = (size if width else abs(total - frame[0, c])) / frame[1, c]
+        is_wide = width > 0 and (kind != COPY or c < 2)
+        y = (size if is_wide else abs(total - frame[0, c])) / frame[1, c]
         low, high = 0, BINS
         while high - low > 1:
             middle = (low + high) >> 1
@@ -167,7 +186,8 @@ def learn(shape, positions, at, trace, frame, found):  # type: ignore[no-untyped
     _fade(positions.spread[p], 0.95, size)
     _fade(positions.channel[p // taps], 0.98, size)
     _fade(positions.layer, 0.9995, size)
-    trace[3] += size
-    trace[4] += size
-    trace[5] += 1
+    trace[TRACES] += size
+    trace[TRACES + 1] += size
+    trace[TRACES + 2] += 1
+    echoed(positions, echo, p, total)
     positions.sums[0, p] = total

@@ -4,15 +4,17 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from lt_onnx.errors import InputError
 from lt_onnx.files import atomic_write, check_file, check_places
 from lt_onnx.options import Weights
+from lt_onnx.packing.copies import Copies, find_lag, find_stride
 from lt_onnx.packing.format import (
     MAX_GRAPH_BYTES,
     PACK_FORMAT,
@@ -24,12 +26,16 @@ from lt_onnx.packing.format import (
     layers_of,
     raw_tensors,
 )
+from lt_onnx.packing.grouping import Grouping, Mask
 from lt_onnx.packing.subsets import Masks
 from lt_onnx.reading.model_file import model_files
 from lt_onnx.target import Array, Floats
 from lt_onnx.verification.tensors import Sparse, Tensor, Tensors, locate_tensors
 from lt_onnx.verification.ticket_file import manifest_of, read_model
 from lt_onnx.verification.verify import verify
+
+Rows: TypeAlias = Iterator[tuple[int, Floats, Mask]]
+TRIED = 48  # rows by which it is decided how a layer's masks are told
 
 
 def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
@@ -50,13 +56,20 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
             f"{ticket}: holds no random numbers already: give the ticket in another form, as "
             "deploy makes it with `weights=folded`"
         )
-    masks = Masks()
+    masks, count, lags = Masks(), manifest.construction().copies, set[int]()
     layers, protos = layers_of(manifest), initializers_of(model)
     for layer, grouping in zip(layers, groupings(layers, protos), strict=True):
         if layer.record.block is not None:
             continue  # it follows from its record
-        coded = masks.layer(grouping, layer.spec.shape[0])
-        for start, drawn, kept in kept_rows(layer, manifest.seed, stored, ticket):
+        rows = partial(kept_rows, layer, manifest.seed, stored, ticket)
+        copies = Copies()
+        if count > 1:
+            copies = _copies_of(
+                masks, layer.spec.shape, rows, copies=count, grouping=grouping, lags=lags
+            )
+            lags.add(copies.lag)
+        coded = masks.layer(grouping, layer.spec.shape, copies)
+        for start, drawn, kept in rows():
             coded.coded(start, drawn, kept)
         if layer.record.bias is not None:
             biases = stored[layer.record.bias]
@@ -84,9 +97,32 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
     return output.stat().st_size, sum(file.size for file in files)
 
 
-def kept_rows(
-    layer: PackedLayer, seed: int, tensors: Tensors, ticket: Path
-) -> Iterator[tuple[int, Floats, NDArray[np.bool_]]]:
+def _copies_of(
+    masks: Masks,
+    shape: tuple[int, ...],
+    rows: Callable[[], Rows],
+    *,
+    copies: int,
+    grouping: Grouping | None,
+    lags: set[int],
+) -> Copies:
+    """What the columns and rows of a layer in mode `l+1` are copies of, as far as it pays.
+
+    `lags` are those of the layers before: the layer may read copies of as many channels.
+    """
+    if grouping is not None:
+        return Copies(lag=find_lag(rows(), grouping, count=shape[0], copies=copies))
+    _, drawn, kept = next(rows())
+    most, tried = shape[1] // copies, [Copies()]
+    for stride in {find_stride(kept, shape, copies), *(most // lag * lag for lag in lags if lag)}:
+        if stride:
+            apart = Grouping.apart_of(shape, copies, stride)
+            lag = find_lag(rows(), apart, count=shape[0], copies=copies)
+            tried.append(Copies(copies, stride, lag))
+    return min(tried, key=lambda copies: masks.trial(shape, copies, drawn[:TRIED], kept[:TRIED]))
+
+
+def kept_rows(layer: PackedLayer, seed: int, tensors: Tensors, ticket: Path) -> Rows:
     """Some rows [R, I·K] at a time: number of the first, the source in units of σ, the kept."""
     masked = layer.form.stored is Weights.MASKED
     stored = _stored_rows(layer, tensors[layer.form.mask if masked else layer.form.numbers])

@@ -11,12 +11,23 @@ import numba
 import numpy as np
 
 from lt_onnx.packing.cells import FURTHEST, cell_of, order, subset_at
-from lt_onnx.packing.goals import COMPONENTS, MASS, expect, learn, up_to
+from lt_onnx.packing.goals import (
+    COMPONENTS,
+    COPY,
+    MASS,
+    PLAIN,
+    TRACES,
+    TWIN,
+    echoed,
+    expect,
+    learn,
+    up_to,
+)
 from lt_onnx.packing.prices import LEVELS, MAX_LEVEL, price_of
 from lt_onnx.packing.range_coder import code_bit, code_symbol, narrow, sought
 
-EMPTY, SPARSE, ESCAPED, ROW, OFFSET, SIZE = 0, 256, 260, 261, 262, 326  # kinds of bits
-KINDS = SIZE + 2 * LEVELS
+EMPTY, SPARSE, ESCAPED, ROW, OFFSET, SIZE = 0, 256, 268, 269, 270, 334  # kinds of bits
+BIT_KINDS = SIZE + 2 * LEVELS
 
 
 class Plan(NamedTuple):
@@ -29,6 +40,7 @@ class Plan(NamedTuple):
     twins: bool  # every second feature is the other's for inputs of the other sign
     sparse: bool  # whether a subset is empty is told without a search
     rows: int  # of a group
+    lag: int  # rows from one copy of a row to the next; 0: there are none
 
 
 @numba.njit(cache=True, nogil=True)
@@ -135,7 +147,7 @@ def code_rows(coder, known, positions, plan, own, rows):  # type: ignore[no-unty
     """
     (bits, shape), (x, masks, levels, first, allowed) = known, rows
     taps, searched = positions.sums.shape[1] // positions.channel.shape[0], 0
-    trace, frame, parts = np.zeros(6), np.zeros((2, COMPONENTS)), np.empty((1, COMPONENTS))
+    trace, frame, parts = np.zeros(TRACES + 3), np.zeros((2, COMPONENTS)), np.empty((1, COMPONENTS))
     for r in range(masks.shape[0]):
         if (first + r) % plan.rows == 0:
             group = (first + r) // plan.rows - first // plan.rows
@@ -147,22 +159,27 @@ def code_rows(coder, known, positions, plan, own, rows):  # type: ignore[no-unty
             for p in range(masks.shape[1]):
                 masks[r, p] = 0
             continue
-        for i in range(6):
+        echo = (first + r) % plan.lag if plan.lag else 0
+        for i in range(trace.size):
             trace[i] = 0
         for p in range(masks.shape[1]):
             positions.sums[1, p], positions.sums[0, p] = positions.sums[0, p], 0
         for p in range(masks.shape[1]):
             t, v = p % taps, p // taps
-            kind = v & 1 if plan.twins else 0
+            kind = TWIN if plan.twins and v & 1 else PLAIN
+            kind = COPY if positions.echoes[echo] else kind
             if t == 0:
-                trace[4] = 0
-            at = (p, t, taps, kind)
+                trace[TRACES + 1] = 0
+            at = (p, t, taps, kind, echo)
             price, is_empty = price_of(positions.level[p]), np.int64(masks[r, p] == 0)
             if plan.sparse:
                 near = positions.sums[0, p - 1] == 0 if p else True
                 near = SPARSE + 2 * np.int64(near) + np.int64(positions.sums[1, p] == 0)
+                if kind == COPY:
+                    near += 4 if positions.echo[echo, p] == 0 else 8
                 if code_bit(coder, bits, near, is_empty):
                     masks[r, p] = 0
+                    echoed(positions, echo, p, 0.0)
                     continue
             searched += 1
             if searched > allowed:
@@ -187,4 +204,5 @@ def code_rows(coder, known, positions, plan, own, rows):  # type: ignore[no-unty
                 if own.bit[i] & mask:
                     total += own.x[i]
             learn(shape, positions, at, trace, frame, (total, 0.0))
+        positions.echoes[echo] += plan.lag > 0
     return searched

@@ -4,15 +4,16 @@ In: a layer's random numbers and which of them are kept, some rows [R, I·K] at 
 bytes of all layers; and back.
 """
 
-from dataclasses import dataclass
-from math import comb
+import math
+from copy import deepcopy
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lt_onnx.manifest import BlockRecord, LayerRecord
+from lt_onnx.options import MAX_BASE_SIZE
 from lt_onnx.packing import goals, range_coder, subset_code
 from lt_onnx.packing.cells import MAX_MEMBERS, UNIT, members
+from lt_onnx.packing.copies import Copies
+from lt_onnx.packing.grouping import Grouping, Mask
 from lt_onnx.packing.prices import MAX_LEVEL, fit_level
 from lt_onnx.packing.subset_code import Plan
 from lt_onnx.target import Array, Doubles, Floats, Indices
@@ -20,68 +21,13 @@ from lt_onnx.target import Array, Doubles, Floats, Indices
 MAX_SUBSETS = 1 << 15  # with a cell, of one base set
 MAX_SUBSETS_PER_BYTE = 1 << 16  # that are searched: several times what a real pack needs
 WITH_CELLS = 0.995  # of the subsets, where sizes are chosen
-MIN_ROWS = 6  # of a group whose positions have prices of their own
+MIN_ROWS = 6  # of a group whose positions may have prices of their own
+LEVEL_BITS = 0.7  # of such a price
 SAMPLED, SAMPLED_ROWS = 512, 48  # that prices are found on
 SPARSE = 0.7  # empty subsets from which they are told without a search
+MAX_ECHO = 1 << 23  # problems of a layer's rows of which copies follow
 MAGNITUDES = 17  # kinds of numbers, by sixteenths
 PROBLEM_BYTES = 32  # that a problem takes at most
-
-Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Grouping:
-    """Where the base sets of a constructed layer lie in a row of its weights [width, places].
-
-    Columns are slots, m members of each base set one behind the other, mirror images of them if
-    there are any, and then constants.
-    """
-
-    members: int  # m
-    slots: int
-    width: int
-    places: int  # inner channels and taps of every column
-    kernel_width: int = 1
-    twins: bool = False  # base sets alternate, for inputs of either sign
-    images: int = 0  # columns behind the slots that mirror them
-    groups: int = 1
-
-    @staticmethod
-    def of(layer: LayerRecord, block: BlockRecord, order: int) -> "Grouping | None":
-        """That of a layer behind a block whose order has so many places; None if it has none."""
-        width, slots = order // block.group, block.slots // block.group
-        if block.group * width != order or width < slots or layer.shape[1] % width:
-            return None
-        places = int(np.prod(layer.shape[1:])) // width
-        if not slots or layer.shape[0] % block.group:
-            return None
-        return Grouping(
-            block.neurons,
-            slots,
-            width,
-            places,
-            kernel_width=layer.shape[-1] if len(layer.shape) > 3 else 1,
-            twins=block.parts == (1, -1),
-            images=slots if layer.mirror_columns == slots <= width - slots else 0,
-            groups=block.group,
-        )
-
-    def sets(self, rows: Array) -> Array:
-        """The members of every problem of some rows [R, I·K]: [R, problems, m]."""
-        slots = rows.reshape(len(rows), self.width, self.places)[:, : self.slots]
-        members = slots.reshape(len(rows), -1, self.members, self.places).swapaxes(2, 3)
-        return np.ascontiguousarray(members).reshape(len(rows), -1, self.members)
-
-    def whole(self, sets: Mask, others: Mask) -> Mask:
-        """Rows [R, I·K] of the members' bits and those of all other columns."""
-        count = len(sets)
-        members = sets.reshape(count, -1, self.places, self.members).swapaxes(2, 3)
-        return np.hstack(
-            [
-                members.reshape(count, self.slots, self.places),
-                others.reshape(count, -1, self.places),
-            ]
-        ).reshape(count, -1)
 
 
 class Masks:
@@ -91,7 +37,7 @@ class Masks:
         self.reading = content is not None
         self._written = bytearray()
         self._coder = range_coder.encoder(0) if content is None else range_coder.decoder(content)
-        self._known = range_coder.fresh_bits(subset_code.KINDS), goals.fresh_shape()
+        self._known = range_coder.fresh_bits(subset_code.BIT_KINDS), goals.fresh_shape()
         self._left = MAX_SUBSETS_PER_BYTE * len(content or b"")
 
     def content(self) -> bytes:
@@ -103,9 +49,30 @@ class Masks:
         """Whether all has been read."""
         return int(self._coder.place[0]) == self._coder.data.size
 
-    def layer(self, grouping: Grouping | None, rows: int) -> "LayerMasks":
-        """The next layer, of so many rows."""
-        return LayerMasks(self, grouping, rows)
+    def layer(
+        self, grouping: Grouping | None, shape: tuple[int, ...], copies: Copies | None = None
+    ) -> "LayerMasks":
+        """The next layer, [O, I, *K], and what it has copies of, where it is written.
+
+        Raises ValueError for what no encoder writes.
+        """
+        known, columns = copies or Copies(), shape[1]
+        count = self.number(known.members, MAX_BASE_SIZE + 1) if grouping is None else 0
+        if count:
+            stride = self.number(known.stride, columns + 1)
+            grouping = Grouping.apart_of(shape, count, stride)
+        lag = self.number(known.lag, shape[0] + 1) if grouping is not None else 0
+        if grouping is not None:
+            fits = 0 < grouping.slots <= grouping.width
+            if not fits or lag * grouping.problems > MAX_ECHO or count == 1:
+                raise ValueError("copies that a layer cannot have")
+        return LayerMasks(self, grouping, shape[0], lag)
+
+    def trial(self, shape: tuple[int, ...], copies: Copies, drawn: Floats, kept: Mask) -> int:
+        """Bytes that the first rows of the next layer would take."""
+        after = deepcopy(self)
+        after.layer(None, shape, copies).coded(0, drawn, kept)
+        return len(after._written) - len(self._written)
 
     def bits(self, known: Doubles, kinds: Array, values: Mask | None) -> Mask:
         """Bits of some kinds, of which is known [kinds + 1, 2]; `values` where they are written."""
@@ -155,15 +122,15 @@ class Masks:
 class LayerMasks:
     """The masks of one layer, row by row."""
 
-    def __init__(self, masks: Masks, grouping: Grouping | None, rows: int) -> None:
-        self._masks, self._grouping, self._rows = masks, grouping, rows
+    def __init__(self, masks: Masks, grouping: Grouping | None, rows: int, lag: int) -> None:
+        self._masks, self._grouping, self._rows, self._lag = masks, grouping, rows, lag
         self._magnitudes = range_coder.fresh_bits(MAGNITUDES + 1)
         self._biases = range_coder.fresh_bits(2)
         self.plan: Plan | None = None
         if grouping is not None:
             self._others = range_coder.fresh_bits(grouping.places + 3)
-            problems = grouping.slots // grouping.members
-            self.positions = goals.fresh_positions(problems, grouping.places)
+            features = grouping.slots // grouping.members
+            self.positions = goals.fresh_positions(features, grouping.places, lag)
 
     def coded(self, start: int, drawn: Floats, kept: Mask | None) -> Mask:
         """Which numbers of some rows are kept, [R, I·K] as `drawn`; `kept` where it is written.
@@ -201,7 +168,7 @@ class LayerMasks:
         """How subsets are told, found on the first rows where it is written."""
         grouping, numbers = self._grouping, self._masks
         assert grouping is not None
-        rows, most, base, sparse = self._rows // grouping.groups, 1, 0, 0
+        rows, most, base, sparse, own = self._rows // grouping.groups, 1, 0, 0, 0
         full = masks != 0
         if full.any():
             chosen = np.flatnonzero(full)
@@ -211,16 +178,28 @@ class LayerMasks:
             wanted = int(sizes[int(WITH_CELLS * (len(sizes) - 1))])
             while most < min(wanted, MAX_MEMBERS) and self._fits(most + 1):
                 most += 1
-            own = members(grouping.members)
-            base = int(fit_level(own, base_sets, subsets, most, -1))
+            base = int(fit_level(members(grouping.members), base_sets, subsets, most, -1)[0])
+            if rows >= MIN_ROWS:
+                own = int(self._saved(x[:rows], masks[:rows], most, base) * rows > LEVEL_BITS)
             of_rows = full[full.any(1)]
             sparse = int(of_rows.mean() < 1 - SPARSE)
         most = numbers.number(most - 1, MAX_MEMBERS) + 1
         if not self._fits(most):
             raise ValueError("subsets of more members than are searched")
         base, sparse = numbers.number(base, MAX_LEVEL + 1), numbers.number(sparse, 2)
+        own = numbers.number(own, 2)
         kernel_width, twins = grouping.kernel_width, grouping.twins
-        return Plan(most, base, rows >= MIN_ROWS, kernel_width, twins, bool(sparse), rows)
+        own_levels, is_sparse = bool(own), bool(sparse)
+        return Plan(most, base, own_levels, kernel_width, twins, is_sparse, rows, self._lag)
+
+    def _saved(self, x: Floats, masks: Indices, most: int, base: int) -> float:
+        """Bits for each row that a position's own price saves, on some of the positions."""
+        positions = range(0, masks.shape[1], -(-masks.shape[1] // SAMPLED_ROWS))
+        own, saved = members(x.shape[2]), 0.0
+        for p in positions:
+            sets, chosen = (np.ascontiguousarray(a[:SAMPLED_ROWS, p]) for a in (x, masks))
+            saved += fit_level(own, sets, chosen, most, base)[1]
+        return saved / len(positions) / min(len(x), SAMPLED_ROWS)
 
     def _fits(self, most: int) -> bool:
         """Whether all subsets of so many members may be searched."""
@@ -243,10 +222,10 @@ class LayerMasks:
             sets, subsets = x[some][:SAMPLED_ROWS], masks[some][:SAMPLED_ROWS]
             for p in range(problems):
                 given = np.ascontiguousarray(sets[:, p]), np.ascontiguousarray(subsets[:, p])
-                levels[row, p] = fit_level(own, *given, self.plan.most, self.plan.base)
+                levels[row, p] = fit_level(own, *given, self.plan.most, self.plan.base)[0]
         return levels
 
 
 def subsets_of(count: int, most: int) -> int:
     """Subsets of `most` members or fewer."""
-    return sum(comb(count, size) for size in range(most + 1))
+    return sum(math.comb(count, size) for size in range(most + 1))

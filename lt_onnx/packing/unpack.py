@@ -33,7 +33,8 @@ from lt_onnx.packing.format import (
     layers_of,
     raw_tensors,
 )
-from lt_onnx.packing.subsets import Grouping, Masks
+from lt_onnx.packing.grouping import Grouping
+from lt_onnx.packing.subsets import Masks
 from lt_onnx.reading.protobuf import metadata_of, too_many_parts
 from lt_onnx.units import name_text, size_text
 from lt_onnx.verification.flaw import Flaw
@@ -179,11 +180,11 @@ def _fill(
 
     filled = LayerTensors(layer.spec, layer.form, stream_of)
     neurons = None if layer.record.block is None else _derive(pack, layer, layer.record.block)
-    masks = pack.masks.layer(grouping, layer.spec.shape[0])
+    masks = None if neurons is not None else pack.masks.layer(grouping, layer.spec.shape)
     for start, drawn in layer.rows(pack.seed):
-        if neurons is None:
+        if masks is not None:
             kept = masks.coded(start, drawn, None)
-        else:
+        elif neurons is not None:
             kept, here = np.zeros(drawn.shape, bool), neurons.rows - start
             inside = (here >= 0) & (here < len(drawn))
             kept[here[inside], neurons.columns[inside]] = True
@@ -196,9 +197,9 @@ def _fill(
             held.raw_data = drawn_again.raw_data
     if layer.record.bias is not None:
         drawn = layer.biases(pack.seed)
-        if neurons is None:
+        if masks is not None:
             keeps = masks.biases(drawn.size, None)
-        else:
+        elif neurons is not None:
             keeps = np.isin(np.arange(drawn.size), neurons.biased)
         biases = np.where(keeps, drawn, np.float32(0))
         for held in raw_tensors(pack.tensors[layer.record.bias]):

@@ -6,8 +6,10 @@ from math import comb
 import numpy as np
 import pytest
 
-from lt_onnx.packing.subsets import Grouping, Mask, Masks
-from lt_onnx.target import Floats
+from lt_onnx.packing.copies import Copies, find_lag, find_stride
+from lt_onnx.packing.grouping import Grouping, Mask
+from lt_onnx.packing.subsets import Masks
+from lt_onnx.target import Doubles, Floats
 
 RNG = np.random.default_rng(0)
 
@@ -17,10 +19,20 @@ def drawn(rows: int, size: int) -> Floats:
     return (RNG.integers(-(2**23), 2**23, (rows, size)) * 2.0**-23).astype(np.float32)
 
 
-def written(grouping: Grouping | None, numbers: Floats, kept: Mask, step: int) -> bytes:
+def shape_of(grouping: Grouping | None, numbers: Floats) -> tuple[int, ...]:
+    """Of the layer: kernels of three taps a row."""
+    if grouping is None:
+        return numbers.shape
+    kernel = [grouping.places // grouping.kernel_width, grouping.kernel_width]
+    return len(numbers), grouping.width, *kernel
+
+
+def written(
+    grouping: Grouping | None, numbers: Floats, kept: Mask, step: int, copies: Copies | None = None
+) -> bytes:
     """The masks of a layer, some rows at a time, and its biases."""
-    masks = Masks()
-    layer = masks.layer(grouping, len(kept))
+    masks, shape = Masks(), shape_of(grouping, numbers)
+    layer = masks.layer(None if grouping and grouping.apart else grouping, shape, copies)
     for start in range(0, len(kept), step):
         layer.coded(start, numbers[start : start + step], kept[start : start + step])
     layer.biases(len(kept), kept[:, 0])
@@ -29,13 +41,29 @@ def written(grouping: Grouping | None, numbers: Floats, kept: Mask, step: int) -
 
 def read(content: bytes, grouping: Grouping | None, numbers: Floats, step: int) -> Mask:
     """They come back, with the biases as a last column."""
-    masks = Masks(content)
-    layer = masks.layer(grouping, len(numbers))
+    masks, shape = Masks(content), shape_of(grouping, numbers)
+    layer = masks.layer(None if grouping and grouping.apart else grouping, shape)
     starts = range(0, len(numbers), step)
     rows = [layer.coded(start, numbers[start : start + step], None) for start in starts]
     biases = layer.biases(len(numbers), None)
     assert masks.is_over
     return np.column_stack([np.concatenate(rows), biases])
+
+
+def chosen(grouping: Grouping, numbers: Floats, goals: Doubles) -> tuple[Mask, float]:
+    """The noise-aware rule's masks for goals [R, problems], and bytes of their sizes and ranks."""
+    x, count, price = grouping.sets(numbers).astype(np.float64), grouping.members, 3e-4
+    subsets = [s for size in range(3) for s in combinations(range(count), size)]
+    member_of = np.zeros((len(subsets), count), bool)
+    for row, subset in enumerate(subsets):
+        member_of[row, list(subset)] = True
+    cost = np.square(goals[:, :, None] - x @ member_of.T) + price * member_of.sum(1)
+    masks = member_of[cost.argmin(2)]
+    others = np.zeros((len(goals), (grouping.width * grouping.places - masks[0].size)), bool)
+    sizes = masks.sum(2).reshape(-1)
+    counts = np.bincount(sizes) / sizes.size
+    plain = np.log2([comb(count, int(k)) / counts[k] for k in sizes]).sum() / 8
+    return grouping.whole(masks, others), float(plain)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +76,7 @@ def read(content: bytes, grouping: Grouping | None, numbers: Floats, step: int) 
         (Grouping(16, 160, 164, 1, groups=24), 0.002),
         (Grouping(5, 15, 20, 4), 0.0),
         (Grouping(32, 32, 32, 1), 1.0),
+        (Grouping.apart_of((24, 29, 3, 3), 4, 7), 0.2),
         (None, 0.1),
     ],
 )
@@ -58,7 +87,8 @@ def test_masks_come_back(grouping: Grouping | None, density: float) -> None:
     if grouping is not None and grouping.images:
         columns = kept.reshape(24, grouping.width, -1)
         columns[:, grouping.slots :] = columns[:, : grouping.slots]
-    content = written(grouping, numbers, kept, 7)
+    copies = Copies(4, 7, 5) if grouping and grouping.apart else None
+    content = written(grouping, numbers, kept, 7, copies)
     assert np.array_equal(read(content, grouping, numbers, 7), np.column_stack([kept, kept[:, 0]]))
 
 
@@ -75,24 +105,41 @@ def test_images_and_what_is_empty_take_nothing() -> None:
 
 
 def test_chosen_subsets_take_what_their_goals_do() -> None:
-    """Half of what sizes and ranks take: goals of a kernel are alike, and of one distribution."""
-    members, price, grouping = 20, 3e-4, Grouping(20, 20 * 8, 20 * 8, 9, kernel_width=3)
+    """Less than sizes and ranks take: goals of a kernel are alike, and of one distribution."""
+    grouping = Grouping(20, 20 * 8, 20 * 8, 9, kernel_width=3)
     numbers = drawn(16, grouping.width * 9)
-    x = grouping.sets(numbers).astype(np.float64)
-    subsets = [s for size in range(3) for s in combinations(range(members), size)]
-    member_of = np.zeros((len(subsets), members), bool)
-    for row, subset in enumerate(subsets):
-        member_of[row, list(subset)] = True
     goals = RNG.laplace(0, 0.05, (16, 8, 1)) + RNG.laplace(0, 0.02, (16, 8, 9))
-    sums = x @ member_of.T
-    cost = np.square(goals.reshape(16, 72, 1) - sums) + price * member_of.sum(1)
-    chosen = member_of[cost.argmin(2)]
-    kept = grouping.whole(chosen, np.zeros((16, 0), bool))
-    sizes = chosen.sum(2)
-    counts = np.bincount(sizes.reshape(-1)) / sizes.size
-    plain = np.log2([comb(members, int(k)) / counts[k] for k in sizes.reshape(-1)]).sum() / 8
+    kept, plain = chosen(grouping, numbers, goals.reshape(16, 72))
 
     assert len(written(grouping, numbers, kept, 16)) < 0.7 * plain
+
+
+def test_copies_are_found_and_take_little() -> None:
+    """Rows are copies of the four that went before; members of a base set stand apart."""
+    grouping = Grouping.apart_of((35, 90, 3, 3), 8, 11)
+    numbers = drawn(35, 90 * 9)
+    goals = np.concatenate([np.tile(RNG.laplace(0, 0.1, (4, 99)), (8, 1)), np.zeros((3, 99))])
+    kept, plain = chosen(grouping, numbers, goals)
+    shape, rows = (35, 90, 3, 3), [(0, numbers[:9], kept[:9]), (9, numbers[9:], kept[9:])]
+    lag = find_lag(rows, grouping, count=35, copies=8)
+    content = written(grouping, numbers, kept, 16, Copies(8, 11, lag))
+
+    assert (find_stride(kept, shape, 8), lag) == (11, 4)
+    assert Masks().trial(shape, Copies(8, 11, 4), numbers, kept) < 0.7 * Masks().trial(
+        shape, Copies(), numbers, kept
+    )
+    assert np.array_equal(read(content, grouping, numbers, 16)[:, :-1], kept)
+    assert len(content) < 0.6 * plain < 0.6 * len(written(None, numbers, kept, 16))
+
+
+@pytest.mark.parametrize("copies", [Copies(8, 12, 0), Copies(1, 1, 0), Copies(2, 0, 0)])
+def test_copies_that_a_layer_cannot_have_are_refused(copies: Copies) -> None:
+    masks = Masks()
+    with pytest.raises(ValueError, match="cannot have"):
+        masks.layer(None, (35, 90, 3, 3), copies)
+    content = masks.content()
+    with pytest.raises(ValueError, match="cannot have"):
+        Masks(content).layer(None, (35, 90, 3, 3))
 
 
 def test_what_no_encoder_writes_is_refused() -> None:
@@ -104,7 +151,7 @@ def test_what_no_encoder_writes_is_refused() -> None:
     for _ in range(20):
         masks, told = Masks(RNG.bytes(200)), ""
         try:
-            masks.layer(grouping, 40).coded(0, numbers, None)
+            masks.layer(grouping, (40, grouping.width, 3, 3)).coded(0, numbers, None)
         except ValueError as error:
             told = str(error)
         assert told or not masks.is_over
