@@ -3,14 +3,16 @@
     python tools/forms.py TARGET [--calibration FILE] [--samples FILE] [--mode 2l] [--threads 1]
 
 Converts the target once, makes every form of the ticket, and times them in one run, by turns with
-the target. Yardsticks beside them: the target itself, and the target with int8 weights, one scale
-per output channel, as bytes (LZMA over them, too) and as decibels of its outputs' variation.
+the target. Yardsticks beside them: the target itself, and the target with rounded weights: as int8,
+one scale per output channel (LZMA over them, too), and in steps that give the ticket's decibels of
+its outputs' variation, one step for each layer, as bytes of an ideal entropy coder.
 """
 
 import json
 import lzma
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +31,7 @@ from lt_onnx.target import Array
 from lt_onnx.verification.verify import verify
 
 INPUTS = 128  # that outputs are compared on
+ROUNDS = 9  # of finding a step
 SECONDS = 2.0  # spent on timing a form against the target
 FORMS = ("folded", "masked", "sparse", "seeded", "collapsed")
 LAYERS = frozenset("Conv ConvTranspose Gemm MatMul".split())
@@ -66,15 +69,19 @@ def outputs(session: onnxruntime.InferenceSession, feeds: list[dict[str, Array]]
     return [session.run(None, feed)[0].astype(np.float64) for feed in feeds]
 
 
+def weights_of(model: onnx.ModelProto) -> Iterator[tuple[onnx.TensorProto, Array, int]]:
+    """The weights of a model's layers, and the axis of their output channels."""
+    read = {node.input[1]: node for node in model.graph.node if node.op_type in LAYERS}
+    for tensor in model.graph.initializer:
+        if tensor.name in read and tensor.data_type == onnx.TensorProto.FLOAT:
+            axis = 1 if read[tensor.name].op_type == "MatMul" else 0
+            yield tensor, numpy_helper.to_array(tensor), axis
+
+
 def in_int8(target: Path, path: Path) -> tuple[int, int]:
     """Write the target with rounded weights; their bytes as int8 with scales, plain and by LZMA."""
     model, size, packed = onnx.load(str(target)), 0, b""
-    read = {node.input[1]: node for node in model.graph.node if node.op_type in LAYERS}
-    for tensor in model.graph.initializer:
-        if tensor.name not in read or tensor.data_type != onnx.TensorProto.FLOAT:
-            continue
-        weight = numpy_helper.to_array(tensor)
-        axis = 1 if read[tensor.name].op_type == "MatMul" else 0
+    for tensor, weight, axis in weights_of(model):
         others = tuple(i for i in range(weight.ndim) if i != axis)
         scale = np.abs(weight).max(others, keepdims=True) / 127 + 1e-30
         rounded = np.round(weight / scale).astype(np.int8)
@@ -83,6 +90,19 @@ def in_int8(target: Path, path: Path) -> tuple[int, int]:
         packed += rounded.tobytes() + scale.tobytes()
     onnx.save(model, str(path))
     return size, len(lzma.compress(packed, preset=6))
+
+
+def in_steps(target: Path, path: Path, step: float) -> int:
+    """Write the target with weights rounded to steps, of a layer's deviation; bytes of entropy."""
+    model, bits = onnx.load(str(target)), 0.0
+    for tensor, weight, _ in weights_of(model):
+        width = np.float32(step * weight.std() + 1e-30)
+        rounded = np.round(weight / width)
+        tensor.CopyFrom(numpy_helper.from_array((rounded * width).astype(np.float32), tensor.name))
+        share = np.unique(rounded, return_counts=True)[1] / rounded.size
+        bits -= float(np.log2(share) @ share) * rounded.size
+    onnx.save(model, str(path))
+    return int(bits / 8)
 
 
 def variation_db(wanted: list[Array], made: list[Array]) -> float:
@@ -145,6 +165,14 @@ def forms(
         db = variation_db(wanted, outputs(opened(folder / "int8.onnx", threads)[0], feeds))
         lines.append({"form": "int8 weights", "bytes": size, "db": db})
         lines.append({"form": "int8, LZMA", "bytes": packed, "db": db})
+        low, high = 1e-3, 4.0
+        for _ in range(ROUNDS):
+            middle = (low * high) ** 0.5
+            size = in_steps(target, folder / "steps.onnx", middle)
+            rounded = outputs(opened(folder / "steps.onnx", threads)[0], feeds)
+            db = variation_db(wanted, rounded)
+            low, high = (middle, high) if db > lines[1]["db"] else (low, middle)
+        lines.append({"form": "steps, entropy", "bytes": size, "db": db})
     return lines
 
 
