@@ -11,14 +11,13 @@ import numpy as np
 
 from lt_onnx.construct import moments
 from lt_onnx.construct.layer_task import Block, LayerTask
+from lt_onnx.planning.prediction import MAX_POSITIONS, MAX_PROBLEMS
 from lt_onnx.subset_sum import Rows
 from lt_onnx.target import Doubles, Floats
 
-MAX_POSITIONS = 8192  # output positions that H is made from
 MIN_FRESH_POSITIONS = 32  # with fewer, H itself tells the error: chance is taken out of it
 MAX_FRESH_POSITIONS = 2048  # that a layer's error is measured at
 DRAWN_POSITIONS, JITTER = 512, 1e-5  # that are drawn in place of fresh ones; of H's diagonal
-MAX_PROBLEMS = 1152  # problems with one H; bounds the work of Cholesky to O(n · MAX_PROBLEMS²)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,10 @@ MAX_CALIBRATION_WORK = 2.5e11  # multiply-adds of the ticket that calibration ma
 POSITIONS_PER_WEIGHT, MAX_CALIBRATION_COUNT = 4, 1024
 MAX_CALIBRATION_NUMBERS = 1e8 / 3  # of the widest tensor, all samples together
 INPUT_BYTES, OUTPUT_BYTES = 5.2, 16.8  # held for a number that a layer reads, and makes
+MAX_POSITIONS = 8192  # output positions that H is made from …
+MAX_PROBLEMS = 1152  # … and problems with one H: Cholesky takes O(n · MAX_PROBLEMS²)
+PATCH_BYTES = 16  # for an entry at a position
+FEATURE_BYTES = 8  # for a number of the features of a block: they are parts of what is read
 MAX_MADE_NUMBERS = 1e9  # of neurons, of all samples, where a layer's are all made
 MAX_BATCH, MAX_BATCH_NUMBERS = 32, 1 << 24  # samples that are run at a time, and their numbers
 BATCH_BYTES = 24  # for a number of a batch under way: a tensor is made from another
@@ -167,7 +171,7 @@ def layer_memory(
     row = ROW_WEIGHT_BYTES * step.source.row_size
     if isinstance(step, Expand):
         return row + round(weights)
-    held = row + count * _held_bytes(target, step)
+    held = row + count * _held_bytes(target, step) + _moment_bytes(target, step, count)
     if step.expand is None:
         return held
     made = _made_numbers(target, step, whole=whole)[0]
@@ -292,7 +296,16 @@ def _numbers(target: Target, step: Build) -> tuple[int, int]:
 def _held_bytes(target: Target, step: Build) -> int:
     """Bytes held of each sample while a layer is built: some tensors of float32."""
     read, made = _held_numbers(target, step)
-    return round(INPUT_BYTES * read + OUTPUT_BYTES * made)
+    parts = len(step.coefficients) if step.expand is not None else 0
+    features = FEATURE_BYTES * read  # beside the tensor that they are parts of
+    return round(INPUT_BYTES * read / max(parts, 1) + features * (parts > 0) + OUTPUT_BYTES * made)
+
+
+def _moment_bytes(target: Target, step: Build, count: int) -> int:
+    """Bytes of the patches that the moments of a layer's inputs are made from."""
+    positions = min(count * _positions(target, step.linear.output, step.linear.op), MAX_POSITIONS)
+    entries = math.prod(step.linear.weight.shape[1:]) * len(step.coefficients)
+    return PATCH_BYTES * positions * min(entries, MAX_PROBLEMS)
 
 
 def _held_numbers(target: Target, step: Build) -> tuple[int, int]:
