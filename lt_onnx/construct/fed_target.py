@@ -9,10 +9,8 @@ from lt_onnx.runtime import Program
 from lt_onnx.samples.variation import Variation
 from lt_onnx.target import Array, Doubles, Floats, Linear, Node, Target, step_nodes
 
+MIN_FRESH = 16  # inputs that layers are not made from, to judge by those alone
 MAX_LOSS = 4.0  # of what is measured by few inputs not more is taken for true
-# variance of the logarithm by which errors grow from inputs that layers are made from to others,
-# and what the mean of errors has at least of one input
-LOSS_VARIANCE, MIN_VARIANCE = 0.25, 1.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class FedTarget:
         )
         clean = self._run({})
         self._count, self._fresh = sum(len(next(iter(feed.values()))) for feed in feeds), fresh
-        powers = [_variation(value) for value in clean]
+        powers = [_variation(value[self._judged(value)]) for value in clean]
         self._varying = [i for i, power in enumerate(powers) if power > 0]
         self._clean = [clean[i].astype(np.float64) for i in self._varying]
         self._power = [powers[i] for i in self._varying]
@@ -94,19 +92,18 @@ class FedTarget:
     def errors(self, layers: Mapping[str, Layer], *, elsewhere: bool = False) -> Doubles:
         """Relative error power of every output that varies, with `layers` replaced.
 
-        On inputs that layers are not made from. Or how large errors may be `elsewhere`, on inputs
-        of other origin: what is lost from inputs that layers are made from to others is taken to be
-        lost once more.
+        On inputs that layers are not made from, if these are not too few. Or how large errors may
+        be `elsewhere`, on inputs of other origin: what is lost from inputs that layers are made
+        from to others is taken to be lost once more.
         """
         errors = []
         for value, clean, power in zip(self.values(layers), self._clean, self._power, strict=True):
             each = np.square(value - clean).reshape(len(clean), -1).sum(1)
-            error = float(each.mean())
-            if self._fresh is not None and len(each) == self._count:
-                seen = float(each[self._fresh :].mean())
-                error = expected_error(each[: self._fresh], each[self._fresh :])
-                error *= loss(error, seen) if elsewhere else 1
-            errors.append(error * len(each) / power)
+            error = float(each[self._judged(clean)].sum()) / power
+            if elsewhere and self._fresh is not None and len(each) == self._count:
+                seen, fresh = each[self._fresh :].mean(), each[: self._fresh].mean()
+                error *= loss(float(fresh), float(seen))
+            errors.append(error)
         return np.array(errors)
 
     def scaled_errors(self, layers: Mapping[str, Layer]) -> list[Doubles | None]:
@@ -117,6 +114,11 @@ class FedTarget:
             noise = float(np.square(value - clean).sum())
             scaled.append((value - clean) * np.sqrt(power / noise) if noise > 0 else None)
         return scaled
+
+    def _judged(self, value: Array) -> slice:
+        """The inputs by which an output is judged."""
+        few = self._fresh is None or self._fresh < MIN_FRESH or len(value) != self._count
+        return slice(None if few else self._fresh)
 
     def _run(self, fed: Mapping[str, Array]) -> list[Array]:
         parts = self._program.map([{**feed, **self._own, **fed} for feed in self._feeds])
@@ -132,22 +134,6 @@ def _joined(batches: Sequence[Array]) -> Array:
     if not alike or len(axes) > 1:
         return np.concatenate([batch.reshape(-1) for batch in batches])
     return np.concatenate(batches, axes.pop() if axes else 0)
-
-
-def expected_error(fresh: Doubles, seen: Doubles) -> float:
-    """Error of an input that layers are not made from, by those of some, and of some that they are.
-
-    Of few inputs one alone may decide: what both kinds tell is weighted by how sure it is.
-    """
-    means, variances = [], []
-    for each in (fresh, seen):
-        mean = float(each.mean())
-        if not mean > 0:
-            return float(np.concatenate([fresh, seen]).mean())
-        means.append(np.log(mean))
-        variances.append(max(float(each.var()) / mean**2, MIN_VARIANCE) / len(each))
-    own, other = variances[0], variances[1] + LOSS_VARIANCE
-    return float(np.exp((means[0] * other + means[1] * own) / (own + other)))
 
 
 def loss(fresh: float, seen: float) -> float:
