@@ -5,7 +5,7 @@ of their layer. Every layer is built against the inputs that the ticket really d
 of each copy, the value of each constant, the mean that each row still misses.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -119,6 +119,7 @@ class _Construction:
     def expand(self, step: Expand) -> Iterator[MaskedRows | BuiltLayer]:
         """Prune a layer to neurons that listen to one channel each, and set their scales."""
         x, source = self.ticket.values[step.input], step.source
+        _check_finite(f"tensor '{step.tensor}'", x)
         seen = self.response(self.blueprint.activation)
         with self.watch("univariate layers"):
             rows, rest, gains = expand(step, self.blueprint.options, x=x, response=seen)
@@ -156,11 +157,7 @@ class _Construction:
             fresh=self.fresh,
             device=self.device,
         )
-        if not all(np.isfinite(value).all() for value in task.y):
-            raise InputError(
-                f"layer '{step.name}': the target makes numbers of these inputs that are not "
-                "finite; give `calibration` that is meant for it"
-            )
+        _check_finite(f"layer '{step.name}'", task.y)
         sums = LayerSums(task, self.blueprint.target.opsets)
         saved = self.saved.get(step.name)
         share = None
@@ -187,3 +184,12 @@ class _Construction:
             sqnr_db = sqnr(task.y, out, step.out_layout)
             layer = replace(layer, stats=replace(layer.stats, sqnr_db=sqnr_db))
         yield layer
+
+
+def _check_finite(where: str, values: Sequence[Array]) -> None:
+    """Raise InputError if the batches of a tensor hold NaN or infinity."""
+    if not all(np.isfinite(value).all() for value in values):
+        raise InputError(
+            f"{where}: the target makes numbers of these inputs that are not finite; give "
+            "`calibration` that is meant for it"
+        )

@@ -120,8 +120,8 @@ def test_inputs_past_float32_name_the_layer() -> None:
         list(construct(blueprint, inputs(blueprint, 1e25)))
 
 
-def test_inputs_of_which_the_target_makes_nothing_finite_name_the_layer() -> None:
+def test_inputs_of_which_the_target_makes_nothing_finite_name_the_place() -> None:
     blueprint = planned()
 
-    with pytest.raises(InputError, match=r"layer '.*': the target makes numbers of these inputs"):
+    with pytest.raises(InputError, match=r"tensor 'image': the target makes numbers of these"):
         list(construct(blueprint, inputs(blueprint, np.nan)))
