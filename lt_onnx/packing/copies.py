@@ -14,6 +14,7 @@ from lt_onnx.packing.grouping import Grouping, Mask
 from lt_onnx.target import Array, Floats
 
 STRIDES, ROWS, SETS = 256, 32, 128  # that are tried, and what they are tried on
+MAX_ECHO = 1 << 23  # problems of the rows that lie between a row and its copy
 ALIKE = 0.5  # correlation of the sums of copies
 
 
@@ -52,7 +53,8 @@ def find_lag(
         sums.append(sets[:, :: -(-sets.shape[1] // SETS)].sum(2))
         if start + len(drawn) >= wanted:
             break
-    return _lag(np.concatenate(sums)[:wanted], count // copies)
+    most = min(count // copies, MAX_ECHO // grouping.problems)
+    return _lag(np.concatenate(sums)[:wanted], most)
 
 
 def _lag(sums: Array, most: int) -> int:

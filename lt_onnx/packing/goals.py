@@ -20,6 +20,7 @@ from lt_onnx.target import Doubles
 MASS = 2.0**36  # all goals together; each whole one has at least 1
 COMPONENTS, TRACES, KINDS = 5, 4, 3
 PLAIN, TWIN, COPY = range(KINDS)  # kinds of problems: by what is known of their goals
+LEAST_SPREAD = 1.0  # of goals, which are whole numbers
 MAX_ECHOES = 5  # copies of a row before that count
 EDGES = np.concatenate(
     [
@@ -140,6 +141,8 @@ def expect(shape, positions, plan, at, trace, frame):  # type: ignore[no-untyped
     frame[1, 0], frame[1, 1], frame[1, 2] = column * row, near, both
     frame[1, 3] = np.sqrt(near * column * row)
     frame[1, 4] = shape.miss[kind, 0] / shape.miss[kind, 1]
+    for c in range(COMPONENTS):
+        frame[1, c] = max(frame[1, c], LEAST_SPREAD)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from lt_onnx.manifest import BlockRecord, LayerRecord
 from lt_onnx.target import Array
 
+MAX_PROBLEMS = 1 << 20  # of a row whose subsets are told as such
+
 Mask = NDArray[np.bool_]
 
 
@@ -42,6 +44,8 @@ class Grouping:
             return None
         places = math.prod(layer.shape[1:]) // width
         if not slots or layer.shape[0] % block.group:
+            return None
+        if slots // block.neurons * places > MAX_PROBLEMS:
             return None
         return Grouping(
             block.neurons,

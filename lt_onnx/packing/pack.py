@@ -26,7 +26,7 @@ from lt_onnx.packing.format import (
     layers_of,
     raw_tensors,
 )
-from lt_onnx.packing.grouping import Grouping, Mask
+from lt_onnx.packing.grouping import MAX_PROBLEMS, Grouping, Mask
 from lt_onnx.packing.subsets import Masks
 from lt_onnx.reading.model_file import model_files
 from lt_onnx.target import Array, Floats
@@ -115,8 +115,8 @@ def _copies_of(
     _, drawn, kept = next(rows())
     most, tried = shape[1] // copies, [Copies()]
     for stride in {find_stride(kept, shape, copies), *(most // lag * lag for lag in lags if lag)}:
-        if stride:
-            apart = Grouping.apart_of(shape, copies, stride)
+        apart = Grouping.apart_of(shape, copies, stride)
+        if 0 < apart.problems <= MAX_PROBLEMS:
             lag = find_lag(rows(), apart, count=shape[0], copies=copies)
             tried.append(Copies(copies, stride, lag))
     return min(tried, key=lambda copies: masks.trial(shape, copies, drawn[:TRIED], kept[:TRIED]))

@@ -12,8 +12,8 @@ import numpy as np
 from lt_onnx.options import MAX_BASE_SIZE
 from lt_onnx.packing import goals, range_coder, subset_code
 from lt_onnx.packing.cells import MAX_MEMBERS, UNIT, members
-from lt_onnx.packing.copies import Copies
-from lt_onnx.packing.grouping import Grouping, Mask
+from lt_onnx.packing.copies import MAX_ECHO, Copies
+from lt_onnx.packing.grouping import MAX_PROBLEMS, Grouping, Mask
 from lt_onnx.packing.prices import MAX_LEVEL, fit_level
 from lt_onnx.packing.subset_code import Plan
 from lt_onnx.target import Array, Doubles, Floats, Indices
@@ -25,7 +25,6 @@ MIN_ROWS = 6  # of a group whose positions may have prices of their own
 LEVEL_BITS = 0.7  # of such a price
 SAMPLED, SAMPLED_ROWS = 512, 48  # that prices are found on
 SPARSE = 0.7  # empty subsets from which they are told without a search
-MAX_ECHO = 1 << 23  # problems of a layer's rows of which copies follow
 MAGNITUDES = 17  # kinds of numbers, by sixteenths
 PROBLEM_BYTES = 32  # that a problem takes at most
 
@@ -64,7 +63,8 @@ class Masks:
         lag = self.number(known.lag, shape[0] + 1) if grouping is not None else 0
         if grouping is not None:
             fits = 0 < grouping.slots <= grouping.width
-            if not fits or lag * grouping.problems > MAX_ECHO or count == 1:
+            fits &= count != 1 and grouping.problems <= MAX_PROBLEMS
+            if not fits or lag * grouping.problems > MAX_ECHO:
                 raise ValueError("copies that a layer cannot have")
         return LayerMasks(self, grouping, shape[0], lag)
 

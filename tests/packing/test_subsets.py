@@ -164,3 +164,19 @@ def test_few_bytes_buy_few_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lt_onnx.packing.subsets.MAX_SUBSETS_PER_BYTE", 1)
     with pytest.raises(ValueError, match="no encoder writes"):
         read(content, grouping, numbers, 8)
+
+
+def test_a_long_run_of_empty_subsets_is_told_like_any_other() -> None:
+    grouping = Grouping(2, 120_000, 120_000, 1)
+    numbers = drawn(2, 120_000)
+    kept = np.zeros((2, 120_000), bool)
+    kept[0, ::2] = kept[1, 0] = True
+    content = written(grouping, numbers, kept, 1)
+
+    assert np.array_equal(read(content, grouping, numbers, 1)[:, :-1], kept)
+
+
+def test_rows_of_more_problems_than_layers_have_are_refused() -> None:
+    masks = Masks()
+    with pytest.raises(ValueError, match="cannot have"):
+        masks.layer(None, (2, 1 << 24), Copies(2, 1 << 22))
