@@ -1,4 +1,4 @@
-"""Compile the solver's kernels into Numba's cache, so that what follows finds them there.
+"""Compile the solver's and the packs' kernels into Numba's cache, so that what follows finds them there.
 
     python tools/compile_kernels.py
 
@@ -9,23 +9,26 @@ import tempfile
 from pathlib import Path
 
 from lt_onnx import convert
+from lt_onnx.packing.pack import pack
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 
 
 def main() -> None:
-    """Convert a small network in both modes, by every rule."""
+    """Convert a small network in both modes, by every rule, and pack it."""
     with tempfile.TemporaryDirectory() as folder:
         for mode in ("l+1", "2l"):
             for select in ("noise", "smallest", "best"):
+                ticket = Path(folder) / f"{mode}.{select}.onnx"
                 convert(
                     MODELS / "plain-relu.onnx",
-                    Path(folder) / f"{mode}.{select}.onnx",
+                    ticket,
                     mode=mode,
                     select=select,
                     base_size=3,
                     validate=False,
                 )
+            pack(ticket, ticket.with_suffix(".ltz"))
 
 
 if __name__ == "__main__":
