@@ -1,4 +1,4 @@
-"""Compile the solver's and the packs' kernels into Numba's cache, so that what follows finds them there.
+"""Compile the kernels of solver and packs into Numba's cache, where what follows finds them.
 
     python tools/compile_kernels.py
 
