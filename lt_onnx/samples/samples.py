@@ -280,10 +280,11 @@ def drawn_sizes(port: Port, ports: tuple[Port, ...] = ()) -> list[int]:
 
 
 def random_samples(ports: tuple[Port, ...], count: int, seed: int) -> Samples:
-    """Seeded normal inputs, smooth and white ones by turns; they stand in for real ones.
+    """Seeded inputs, smooth and white noise and pictures by turns; they stand in for real ones.
 
-    Smooth noise, of several resolutions, has a 1/f-like spectrum as natural images have. White
-    noise is what a network is often tried with. Raises InputError for too many bytes.
+    Smooth noise, of several resolutions, has a 1/f-like spectrum as natural images have that are
+    normalised; pictures are the same from 0 to 1, as images are that are not. White noise is what a
+    network is often tried with. Raises InputError for too many bytes.
     """
     rng = np.random.default_rng(seed)
     arrays: dict[str, Array] = {}
@@ -299,9 +300,19 @@ def random_samples(ports: tuple[Port, ...], count: int, seed: int) -> Samples:
             continue
         drawn = rng.standard_normal(shape, np.float32)
         if len(sizes) > 1:
-            drawn[::2] = _smooth(rng, drawn[::2].shape)
+            drawn[::3] = _smooth(rng, drawn[::3].shape)
+            drawn[2::3] = _pictures(rng, drawn[2::3].shape)
         arrays[port.name] = drawn.astype(port.dtype)
     return Samples(arrays, None, f"{RANDOM_ORIGIN} {seed})")
+
+
+def _pictures(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+    """Smooth noise from 0 to 1 in every sample."""
+    noise = _smooth(rng, shape)
+    axes = tuple(range(1, noise.ndim))
+    low, high = noise.min(axes, keepdims=True), noise.max(axes, keepdims=True)
+    stretched: Floats = ((noise - low) / np.maximum(high - low, 1e-6)).astype(np.float32)
+    return stretched
 
 
 def _smooth(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
