@@ -187,7 +187,7 @@ def _constants_record(
 ) -> ConstantNeurons | None:
     """What the manifest says of neurons that are constant, before φ as large as `wanted` [C]."""
     levels = np.rint(4 * (np.log2(np.abs(wanted[:PERIOD])) + 24)).astype(int).tolist()
-    values = tuple((int(place), float(value)) for place, value in zip(*inputs, strict=True))
+    values = tuple((int(p), float(np.float32(value))) for p, value in zip(*inputs, strict=True))
     side: Literal[-1, 1] = 1 if sign > 0 else -1
     return ConstantNeurons(len(wanted), side, values, tuple(levels)) if levels else None
 
