@@ -14,13 +14,12 @@ from lt_onnx.construct.fed_target import FedTarget, Layer
 from lt_onnx.construct.masks import HEADROOM
 from lt_onnx.construct.noise_budget import MAX_ERROR, STEEPNESS
 from lt_onnx.construct.stepwise_run import StepwiseRun
+from lt_onnx.planning.prediction import felt_inputs
 from lt_onnx.samples.samples import Samples
 from lt_onnx.subset_sum import Drawn, Rows, Rule, solve_rows, write_masked
 from lt_onnx.target import Array, Doubles, Indices, Linear, Target, step_nodes
 
-MAX_WORK = 5e10  # multiply-adds of all disturbed runs
-MIN_INPUTS, MAX_INPUTS = 8, 256  # that the disturbed network runs on …
-MAX_FELT_NUMBERS = 1 << 23  # … and numbers that it puts out for all of them
+MAX_FELT_NUMBERS = 1 << 23  # that the disturbed network puts out for all its inputs
 BATCH = 32
 MAX_KEPT = 8  # layers whose errors at the outputs are kept
 MAX_POSITIONS = 4096  # output positions that a layer's moments are made from
@@ -70,7 +69,7 @@ def sensitivity(
     others are a little off.
     """
     layers = target.linears
-    count = int(np.clip(MAX_WORK / max(work * len(layers), 1), MIN_INPUTS, MAX_INPUTS))
+    count = felt_inputs(target, work)
     feed = inputs.batches(target.inputs, 1)[0]
     felt_tensors = _felt_tensors(target, feed)
     together = len(next(iter(feed.values())))

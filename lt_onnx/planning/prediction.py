@@ -47,11 +47,17 @@ MAX_EXPOSED = 1 << 26  # numbers of both networks that are held for it
 # seconds of one core, measured (see docs/performance.md)
 PROBLEM_SECONDS, PROBLEM_GROWTH = 1e-6, 1.153  # one problem of 11 elements; for each more
 MULTIPLY_ADD_SECONDS = 2e-11
-HELD_BYTE_SECONDS = 5e-10  # of what a layer reads and makes
+HELD_BYTE_SECONDS = 5e-10  # of what a layer reads and makes, where it is run …
+BUILT_BYTE_SECONDS = 8e-9  # … and where it is built
+MOMENT_SECONDS = 1.6e-10  # for a multiply-add of second moments, and of their inverse
+FELT_SECONDS = 2.6e-11  # for a multiply-add of the target, run with one layer after the other wrong
 WEIGHT_SECONDS = 1.7e-8  # to draw twice and prove
 BYTE_SECONDS = 2.5e-9  # to write, whatever the cores
 LAYER_SECONDS, NEURON_SECONDS = 0.04, 3.5e-5  # of a layer, and of a row of a univariate one
-START_SECONDS = 3.0
+BUILD_SECONDS, GROUP_SECONDS = 0.11, 0.01  # of a layer that is built, and of each of its groups
+START_SECONDS = 1.3
+MAX_FELT_WORK = 5e10  # multiply-adds of the target with one layer after the other wrong
+MIN_FELT_INPUTS, MAX_FELT_INPUTS = 8, 256  # that it runs on
 MIN_VALIDATION_SAMPLES = 16  # of those given
 
 
@@ -128,7 +134,9 @@ def predict(
         batch=batch,
         multiply_adds=work,
         validation_count=_validation_count(target, steps, count),
-        seconds=START_SECONDS + sum(layer_seconds(target, step, count) for step in steps),
+        seconds=START_SECONDS
+        + _felt_seconds(target, count)
+        + sum(layer_seconds(target, step, count) for step in steps),
     )
 
 
@@ -184,7 +192,21 @@ def layer_seconds(target: Target, step: Expand | Build, count: int) -> float:
     shared = _core_seconds(target, step, count) / (os.cpu_count() or 1)
     neurons = step.source.shape[0] if isinstance(step, Expand) else 0
     alone = LAYER_SECONDS + NEURON_SECONDS * neurons + BYTE_SECONDS * 4 * step.source.size
+    alone += BUILD_SECONDS + GROUP_SECONDS * step.linear.group if isinstance(step, Build) else 0.0
     return shared + alone
+
+
+def felt_inputs(target: Target, work: int) -> int:
+    """Inputs on which errors of every layer are felt, where one costs `work` multiply-adds."""
+    each = max(work * len(target.linears), 1)
+    return int(np.clip(MAX_FELT_WORK / each, MIN_FELT_INPUTS, MAX_FELT_INPUTS))
+
+
+def _felt_seconds(target: Target, count: int) -> float:
+    """What it takes to measure how errors of every layer are felt."""
+    work = target_work(target)
+    runs = min(felt_inputs(target, work), count) * len(target.linears)
+    return FELT_SECONDS * work * runs / (os.cpu_count() or 1)
 
 
 def _core_seconds(target: Target, step: Expand | Build, count: int) -> float:
@@ -194,7 +216,8 @@ def _core_seconds(target: Target, step: Expand | Build, count: int) -> float:
         m = max(step.base_size, 1)
         seconds += PROBLEM_SECONDS * PROBLEM_GROWTH ** (m - 11) * step.source.size / m
         work = MULTIPLY_ADD_SECONDS * _feature_multiply_adds(target, step)
-        seconds += count * (work + HELD_BYTE_SECONDS * _held_bytes(target, step))
+        seconds += count * (work + BUILT_BYTE_SECONDS * _held_bytes(target, step))
+        seconds += MOMENT_SECONDS * _moment_work(target, step, count)
     return seconds
 
 
@@ -303,9 +326,23 @@ def _held_bytes(target: Target, step: Build) -> int:
 
 def _moment_bytes(target: Target, step: Build, count: int) -> int:
     """Bytes of the patches that the moments of a layer's inputs are made from."""
-    positions = min(count * _positions(target, step.linear.output, step.linear.op), MAX_POSITIONS)
-    entries = math.prod(step.linear.weight.shape[1:]) * len(step.coefficients)
+    positions, entries = _patches(target, step, count)
     return PATCH_BYTES * positions * min(entries, MAX_PROBLEMS)
+
+
+def _moment_work(target: Target, step: Build, count: int) -> float:
+    """Multiply-adds of second moments of a layer's inputs and of what is made of them."""
+    positions, entries = _patches(target, step, count)
+    together = min(entries, MAX_PROBLEMS)
+    each = positions * together**2 + 4 * together**3
+    return step.linear.group * max(entries / MAX_PROBLEMS, 1) * each
+
+
+def _patches(target: Target, step: Build, count: int) -> tuple[int, int]:
+    """Positions that moments are made from, and entries of a patch of one group."""
+    positions = count * _positions(target, step.linear.output, step.linear.op)
+    entries = math.prod(step.linear.weight.shape[1:]) * len(step.coefficients)
+    return min(positions, MAX_POSITIONS), entries
 
 
 def _held_numbers(target: Target, step: Build) -> tuple[int, int]:
