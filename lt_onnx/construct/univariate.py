@@ -119,7 +119,8 @@ class Neurons:
     def of(rows: MaskedRows, rest: BuiltLayer) -> "Neurons":
         """Those of `rows`, which are a whole layer."""
         assert isinstance(rows.step, Expand)
-        channel = np.abs(rows.weight).argmax(1)
+        parts = np.array_split(rows.weight, -(-rows.weight.size // BLOCK_WEIGHTS))
+        channel = np.concatenate([np.abs(part).argmax(1) for part in parts])
         return Neurons(rows.step, channel, rows.weight[np.arange(len(channel)), channel], rest)
 
     def nodes(self, places: Indices) -> tuple[list[Node], dict[str, Array]]:
