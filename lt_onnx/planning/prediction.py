@@ -18,7 +18,7 @@ from lt_onnx.runtime import thread_count
 from lt_onnx.samples.samples import OPEN_AXIS, VALIDATION_BATCH, batch_size, drawn_sizes
 from lt_onnx.target import Linear, Target
 
-MAX_CALIBRATION_WORK = 2.5e11  # multiply-adds of the ticket that calibration may cost
+MAX_CALIBRATION_WORK = 2.5e11  # multiply-adds of layers on their features, for all calibration
 POSITIONS_PER_WEIGHT, MAX_CALIBRATION_COUNT = 4, 1024
 MAX_CALIBRATION_NUMBERS = 1e8 / 3  # of the widest tensor, all samples together
 INPUT_BYTES, OUTPUT_BYTES = 5.2, 16.8  # held for a number that a layer reads, and makes
@@ -135,7 +135,7 @@ def predict(
         multiply_adds=work,
         validation_count=_validation_count(target, steps, count),
         seconds=START_SECONDS
-        + _felt_seconds(target, count)
+        + (_felt_seconds(target, count) if options.promises else 0)
         + sum(layer_seconds(target, step, count) for step in steps),
     )
 
@@ -319,9 +319,10 @@ def _numbers(target: Target, step: Build) -> tuple[int, int]:
 def _held_bytes(target: Target, step: Build) -> int:
     """Bytes held of each sample while a layer is built: some tensors of float32."""
     read, made = _held_numbers(target, step)
-    parts = len(step.coefficients) if step.expand is not None else 0
-    features = FEATURE_BYTES * read  # beside the tensor that they are parts of
-    return round(INPUT_BYTES * read / max(parts, 1) + features * (parts > 0) + OUTPUT_BYTES * made)
+    each = INPUT_BYTES
+    if step.expand is not None:  # features, beside the tensor that they are parts of
+        each = INPUT_BYTES / len(step.coefficients) + FEATURE_BYTES
+    return round(each * read + OUTPUT_BYTES * made)
 
 
 def _moment_bytes(target: Target, step: Build, count: int) -> int:

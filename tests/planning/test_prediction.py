@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -144,8 +145,10 @@ def test_layers_add_up(tmp_path: Path) -> None:
     steps = [step for step in made.steps if hasattr(step, "source")]
 
     seconds = sum(layer_seconds(made.target, step, 7) for step in steps)
-    start = prediction.START_SECONDS + prediction._felt_seconds(made.target, 7)
-    assert predict(made, count=7).seconds == pytest.approx(start + seconds)
+    start, felt = prediction.START_SECONDS, prediction._felt_seconds(made.target, 7)
+    assert predict(made, count=7).seconds == pytest.approx(start + felt + seconds)
+    priced = replace(made, options=replace(made.options, price=0.1))  # nothing is promised
+    assert predict(priced, count=7).seconds == pytest.approx(start + seconds)
     for step in steps:
         held = partial(layer_memory, made.target, step, batch=1, whole=False)
         row, one, five = (held(count=n) for n in (8, 9, 13))
