@@ -5,7 +5,6 @@ an activation's range is what the ticket really sees, not what a second implemen
 """
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as status
 
+from lt_onnx.cores import thread_count
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import check_file, check_network, data_of
 from lt_onnx.target import Array, Node, Shape
@@ -50,12 +50,6 @@ def value_info(name: str, dtype: np.dtype[Any], shape: Shape | None) -> onnx.Val
     return helper.make_tensor_value_info(
         name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape
     )
-
-
-def thread_count() -> int:
-    """Threads that may run: as OMP_NUM_THREADS says, or as many as there are cores."""
-    setting = os.environ.get("OMP_NUM_THREADS", "")
-    return int(setting) if setting.isdigit() and int(setting) else os.cpu_count() or 1
 
 
 def _open(

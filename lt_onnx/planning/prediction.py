@@ -4,7 +4,6 @@ Comes in: a Blueprint. Goes out: figures from its shapes alone. "Numbers" are en
 """
 
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,9 +11,9 @@ import numpy as np
 
 from lt_onnx import files
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
+from lt_onnx.cores import core_count, thread_count
 from lt_onnx.options import Select, Weights
 from lt_onnx.reading.sized import with_sizes
-from lt_onnx.runtime import thread_count
 from lt_onnx.samples.samples import OPEN_AXIS, VALIDATION_BATCH, batch_size, drawn_sizes
 from lt_onnx.target import Linear, Target
 
@@ -189,7 +188,7 @@ def layer_memory(
 
 def layer_seconds(target: Target, step: Expand | Build, count: int) -> float:
     """What one layer takes, very roughly: solving, running, drawing and proving, writing."""
-    shared = _core_seconds(target, step, count) / (os.cpu_count() or 1)
+    shared = _core_seconds(target, step, count) / core_count()
     neurons = step.source.shape[0] if isinstance(step, Expand) else 0
     alone = LAYER_SECONDS + NEURON_SECONDS * neurons + BYTE_SECONDS * 4 * step.source.size
     alone += BUILD_SECONDS + GROUP_SECONDS * step.linear.group if isinstance(step, Build) else 0.0
@@ -206,7 +205,7 @@ def _felt_seconds(target: Target, count: int) -> float:
     """What it takes to measure how errors of every layer are felt."""
     work = target_work(target)
     runs = min(felt_inputs(target, work), count) * len(target.linears)
-    return FELT_SECONDS * work * runs / (os.cpu_count() or 1)
+    return FELT_SECONDS * work * runs / core_count()
 
 
 def _core_seconds(target: Target, step: Expand | Build, count: int) -> float:

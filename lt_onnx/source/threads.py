@@ -4,19 +4,17 @@ Compiled code that releases the interpreter's lock is as fast so as a loop that 
 parallel, and is compiled in half the time.
 """
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+
+from lt_onnx.cores import thread_count
 
 PIECES = 8  # of the work, for every thread: some take longer
 
 
 def solver_threads() -> int:
-    """Threads of compiled code: as NUMBA_NUM_THREADS says, or as many as there are cores."""
-    setting = os.environ.get("NUMBA_NUM_THREADS", "")
-    if setting.isdigit() and int(setting):
-        return int(setting)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Threads of compiled code: as NUMBA_NUM_THREADS says, or one a core."""
+    return thread_count("NUMBA_NUM_THREADS")
 
 
 def share(count: int, work: Callable[[int, int], object], *, least: int = 1) -> None:

@@ -6,12 +6,12 @@ pieces; of a sparse one only the kept positions are drawn.
 """
 
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from lt_onnx.cores import core_count
 from lt_onnx.manifest import LayerRecord, Manifest
 from lt_onnx.target import Indices
 from lt_onnx.verification.flaw import Flaw
@@ -37,7 +37,7 @@ def check_masked_weights(manifest: Manifest, tensors: Tensors) -> tuple[dict[str
     """Counts of what was proved, and what is wrong: one line for each layer that fails."""
     counts: list[tuple[int, int, int]] = []
     failures: list[str] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(core_count()) as pool:
         for layer in manifest.layers:
             try:
                 counts.append(_check_layer(layer, manifest, tensors, pool))

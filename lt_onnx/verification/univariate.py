@@ -12,7 +12,6 @@ scales or order are not, bit for bit, what follows. Algorithm 1 as this package 
 """
 
 import math
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
+from lt_onnx.cores import core_count
 from lt_onnx.manifest import BlockRecord, ConstantNeurons, LayerRecord, Manifest
 from lt_onnx.options import Sigma
 from lt_onnx.target import Doubles, Floats, Indices
@@ -180,7 +180,7 @@ def _strongest_first(
             part = drawn(np.arange(*rows))
         return part if count * size <= MAX_HELD else None, np.abs(part).max(1)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(core_count()) as pool:
         parts = list(pool.map(strengths, range(0, count, step)))
     order = np.argsort(-np.concatenate([strength for _, strength in parts]), kind="stable")
     if count * size <= MAX_HELD:

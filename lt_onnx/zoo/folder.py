@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from lt_onnx.cores import core_count
 from lt_onnx.errors import InputError, LtOnnxError
 from lt_onnx.files import finished, resumable
 from lt_onnx.options import Options, Output, Pictures
@@ -140,7 +141,7 @@ def _convert(
 
     It is among the `running`, and ends when all are `ended`.
     """
-    threads = str(max((os.cpu_count() or 1) // job.processes, 1))
+    threads = str(max(core_count() // job.processes, 1))
     settings = {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads, WATCH_PARENT: "1"}
     settings["PYTHONUTF8"] = "1"
     words = [*shlex.split(command)[1:], "--quiet", "--resume"]

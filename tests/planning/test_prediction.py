@@ -1,7 +1,6 @@
 """What a conversion will take: figures that follow from the plan alone."""
 
 import math
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -162,7 +161,7 @@ def test_validation_may_cost_as_much_as_construction(monkeypatch: pytest.MonkeyP
         linear.weight.size * math.prod(made.target.shapes[linear.output][2:])  # type: ignore[arg-type]
         for linear in made.target.linears
     )
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(prediction, "core_count", lambda: 1)
     steps = [step for step in made.steps if hasattr(step, "source")]
     one, none = (sum(layer_seconds(made.target, step, n) for step in steps) for n in (1, 0))
     seconds = sum(prediction._sample_seconds(made.target, step) for step in steps)
@@ -171,7 +170,7 @@ def test_validation_may_cost_as_much_as_construction(monkeypatch: pytest.MonkeyP
     assert (many.validation_count - few.validation_count) * seconds == pytest.approx(
         120 * (one - none), abs=seconds
     )
-    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(prediction, "core_count", lambda: 64)
     assert predict(made, count=8).validation_count == few.validation_count
     assert predict(made, count=8).seconds < few.seconds
 
