@@ -49,7 +49,14 @@ def data_of(path: Path) -> Path:
 def check_file(path: Path) -> None:
     """Raises InputError unless there is a file at `path`: a pipe would be waited for for ever."""
     if not path.is_file():
-        raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+        wrong = "is a folder, not a file" if path.is_dir() else "not a file"
+        raise InputError(f"{path}: {wrong if path.exists() else 'no such file'}")
+
+
+def check_suffix(path: Path, suffix: str, *, argument: str = "output") -> None:
+    """Raises InputError unless an output's name tells what it is, as those who read it expect."""
+    if path.suffix.lower() != suffix:
+        raise InputError(f"`{argument}` is '{path}'; end it in {suffix}")
 
 
 def check_network(path: Path) -> None:

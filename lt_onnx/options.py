@@ -149,7 +149,9 @@ class Options:
     Raises InputError for values out of range.
     """
 
-    mode: Annotated[Mode, Param("l+1: copies, depth L+1; 2l: depth 2L.")] = Mode.L_PLUS_1
+    mode: Annotated[
+        Mode, Param("l+1: the target's depth + 1, copies of channels; 2l: twice it, smaller.")
+    ] = Mode.L_PLUS_1
     base_size: Annotated[
         int | None,
         Param(
@@ -160,10 +162,14 @@ class Options:
             singles="base_sizes",
         ),
     ] = None
-    tolerance: Annotated[float, Param("ε per normalised parameter.")] = 0.01
-    select: Annotated[Select, Param("noise, smallest (the paper's) or best.")] = Select.NOISE
+    tolerance: Annotated[float, Param("ε, the error allowed per normalised parameter.")] = 0.01
+    select: Annotated[
+        Select, Param("Of subsets that fit, the quietest, smallest (the paper's) or closest.")
+    ] = Select.NOISE
     sigma: Annotated[Sigma, Param("One scale per channel or per layer.")] = Sigma.CHANNEL
-    init: Annotated[Init, Param("unit, kaiming, xavier or lecun.")] = Init.UNIT
+    init: Annotated[Init, Param("Initial scale of random weights; no mask depends on it.")] = (
+        Init.UNIT
+    )
     seed: Annotated[int, Param("Seed of the random source.")] = 0
     price: Annotated[
         float | None,
@@ -189,9 +195,9 @@ class Options:
     ] = 0.99
     prices: tuple[tuple[str, float], ...] = ()
     base_sizes: tuple[tuple[str, int], ...] = ()
-    weights: Annotated[Weights, Param("folded, masked, sparse or seeded (made by the file).")] = (
-        Weights.FOLDED
-    )
+    weights: Annotated[
+        Weights, Param("How random weights are stored; seeded: made when the file is opened.")
+    ] = Weights.FOLDED
     fp16: Annotated[bool, Param("Store random weights in half precision.")] = False
     collapse: Annotated[bool, Param("Sum each block into one layer (2l, seeded).")] = False
 
@@ -292,7 +298,8 @@ class Output:
     """
 
     path: Annotated[
-        Path | None, Param("Ticket file, or folder for several.", flags=("--output", "-o"))
+        Path | None,
+        Param("Ticket, or folder for several; else beside the target.", flags=("--output", "-o")),
     ] = None
     emit_source: Annotated[bool, Param("Also write the source network.")] = False
     max_memory: Annotated[

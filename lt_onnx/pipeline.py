@@ -14,7 +14,15 @@ from lt_onnx.budget.promise import Forecast, promised
 from lt_onnx.construct.noise_budget import Promise
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.errors import InputError, UnsupportedError, check_torch, is_interrupt
-from lt_onnx.files import WAIT_SECONDS, check_network, check_places, check_room, data_of, reserved
+from lt_onnx.files import (
+    WAIT_SECONDS,
+    check_network,
+    check_places,
+    check_room,
+    check_suffix,
+    data_of,
+    reserved,
+)
 from lt_onnx.options import Device, Options, Output, Pictures, changed
 from lt_onnx.planning.allocation import check_names
 from lt_onnx.planning.plan import plan
@@ -278,6 +286,7 @@ def _with_room(
     if job.source is not None:
         files += files_of(job.source, blueprint, source=True)
     check_places(files, job.inputs(), force=job.output.force or force)
+    check_suffix(job.ticket, ".onnx")
     check_room(
         files,
         job.target,

@@ -340,7 +340,7 @@ def test_deploy_collapses_to_the_same_file(
     assert out.read_bytes() == (collapsed / "collapsed.onnx").read_bytes()
     assert "largest difference from the ticket" in shown
     assert "ms per input" in shown
-    assert run(["deploy", str(out), "--weights", "folded", "-o", str(out) + ".2"]) == 2
+    assert run(["deploy", str(out), "--weights", "folded", "-o", f"{out}.2.onnx"]) == 2
     assert "is collapsed" in capsys.readouterr().err
 
 

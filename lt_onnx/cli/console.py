@@ -45,9 +45,12 @@ MAX_CELL = 300  # characters of a table's cell: what a file names, it may name a
 
 
 def say(line: str, *, err: bool = False) -> None:
-    """Print one line, whatever names are in it; a result is folded where the terminal ends."""
-    line, width = shown(line), columns()
-    if err or len(line) <= width:
+    """Print one line, whatever names are in it, folded where the terminal ends.
+
+    COLUMNS folds results alone: an error in a log is one line.
+    """
+    line, width = shown(line), columns(err=err)
+    if len(line) <= width:
         typer.echo(line, err=err)
         return
     begins = re.match(r"\s*(\S+\s{2,})?", line)
@@ -55,12 +58,12 @@ def say(line: str, *, err: bool = False) -> None:
     for part in textwrap.wrap(
         line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     ):
-        typer.echo(part)
+        typer.echo(part, err=err)
 
 
-def columns() -> int:
+def columns(*, err: bool = False) -> int:
     """Width of the terminal, or the one that COLUMNS says; where there is none, no limit."""
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    known = sys.stderr.isatty() if err else sys.stdout.isatty() or "COLUMNS" in os.environ
     return shutil.get_terminal_size().columns if known else 10_000
 
 

@@ -34,12 +34,12 @@ def convert_command(
     *,
     options: Options,
     calibration: CalibrationFile = None,
-    calibration_count: Annotated[int | None, Param("How many; more are better, slower.")] = None,
+    calibration_count: Annotated[
+        int | None, Param("How many of them; more are better, slower.")
+    ] = None,
     samples: SamplesFile = None,
     pictures: Pictures,
-    device: Annotated[
-        Device, Param("Where subset sums are solved: auto, cpu or cuda.")
-    ] = Device.AUTO,
+    device: Annotated[Device, Param("Where subset sums are solved.")] = Device.AUTO,
     output: Output,
     validate: Annotated[
         bool, Param("Compare with the target.", flags=("--validate/--no-validate",))
@@ -63,6 +63,9 @@ def convert_command(
     folder = _folder(output.path, len(targets))
     if len(targets) > 1 and (report or json):
         raise InputError("`report` and `json` are of one target; lt-onnx zoo reports on many")
+    for target in targets:
+        if target.is_dir():
+            raise InputError(f"{target}: is a folder, not a file; lt-onnx zoo converts folders")
     quiet, reports = quiet or json, report or []
     _tell_compilation(quiet)
     passed = True

@@ -13,7 +13,7 @@ def deploy_command(
     ticket: Annotated[Path, Param("Ticket, in any form.")],
     *,
     weights: Annotated[
-        Weights, Param("seeded: the file makes them; folded, masked or sparse.")
+        Weights, Param("How they are stored; seeded: made when the file is opened.")
     ] = Weights.SEEDED,
     collapse: Annotated[
         bool, Param("Sum each block into one layer (2l, seeded; with --target).")

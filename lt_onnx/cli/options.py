@@ -91,6 +91,7 @@ def _parameter(parameter: inspect.Parameter, kind: Any, param: Param) -> inspect
         flags = param.flags or (f"--{name.replace('_', '-')}",)
         annotation: Any = Annotated[kind, typer.Option(*flags, **about)]
     else:
+        about["metavar"] = name.upper()
         annotation = Annotated[kind, typer.Argument(**about)]
     return parameter.replace(annotation=annotation)
 

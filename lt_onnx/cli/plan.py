@@ -37,7 +37,7 @@ def plan_command(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Show widths, sizes and costs before any work, and what the promise takes.
+    """Show sizes and costs before work, and what the promise takes.
 
     For both modes; with --epsilon also what the theorems ask for. What the promise costs of more
     than a million weights takes minutes to find, and is found when --calibration is given.

@@ -19,7 +19,7 @@ def source_command(
     quiet: Quiet = False,
 ) -> None:
     """Write the random source network of a target."""
-    from lt_onnx.files import check_places, check_room
+    from lt_onnx.files import check_places, check_room, check_suffix
     from lt_onnx.planning.plan import plan
     from lt_onnx.planning.prediction import predict
     from lt_onnx.reading.lowering import read_target
@@ -31,6 +31,7 @@ def source_command(
     path = output or target.with_name(f"{target.stem}.source.onnx")
     files = files_of(path, blueprint, source=True)
     check_places(files, model_files(target), force=force)
+    check_suffix(path, ".onnx")
     check_room(files, target, file_bytes=predict(blueprint).file_bytes)
     with progress(quiet) as tell:
         write_source(blueprint, path, progress=tell, force=force)

@@ -16,7 +16,9 @@ from lt_onnx.validation.limits import Limits
 
 def validate_command(
     target: Annotated[Path, Param("The target network.")],
-    ticket: Annotated[Path, Param("The ticket, or any network of equal outputs.")],
+    ticket: Annotated[
+        Path, Param("The ticket, a pack (.ltz) of one, or any network of equal outputs.")
+    ],
     *,
     samples: SamplesFile = None,
     pictures: Pictures,
@@ -35,7 +37,8 @@ def validate_command(
     quiet: Quiet = False,
 ) -> None:
     """Compare a ticket's outputs with its target's."""
-    from lt_onnx.files import check_places
+    from lt_onnx.files import check_places, check_suffix
+    from lt_onnx.packing.unpack import unpacked_if_packed
     from lt_onnx.reading.graph import read_graph
     from lt_onnx.reading.model_file import model_files
     from lt_onnx.report.command import command_of, words_of
@@ -66,6 +69,8 @@ def validate_command(
     given = [*config.read, *([samples] if samples else [])]
     read = chain(model_files(target), model_files(ticket), given)
     check_places([*reports, *saved], read, force=force)
+    for path in saved:
+        check_suffix(path, ".npz", argument="save_inputs")
     ports = read_graph(target).inputs
     if samples is not None:
         inputs = load_samples(samples, ports, pictures)
@@ -74,12 +79,12 @@ def validate_command(
     if save_inputs is not None:
         save_samples(save_inputs, inputs, force=force)
     traced = None
-    with progress(quiet or json) as tell:
+    with progress(quiet or json) as tell, unpacked_if_packed(ticket) as opened:
         fidelity = compare_outputs(
-            target, ticket, inputs, ports, limits, progress=lambda x: tell("validate", x)
+            target, opened, inputs, ports, limits, progress=lambda x: tell("validate", x)
         )
         if per_layer or min_layer_sqnr is not None:
-            traced = trace(target, ticket, inputs, progress=lambda x: tell("layers", x))
+            traced = trace(target, opened, inputs, progress=lambda x: tell("layers", x))
     if traced is not None and min_layer_sqnr is not None:
         check = check_layer_errors(traced, min_layer_sqnr)
         fidelity = replace(fidelity, checks=[*fidelity.checks, check])

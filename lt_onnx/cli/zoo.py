@@ -48,7 +48,8 @@ def zoo_command(
     if jobs < 1:
         raise InputError(f"`jobs` is {jobs}; give 1 or more")
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+        wrong = "not a folder; lt-onnx convert takes files" if folder.exists() else "no such folder"
+        raise InputError(f"{folder}: {wrong}")
     arguments = {"output": output, **changed(pictures), **limits.arguments()}
     command = command_of("zoo", [folder], options, arguments)
     words = words_of(command, config.text)

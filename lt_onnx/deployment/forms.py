@@ -15,7 +15,7 @@ from lt_onnx import files
 from lt_onnx.blueprint import Blueprint
 from lt_onnx.deployment.compare import Comparison, compare
 from lt_onnx.errors import InputError
-from lt_onnx.files import atomic_write, check_file, check_places, data_of
+from lt_onnx.files import atomic_write, check_file, check_places, check_suffix, data_of
 from lt_onnx.manifest import METADATA_KEY, LayerRecord, Manifest
 from lt_onnx.options import Weights, choose
 from lt_onnx.packing.format import PackedLayer, layers_of
@@ -78,6 +78,7 @@ def deploy(
     check_file(ticket)
     inputs = [*model_files(ticket), *([] if target is None else model_files(target))]
     check_places([path, data_of(path)], inputs, force=force)
+    check_suffix(path, ".onnx")
     proof = verify(ticket, target=target)
     if not proof.genuine:
         raise InputError(f"{ticket}: is not genuine: {proof.failures[0]}")

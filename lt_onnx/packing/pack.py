@@ -12,12 +12,13 @@ import msgspec
 import numpy as np
 
 from lt_onnx.errors import InputError
-from lt_onnx.files import atomic_write, check_file, check_places
+from lt_onnx.files import atomic_write, check_file, check_places, check_suffix
 from lt_onnx.options import Weights
 from lt_onnx.packing.copies import Copies, find_lag, find_stride
 from lt_onnx.packing.format import (
     MAX_GRAPH_BYTES,
     PACK_FORMAT,
+    SUFFIX,
     About,
     PackedFile,
     PackedLayer,
@@ -45,7 +46,10 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
     be written (`force` lets it overwrite), and ResourceError when the disk is full.
     """
     check_file(ticket)
+    if ticket.suffix == SUFFIX:
+        raise InputError(f"{ticket}: is a pack already")
     check_places([output], model_files(ticket), force=force)
+    check_suffix(output, SUFFIX)
     proof = verify(ticket)
     if not proof.genuine:
         raise InputError(f"{ticket}: is not genuine: {proof.failures[0]}")

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from lt_onnx import files
 from lt_onnx.errors import InputError, ResourceError
-from lt_onnx.files import atomic_write, check_file, check_places, data_of
+from lt_onnx.files import atomic_write, check_file, check_places, check_suffix, data_of
 from lt_onnx.manifest import BlockRecord, parse_manifest
 from lt_onnx.options import Weights
 from lt_onnx.packing.format import (
@@ -114,6 +114,7 @@ def unpack(packed: Path, output: Path, *, force: bool = False) -> list[Path]:
         )
     paths = [output, data_of(output)][: len(pack.files)]
     check_places(paths, [packed], force=force)
+    check_suffix(output, ".onnx")
     _check_sizes(pack, output)
     with atomic_write(*paths, force=force) as streams:
         for layer, grouping in zip(pack.layers, pack.groupings, strict=True):

@@ -18,6 +18,7 @@ from lt_onnx.files import check_file, check_network
 from lt_onnx.target import Array, Node, is_standard_domain
 from lt_onnx.units import name_text
 
+ARCHIVE = b"PK\x03\x04"  # how a zip file begins
 MAX_PROTOBUF_BYTES = 2**31 - 1
 HASHED_AT_ONCE = 1 << 24  # bytes
 MAX_PARTS = 1_000_000  # messages and strings in a file; two bytes of it ask for 150 of memory
@@ -42,8 +43,11 @@ def parse_file(path: Path) -> tuple[onnx.ModelProto, bytes]:
     try:
         model.ParseFromString(content)
     except DecodeError:
-        wrong = "not an ONNX model (truncated, or another format)"
-        raise InputError(f"{path}: {wrong}; export it again") from None
+        wrong, mend = "not an ONNX model (truncated, or another format)", "export it again"
+        if content.startswith(ARCHIVE):
+            wrong = "not an ONNX model but an archive, as packs and torch's files are"
+            mend = "lt-onnx unpack opens a pack, torch.onnx.export writes a model"
+        raise InputError(f"{path}: {wrong}; {mend}") from None
     return model, content
 
 

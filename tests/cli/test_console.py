@@ -80,6 +80,9 @@ def test_a_result_is_folded_where_the_terminal_ends_and_an_error_is_one_line(
     assert max(len(first), len(second)) <= 40
     assert name.strip() == "x" * 45  # nothing is broken that somebody may copy
     assert shown.err == f"{line}\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    console.say(line, err=True)
+    assert capsys.readouterr() == ("", shown.out)
 
 
 def test_without_a_terminal_progress_is_a_line_now_and_then(

@@ -13,6 +13,7 @@ import pytest
 from paths import MODELS
 
 from lt_onnx import convert
+from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.manifest import METADATA_KEY, LayerRecord
 from lt_onnx.options import Weights
@@ -188,6 +189,23 @@ def test_a_pack_is_unpacked_for_as_long_as_it_is_needed(ticket: Path, packed: Pa
     with unpacked_if_packed(ticket) as path:
         assert path == ticket
     assert ticket.exists()
+
+
+def test_a_pack_is_compared_as_its_ticket_and_names_tell_what_is_in_a_file(
+    ticket: Path, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["validate", str(ticket), str(packed), "--count", "2", "--max-abs", "0"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("PASSED")
+    for words, told in {
+        ("pack", packed, "x.ltz"): "is a pack already",
+        ("pack", ticket, "x.onnx"): "end it in .ltz",
+        ("unpack", packed, "x.ltz"): "end it in .onnx",
+        ("deploy", ticket, "x.ltz"): "end it in .onnx",
+    }.items():
+        command, path, name = map(str, words)
+        assert run([command, path, "-o", str(tmp_path / name)]) == 2
+        assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_disk_without_room_is_told_before_anything_is_drawn(

@@ -13,7 +13,7 @@ from lt_onnx.reading.lowering import read_target
 from lt_onnx.report import figures
 from lt_onnx.report.document import plain, validation
 from lt_onnx.samples.samples import random_samples
-from lt_onnx.validation.fidelity import Judged
+from lt_onnx.validation.fidelity import Check, Judged
 from lt_onnx.validation.limits import Limits
 from lt_onnx.validation.outputs import compare_outputs
 from lt_onnx.validation.per_layer import trace
@@ -67,6 +67,10 @@ def test_the_verdict_says_what_holds_or_what_does_not() -> None:
 
     assert figures.verdict_of(held) == "PASSED: genuine, 30.5 dB of variation, 75.00 % agreement"
     assert figures.verdict_of(compared(HELD)) == "PASSED: 30.5 dB of variation, 75.00 % agreement"
+    unlimited = compared(Check("finite: scores", True, "output 'scores': finite"))
+    assert figures.verdict_of(unlimited) == (
+        "PASSED: 30.5 dB of variation, 75.00 % agreement, no limits given"
+    )
     assert figures.verdict_of(conversion(fidelity=None)) == (
         "PASSED: genuine, not compared with its target"
     )
