@@ -2,16 +2,18 @@
 
 In: nodes, and the operator set that they are of. Out: the same nodes in the set SEEDED, with the
 tensors that stand for what were attributes; or, of such nodes, the ones that they were.
+`raised_nodes` and `lowered_nodes` do it for a model, `raised` and `lowered` node by node.
 
 Most operators are written alike. What is `raised`:
 
 - attributes that became inputs: the tensor is called `<output>/<attribute>.<its place>`, the place
   being that among the node's attributes;
-- a Split that does not say into how many parts; Upsample and Resize as they were before the set 11.
+- a Split that does not say into how many parts; Upsample and Resize as they were before the set 11;
+- a Softmax over all axes from one on, as it was before the set 13: between Flatten and Reshape.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 
 import numpy as np
@@ -45,37 +47,120 @@ PLACED = re.compile(r"\.(\d{1,3})\Z")
 
 def changed_nodes(model: onnx.ModelProto, version: int) -> list[str]:
     """Titles of the nodes, of the set `version`, that cannot be written in the set SEEDED."""
+    return [
+        node_title(node)
+        for node in model.graph.node
+        if is_standard_domain(node.domain) and version < min(CHANGED.get(node.op_type, 0), SEEDED)
+    ]
+
+
+def flattened_nodes(model: onnx.ModelProto, version: int) -> frozenset[str]:
+    """Outputs of the nodes, of the set `version`, that go along several axes, or may do so."""
+    if version >= 13:
+        return frozenset()
     ranks = {
         value.name: len(value.type.tensor_type.shape.dim)
         for value in (*model.graph.input, *model.graph.output)
         if value.type.tensor_type.HasField("shape")
     }
-    shapes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    shapes, flattened = {tensor.name: tensor.dims for tensor in model.graph.initializer}, set()
     for node in model.graph.node:
         rank = [len(a.ints) for a in node.attribute if a.name == "perm"]
         if node.op_type == "Reshape" and len(shapes.get(node.input[1], ())) == 1:
             rank = [shapes[node.input[1]][0]]
         if rank:
             ranks[node.output[0]] = rank[0]
-    return [node_title(node) for node in model.graph.node if _is_changed(node, version, ranks)]
+    for node in model.graph.node:
+        if node.op_type in ALONG_LAST and is_standard_domain(node.domain):
+            attributes = {a.name: a.i for a in node.attribute}
+            last = ranks.get(node.output[0], ranks.get(node.input[0], 0)) - 1
+            if attributes.get("axis", 1) != last and attributes.get("axis") != -1:
+                flattened.add(node.output[0])
+    return frozenset(flattened)
 
 
-def _is_changed(node: onnx.NodeProto, version: int, ranks: Mapping[str, int]) -> bool:
-    """Whether a node is another one in the set SEEDED; `ranks` are of tensors, where known."""
-    if not is_standard_domain(node.domain) or version >= SEEDED:
-        return False
-    if node.op_type in ALONG_LAST and version < 13:
-        attributes = {a.name: a.i for a in node.attribute}
-        last = ranks.get(node.output[0], ranks.get(node.input[0], 0)) - 1
-        axis = attributes.get("axis", 1)
-        return axis != last and not (axis == -1 and "axis" in attributes)
-    return version < CHANGED.get(node.op_type, 0)
+def raised_nodes(
+    model: onnx.ModelProto, version: int
+) -> tuple[list[onnx.NodeProto], dict[str, Array]]:
+    """The nodes of a model of the set `version` in the set SEEDED; tensors that they read more.
+
+    None is of `changed_nodes`.
+    """
+    nodes, tensors = list[onnx.NodeProto](), dict[str, Array]()
+    flattened = flattened_nodes(model, version)
+    for node in model.graph.node:
+        if flattened & {*node.output}:
+            nodes += _flattened(node)
+        else:
+            out, more = raised(node, version)
+            nodes.append(out)
+            tensors |= more
+    return nodes, tensors
+
+
+def lowered_nodes(model: onnx.ModelProto, version: int) -> Iterator[str]:
+    """Write a model's nodes as they are in the set `version`, those of `raised_nodes` back.
+
+    Tensors that then fall away are taken out. Titles of the nodes that `raised_nodes` did not make.
+    """
+    graph, wrong = model.graph, list[str]()
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    held, nodes, gone, place = [*graph.node], list[onnx.NodeProto](), set[str](), 0
+    whole = set[str]()  # outputs of what was flattened
+    while place < len(held):
+        node = _unflattened(held[place : place + 4]) if version < 13 else None
+        if node is not None:
+            whole |= {*node.output}
+            place += 4
+        else:
+            before = lowered(held[place], version, tensors)
+            if before is None:
+                wrong.append(node_title(held[place]))
+            node, more = (held[place], {}) if before is None else before
+            gone |= more.keys()
+            place += 1
+        nodes.append(node)
+    kept = [tensor for tensor in graph.initializer if tensor.name not in gone]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(kept)
+    flattened = flattened_nodes(model, version)
+    yield from wrong
+    yield from (node_title(n) for n in nodes if (flattened ^ whole) & {*n.output})
+
+
+def _flattened(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """A Softmax over all axes from its own on, as one over the last axis."""
+    (x,), (y,) = node.input, node.output
+    flat = helper.make_node("Flatten", [x], [f"{y}/flat"])
+    flat.attribute.extend(node.attribute)
+    along = helper.make_node(node.op_type, [f"{y}/flat"], [f"{y}/along"], axis=1)
+    shape = helper.make_node("Shape", [x], [f"{y}/shape"])
+    return [
+        flat,
+        along,
+        shape,
+        helper.make_node("Reshape", [f"{y}/along", f"{y}/shape"], [y], node.name),
+    ]
+
+
+def _unflattened(nodes: Sequence[onnx.NodeProto]) -> onnx.NodeProto | None:
+    """The node that `_flattened` made these of; None where it was made of none."""
+    if len(nodes) < 4 or nodes[0].op_type != "Flatten" or nodes[1].op_type not in ALONG_LAST:
+        return None
+    node = onnx.NodeProto(op_type=nodes[1].op_type, name=nodes[3].name)
+    if len(nodes[0].input) != 1 or len(nodes[3].output) != 1:
+        return None
+    node.input.extend(nodes[0].input)
+    node.output.extend(nodes[3].output)
+    node.attribute.extend(nodes[0].attribute)
+    return node if _flattened(node) == [*nodes] else None
 
 
 def raised(node: onnx.NodeProto, version: int) -> tuple[onnx.NodeProto, dict[str, Array]]:
     """A node of the set `version` as it is in the set SEEDED, and the tensors that it reads more.
 
-    It is none of `changed_nodes`.
+    It is none of `changed_nodes` and `flattened_nodes`.
     """
     out, tensors = onnx.NodeProto(), {}
     out.CopyFrom(node)

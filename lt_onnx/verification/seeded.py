@@ -33,8 +33,8 @@ from lt_onnx.manifest import (
     parse_deployed,
 )
 from lt_onnx.options import Weights
-from lt_onnx.reading.operator_sets import SEEDED, changed_nodes, lowered
-from lt_onnx.reading.protobuf import metadata_of, node_title
+from lt_onnx.reading.operator_sets import SEEDED, changed_nodes, lowered_nodes
+from lt_onnx.reading.protobuf import metadata_of
 from lt_onnx.target import Array, Indices, is_standard_domain
 from lt_onnx.verification.collapsed import check_entries, put_back_blocks
 from lt_onnx.verification.flaw import Flaw
@@ -263,7 +263,8 @@ def _restore(
     wanted = max(SEEDED, deployed.opset), max(SEEDED_IR, deployed.ir_version)
     if held != [wanted[0]] or model.ir_version != wanted[1]:
         yield f"its operator set or IR version is not what '{DEPLOYED_KEY}' says"
-    yield from _lower(ticket, deployed.opset)
+    for title in lowered_nodes(ticket, deployed.opset):
+        yield f"{title} is not as operator set {deployed.opset} has it in {SEEDED}"
     for title in changed_nodes(ticket, deployed.opset):
         yield f"{title} of operator set {deployed.opset} is another in {SEEDED}"
     if sum(entry.key == DEPLOYED_KEY for entry in model.metadata_props) > 1:
@@ -282,22 +283,3 @@ def _restore(
     for entry in ticket.metadata_props:
         if entry.key == METADATA_KEY:
             entry.value = manifest.to_json()
-
-
-def _lower(ticket: onnx.ModelProto, version: int) -> Iterator[str]:
-    """Write the nodes as they are in the ticket's own operator set; those that cannot be."""
-    graph = ticket.graph
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    nodes: list[onnx.NodeProto] = []
-    gone: set[str] = set()
-    for node in graph.node:
-        found = lowered(node, version, tensors)
-        if found is None:
-            yield f"{node_title(node)} is not as operator set {version} has it in {SEEDED}"
-            found = node, {}
-        nodes.append(found[0])
-        gone |= found[1].keys()
-    kept = [tensor for tensor in graph.initializer if tensor.name not in gone]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(kept)

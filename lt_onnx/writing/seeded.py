@@ -25,7 +25,7 @@ from lt_onnx.manifest import (
     digest,
 )
 from lt_onnx.options import Weights
-from lt_onnx.reading.operator_sets import SEEDED, changed_nodes, raised
+from lt_onnx.reading.operator_sets import SEEDED, changed_nodes, raised_nodes
 from lt_onnx.runtime import to_proto
 from lt_onnx.target import Indices, is_standard_domain
 from lt_onnx.writing.assembly import assemble
@@ -140,7 +140,7 @@ def put_generator(
     `digests` are those of the layers' codes and scales; `entries` the collapsed layers, if any, and
     `slope` that of their activation.
     """
-    nodes, initializers = list(model.graph.node), model.graph.initializer
+    initializers = model.graph.initializer
     opset = next(o for o in model.opset_import if is_standard_domain(o.domain))
     changed = changed_nodes(model, opset.version)
     if changed:
@@ -148,9 +148,8 @@ def put_generator(
             f"{changed[0]} of operator set {opset.version} is another in {SEEDED}, which "
             f"`weights=seeded` needs: convert the target to operator set {SEEDED} first"
         )
-    for place, node in enumerate(nodes):
-        nodes[place], more = raised(node, opset.version)
-        initializers.extend(numpy_helper.from_array(value, name) for name, value in more.items())
+    nodes, more = raised_nodes(model, opset.version)
+    initializers.extend(numpy_helper.from_array(value, name) for name, value in more.items())
     there = {value.name for value in model.graph.input} | {tensor.name for tensor in initializers}
     there |= {name for node in nodes for name in node.output}
     taken = there & ({n for node, _ in graph.nodes for n in node.outputs} | graph.tensors.keys())

@@ -8,7 +8,15 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lt_onnx.reading.operator_sets import SEEDED, changed_nodes, lowered, raised
+from lt_onnx.reading.operator_sets import (
+    SEEDED,
+    changed_nodes,
+    flattened_nodes,
+    lowered,
+    lowered_nodes,
+    raised,
+    raised_nodes,
+)
 from lt_onnx.target import Array
 
 X = np.random.default_rng(0).standard_normal((2, 4, 6, 6)).astype(np.float32)
@@ -95,5 +103,49 @@ def test_what_has_no_form_in_the_new_set_is_named() -> None:
     outputs = [helper.make_tensor_value_info("c", TensorProto.FLOAT, [2, 4, 6, 6])]
     model = helper.make_model(helper.make_graph(nodes, "g", [], outputs))
 
-    assert changed_nodes(model, 9) == ["node 'inner' (Softmax)", "node 'largest' (TopK)"]
+    assert changed_nodes(model, 9) == ["node 'largest' (TopK)"]
     assert changed_nodes(model, 13) == []
+    assert flattened_nodes(model, 12) == {"a"}
+    assert flattened_nodes(model, 13) == frozenset()
+
+
+def model_of(nodes: list[onnx.NodeProto], version: int) -> onnx.ModelProto:
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2, 4, 6, 6]) for n in "xy"]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
+    model.ir_version = 8
+    return model
+
+
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax", "Hardmax"])
+@pytest.mark.parametrize("attributes", [{"axis": 2}, {"axis": 0}, {}], ids=str)
+def test_a_softmax_over_several_axes_is_flattened_and_comes_back(
+    op: str, attributes: dict[str, int]
+) -> None:
+    nodes = [helper.make_node(op, ["x"], ["y"], "node", **attributes)]
+    model = model_of(nodes, 11)
+    made, more = raised_nodes(model, 11)
+    again = model_of(made, SEEDED)
+    before, after = (
+        onnxruntime.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            None, {"x": X}
+        )[0]
+        for m in (model, again)
+    )
+
+    assert more == {}
+    assert np.array_equal(before, after)
+    assert list(lowered_nodes(again, 11)) == []
+    assert [*again.graph.node] == nodes
+
+
+def test_a_softmax_that_is_flattened_without_need_or_plain_in_spite_of_it_is_told() -> None:
+    inner = helper.make_node("Softmax", ["x"], ["y"], "inner", axis=1)
+    plain = model_of([inner], SEEDED)
+    assert list(lowered_nodes(plain, 11)) == ["node 'inner' (Softmax)"]
+    needless, _ = raised_nodes(model_of([inner], 11), 11)
+    needless[0].attribute[0].i, needless[3].name = 3, "last"
+    assert list(lowered_nodes(model_of(needless, SEEDED), 11)) == ["node 'last' (Softmax)"]
+    changed, _ = raised_nodes(model_of([inner], 11), 11)
+    changed[1].attribute[0].i = 0
+    assert len(list(lowered_nodes(model_of(changed, SEEDED), 11))) == 1
