@@ -399,6 +399,98 @@ def test_what_is_changed_in_a_collapsed_ticket_is_named(
     assert re.search(told, failures), failures
 
 
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a depthwise layer between linear ones, its ticket and the collapsed form."""
+    folder = tmp_path_factory.mktemp("apart")
+    b = Builder()
+    pads = [1, 1, 1, 1]
+    x = b.conv(b.conv("x", 3, 4), 4, 4, group=4, pads=pads)
+    y = b.conv(b("Relu", b("Add", x, b.conv(x, 4, 4, group=2, pads=pads))), 4, 2)
+    target = save(b.model(y), folder)
+    words = {"mode": "2l", "base_size": 6, "price": 1e-3, "validate": False}
+    convert(target, folder / "plain.onnx", **words)
+    convert(target, folder / "collapsed.onnx", weights="seeded", collapse=True, **words)
+    return folder
+
+
+def test_grouped_layers_of_either_sign_keep_their_shape(apart: Path, tmp_path: Path) -> None:
+    plain, made, target = (apart / f"{n}.onnx" for n in ("plain", "collapsed", "target"))
+    x = drawn(plain)
+    (ours,), (theirs,) = (Session(path).run(x).values() for path in (plain, made))
+    assert np.abs(ours - theirs).max() < 1e-5 * np.abs(ours).max()
+    for of in (None, target):
+        assert verify(made, target=of).failures == []
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "folded.onnx")
+    onnxruntime.InferenceSession(str(made), options, providers=["CPUExecutionProvider"])
+    model = onnx.load(str(tmp_path / "folded.onnx"))
+    shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
+    convs = [shapes[n.input[1]] for n in model.graph.node if "Conv" in n.op_type]
+    assert sorted(convs) == [(2, 4, 3, 3), *[(4, 1, 3, 3)] * 2, *[(4, 2, 3, 3)] * 2, (4, 6, 3, 3)]
+
+
+def node_before(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
+    """The node that makes the data input of the one that reads the weight of this name."""
+    (reader,) = (n for n in model.graph.node if [*n.input][1:2] == [name])
+    return node_of(model, reader.input[0])
+
+
+def weight_of(model: onnx.ModelProto) -> str:
+    """The first weight that reads max(x, 0) alone."""
+    splits = (node for node in model.graph.node if node.op_type == "Split")
+    return next(n.output[1] for n in splits if n.output[1].endswith("/positive"))
+
+
+def another_bend(model: onnx.ModelProto) -> None:
+    node_before(model, weight_of(model)).op_type = "Abs"
+
+
+def another_part(model: onnx.ModelProto) -> None:
+    node_of(model, weight_of(model).replace("/positive", "/bent")).input[0] = "x"
+
+
+def another_stride(model: onnx.ModelProto) -> None:
+    node = node_of(model, weight_of(model).replace("/positive", "/bent"))
+    node.attribute.append(helper.make_attribute("auto_pad", "NOTSET"))
+
+
+def another_sum(model: onnx.ModelProto) -> None:
+    parts = {weight_of(model).replace("/positive", f"/{part}") for part in ("bent", "straight")}
+    next(n for n in model.graph.node if {*n.input} == parts).op_type = "Max"
+
+
+def read_twice(model: onnx.ModelProto) -> None:
+    part = weight_of(model).replace("/positive", "/bent")
+    model.graph.node.append(helper.make_node("Neg", [part], ["more"]))
+
+
+def text_in_a_part(model: onnx.ModelProto) -> None:
+    node_of(model, weight_of(model).replace("/positive", "/bent")).doc_string = "0.5 0.25"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (flipped("/halves"), "/halves'"),
+        (flipped("draw/signs", 30), "draw/signs'"),
+        (another_bend, "does not weigh what is positive"),
+        (another_part, "does not weigh what is positive"),
+        (another_stride, "does not weigh what is positive"),
+        (another_sum, "is not added to what its layer makes"),
+        (read_twice, "is not read once"),
+        (text_in_a_part, "does not weigh what is positive"),
+    ],
+    ids=lambda value: getattr(value, "__qualname__", str(value))[:40],
+)
+def test_what_is_changed_in_a_layer_of_two_parts_is_named(
+    apart: Path, tmp_path: Path, change: Change, told: str
+) -> None:
+    failures = failures_of(apart / "collapsed.onnx", tmp_path, change)
+    assert re.search(told, failures), failures
+
+
 @pytest.mark.parametrize(
     ("name", "words", "told"),
     [

@@ -21,7 +21,7 @@ from lt_onnx.manifest import CollapsedLayer, LayerRecord, Manifest, doc_strings
 from lt_onnx.options import Sigma
 from lt_onnx.verification.flaw import Flaw
 from lt_onnx.verification.generator import weights_at
-from lt_onnx.verification.generator_nodes import Mask
+from lt_onnx.verification.generator_nodes import Mask, is_apart
 from lt_onnx.verification.univariate import check_size, derived
 
 
@@ -76,20 +76,13 @@ def put_back_blocks(
     for entry in collapsed:
         layer, univariate = manifest.layers[entry.layer], manifest.layers[entry.block]
         number = _only(readers, layer.weight)
-        node, added = model.graph.node[number], None
-        biases = [entry.bias] if entry.bias is not None else []
-        if layer.transposed and biases:
-            added = _only(readers, biases[0])
-            total, biases = [node.output[0], *biases], []
-            if list(model.graph.node[added].input) != total:
-                raise Flaw(f"tensor '{entry.bias}' is not added to what its layer makes")
-            if model.graph.node[added].op_type != "Add" or len(readers[total[0]]) != 1:
-                raise Flaw(f"tensor '{entry.bias}' is not added to what its layer makes")
-        if list(node.input[1:]) != [layer.weight, *biases]:
-            raise Flaw(f"tensor '{layer.weight}' is not the weight of a layer with its bias")
+        node, width = model.graph.node[number], layer.shape[1] // entry.inner * _group(univariate)
+        if is_apart(layer, univariate):
+            others = _apart(model, readers, number, biases=_biases(entry))
+        else:
+            others = _added(model, readers, number, layer=layer, biases=_biases(entry))
         before: list[onnx.NodeProto] = []
         if entry.block not in opened:
-            width = layer.shape[1] // entry.inner * _group(univariate)
             before, found = _univariate(model, univariate, manifest, width=width, x=node.input[0])
             before[0].doc_string = texts[univariate.weight] if node.doc_string else ""
             opened[entry.block] = node.input[0], before[-1].output[0]
@@ -97,19 +90,88 @@ def put_back_blocks(
         x, neurons = opened[entry.block]
         if x != node.input[0]:
             raise Flaw(f"layer '{layer.weight}' reads another tensor than its block")
-        last = node if added is None else model.graph.node[added]
         plain = onnx.NodeProto()
         plain.CopyFrom(node)
         del plain.input[:], plain.output[:]
         plain.input.extend([neurons, layer.weight])
         plain.output.append(f"{layer.weight}/unscaled")
-        scaled = helper.make_node("Mul", [plain.output[0], layer.scale], list(last.output))
+        outputs = list(model.graph.node[[number, *others][-1]].output)
+        scaled = helper.make_node("Mul", [plain.output[0], layer.scale], outputs)
         nodes[number] = [*before, plain, scaled]
-        if added is not None:
-            nodes[added] = []
+        for other in others:
+            nodes[other] = []
+    _drop_positive(model, readers, nodes)
     del model.graph.node[:]
     model.graph.node.extend(node for group in nodes for node in group)
     return masks
+
+
+def _added(
+    model: onnx.ModelProto,
+    readers: dict[str, list[int]],
+    number: int,
+    *,
+    layer: LayerRecord,
+    biases: list[str],
+) -> list[int]:
+    """The node, if any, that adds a bias to what node `number` makes. Raises Flaw."""
+    node, others = model.graph.node[number], list[int]()
+    if layer.transposed and biases:
+        others = [_only(readers, biases[0])]
+        _check_sum(model, readers, others[0], parts=[node.output[0], *biases])
+        biases = []
+    if list(node.input[1:]) != [layer.weight, *biases]:
+        raise Flaw(f"tensor '{layer.weight}' is not the weight of a layer with its bias")
+    return others
+
+
+def _apart(
+    model: onnx.ModelProto, readers: dict[str, list[int]], number: int, *, biases: list[str]
+) -> list[int]:
+    """The nodes that weigh max(x, 0), where node `number` weighs x, and add both. Raises Flaw."""
+    node = model.graph.node[number]
+    weight = node.input[1] if len(node.input) == 2 else ""
+    more = _only(readers, f"{weight}/positive")
+    second = model.graph.node[more]
+    inputs, same = list(second.input), onnx.NodeProto()
+    same.CopyFrom(node)
+    same.name = second.name
+    same.ClearField("doc_string")
+    del same.input[:], same.output[:]
+    same.input.extend([inputs[0], f"{weight}/positive", *biases])
+    same.output.extend(second.output)
+    positive = (model.graph.node[n] for n in readers.get(node.input[0], ()))
+    if same != second or not any(
+        n.op_type == "Relu" and n.output[0] == inputs[0] for n in positive
+    ):
+        raise Flaw(f"tensor '{weight}/positive' does not weigh what is positive in a layer's input")
+    total = _only(readers, node.output[0])
+    _check_sum(model, readers, total, parts=[node.output[0], second.output[0]])
+    return [more, total]
+
+
+def _check_sum(
+    model: onnx.ModelProto, readers: dict[str, list[int]], number: int, *, parts: list[str]
+) -> None:
+    """Raise Flaw unless node `number` adds two tensors that nothing else reads."""
+    node = model.graph.node[number]
+    if node.op_type != "Add" or list(node.input) != parts or len(readers[parts[0]]) != 1:
+        raise Flaw(f"tensor '{parts[1]}' is not added to what its layer makes")
+    _only(readers, parts[1])
+
+
+def _drop_positive(
+    model: onnx.ModelProto, readers: dict[str, list[int]], nodes: list[list[onnx.NodeProto]]
+) -> None:
+    """Take out what made max(x, 0) for layers that are no sums any more."""
+    for number, node in enumerate(model.graph.node):
+        read = [nodes[n] for name in node.output for n in readers.get(name, ())]
+        if node.op_type == "Relu" and read and not any(read):
+            nodes[number] = []
+
+
+def _biases(entry: CollapsedLayer) -> list[str]:
+    return [entry.bias] if entry.bias is not None else []
 
 
 def _only(readers: dict[str, list[int]], name: str) -> int:

@@ -133,6 +133,7 @@ SUMMED_ROWS = """
 W/matrix = Reshape(V W/sum_shape)
 W = Transpose(W/matrix) perm=1,0
 """
+SUMMED_WHOLE = "W/whole = Reshape(V W/sum_shape)"
 SUMMED_BIAS = """
 W/constant_weights = Slice(W/source W/constants_begin W/constants_end draw/rows_and_columns)
 W/driven = Mul(W/constant_weights W/constants)
@@ -274,14 +275,20 @@ def _summed(
     nodes, value = [*written(SUMS, W=name)], f"{name}/sums"
     if parts == 2:
         nodes += written(BY_SIGN, W=name)
-        value, half = f"{name}/by_part", (1 + slope) / 2
-        values["draw/signs"] = np.array([[half, 1 - half], [-half, 1 - half]], np.float32)
+        value, rest = f"{name}/by_part", 1 - slope
+        values["draw/signs"] = np.array([[slope, rest], [-1, rest]], np.float32)
     nodes += written(SCALES, W=name, S=layer.scale, V=value)
     value = f"{name}/weighted"
     if block.gain != 1:
         nodes += written(GAINED, W=name)
         value, values[f"{name}/gain"] = f"{name}/gained", np.float32(block.gain)
-    nodes += written(SUMMED_ROWS if layer.transposed else SUMMED, W=name, V=value)
+    if is_apart(layer, manifest.layers[entry.block]):
+        nodes += written(SUMMED_WHOLE, W=name, V=value)
+        halves, outputs = [f"{name}/whole", f"{name}/halves"], [name, f"{name}/positive"]
+        nodes.append(helper.make_node("Split", halves, outputs, axis=1))
+        values[f"{name}/halves"] = [channels * entry.inner] * 2
+    else:
+        nodes += written(SUMMED_ROWS if layer.transposed else SUMMED, W=name, V=value)
     if entry.bias is not None and block.constants is not None:
         nodes += written(SUMMED_BIAS, W=name, Z=entry.bias)
         places = np.minimum(np.arange(width - slots), block.constants.count - 1)
@@ -292,6 +299,13 @@ def _summed(
         values[f"{name}/constants_end"] = [entry.outputs, width]
         values["draw/columns_and_taps"] = [2, 3]
     return nodes, {key: np.asarray(value) for key, value in values.items()}
+
+
+def is_apart(layer: LayerRecord, univariate: LayerRecord) -> bool:
+    """Whether a layer of sums has one weight for x and one for max(x, 0), not one for both."""
+    block = univariate.block
+    assert block is not None
+    return len(block.parts) == 2 and block.group > 1 and not layer.transposed
 
 
 def _chunks(masks: Sequence[Mask]) -> Iterator[Sequence[Mask]]:

@@ -8,10 +8,11 @@ Where φ(x) = x for x ≥ 0, the neurons of a channel hand on the same number, g
     σ_o Σ_s w[o, s, k] φ(± g x_i)  =  (g σ_o Σ_s w[o, s, k]) φ(± x_i),
 
 summed over the neurons s of channel i and of one sign. Inputs that are never negative have neurons
-of one sign, and φ(x) is x itself. Others are read as x and |x| side by side, of which φ(x) and
-φ(−x) are sums: with the slope m₋ for x < 0, φ(± x) = ± (1 + m₋)/2 x + (1 − m₋)/2 |x|. What the
-constant neurons add is a bias. An activation that is x up to a limit, as ReLU6 is, counts as ReLU:
-a block's gain keeps its neurons far from the limit.
+of one sign, and φ(x) is x itself. Others are read as x and p = max(x, 0), of which φ(x) and φ(−x)
+are sums: with the slope m₋ for x < 0, φ(x) = m₋ x + (1 − m₋) p and φ(−x) = −x + (1 − m₋) p. Both
+stand side by side before one operator, or, where that has groups, before one each: depthwise layers
+stay depthwise. What the constant neurons add is a bias. An activation that is x up to a limit, as
+ReLU6 is, counts as ReLU: a block's gain keeps its neurons far from the limit.
 """
 
 import math
@@ -28,7 +29,8 @@ from lt_onnx.ops.activation_fit import Use
 from lt_onnx.ops.activations import block_activation
 from lt_onnx.options import Mode, Sigma
 from lt_onnx.planning.plan import plan
-from lt_onnx.target import Array, Linear, Node
+from lt_onnx.target import Array, Node
+from lt_onnx.writing.generator import POSITIVE
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,11 @@ def collapsed(blueprint: Blueprint) -> Collapse:
             work.nodes.append(step)
         elif step.name in builds:
             work.add(builds[step.name], expands[builds[step.name].expand or ""])
-    constants = {**target.constants, **work.stand_ins, **work.orders}
+    constants = {**target.constants, **work.stand_ins}
     steps = tuple(work.nodes)
     planned = plan(replace(target, steps=steps, constants=constants), blueprint.options)
-    own = {place.name: place for place in planned.dense if place.name not in builds}
+    layers_own = builds.keys() | work.second
+    own = {place.name: place for place in planned.dense if place.name not in layers_own}
     there = {(node.name, node.op) for step in planned.steps for node in step.nodes}
     kept = [p for p in blueprint.dense if (p.name, p.op) in there and p.name not in own]
     used = {name: v for name, v in planned.constants.items() if name not in work.stand_ins}
@@ -91,8 +94,8 @@ class _Collapsing:
     nodes: list[Node] = field(default_factory=list)
     layers: list[CollapsedLayer] = field(default_factory=list)
     stand_ins: dict[str, Array] = field(default_factory=dict)  # for what the file makes
-    orders: dict[str, Array] = field(default_factory=dict)
-    features: dict[tuple[str, int, int], str] = field(default_factory=dict)
+    features: set[str] = field(default_factory=set)
+    second: set[str] = field(default_factory=set)  # names of operators that a layer has besides
 
     def add(self, build: Build, block: Expand) -> None:
         """Add a layer: the target's operator, of a weight that is summed. Raises InputError."""
@@ -109,8 +112,8 @@ class _Collapsing:
             CollapsedLayer(self.numbers[build.name], self.numbers[block.name], outputs, inner, bias)
         )
         x, width = linear.input, linear.weight.shape[1]
-        if not block.nonnegative:
-            x, width = self._both_signs(linear, build.in_layout.axis), 2 * width
+        if not block.nonnegative and group == 1:
+            x, width = self._with_positive(x, build.in_layout.axis), 2 * width
         shape = (len(linear.bias), width, *linear.kernel)
         self.stand_ins[weight] = np.broadcast_to(np.float32(0), shape)
         biases = () if bias is None else (bias,)
@@ -126,29 +129,32 @@ class _Collapsing:
         attributes: dict[str, Any] = {"transB": 1}
         if linear.op == "Conv":
             attributes = {**linear.attributes, "group": group, "kernel_shape": [*linear.kernel]}
-        self.nodes.append(Node(linear.op, name, (x, weight, *biases), (output,), attributes))
+        if block.nonnegative or group == 1:
+            inputs = x, weight, *biases
+            self.nodes.append(Node(linear.op, name, inputs, (output,), attributes))
+            return
+        other, parts = f"{weight}/{POSITIVE}", (f"{weight}/straight", f"{weight}/bent")
+        self.stand_ins[other], self.second = self.stand_ins[weight], {*self.second, f"{name}/more"}
+        inputs = self._positive(x), other, *biases
+        self.nodes.append(Node(linear.op, name, (x, weight), parts[:1], attributes))
+        self.nodes.append(Node(linear.op, f"{name}/more", inputs, parts[1:], attributes))
+        self.nodes.append(Node("Add", f"{name}/add", parts, (output,)))
 
-    def _both_signs(self, linear: Linear, axis: int) -> str:
-        """x and |x| of a layer's input side by side, group by group."""
-        key = linear.input, axis, linear.group
-        if key in self.features:
-            return self.features[key]
-        x = f"{linear.input}/signs"
-        if self.features:
-            x = f"{x}_{len(self.features) + 1}"
-        size, output = f"{x}/absolute", f"{x}/both"
-        self.nodes.append(Node("Abs", size, (linear.input,), (size,)))
-        inputs = linear.input, size
-        self.nodes.append(Node("Concat", output, inputs, (output,), {"axis": axis}))
-        if linear.group > 1:
-            width = linear.weight.shape[1] * linear.group
-            order = np.arange(2 * width).reshape(2, linear.group, -1).swapaxes(0, 1).reshape(-1)
-            self.orders[f"{x}/order"] = order
-            grouped, inputs = f"{x}/groups", (output, f"{x}/order")
-            self.nodes.append(Node("Gather", grouped, inputs, (grouped,), {"axis": axis}))
-            output = grouped
-        self.features[key] = output
-        return output
+    def _positive(self, x: str) -> str:
+        """max(x, 0)."""
+        name = f"{x}/{POSITIVE}"
+        if name not in self.features:
+            self.features.add(name)
+            self.nodes.append(Node("Relu", name, (x,), (name,)))
+        return name
+
+    def _with_positive(self, x: str, axis: int) -> str:
+        """x and max(x, 0) side by side."""
+        inputs, name = (x, self._positive(x)), f"{x}/both"
+        if name not in self.features:
+            self.features.add(name)
+            self.nodes.append(Node("Concat", name, inputs, (name,), {"axis": axis}))
+        return name
 
 
 def _inner(build: Build, block: Expand) -> int | None:

@@ -27,6 +27,7 @@ MAX_DRAWN = 1 << 20  # numbers that one generator draws
 MAX_CODE_BITS = 24
 ROUNDS = 10
 MULTIPLIERS, WEYL = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
+POSITIVE = "positive"  # ends the names of max(x, 0), and of a weight that reads it alone
 MASK_TEXT = "Codes become gaps, and gaps the positions that the mask keeps."
 SUM_TEXT = "The neurons of a channel hand on the same number: their weights are added up."
 DRAW_TEXT = "Philox4x32-10 of seed, layer and position: uniform on [-1, 1), 24 bits."
@@ -280,8 +281,8 @@ def shape_weight(graph: Graph, layer: LayerRecord) -> None:
 
 
 def signs_of(slope: float) -> Array:
-    """What φ(x) and φ(−x) (rows) have of x and of |x| (columns), φ having this slope for x < 0."""
-    return np.array([[1 + slope, 1 - slope], [-1 - slope, 1 - slope]]) / 2
+    """What φ(x), φ(−x) (rows) have of x, max(x, 0) (columns), φ having this slope for x < 0."""
+    return np.array([[slope, 1 - slope], [-1, 1 - slope]])
 
 
 def sum_weight(
@@ -336,6 +337,11 @@ def sum_weight(
     if layer.transposed:
         matrix = graph.add("Reshape", [scaled, final], f"{name}/matrix")
         graph.add("Transpose", [matrix], name, perm=[1, 0])
+    elif parts == 2 and group > 1:  # an operator for x, one for max(x, 0)
+        whole = graph.add("Reshape", [scaled, final], f"{name}/whole")
+        halves = whole, graph.constant(f"{name}/halves", [inputs // 2] * 2)
+        split = name, f"{name}/{POSITIVE}"
+        graph.nodes.append((Node("Split", "", halves, split, {"axis": 1}), ""))
     else:
         graph.add("Reshape", [scaled, final], name)
     if collapse.bias is not None:
