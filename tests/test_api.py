@@ -175,6 +175,51 @@ def test_what_is_returned_shows_what_counts(ticket: Ticket) -> None:
     assert "<script>" not in replace(fidelity, outputs=[hostile])._repr_html_()
 
 
+LINES = """
+list(lt_onnx.load("t.onnx").layers) == list(lt_onnx.load("t.ltz").layers)
+lt_onnx.load("t.ltz").layers["head"].mask.dtype == bool
+lt_onnx.load("t.ltz").layers["head"].source.dtype == np.float32
+lt_onnx.load("t.onnx").layers["head"].scale.shape == (10,)
+all(l.weight.shape == l.mask.shape for l in lt_onnx.load("t.onnx").layers.values())
+lt_onnx.load("t.onnx", target="target.onnx").layers["head"].target_weight.shape[0] == 10
+lt_onnx.load("t.onnx").layers["head"].target_weight is None
+(lt_onnx.load("t.onnx").seed, lt_onnx.load("t.onnx").options.base_size) == (0, 4)
+lt_onnx.load("t.ltz").save_safetensors("t.safetensors") is None and Path("t.safetensors").is_file()
+all(layer.jaccard == 1 for layer in lt_onnx.overlap("t.onnx", "t.ltz"))
+all(not p.requires_grad for p in lt_onnx.load("t.onnx").to_torch().parameters())
+lt_onnx.validate("target.onnx", "t.onnx", {"image": images}, min_sqnr=5).passed
+lt_onnx.validate("target.onnx", "t.onnx", images).outputs[0].sqnr_db > 5
+lt_onnx.validate("target.onnx", "t.ltz", "samples.npz", min_agreement=0.5).passed
+lt_onnx.validate("target.onnx", "t.onnx").samples == 64
+not lt_onnx.validate("target.onnx", "t.onnx", min_sqnr=99).passed
+lt_onnx.verify("t.onnx", target="target.onnx").genuine
+"genuine" in repr(lt_onnx.verify("t.onnx"))
+lt_onnx.load("t.onnx")._repr_html_().startswith("<table>")
+lt_onnx.deploy("t.onnx", weights="seeded").path.name == "t.seeded.onnx"
+"""
+
+
+@pytest.mark.parametrize("line", LINES.strip().splitlines())
+def test_a_line_of_python_does_it(line: str, workplace: Path) -> None:
+    given = {"lt_onnx": lt_onnx, "np": np, "Path": Path}
+    given["images"] = np.load("samples.npz")["image"][:64]
+    assert eval(line, given)
+
+
+@pytest.fixture
+def workplace(ticket: Ticket, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a ticket, its pack, its target and inputs."""
+    folder = ticket.path.parent
+    monkeypatch.chdir(folder)
+    if not (folder / "t.ltz").exists():
+        assert run(["pack", "t.onnx", "-q"]) == 0
+        (folder / "target.onnx").symlink_to(TARGET.resolve())
+        (folder / "samples.npz").symlink_to((MODELS / "digits.samples.npz").resolve())
+    for made in ("t.safetensors", "t.seeded.onnx"):
+        (folder / made).unlink(missing_ok=True)
+    return folder
+
+
 def test_a_torch_module_is_converted(tmp_path: Path) -> None:
     torch.manual_seed(0)
     layers = nn.Conv2d(1, 4, 3), nn.Dropout(), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)

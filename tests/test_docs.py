@@ -1,10 +1,10 @@
 """README and docs cannot drift: commands run, Python runs, numbers are printed."""
 
+import inspect
 import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 from paths import MODELS, ROOT, long_but
+from typed import PIP, environment, typed, wheel_in
 from typer.main import get_command
 
+from lt_onnx import convert, deploy, frontier, load, overlap, validate, verify
 from lt_onnx.cli.app import app, run
+from lt_onnx.subset_sum import solve
 
 README = (ROOT / "README.md").read_text()
 
@@ -101,26 +104,6 @@ def test_the_python_of_the_readme_runs(
 PAGES = ["how.md", "reports.md", "deploy.md", "researchers.md", "engineers.md"]
 
 
-def typed(page: str, folder: Path) -> str:
-    """Type a page as a reader would: save its files, run its commands and its Python in order."""
-    text = (ROOT / "docs" / page).read_text()
-    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    shown = ""
-    for language, title, block in re.findall(
-        r"```(sh|python)(?: title=\"(.*?)\")?\n(.*?)```", text, re.DOTALL
-    ):
-        if title:
-            (folder / title).write_text(block)
-            continue
-        if "pip install" in block:
-            continue  # the wheel's own test
-        command = ["sh", "-ec", block] if language == "sh" else [sys.executable, "-c", block]
-        made = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
-        assert made.returncode == 0, (block, made.stderr[-2000:])
-        shown += made.stdout
-    return shown
-
-
 def shape(text: str) -> set[str]:
     """Lines with their numbers taken out."""
     words = [re.sub(r"-?\d[\d,.]*", "#", line).strip() for line in text.splitlines()]
@@ -128,17 +111,14 @@ def shape(text: str) -> set[str]:
 
 
 def test_the_tutorial_typed_line_by_line_works(tmp_path: Path) -> None:
-    shown = typed("tutorial.md", tmp_path)
+    env = environment()
+    shown = typed("tutorial.md", tmp_path, env)
     text = (ROOT / "docs" / "tutorial.md").read_text()
     for block in re.findall(r"```text\n(.*?)```", text, re.DOTALL):
         assert shape(block) <= shape(shown)
     assert "True" in shown.splitlines()[-1]
     workflow = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])
-    env = {
-        **os.environ,
-        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
+    env["GITHUB_STEP_SUMMARY"] = str(tmp_path / "summary")
     for report in ("junit.xml", "junit.toml", "summary.md", "summary.toml"):  # in no repository
         (tmp_path / report).unlink()
     for step in workflow["jobs"]["ticket"]["steps"]:
@@ -156,7 +136,7 @@ def test_a_pages_commands_and_python_run(tmp_path: Path, page: str) -> None:
     for path in MODELS.iterdir():
         if path.stem in ("residual", "plain-relu", "digits.samples", "digits.calibration"):
             (tmp_path / "models" / path.name).symlink_to(path.resolve())
-    typed(page, tmp_path)
+    typed(page, tmp_path, environment())
 
 
 def test_the_command_reference_is_current() -> None:
@@ -182,21 +162,20 @@ def test_the_pages_are_built_without_warnings(tmp_path: Path) -> None:
     formula = (tmp_path / "researchers" / "index.html").read_text()
     assert formula.count('<svg class="formula"') == 2
     assert "$$" not in formula
-    assert "base_size" in (tmp_path / "api" / "index.html").read_text()
+    page = (tmp_path / "api" / "index.html").read_text()
+    rows = re.findall(r"<code>(\w+)</code>(?:(?!</tr>).)*?<em>required</em>", page, re.DOTALL)
+    assert rows == [
+        name
+        for function in (convert, deploy, load, overlap, verify, validate, frontier, solve)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is parameter.empty
+    ]
 
 
 def test_the_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
     """Built, installed beside nothing, run from another folder: template and schema are in it."""
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    source = tmp_path / "source"
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "lt_onnx", source / "lt_onnx", ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    wheel = [*pip, "wheel", str(source), "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
-    assert subprocess.run(wheel).returncode == 0
-    made, there = next(tmp_path.glob("*.whl")), tmp_path / "there"
-    install = [*pip, "install", "--no-deps", "--target", str(there), str(made)]
+    made, there = wheel_in(tmp_path), tmp_path / "there"
+    install = [*PIP, "install", "--no-deps", "--target", str(there), str(made)]
     assert subprocess.run(install).returncode == 0
     model = str(MODELS / "plain-relu.onnx")
     reports = [w for face in ("json", "md", "xml", "html") for w in ("--report", f"r.{face}")]

@@ -1,13 +1,18 @@
 """What an installation without extras can do: everything but what needs torch, and that says so."""
 
+import re
+import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
-from paths import MODELS, ROOT
+from paths import MODELS, ROOT, TOOLS
+from typed import PIP, entered, environment, typed, wheel_in
 
+MAX_MEGABYTES = 450  # that an installation downloads
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 WITHOUT_TORCH = """
 import sys
@@ -77,3 +82,35 @@ def test_every_machine_gets_one_onnxruntime_and_none_gets_torch_unasked() -> Non
         assert gpu == ({"torch", "triton"} if system == "linux" else {"torch"})
     pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().split()}
     assert names(PROJECT["dependencies"]) <= pinned
+
+
+@pytest.mark.long
+def test_the_tutorial_runs_from_the_wheel_without_torch_and_compiler(tmp_path: Path) -> None:
+    """Line by line in an empty environment; its network alone is trained where torch is."""
+    asked = [*PIP, "download", "--no-deps", "-d", str(tmp_path / "asked"), "typer"]
+    if subprocess.run(asked, capture_output=True).returncode:
+        pytest.skip("pip reaches no package index")
+    wheel, folder = wheel_in(tmp_path), tmp_path / "work"
+    folder.mkdir()
+    sizes = [sys.executable, str(TOOLS / "installs.py"), str(wheel)]
+    made = subprocess.run(sizes, capture_output=True, text=True)
+    assert made.returncode == 0, made.stdout + made.stderr
+    downloaded = re.search(r"here: \d+ packages, (\d+) MB", made.stdout)
+    assert downloaded is not None
+    assert int(downloaded[1]) < MAX_MEGABYTES
+
+    page = (ROOT / "docs" / "tutorial.md").read_text()
+    install = next(b for b in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "pip" in b)
+    there = install.replace(f"path/to/lt-onnx/dist/{wheel.name} torch", str(wheel))
+    assert there != install
+    env = {k: v for k, v in environment().items() if k != "PYTHONPATH"}
+    entered(there, folder, env, shell=True)
+    env = {**environment(folder / "env" / "bin"), "CC": "false", "CXX": "false"}
+    env.pop("PYTHONPATH", None)
+    assert shutil.which("lt-onnx", path=env["PATH"]) == str(folder / "env" / "bin" / "lt-onnx")
+    without = "import importlib.util as u, lt_onnx; print(lt_onnx.__file__, u.find_spec('torch'))"
+    shown = entered(without, folder, env, shell=False)
+    assert shown.startswith(str(folder / "env"))
+    assert shown.split()[1] == "None"
+    train = {"python train.py": f"{sys.executable} train.py"}
+    assert "True" in typed("tutorial.md", folder, env, instead=train).splitlines()[-1]

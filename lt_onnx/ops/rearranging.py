@@ -9,6 +9,8 @@ from lt_onnx.layout import CONSTANT, UNUSED, Indices, Layout, copies_in_order, w
 from lt_onnx.ops.rule import Emitter, RefusalError, numbers_of, only, rewired, shape_of
 from lt_onnx.target import Node
 
+MAX_BLOCK = 64  # places a side of DepthToSpace and its inverse
+
 
 def squeeze(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Squeeze of other axes than the channels'."""
@@ -42,7 +44,9 @@ def depth_to_space(node: Node, layouts: Sequence[Layout | None], to: Emitter) ->
     A constant is repeated b² times, so that it stays constant.
     """
     layout = _first_axis(only(layouts))
-    square = node.attributes["blocksize"] ** 2
+    square = _square(node)
+    if layout.size % square:
+        raise RefusalError("its blocks do not divide the channels")
     size = layout.size // square
     out = [(c, q) for q in range(layout.copies) for c in range(size)]
     constants = np.flatnonzero(layout.channel == CONSTANT)
@@ -61,7 +65,7 @@ def depth_to_space(node: Node, layouts: Sequence[Layout | None], to: Emitter) ->
 def space_to_depth(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """SpaceToDepth: every channel becomes b² channels, b² times the physical ones in all."""
     layout = _first_axis(only(layouts))
-    square = node.attributes["blocksize"] ** 2
+    square = _square(node)
     to.emit(rewired(node, to))
     block = np.repeat(np.arange(square), layout.width)
     channel, copy = np.tile(layout.channel, square), np.tile(layout.copy, square)
@@ -71,6 +75,14 @@ def space_to_depth(node: Node, layouts: Sequence[Layout | None], to: Emitter) ->
         channel=np.where(channel >= 0, block * layout.size + channel, channel),
         copy=np.where(channel == CONSTANT, block * layout.width + copy, copy),
     )
+
+
+def _square(node: Node) -> int:
+    """Places of a block."""
+    side: int = node.attributes["blocksize"]
+    if not 1 <= side <= MAX_BLOCK:
+        raise RefusalError(f"its blocks are not of 1 to {MAX_BLOCK} places a side")
+    return side**2
 
 
 def _first_axis(layout: Layout) -> Layout:
@@ -174,12 +186,13 @@ def pad(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
 
 def _pads(node: Node, to: Emitter) -> tuple[list[int], float]:
     """Pads of every axis, begins then ends, and the number that is filled in."""
-    given: list[int] = numbers_of(node, "pads", 1, to)
+    given: list[int] = numbers_of(node, "pads", 1, to) or []
     value = numbers_of(node, "value", 2, to, "pads are") or [0.0]
-    axes = numbers_of(node, "axes", 3, to)
+    axes, rank = numbers_of(node, "axes", 3, to), len(shape_of(node, to))
+    if len(given) != 2 * (rank if axes is None else len(axes)):
+        raise RefusalError("its pads are not two for each axis")
     if axes is None:
         return given, value[0]
-    rank = len(shape_of(node, to))
     pads = [0] * (2 * rank)
     for i, axis in enumerate(axes):
         pads[axis % rank], pads[axis % rank + rank] = given[i], given[i + len(axes)]

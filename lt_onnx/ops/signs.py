@@ -34,7 +34,7 @@ def _never_negative(node: Node, nonnegative: Set[str], constants: Mapping[str, A
         name = node.inputs[position] if len(node.inputs) > position else ""
         if key in node.attributes or not name:
             return float(node.attributes.get(key, absent))
-        return float(constants[name].reshape(-1)[0]) if name in constants else -1.0
+        return float(min(constants[name].flat, default=-1.0)) if name in constants else -1.0
 
     if node.op in ALWAYS:
         return True

@@ -76,8 +76,8 @@ def affine_of(
 def _normalization(node: Node, network: Network, channels: int | None) -> Affine | Refusal:
     """Case 1."""
     values = [network.floats(node, position) for position in range(1, 5)]
-    sizes = {0 if value is None else value.size for value in values}
-    if 0 in sizes or len(sizes) > 1:
+    shapes = {() if value is None else value.shape for value in values}
+    if len(shapes) > 1 or not all(len(shape) == 1 and shape[0] for shape in shapes):
         return Refusal("its parameters are not constants of float32, one for each channel")
     gamma, beta, mean, variance = np.array(values, np.float64)
     scale = gamma / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))

@@ -60,6 +60,8 @@ def gemm(node: Node, network: Network) -> RuleResult:
     if parts is None or isinstance(parts, Refusal):
         return parts
     weight, bias = parts
+    if weight.ndim != 2:
+        raise network.error(node, f"its weight has shape {list(weight.shape)} and is no matrix")
     weight = weight if node.attributes.get("transB", 0) else weight.T
     width = len(weight)
     bias = np.zeros(width, np.float32) if bias is None else bias
