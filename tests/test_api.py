@@ -69,7 +69,7 @@ def test_a_model_in_memory_needs_an_output_and_gives_the_same_ticket(tmp_path: P
     with pytest.raises(InputError, match="a model in memory needs an `output`"):
         convert(model)
     for name, given in (("a", TARGET), ("b", model)):
-        convert(given, tmp_path / f"{name}.onnx", base_size=4, validate=False)
+        convert(given, tmp_path / f"{name}.onnx", base_size=4, price=1e-3, validate=False)
 
     tickets = [(tmp_path / f"{name}.onnx") for name in "ab"]
     weights = [[t.raw_data for t in onnx.load(path).graph.initializer] for path in tickets]

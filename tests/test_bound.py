@@ -170,6 +170,7 @@ def test_it_reads_masked_weights_as_folded_ones(tmp_path: Path) -> None:
             MODELS / "residual.onnx",
             tmp_path / f"{word}.onnx",
             base_size=5,
+            price=1e-3,
             weights=word,
             bound=True,
         ).report.bound

@@ -25,7 +25,7 @@ def counted_alike(target: Path, mode: Mode, folder: Path, *, whole: bool) -> Pro
     ticket = folder / f"{target.stem}.{mode}.onnx"
     if whole:
         report = convert(
-            target, ticket, mode=mode, base_size=4, calibration_count=2, validate=False
+            target, ticket, mode=mode, base_size=4, price=1e-3, calibration_count=2, validate=False
         ).report
         document = report.to_dict()
         assert report.source_weights == document["ticket"]["source"] == planned["source_weights"]

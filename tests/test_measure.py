@@ -33,7 +33,8 @@ def same(fidelity: Fidelity, found: dict) -> None:
 @pytest.mark.parametrize("name", long_but(["plain-relu", "depthwise"], SHIPPED))
 def test_every_shipped_network_measures_the_same(tmp_path: Path, name: str, mode: str) -> None:
     target, ticket = MODELS / f"{name}.onnx", tmp_path / "t.onnx"
-    convert(target, ticket, mode=mode, base_size=6, calibration_count=8, validate=False)
+    words = {"base_size": 6, "price": 1e-3, "calibration_count": 8, "validate": False}
+    convert(target, ticket, mode=mode, **words)
     ports = read_graph(target).inputs
     drawn = random_samples(ports, 50, 3)
     digits = np.load(MODELS / "digits.samples.npz")

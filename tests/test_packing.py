@@ -25,7 +25,9 @@ def mode(request: pytest.FixtureRequest) -> str:
 def plain(mode: str, tmp_path_factory: pytest.TempPathFactory) -> Ticket:
     """A ticket in its default form."""
     path = tmp_path_factory.mktemp("plain") / "t.onnx"
-    return convert(RESIDUAL, path, mode=mode, base_size=5, init="xavier", validate=False)
+    return convert(
+        RESIDUAL, path, mode=mode, base_size=5, init="xavier", price=1e-3, validate=False
+    )
 
 
 @pytest.mark.parametrize("weights", ["folded", "masked", "sparse"])
@@ -34,7 +36,7 @@ def test_every_form_is_genuine_runs_and_packs(
     plain: Ticket, tmp_path: Path, mode: str, weights: str, fp16: bool
 ) -> None:
     words = {"mode": mode, "base_size": 5, "init": "xavier", "weights": weights, "fp16": fp16}
-    made = convert(RESIDUAL, tmp_path / "t.onnx", validate=False, **words)
+    made = convert(RESIDUAL, tmp_path / "t.onnx", price=1e-3, validate=False, **words)
     x = {"image": np.random.default_rng(0).standard_normal((3, 1, 8, 8)).astype(np.float32)}
     a, b = (Session(t.path).run(x)["scores"] for t in (plain, made))
 
@@ -56,7 +58,9 @@ def test_external_data_packs_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str
 ) -> None:
     monkeypatch.setattr("lt_onnx.files.INLINE_LIMIT", 1000)
-    made = convert(MODELS / "plain-relu.onnx", tmp_path / "t.onnx", weights=weights)
+    made = convert(
+        MODELS / "plain-relu.onnx", tmp_path / "t.onnx", weights=weights, price=1e-3, validate=False
+    )
     data = tmp_path / "t.onnx.data"
     before = made.path.read_bytes(), data.read_bytes()
     assert run(["pack", str(made.path), "-q"]) == 0
@@ -71,7 +75,7 @@ def test_external_data_packs_too(
 
 
 def test_a_damaged_pack_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = convert(RESIDUAL, tmp_path / "t.onnx", base_size=5)
+    made = convert(RESIDUAL, tmp_path / "t.onnx", base_size=5, price=1e-3, validate=False)
     packed, bad, out = tmp_path / "t.ltz", tmp_path / "bad.ltz", tmp_path / "u.onnx"
     assert run(["pack", str(made.path), "-q"]) == 0
     with zipfile.ZipFile(packed) as archive:

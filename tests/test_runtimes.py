@@ -104,7 +104,7 @@ def input_of(ticket: Path, batch: int = 3) -> Array:
 )
 def test_four_runtimes_agree(tmp_path: Path, name: str, words: dict[str, Any]) -> None:
     ticket = tmp_path / "t.onnx"
-    convert(EVERY[name].write(tmp_path), ticket, base_size=5, validate=False, **words)
+    convert(EVERY[name].write(tmp_path), ticket, base_size=5, price=1e-3, validate=False, **words)
     x = input_of(ticket)
     ours = onnxruntime_answer(ticket, x)
 
@@ -135,7 +135,7 @@ def test_onnxruntime_runs_sparse_tickets(tmp_path: Path) -> None:
     plain, sparse = tmp_path / "plain.onnx", tmp_path / "sparse.onnx"
     target = EVERY["residual"].write(tmp_path)
     for path, weights in ((plain, "folded"), (sparse, "sparse")):
-        convert(target, path, base_size=5, mode="2l", validate=False, weights=weights)
+        convert(target, path, base_size=5, price=1e-3, mode="2l", validate=False, weights=weights)
     x = input_of(plain)
     ours = onnxruntime_answer(plain, x)
 

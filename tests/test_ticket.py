@@ -111,7 +111,7 @@ def test_a_forged_seed_is_found(made: Path, tmp_path: Path) -> None:
 def test_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path, mode: str) -> None:
     paths = [tmp_path / f"{i}.onnx" for i in range(3)]
     for path, seed in zip(paths, (7, 7, 8), strict=True):
-        convert(RESIDUAL, path, mode=mode, seed=seed, base_size=5, validate=False)
+        convert(RESIDUAL, path, mode=mode, seed=seed, base_size=5, price=1e-3, validate=False)
     first, second, other = (path.read_bytes() for path in paths)
 
     assert first == second
@@ -121,7 +121,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path, 
 def test_masks_do_not_depend_on_the_initial_scale(tmp_path: Path) -> None:
     kept = []
     for init in ("unit", "kaiming", "xavier", "lecun"):
-        words = {"init": init, "base_size": 6, "validate": False}
+        words = {"init": init, "base_size": 6, "price": 1e-3, "validate": False}
         made = convert(MODELS / "plain-relu.onnx", tmp_path / f"{init}.onnx", **words)
         assert made.report.proof.genuine
         kept.append([layer.kept for layer in made.report.layers])
@@ -143,7 +143,7 @@ def test_external_data_lies_beside_the_ticket(
 def test_the_source_is_a_runnable_network_that_the_ticket_is_masked_from(tmp_path: Path) -> None:
     blueprint = plan(read_target(RESIDUAL), make_options(mode="l+1", base_size=5))
     write_source(blueprint, tmp_path / "s.onnx")
-    made = convert(RESIDUAL, tmp_path / "t.onnx", base_size=5)
+    made = convert(RESIDUAL, tmp_path / "t.onnx", base_size=5, price=1e-3, validate=False)
     source, masked = (
         {t.name: numpy_helper.to_array(t) for t in onnx.load(p).graph.initializer}
         for p in (tmp_path / "s.onnx", made.path)
@@ -158,7 +158,7 @@ def test_the_source_is_a_runnable_network_that_the_ticket_is_masked_from(tmp_pat
 
 
 def test_the_plan_predicts_the_files_size(tmp_path: Path) -> None:
-    made = convert(RESIDUAL, tmp_path / "t.onnx", base_size=8)
+    made = convert(RESIDUAL, tmp_path / "t.onnx", base_size=8, price=1e-3, validate=False)
     blueprint = plan(read_target(RESIDUAL), make_options(mode="l+1", base_size=8))
 
     assert made.report.source_weights >= blueprint.source_weights
@@ -183,7 +183,7 @@ def test_weights_in_every_form_and_external_data_are_read(tmp_path: Path) -> Non
     paths = [save(m, tmp_path, f"{i}.onnx") for i, m in enumerate((model, as_input, as_node))]
     onnx.save(model, tmp_path / "e.onnx", save_as_external_data=True, size_threshold=64)
     tickets = [
-        convert(path, tmp_path / f"t{i}.onnx", mode="2l", base_size=6, validate=False)
+        convert(path, tmp_path / f"t{i}.onnx", mode="2l", base_size=6, price=1e-4, validate=False)
         for i, path in enumerate([*paths, tmp_path / "e.onnx"])
     ]
 
@@ -208,7 +208,7 @@ def test_a_ticket_on_whose_way_constants_were_lost_is_that_of_its_target(
         yield from construct(*given, **words)
 
     monkeypatch.setattr("lt_onnx.writing.build.construct", losing)
-    made = convert(target, tmp_path / "t.onnx", base_size=3, validate=False)
+    made = convert(target, tmp_path / "t.onnx", base_size=3, price=1e-3, validate=False)
     record = read_manifest(made.path)
 
     assert record is not None

@@ -28,7 +28,7 @@ RESIDUAL, SIGMOID = MODELS / "residual.onnx", MODELS / "plain-sigmoid.onnx"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("made") / "t.onnx"
-    convert(RESIDUAL, path, base_size=3, validate=False)
+    convert(RESIDUAL, path, base_size=3, price=1e-3, validate=False)
     return path
 
 
@@ -90,7 +90,9 @@ def test_what_cannot_be_read_is_refused_in_one_line(
 
 
 def test_a_sparse_layer_that_claims_to_be_huge_costs_nothing(tmp_path: Path) -> None:
-    convert(RESIDUAL, tmp_path / "s.onnx", base_size=3, weights="sparse", validate=False)
+    convert(
+        RESIDUAL, tmp_path / "s.onnx", base_size=3, price=1e-3, weights="sparse", validate=False
+    )
     draft = Draft.read(tmp_path / "s.onnx")
     layer = draft.layers[1]
     shape = [2**20, 2**14, *[1] * (len(layer["shape"]) - 2)]
@@ -105,7 +107,7 @@ def test_nothing_lies_between_the_tensors_of_external_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lt_onnx.files.INLINE_LIMIT", 1000)
-    convert(RESIDUAL, tmp_path / "t.onnx", base_size=3, validate=False)
+    convert(RESIDUAL, tmp_path / "t.onnx", base_size=3, price=1e-3, validate=False)
     assert verify(tmp_path / "t.onnx", target=RESIDUAL).genuine
     draft = Draft.read(tmp_path / "t.onnx")
     ends = [draft.span(draft.proto(name))[1] for name in external(draft)]
@@ -181,13 +183,17 @@ FORMS: list[dict[str, Any]] = [
 def test_genuine_tickets_of_every_form_pass(
     tmp_path: Path, form: dict[str, Any], mode: str
 ) -> None:
-    made = convert(SIGMOID, tmp_path / "t.onnx", mode=mode, base_size=3, validate=False, **form)
+    made = convert(
+        SIGMOID, tmp_path / "t.onnx", mode=mode, base_size=3, price=1e-3, validate=False, **form
+    )
 
     assert verify(made.path, target=SIGMOID).failures == []
 
 
 def test_the_source_itself_is_genuine(tmp_path: Path) -> None:
-    made = convert(RESIDUAL, tmp_path / "t.onnx", base_size=3, validate=False, emit_source=True)
+    made = convert(
+        RESIDUAL, tmp_path / "t.onnx", base_size=3, price=1e-3, validate=False, emit_source=True
+    )
     assert made.source is not None
     assert verify(made.source).genuine
 
@@ -230,7 +236,9 @@ def small(name: str) -> onnx.ModelProto:
 def test_no_false_alarm(tmp_path: Path, name: str) -> None:
     target = save(small(name), tmp_path, "target.onnx")
     for mode in ("l+1", "2l"):
-        made = convert(target, tmp_path / f"{mode}.onnx", mode=mode, base_size=3, validate=False)
+        made = convert(
+            target, tmp_path / f"{mode}.onnx", mode=mode, base_size=3, price=1e-3, validate=False
+        )
         assert verify(made.path, target=target).failures == []
 
 

@@ -18,6 +18,7 @@ from lt_onnx.validation.limits import Limits
 from lt_onnx.zoo.folder import FolderJob
 
 NAMES = ("plain-relu", "plain-tanh")
+SMALL = ("--base-size", "8", "--price", "1e-4")  # what becomes of a folder matters, no promise
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_a_corrupted_model_is_named_and_the_rest_is_done(
 ) -> None:
     (folder / "broken.onnx").write_bytes((MODELS / "deep.onnx").read_bytes()[:3000])
     out = tmp_path / "tickets"
-    words = ["zoo", str(folder), "-o", str(out), "--mode", "2l", "--jobs", "2"]
+    words = ["zoo", str(folder), "-o", str(out), "--mode", "2l", "--jobs", "2", *SMALL]
     assert run(words) == 1
     shown = capsys.readouterr().out
     found = json.loads((out / "zoo.json").read_text())
@@ -103,15 +104,15 @@ main()
 
 def test_killed_half_way_it_goes_on_and_leaves_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     whole, halved = tmp_path / "whole", tmp_path / "halved"
-    assert run(["zoo", str(folder), "-o", str(whole), "-q"]) == 0
-    words = [sys.executable, "-c", KILLED, "zoo", str(folder), "-o", str(halved), "-q"]
+    assert run(["zoo", str(folder), "-o", str(whole), "-q", *SMALL]) == 0
+    words = [sys.executable, "-c", KILLED, "zoo", str(folder), "-o", str(halved), "-q", *SMALL]
     killed = subprocess.run(words, start_new_session=True)
     assert killed.returncode == -signal.SIGKILL
     finished = list(halved.rglob("*.report.json"))
     assert len(finished) == 1
     times = {path: path.stat().st_mtime_ns for path in finished}
 
-    assert run(["zoo", str(folder), "-o", str(halved), "-q"]) == 0
+    assert run(["zoo", str(folder), "-o", str(halved), "-q", *SMALL]) == 0
     assert tickets(halved) == tickets(whole)
     assert times == {path: path.stat().st_mtime_ns for path in finished}
     assert not [path for path in halved.rglob("*") if path.name.endswith(".part")]
