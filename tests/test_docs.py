@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from paths import MODELS, ROOT, long_but
-from typed import PIP, environment, typed, wheel_in
+from typed import PIP, entered, environment, typed, wheel_in
 from typer.main import get_command
 
 from lt_onnx import convert, deploy, frontier, load, overlap, validate, verify
@@ -123,8 +123,7 @@ def test_the_tutorial_typed_line_by_line_works(tmp_path: Path) -> None:
         (tmp_path / report).unlink()
     for step in workflow["jobs"]["ticket"]["steps"]:
         if step.get("name") in ("prove", "judge", "show"):
-            script = ["sh", "-ec", step["run"]]
-            assert subprocess.run(script, cwd=tmp_path, env=env).returncode == 0
+            entered(step["run"], tmp_path, env, shell=True)
     assert "lt-onnx: passed" in (tmp_path / "summary").read_text()
 
 

@@ -1,7 +1,10 @@
 """Pages typed as a reader would: files saved, commands run line by line, Python run, in order."""
 
+import contextlib
+import io
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from paths import ROOT
+
+from lt_onnx.cli.app import run
 
 BLOCK = re.compile(r"```(sh|python)(?: title=\"(.*?)\")?\n(.*?)```", re.DOTALL)
 HERE = Path(sys.executable).parent
@@ -40,7 +45,11 @@ def typed(
 
 
 def entered(text: str, folder: Path, env: dict[str, str], *, shell: bool) -> str:
-    """What a line of a shell, or some Python, prints."""
+    """What a line of a shell, or some Python, prints; a command of this checkout runs at once."""
+    if shell and text.startswith("lt-onnx ") and env["PATH"].startswith(f"{HERE}{os.pathsep}"):
+        with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()) as shown:
+            assert run(shlex.split(text)[1:]) == 0, text
+        return shown.getvalue()
     command = ["sh", "-ec", text] if shell else ["python", "-c", text]
     made = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     assert made.returncode == 0, (text, made.stderr[-2000:])
