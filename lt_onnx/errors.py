@@ -34,6 +34,14 @@ class LostConstantsError(InputError):
         self.tensor = tensor
 
 
+def too_large(layer: str) -> InputError:
+    """The error for a layer of which float32 cannot say what it makes."""
+    return InputError(
+        f"layer '{layer}': its weights, or what comes to them, are too large for float32; scale "
+        "the network down"
+    )
+
+
 def check_torch(argument: str) -> None:
     """Raises InputError where torch, which `argument` needs, is not installed."""
     if find_spec("torch") is None:

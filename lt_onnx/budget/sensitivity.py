@@ -14,6 +14,7 @@ from lt_onnx.construct.fed_target import FedTarget, Layer
 from lt_onnx.construct.masks import HEADROOM
 from lt_onnx.construct.noise_budget import MAX_ERROR, STEEPNESS
 from lt_onnx.construct.stepwise_run import StepwiseRun
+from lt_onnx.errors import too_large
 from lt_onnx.planning.prediction import felt_inputs
 from lt_onnx.samples.samples import Samples
 from lt_onnx.subset_sum import Drawn, Rows, Rule, solve_rows, write_masked
@@ -67,6 +68,8 @@ def sensitivity(
     multiply-adds for one of the `inputs`. A layer is built as a ticket's are, of subset sums with
     error feedback and a price that makes it as wrong as it may be: weak weights are left out,
     others are a little off.
+
+    Raises InputError for a layer of which nothing finite can be told.
     """
     layers = target.linears
     count = felt_inputs(target, work)
@@ -206,6 +209,8 @@ class _Disturbance:
         top = np.abs(self.goals).max(2, keepdims=True, initial=0.0) * HEADROOM
         self.scale = np.where(top > 0, top, 1.0)
         self.signal = self._power(self.goals)
+        if not np.isfinite(self.signal):
+            raise too_large(linear.name)
         self.kept: list[tuple[float, float]] = []  # error powers so far, weights per problem
 
     def draw(self, error: float, like: _Like) -> tuple[Layer, float] | None:

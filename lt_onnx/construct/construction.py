@@ -19,7 +19,7 @@ from lt_onnx.construct.noise_budget import NoiseBudget, Promise
 from lt_onnx.construct.results import BuiltLayer, MaskedRows, SavedLayer, sqnr
 from lt_onnx.construct.stepwise_run import Made, StepwiseRun
 from lt_onnx.construct.univariate import Neurons, expand
-from lt_onnx.errors import InputError
+from lt_onnx.errors import InputError, too_large
 from lt_onnx.ops.activations import Activation, response
 from lt_onnx.options import Device, Init
 from lt_onnx.planning.allocation import problems
@@ -169,10 +169,7 @@ class _Construction:
             else:
                 layer = yield from repeat_rows(task, sums, saved=saved, watch=self.watch)
         except RangeError:
-            raise InputError(
-                f"layer '{step.name}': its weights, or what comes to them, are too large for "
-                "float32; scale the network down"
-            ) from None
+            raise too_large(step.name) from None
         if self.budget is not None and layer.mean is not None:
             self.budget.spend(step.name, layer.mean, layer.stats)
         unscaled = step.nodes[0].outputs[0]
