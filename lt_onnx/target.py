@@ -5,7 +5,7 @@ constructs, or a `Node`, any other operator. Letters: O output channels, I input
 group, K kernel taps (one axis per spatial dimension), N batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -116,6 +116,16 @@ def step_nodes(step: Step) -> tuple[list[Node], dict[str, Array]]:
     return linear_nodes(step) if isinstance(step, Linear) else ([step], {})
 
 
+def unvarying_tensors(steps: Iterable[Step], constants: Container[str]) -> frozenset[str]:
+    """The tensors that follow from shapes and `constants` alone, whatever a network is given."""
+    unvarying: set[str] = set()
+    for step in steps:
+        computed = [name for name in step.inputs if name and name not in constants]
+        if step.op in ("Shape", "Size") or (computed and unvarying.issuperset(computed)):
+            unvarying.update(step.outputs)
+    return frozenset(unvarying)
+
+
 @dataclass(frozen=True)
 class Port:
     """A graph input or output: name, shape (int, symbol or None per axis) and NumPy dtype."""
@@ -163,6 +173,16 @@ class Target:
     def weight_count(self) -> int:
         """Nonzero weights and biases of all linear layers."""
         return sum(layer.count for layer in self.linears)
+
+    @cached_property
+    def unvarying(self) -> frozenset[str]:
+        """The tensors that follow from shapes and constants alone."""
+        return unvarying_tensors(self.steps, self.constants)
+
+    @cached_property
+    def makers(self) -> dict[str, Step]:
+        """For every computed tensor the step that makes it."""
+        return {name: step for step in self.steps for name in step.outputs if name}
 
     @cached_property
     def consumers(self) -> dict[str, list[Step]]:

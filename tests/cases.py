@@ -238,12 +238,11 @@ SMALL: dict[str, Case] = {
     "large biases": small(large_biases),
     "outside the table": small(outside_the_table, dense=frozenset({"LRN", "Einsum"})),
     **{op: small(activated, op, tolerance=tolerance) for op, tolerance in CURVED.items()},
-    "PRelu": small(activated, "PRelu", dense=frozenset({"PRelu"})),
+    "PRelu": small(activated, "PRelu"),
 }
 
-DENSE = {  # what a network leaves dense: attention and its norms, and repeated parameters
+DENSE = {  # what a network leaves dense: attention and its norms
     "hybrid": frozenset({"LayerNormalization", "MatMul"}),
-    "odd": frozenset({"InstanceNormalization", "PRelu"}),
     "convnext": frozenset({"LayerNormalization"}),
 }
 EXPORTED: dict[str, Case] = {

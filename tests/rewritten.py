@@ -66,8 +66,12 @@ def inputs(model: onnx.ModelProto, rng: np.random.Generator, batch: int = 2) -> 
 
 
 def ops_of(target: Target) -> list[str]:
-    """The operators of the steps, in order; those of layers to construct in capitals."""
-    return [step.op.upper() if isinstance(step, Linear) else step.op for step in target.steps]
+    """The operators of the steps, in order; those of layers to construct in capitals.
+
+    Without those that make constants.
+    """
+    steps = [step for step in target.steps if target.unvarying.isdisjoint(step.outputs)]
+    return [step.op.upper() if isinstance(step, Linear) else step.op for step in steps]
 
 
 def _written(target: Target) -> onnx.ModelProto:

@@ -6,7 +6,16 @@ from dataclasses import replace
 import numpy as np
 
 from lt_onnx.layout import Layout
-from lt_onnx.ops.rule import Emitter, RefusalError, numbers_of, only, repeated, rewired, shape_of
+from lt_onnx.ops.rule import (
+    Emitter,
+    RefusalError,
+    numbers_of,
+    only,
+    repeated,
+    repeated_tensor,
+    rewired,
+    shape_of,
+)
 from lt_onnx.target import Node
 
 
@@ -22,11 +31,17 @@ def elementwise(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> La
 
 
 def prelu(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
-    """PRelu: the slope of a channel is repeated for its copies."""
-    layout = only(layouts)
-    slope, shape = to.target.constants.get(node.inputs[1]), to.shape(node.inputs[0])
-    if slope is None or shape is None:
-        raise RefusalError("the slope is not constant")
+    """PRelu: the slope of a channel is repeated for its copies; one that is computed, too."""
+    layout, (data, slope_name) = only(layouts), node.inputs
+    shape, slopes_shape = to.shape(data), to.shape(slope_name)
+    slope = to.target.constants.get(slope_name)
+    if shape is None:
+        raise RefusalError("its rank is unknown")
+    if slope is None:
+        if slope_name not in to.target.unvarying or slopes_shape is None:
+            raise RefusalError("the slope is not constant")
+        to.emit(rewired(node, to, {1: repeated_tensor(node, 1, layout, to)}))
+        return layout
     slopes = repeated(slope, layout, rank=len(shape), rest=1.0)
     if slopes is None:
         raise RefusalError("the slope varies along another axis than the channels")
@@ -42,7 +57,13 @@ def instance_norm(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> 
         raise RefusalError("the channels are not on axis 1")
     names = {}
     for i in (1, 2):
-        value = to.target.constants.get(node.inputs[i])
+        value, maker = to.target.constants.get(node.inputs[i]), to.target.makers.get(node.inputs[i])
+        if maker is not None and maker.op == "Expand" and to.shape(maker.inputs[0]) == (1,):
+            sizes = to.add_constant(f"{node.name}/{i}/sizes", np.array([layout.width], np.int64))
+            names[i] = to.unused(f"{node.name}/{i}")
+            source = to.place(maker.inputs[0])
+            to.emit(Node("Expand", names[i], (source, sizes), (names[i],)))
+            continue
         if value is None or value.size != layout.size:
             raise RefusalError("its scale and shift are not constants per channel")
         values = np.where(layout.channel >= 0, value.reshape(-1)[layout.channel], 0)

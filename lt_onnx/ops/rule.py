@@ -112,3 +112,20 @@ def repeated(value: Array, layout: Layout, *, rank: int, rest: float) -> Array |
     shape[layout.axis] = layout.width
     data = (layout.channel >= 0).reshape(shape)
     return np.where(data, taken, np.float32(rest)).astype(np.float32)
+
+
+def repeated_tensor(node: Node, position: int, layout: Layout, to: Emitter) -> str:
+    """An input that is the same whatever the network is given, repeated for copies as `repeated`.
+
+    What stands for constants and unused channels is that of the first channel. Returns the ticket's
+    tensor; raises RefusalError where the input does not fit.
+    """
+    name = node.inputs[position]
+    shape, rank = to.shape(name), len(shape_of(node, to))
+    size = shape[layout.axis] if shape is not None and len(shape) == rank else None
+    if size not in (1, layout.size):
+        raise RefusalError("it does not vary along the channels")
+    if size == 1:
+        return to.place(name)
+    places = np.maximum(layout.channel, 0)
+    return to.gather(to.place(name), places, layout.axis, f"{node.name}/{position}/copies")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Set
 
 from lt_onnx.target import Array, Node, Target
 
-ALWAYS = frozenset("Relu Sigmoid HardSigmoid Softmax Softplus Abs Exp Sqrt".split())
+ALWAYS = frozenset("Relu Sigmoid HardSigmoid Softmax Softplus Abs Exp Sqrt EyeLike".split())
 # where no input is ever negative …
 IF_ALL = frozenset(
     "MaxPool AveragePool GlobalAveragePool GlobalMaxPool Flatten Transpose Pad Concat Add Sum Mul "

@@ -24,7 +24,12 @@ class Request:
     requirements: Mapping[str, Requirement] | None = None
 
     def required(self, tensor: str) -> Requirement:
-        """What later layers need of a tensor; everything, as long as that is not known."""
+        """What later layers need of a tensor; everything, as long as that is not known.
+
+        What is the same whatever the network is given is there once, without copies.
+        """
+        if tensor in self.target.unvarying:
+            return Requirement(True)
         if self.requirements is not None:
             return self.requirements.get(tensor, Requirement())
         many = self.options.mode is Mode.L_PLUS_1

@@ -46,7 +46,7 @@ def required(
     tensor; a tensor that is not among them has none.
     """
     needs: defaultdict[str, Requirement] = defaultdict(Requirement)
-    makers = {name: step for step in target.steps for name in step.outputs}
+    makers = target.makers
     for step in reversed(target.steps):
         out = reduce(or_, (needs[name] for name in step.outputs if name), Requirement())
         if isinstance(step, Linear):

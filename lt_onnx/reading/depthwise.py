@@ -13,7 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lt_onnx.reading.affine import affine_input, affine_of
+from lt_onnx.reading.affine import Affine, affine_input, affine_of
+from lt_onnx.reading.fuse_into_readers import is_padded, with_affine_before
 from lt_onnx.reading.rewriting import Network, Refusal, Rewrite, RuleResult
 from lt_onnx.target import Array, Linear, Node
 
@@ -66,15 +67,8 @@ def fuse_depthwise(layer: Linear, network: Network) -> RuleResult:
         return None
     if not before.group == before.weight.size == len(before.bias):
         return None
-    padded = "SAME" in layer.attributes.get("auto_pad", "") or any(layer.attributes.get("pads", ()))
-    if padded and before.bias.any():
+    if is_padded(layer) and before.bias.any():
         return Refusal("its padding is of zeros that the shift before it does not reach")
-    scale = before.weight.reshape(layer.group, -1).astype(np.float64)
-    shift = before.bias.reshape(layer.group, -1).astype(np.float64)
-    w = layer.weight.reshape(layer.group, -1, *layer.weight.shape[1:]).astype(np.float64)
-    columns = (layer.group, 1, -1, *[1] * len(layer.kernel))
-    added = (w * shift.reshape(columns)).sum(tuple(range(2, w.ndim))).reshape(-1)
-    weight = (w * scale.reshape(columns)).reshape(layer.weight.shape).astype(np.float32)
-    bias = (layer.bias + added).astype(np.float32)
-    fused = replace(layer, input=before.input, weight=weight, bias=bias)
+    affine = Affine(before.weight.reshape(-1).astype(np.float64), before.bias.astype(np.float64))
+    fused = replace(with_affine_before(layer, affine), input=before.input)
     return Rewrite((fused,), replaces=(layer.input,))

@@ -7,9 +7,13 @@ Rules, each in a file of its own:
 3. `linear_layers`: Conv, Gemm and MatMul with constant weights become `Linear`.
 4. `depthwise`: other affine operators become depthwise layers, or go into the layer behind them.
 5. `conv_transpose`: a ConvTranspose becomes a convolution and a pixel shuffle.
+6. `normalization`: parameters of normalizations become operators behind them.
+7. `fuse_into_readers`: what is affine per channel goes into all the linear layers behind it.
+8. `constructed_constants`: what operators still have of constants, layers make.
 
-Nodes are met once, in order, by 2 to 5, the first that applies; a ConvTranspose stays whole until
-then, so that 2 reaches it. Nodes that no rule applies to stay as they are.
+Nodes are met once, in order, by 2 to 6, the first that applies; a ConvTranspose stays whole until
+then, so that 2 reaches it. Nodes that no rule applies to stay as they are. `made_tensors` are put
+first, for what asks for them.
 """
 
 from collections import Counter
@@ -21,11 +25,15 @@ from typing import TypeVar
 import numpy as np
 
 from lt_onnx.errors import InputError
+from lt_onnx.reading.constructed_constants import construct_constants
 from lt_onnx.reading.conv_transpose import conv_transpose, to_convolution
 from lt_onnx.reading.depthwise import fuse_depthwise, to_depthwise
 from lt_onnx.reading.fuse_affine import fuse_affine
+from lt_onnx.reading.fuse_into_readers import fuse_into_readers
 from lt_onnx.reading.graph import read_graph
 from lt_onnx.reading.linear_layers import conv, gemm, matmul
+from lt_onnx.reading.made_tensors import MadeTensors, is_made
+from lt_onnx.reading.normalization import normalization
 from lt_onnx.reading.refusals import is_finite
 from lt_onnx.reading.remove_identity import remove_identity
 from lt_onnx.reading.rewriting import Network, Refusal, Rewrite, RuleResult
@@ -39,6 +47,7 @@ NODE_RULES: tuple[Callable[[Node, Network], RuleResult], ...] = (
     matmul,
     to_depthwise,
     conv_transpose,
+    normalization,
 )
 LAYER_RULES: tuple[Callable[[Linear, Network], RuleResult], ...] = (to_convolution, fuse_depthwise)
 
@@ -61,6 +70,7 @@ def lower(graph: Target) -> Target:
     with np.errstate(all="ignore"):  # what is no number in the end is told below
         for node in nodes:
             network.apply(_first(node, network, NODE_RULES))
+        fuse_into_readers(network)
         for rule in LAYER_RULES:
             steps, network.steps = network.steps, {}
             for step in steps.values():
@@ -68,11 +78,17 @@ def lower(graph: Target) -> Target:
                     network.apply(_first(step, network, [rule]))
                 else:
                     network.apply(Rewrite((step,)))
+    construct_constants(network)
+    made = MadeTensors(graph.inputs[0])
+    for name in (name for step in network.steps.values() for name in step.inputs):
+        if is_made(name):
+            made.make(name)
     lowered = replace(
         graph,
-        steps=tuple(network.steps.values()),
-        constants=network.constants,
-        shapes=network.shapes,
+        steps=(*made.nodes, *network.steps.values()),
+        constants=network.constants | made.constants,
+        shapes=network.shapes | made.shapes,
+        integers=graph.integers | made.integers,
         refusals=network.refusals,
     )
     for layer in lowered.linears:

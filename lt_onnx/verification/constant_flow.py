@@ -92,7 +92,8 @@ class _Content:
 
     `data`: the network's inputs; `integers`: the values of constants; `filled`: zeros, ones or
     infinities that are placed where others are; `made`: floats that the graph makes otherwise, of
-    shapes, counting or sums; `parameters`: the target's own floats, which are counted.
+    shapes, counting or sums; `parameters`: the target's own floats, which are counted; `one_hot`:
+    an identity matrix, which layers may read.
     """
 
     data: bool = False
@@ -100,6 +101,7 @@ class _Content:
     filled: bool = False
     made: bool = False
     parameters: bool = False
+    one_hot: bool = False
 
 
 Contents = Mapping[str, _Content]
@@ -121,8 +123,10 @@ def check_constant_flow(index: GraphIndex, tensors: Tensors, of_layers: Set[str]
             problems += _own_numbers(node, dense=dense)
             problems += _mixtures(node, tensors, contents, dense=dense)
             content = _content(node, tensors, contents, dense=dense)
-        elif node.op_type in LAYER_OPS and not contents.get(node.input[0], _Content()).data:
-            problems.append("is a layer that reads no data")
+        elif node.op_type in LAYER_OPS:
+            read = contents.get(node.input[0], _Content())
+            if not (read.data or read.one_hot):
+                problems.append("is a layer that reads no data")
         if not any(name in index.readers or name in index.outputs for name in node.output):
             problems.append("makes what nothing reads")
         failures += [f"{node_title(node)} {problem}" for problem in problems]
@@ -233,7 +237,7 @@ def _content(
     if node.op_type in SHAPE_OPS:
         return _Content()
     if node.op_type == "EyeLike":
-        return _Content(made=True)
+        return _Content(made=True, one_hot=True)
     if node.op_type == "ConstantOfShape":
         kinds = [attribute.t.data_type for attribute in node.attribute if attribute.name == "value"]
         whole = any(kind != onnx.TensorProto.FLOAT for kind in kinds)

@@ -36,6 +36,8 @@ from forge.reasons import (
 )
 from forge.wiring import dense_place, swap_inputs
 
+from lt_onnx.verification.structure import LINEAR_OPS
+
 LAYER = f"{NOT_A_WEIGHT}|{SCALE_READ}|{NOT_FROM_A_MASK}|{NOT_THE_MUL}|{NO_INDEX}"
 OTHERS = {  # in place of an operator
     "Relu": "Abs",
@@ -126,8 +128,9 @@ def _order(draft: Draft, name: str) -> Iterator[Forgery]:
 
 
 def _parameter(draft: Draft, name: str) -> Iterator[Forgery]:
-    for what, value in (("NaN", np.nan), ("infinity", np.inf)):
-        yield Forgery(name, what, edit(name, place(0, value)), NOT_FINITE)
+    yield Forgery(name, "NaN", edit(name, place(0, np.nan)), NOT_FINITE)
+    if draft.get(name).size > 1:  # a bound may be infinite
+        yield Forgery(name, "infinity", edit(name, place(0, np.inf)), NOT_FINITE)
     for what, value in (("0.37", 0.37), ("-0.0", -0.0), ("a denormal", 1e-45)):
         yield Forgery(name, what, edit(name, place(0, value)), ANOTHER_NUMBER, target=True)
     yield Forgery(name, "its last bit", edit(name, _last_bit), ANOTHER_NUMBER, target=True)
@@ -308,7 +311,9 @@ def _dense(draft: Draft) -> Iterator[Forgery]:
             told = ANOTHER_DENSE if shown else f"{NOT_PLACED}|{UNDECLARED}|{DENSE_SIZE}"
             yield Forgery(dense["name"], what, change, told, target=shown)
         gone = lambda d, n=number: d.manifest["dense"].pop(n)  # noqa: E731
-        yield Forgery(dense["name"], "not declared dense", gone, UNDECLARED)
+        free = not dense["parameters"] and dense["op"] not in LINEAR_OPS
+        told = ANOTHER_DENSE if free else UNDECLARED
+        yield Forgery(dense["name"], "not declared dense", gone, told, target=free)
         twice = partial(_append_dense, entry=dense)
         yield Forgery(dense["name"], "declared dense twice", twice, NOT_PLACED)
 

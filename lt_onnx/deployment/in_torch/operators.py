@@ -83,6 +83,13 @@ def hardmax(x: Tensor, dim: int) -> Tensor:
     return torch.zeros_like(x).scatter(dim, places, torch.ones_like(places, dtype=x.dtype))
 
 
+def eye_like(node: Node, x: Inputs, _: int) -> Tensor:
+    """EyeLike, ones on a diagonal."""
+    rows, columns = (torch.arange(size, device=x[0].device) for size in x[0].shape)
+    ones: Tensor = rows[:, None] + attribute(node, "k", 0) == columns
+    return ones.to(DTYPES[node.attributes["dtype"]] if "dtype" in node.attributes else x[0].dtype)
+
+
 OPERATORS: Mapping[str, Operator] = {
     **{
         name: unary(getattr(torch, name.lower()))
@@ -167,6 +174,7 @@ OPERATORS: Mapping[str, Operator] = {
     "SpaceToDepth": shapes.space_to_depth,
     "Constant": shapes.constant,
     "ConstantOfShape": shapes.constant_of_shape,
+    "EyeLike": eye_like,
     "Range": lambda node, x, _: torch.arange(
         x[0].item(), x[1].item(), x[2].item(), dtype=x[0].dtype
     ),

@@ -5,7 +5,7 @@ what they do to the data. The others are elementwise:
 
     x + y, x − y    e_x + e_y
     x y             |x| e_y + |y| e_x + e_x e_y
-    PRelu           max(slope, 1) e, where no slope is negative
+    PRelu           max(slope, 1) e_x + |x| e_slope, where no slope is negative
     Softmax         min(max e / 2, 1): 1/2 bounds its derivative from ∞-norm to ∞-norm
     activation φ    sup |φ'| e, see `functions`
 """
@@ -42,6 +42,11 @@ def apply(node: Node, ranges: Ranges, blueprint: Blueprint) -> None:
     if not any(name in ranges for name in data):
         if blueprint.target.integers.issuperset(node.outputs):
             return  # arithmetic with shapes
+        sizes = [d for d in blueprint.target.shapes.get(node.outputs[0], ()) if isinstance(d, int)]
+        if node.op == "EyeLike" and len(sizes) == 2 and not node.attributes.get("k"):
+            one_hot = np.eye(sizes[0], sizes[1])
+            ranges[node.outputs[0]] = Range.exact(one_hot, one_hot)
+            return
         raise UnboundedError(f"no bound through {node.op} '{node.name}'")
     if node.domain or any(name not in ranges for name in data):
         raise UnboundedError(f"no bound through {node.op} '{node.name}': shapes are computed")
@@ -54,7 +59,7 @@ def apply(node: Node, ranges: Ranges, blueprint: Blueprint) -> None:
     elif node.op in ("Mul", "Div"):
         result = _product(node, inputs, divisor_is_data=node.inputs[1] in ranges)
     elif node.op == "PRelu":
-        result = _prelu(node, inputs[0], constants.get(node.inputs[1]))
+        result = _prelu(node, *inputs)
     elif node.op == "Softmax":
         result = _softmax(node, inputs[0], blueprint.target.opset)
     elif node.op in ELEMENTWISE:
@@ -134,11 +139,13 @@ def _product(node: Node, factors: list[Range], *, divisor_is_data: bool) -> Rang
     return Range(low, high, error).rounded()
 
 
-def _prelu(node: Node, x: Range, slope: Array | None) -> Range:
-    if slope is None or (slope < 0).any():
+def _prelu(node: Node, x: Range, slope: Range) -> Range:
+    if (slope.low - slope.error < 0).any():
         raise UnboundedError(f"no bound through PRelu '{node.name}': its slopes are negative")
-    low, high = (np.where(v >= 0, v, v * slope) for v in (x.low, x.high))
-    return Range(low, high, x.error * np.maximum(slope, 1.0)).rounded()
+    low = np.where(x.low >= 0, x.low, x.low * slope.high)
+    high = np.where(x.high >= 0, x.high, x.high * slope.low)
+    steepest = np.maximum(slope.high + slope.error, 1.0)
+    return Range(low, high, x.error * steepest + np.maximum(-x.low, 0) * slope.error).rounded()
 
 
 def _softmax(node: Node, x: Range, opset: int) -> Range:
