@@ -35,7 +35,6 @@ from forge.reasons import (
     UNREAD,
 )
 from forge.wiring import dense_place, swap_inputs
-
 from lt_onnx.verification.structure import LINEAR_OPS
 
 LAYER = f"{NOT_A_WEIGHT}|{SCALE_READ}|{NOT_FROM_A_MASK}|{NOT_THE_MUL}|{NO_INDEX}"
