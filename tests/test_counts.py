@@ -60,12 +60,13 @@ def test_every_shipped_network_has_the_same_counts_everywhere(
 
 @pytest.mark.parametrize("mode", list(Mode))
 def test_dense_places_of_every_kind_have_the_same_counts(tmp_path: Path, mode: Mode) -> None:
-    """Slopes repeated for copies, an operator without a rule, a factor, and a single limit."""
+    """Slopes, operators without a rule, one of them with parameters, and a single limit."""
     b = Builder(0)
     slopes = b.constant(np.linspace(0.1, 0.4, 8).reshape(8, 1, 1))
     x = b("PRelu", b.conv("x", 3, 8, pads=[1] * 4), slopes)
     x = b("Clip", b.conv(x, 8, 8, pads=[1] * 4), b.constant(-1.0), b.constant(2.0))
-    x = b("Mul", b("LRN", x, size=3), b.constant(np.arange(1, 9).reshape(8, 1, 1) / 8))
+    limits = b.constant(np.arange(1, 9).reshape(8, 1, 1))
+    x = b("Mod", b("LRN", x, size=3), limits, fmod=1)
     target = save(b.model(b.conv(x, 8, 2), ("N", 3, 6, 6)), tmp_path)
     proof = counted_alike(target, mode, tmp_path, whole=True)
 
