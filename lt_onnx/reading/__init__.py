@@ -7,7 +7,7 @@ In comes a path, out goes a Target: linear layers to construct, and other operat
    shapes inferred (`sized`: for given inputs) and constants computed in a `sandbox`, and
    `shape_values`, which follows sizes that are known in part.
 3. `lowering` applies the rules, one in each file: `remove_identity`, `fuse_affine` (with `affine`),
-   `linear_layers`, `depthwise`, `conv_transpose`, `normalization`, `fuse_into_readers`,
+   `linear_layers`, `einsum`, `depthwise`, `conv_transpose`, `normalization`, `fuse_into_readers`,
    `constructed_constants` (these with `made_tensors`); `rewriting` has what they share.
 
 `operator_sets` writes nodes as a later operator set has them, and back.

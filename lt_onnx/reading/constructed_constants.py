@@ -2,9 +2,10 @@
 
 Positional and class tokens, biases of attention, masks, scales that no layer can take: a constant
 of n numbers is what a layer of O = ⌈n / R⌉ outputs makes of the identity matrix [R, R], put into
-its shape. All of a network's constants share that matrix, and so the neurons on it; every output
-has R weights and one scale. Of numbers that are repeated many times, only the different ones are
-made, and picked by indices. What is 0 or 1 everywhere is made without a layer.
+its shape. Zeros stand below that matrix, so that the numbers' mean is not taken for a bias. All
+constants of a network share it, and so the neurons on it; every output has R weights and one scale.
+Of numbers that are repeated many times, only the different ones are made, and picked by indices.
+What is 0 or 1 everywhere is made without a layer.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lt_onnx.reading.made_tensors import MIN_OPSET, filled, one_hot
+from lt_onnx.reading.made_tensors import MIN_OPSET, ZERO_ROWS, filled, one_hot
 from lt_onnx.reading.rewriting import Network, Rewrite
 from lt_onnx.target import Array, Floats, Indices, Linear, Node, Shape, Step, unvarying_tensors
 
@@ -26,6 +27,7 @@ ELEMENTWISE = frozenset("Add Div Max Mean Min Mul Pow Sub Sum".split())
 POSITIONS: dict[str, tuple[int, ...] | None] = {
     **dict.fromkeys(ELEMENTWISE),
     "Concat": None,
+    "Einsum": None,
     "Expand": (0,),
     "Gather": (0,),
     "MatMul": None,
@@ -136,24 +138,20 @@ def _make(network: Network, name: str, table: _Table, size: int) -> str:
         bias=np.zeros(width, np.float32),
     )
     flat, first = f"{title}/flat", f"{title}/first"
-    constants: dict[str, Array] = {f"{title}/shape": np.array(shape, np.int64)}
-    shapes: dict[str, Shape] = {layer.output: (size, width), made: shape}
-    source, steps = layer.output, list[Step]([layer])
-    if table.index is not None or count < size * width:
-        constants[f"{flat}/shape"] = np.array([-1], np.int64)
-        steps.append(Node("Reshape", flat, (source, f"{flat}/shape"), (flat,)))
-        source, shapes[flat] = flat, (size * width,)
+    height = (1 + ZERO_ROWS) * size
+    constants: dict[str, Array] = {f"{flat}/shape": np.array([-1], np.int64)}
+    shapes: dict[str, Shape] = {layer.output: (height, width), flat: (height * width,), made: shape}
+    steps: list[Step] = [layer, Node("Reshape", flat, (layer.output, f"{flat}/shape"), (flat,))]
     if table.index is not None:
         constants[f"{title}/index"] = table.index
-        steps.append(Node("Gather", made, (source, f"{title}/index"), (made,), {"axis": 0}))
+        steps.append(Node("Gather", made, (flat, f"{title}/index"), (made,), {"axis": 0}))
     else:
-        if source == flat:
-            ends = {f"{first}/{key}": np.array([v]) for key, v in (("from", 0), ("to", count))}
-            old = network.opset < 10  # bounds became inputs
-            named = {"starts": [0], "ends": [count]} if old else {}
-            steps.append(Node("Slice", first, (flat, *([] if old else ends)), (first,), named))
-            source, shapes[first] = first, (count,)
-            constants |= {} if old else ends
-        steps.append(Node("Reshape", made, (source, f"{title}/shape"), (made,)))
+        ends = {f"{first}/{key}": np.array([v]) for key, v in (("from", 0), ("to", count))}
+        old = network.opset < 10  # bounds became inputs
+        named = {"starts": [0], "ends": [count]} if old else {}
+        constants |= {f"{title}/shape": np.array(shape, np.int64)} | ({} if old else ends)
+        shapes[first] = (count,)
+        steps.append(Node("Slice", first, (flat, *([] if old else ends)), (first,), named))
+        steps.append(Node("Reshape", made, (first, f"{title}/shape"), (made,)))
     network.apply(Rewrite(tuple(steps), constants, shapes))
     return made

@@ -90,6 +90,9 @@ def matmul(node: Node, network: Network) -> RuleResult:
     if node.op != "MatMul" or node.domain:
         return None
     weight, shape = network.floats(node, 1), network.shapes.get(node.inputs[0], ())
+    if weight is not None and weight.ndim > 2 and weight.ndim <= len(shape):
+        alone = not weight.size or max(weight.shape[:-2]) == 1
+        weight = weight.reshape(weight.shape[-2:]) if alone else None
     if weight is None or weight.ndim != 2:
         return Refusal("what it multiplies by is no constant matrix of float32")
     if len(shape) < 2:

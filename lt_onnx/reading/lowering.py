@@ -4,7 +4,7 @@ Rules, each in a file of its own:
 
 1. `remove_identity`: Identity and Dropout vanish.
 2. `fuse_affine`: what is affine per channel goes into the linear layer before it.
-3. `linear_layers`: Conv, Gemm and MatMul with constant weights become `Linear`.
+3. `linear_layers`: Conv, Gemm and MatMul with constant weights become `Linear`; `einsum` others.
 4. `depthwise`: other affine operators become depthwise layers, or go into the layer behind them.
 5. `conv_transpose`: a ConvTranspose becomes a convolution and a pixel shuffle.
 6. `normalization`: parameters of normalizations become operators behind them.
@@ -28,6 +28,7 @@ from lt_onnx.errors import InputError
 from lt_onnx.reading.constructed_constants import construct_constants
 from lt_onnx.reading.conv_transpose import conv_transpose, to_convolution
 from lt_onnx.reading.depthwise import fuse_depthwise, to_depthwise
+from lt_onnx.reading.einsum import einsum
 from lt_onnx.reading.fuse_affine import fuse_affine
 from lt_onnx.reading.fuse_into_readers import fuse_into_readers
 from lt_onnx.reading.graph import read_graph
@@ -45,6 +46,7 @@ NODE_RULES: tuple[Callable[[Node, Network], RuleResult], ...] = (
     conv,
     gemm,
     matmul,
+    einsum,
     to_depthwise,
     conv_transpose,
     normalization,

@@ -13,6 +13,7 @@ from onnx import TensorProto
 from lt_onnx.target import Array, Node, Port, Shape
 
 MIN_OPSET = 9  # has ConstantOfShape, EyeLike and Expand
+ZERO_ROWS = 3  # for each that is one-hot: without, what all have in common would seem a bias
 ONES, ZEROS, ONE_HOT = "made/ones", "made/zeros", "made/one_hot"
 
 
@@ -22,7 +23,7 @@ def filled(number: int, shape: tuple[int, ...]) -> str:
 
 
 def one_hot(size: int) -> str:
-    """The name of the identity matrix [size, size], whose rows are one-hot."""
+    """The name of a matrix [(1 + ZERO_ROWS) · size, size]: the identity, and zeros below."""
     return f"{ONE_HOT}/{size}"
 
 
@@ -55,8 +56,9 @@ class MadeTensors:
         sizes = tuple(map(int, numbers))
         rank = self._shape_of(self._shape_of(self.input.name, len(self.input.shape)), 1)
         if kind == ONE_HOT:
-            like = self._expanded(rank, f"{name}/like", sizes * 2)
-            self._add("EyeLike", name, like, sizes * 2, {"dtype": TensorProto.FLOAT})
+            shape = ((1 + ZERO_ROWS) * sizes[0], sizes[0])
+            like = self._expanded(rank, f"{name}/like", shape)
+            self._add("EyeLike", name, like, shape, {"dtype": TensorProto.FLOAT})
             return
         if kind not in self.shapes:
             value = np.array([kind == ONES], np.float32)
