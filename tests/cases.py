@@ -236,7 +236,7 @@ SMALL: dict[str, Case] = {
     "ConvTranspose and norm": small(transposed_conv_and_norm, 1, layers=3),
     "ConvTranspose and norm, stride 2": small(transposed_conv_and_norm, 2, layers=3),
     "large biases": small(large_biases),
-    "outside the table": small(outside_the_table, dense=frozenset({"LRN", "Einsum"})),
+    "outside the table": small(outside_the_table, dense=frozenset({"LRN"})),
     **{op: small(activated, op, tolerance=tolerance) for op, tolerance in CURVED.items()},
     "PRelu": small(activated, "PRelu"),
 }
