@@ -22,10 +22,10 @@ wheel: $(BIN)/lt-onnx ## the package, for pip install, in dist/
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
 
 test: $(BIN)/lt-onnx check ## what CI runs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 test-long: $(BIN)/lt-onnx ## what CI has no time for: more random graphs and forgeries, real networks
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -rs -m long
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q -rs -m long
 
 figures: $(BIN)/lt-onnx ## default tickets of whole folders, beside those of docs/figures.md
 	$(BIN)/python tools/figures.py $(FOLDERS)

@@ -5,6 +5,7 @@ Tensors become arrays whose shape, type and bytes agree, nodes become `Node`.
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,9 @@ def too_many_parts(content: bytes) -> bool:
         while waiting:
             at, end, kind = waiting.pop()
             while at < end and count <= MAX_PARTS:
-                tag, at = _varint(content, at)
+                tag, at = content[at], at + 1  # most numbers are of one byte
+                if tag & 128:
+                    tag, at = _varint(content, at - 1)
                 numbers += 1
                 if tag < 8 or numbers > MAX_NUMBERS:
                     return numbers > MAX_NUMBERS  # no tag: for the parser to refuse
@@ -81,10 +84,12 @@ def too_many_parts(content: bytes) -> bool:
                     case 5:
                         at += 4
                     case 2:
-                        size, at = _varint(content, at)
-                        field = kind.fields_by_number.get(tag >> 3)
-                        if field is not None and field.message_type is not None:
-                            waiting.append((at, min(at + size, end), field.message_type))
+                        size, at = content[at], at + 1
+                        if size & 128:
+                            size, at = _varint(content, at - 1)
+                        part = _parts(kind).get(tag >> 3)
+                        if part is not None and size:
+                            waiting.append((at, min(at + size, end), part))
                         at += size
                         count += 1
                     case _:
@@ -92,6 +97,12 @@ def too_many_parts(content: bytes) -> bool:
     except IndexError:
         return False
     return count > MAX_PARTS
+
+
+@cache
+def _parts(kind: Any) -> dict[int, Any]:
+    """The kinds of messages in a message of this kind, by their numbers."""
+    return {n: f.message_type for n, f in kind.fields_by_number.items() if f.message_type}
 
 
 def _varint(content: bytes, at: int) -> tuple[int, int]:
