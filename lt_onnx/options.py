@@ -277,6 +277,9 @@ def settings_of(
 
     Raises InputError for values out of range.
     """
+    for name, values in {"sqnr": sqnr, "base_size": base_size, "price": price}.items():
+        if values is not None and not getattr(values, "__len__", int)():
+            raise InputError(f"`{name}` is {values}; give a list of one number or more")
     built: list[dict[str, Any]] = [{"price": μ} for μ in price or ()]
     built = built or [{"sqnr": decibels} for decibels in sqnr]
     sizes: Sequence[int | None] = base_size or [None]

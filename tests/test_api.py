@@ -154,6 +154,7 @@ def test_samples_may_be_arrays(ticket: Ticket, tmp_path: Path) -> None:
         ({"picture": inputs["image"]}, "no array for the model's input 'image'; it holds picture"),
         (inputs["image"][:, :, :4], "arrays given: 'image' has shape"),
         ({**inputs, "labels": inputs["labels"][:3]}, "one number per sample is wanted"),
+        ((inputs["image"], inputs["labels"]), "are not of one shape; give a dict of image, labels"),
     ):
         with pytest.raises(InputError, match=re.escape(message)):
             validate(TARGET, ticket.path, given)
@@ -168,7 +169,14 @@ def test_what_is_returned_shows_what_counts(ticket: Ticket) -> None:
         assert f"{report.kept:,} weights kept" in shown
         assert repr(fidelity) in shown
     assert f"{fidelity.outputs[0].judged_db:.1f} dB" in repr(fidelity)
-    for value in (ticket, report, fidelity, load(ticket.path)):
+    proof = report.proof
+    assert repr(proof) == (
+        f"<Proof genuine: {proof.kept:,} of {proof.source:,} random ones kept, seed 0>"
+    )
+    failed = replace(proof, failures=["'<b>' is not drawn from seed 0"], genuine=False)
+    assert repr(failed).startswith("<Proof '<b>' is not drawn from seed 0: ")
+    assert "<b>" not in failed._repr_html_()
+    for value in (ticket, report, proof, fidelity, load(ticket.path)):
         assert len(repr(value)) < 400
         assert value._repr_html_().startswith("<table><tr><th")
     hostile = replace(fidelity.outputs[0], name="<script>")
@@ -253,6 +261,11 @@ def test_a_frontier_is_rows_for_a_table() -> None:
     assert [set(asdict(row)) for row in rows] == 2 * [{f.name for f in fields(lt_onnx.Point)}]
     with pytest.raises(InputError, match="`mode` is '3l'; choose one of"):
         lt_onnx.frontier(TARGET, mode="3l")
+    for few in (30, []):
+        with pytest.raises(InputError, match=r"`sqnr` is .*; give a list of one number or more"):
+            lt_onnx.frontier(TARGET, sqnr=few)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a ndarray is no batch: give a dict of arrays by input"):
+        load(TARGET).run(np.zeros((1, 1, 8, 8), np.float32))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="`seeds` is 0; give 1 or more"):
         lt_onnx.frontier(TARGET, seeds=0)
 

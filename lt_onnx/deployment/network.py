@@ -57,6 +57,10 @@ class Network:
         Floats come as float32. Raises InputError when onnxruntime refuses the network, or cannot
         run the batch.
         """
+        if not isinstance(feeds, Mapping):
+            raise InputError(
+                f"a {type(feeds).__name__} is no batch: give a dict of arrays by input"
+            )
         return self._session.run(feeds)
 
     @property

@@ -120,7 +120,11 @@ def samples_of(arrays: Mapping[str, Array] | Array, ports: tuple[Port, ...]) -> 
                 f"{', '.join(port.name for port in ports)}"
             )
         arrays = {ports[0].name: arrays}
-    held = {name: np.asarray(value) for name, value in arrays.items()}
+    try:
+        held = {name: np.asarray(value) for name, value in arrays.items()}
+    except ValueError:
+        names = ", ".join([*(port.name for port in ports), "labels"])
+        raise InputError(f"{GIVEN_ORIGIN}: are not of one shape; give a dict of {names}") from None
     labels = held.pop("labels", None) if "labels" not in {p.name for p in ports} else None
     missing = [port.name for port in ports if port.name not in held]
     if missing:

@@ -43,6 +43,7 @@ from msgspec import Meta
 from lt_onnx.errors import InputError
 from lt_onnx.manifest import DensePlace, parse_deployed
 from lt_onnx.reading.protobuf import metadata_of
+from lt_onnx.units import MAX_NAME, html_table, shown
 from lt_onnx.verification.account import Account, account_of
 from lt_onnx.verification.allowed_fields import check_fields, is_readable
 from lt_onnx.verification.graph_index import index_graph
@@ -57,7 +58,7 @@ MAX_FAILURES = 100  # that are told
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Proof:
     """Outcome: `failures` is empty when all is well; counts are of what was checked."""
 
@@ -80,6 +81,22 @@ class Proof:
     def of_other_target(self) -> bool:
         """Whether nothing is wrong but that it is a ticket of another network."""
         return bool(self.failures) and all(f.startswith(OTHER_TARGET) for f in self.failures)
+
+    def about(self) -> dict[str, str]:
+        """Verdict and counts in words, by what they are of."""
+        texts = {"verdict": "; ".join(self.failures) or "genuine"}
+        texts["weights"] = f"{self.kept:,} of {self.source:,} random ones kept, seed {self.seed}"
+        texts["graph"] = "as its target is planned to" if self.planned else "its author's word"
+        if self.dense:
+            texts["dense"] = f"{self.parameters:,} parameters of the target in {self.dense} places"
+        return texts
+
+    def __repr__(self) -> str:
+        verdict, weights, *_ = self.about().values()
+        return f"<Proof {shown(verdict, MAX_NAME)}: {weights}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.about())
 
 
 def verify(
