@@ -130,7 +130,7 @@ def broken(folder: Path) -> dict[str, tuple[list[str], str]]:
         "seed": (["convert", RESIDUAL, *out, "--seed", "-1"], "2^64"),
         "no such option": (["convert", RESIDUAL, "--speed", "9"], "--speed"),
         "no number": (["convert", RESIDUAL, "--seed", "x"], "--seed"),
-        "nothing": (["convert"], "TARGETS"),
+        "nothing": (["convert"], "Missing argument 'TARGETS'; see lt-onnx convert -h"),
         "sample name": (with_samples("name.npz"), "'image'"),
         "sample shape": (with_samples("shape.npz"), "[N, 1, 8, 8]"),
         "pickle": (with_samples("pickle.npz"), "npz"),

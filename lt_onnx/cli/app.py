@@ -56,6 +56,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Turn trained ONNX networks into strong lottery tickets, prove them and compare them.",
 )
 for command in COMMANDS:
@@ -127,7 +128,10 @@ def run(arguments: list[str] | None) -> int:
             message = getattr(error, "format_message", None)
             if message is None:
                 raise
-            return _fail(message(), 2)
+            context = getattr(error, "ctx", None)
+            if context is None or context.parent is None:
+                return _fail(message(), 2)
+            return _fail(f"{message().rstrip('.')}; see lt-onnx {context.info_name} -h", 2)
     return _fail("interrupted" if _what_stays() else "interrupted; nothing was left behind", 3)
 
 

@@ -174,7 +174,7 @@ def test_help_and_completion_show_the_choices_and_never_the_oracle(
     assert "exact" not in shown
     command: Any = get_command(app)
     for name in command.commands:
-        app([name, "--help"], standalone_mode=False)
+        app([name, "-h"], standalone_mode=False)
         lines = capsys.readouterr().out.splitlines()
         assert max(map(len, lines)) <= 80, name
         assert not any(line.endswith("...") for line in lines[2:]), name  # nothing is cut
