@@ -154,6 +154,10 @@ def test_samples_may_be_arrays(ticket: Ticket, tmp_path: Path) -> None:
         ({"picture": inputs["image"]}, "no array for the model's input 'image'; it holds picture"),
         (inputs["image"][:, :, :4], "arrays given: 'image' has shape"),
         ({**inputs, "labels": inputs["labels"][:3]}, "one number per sample is wanted"),
+        (
+            {"image": inputs["image"], "label": inputs["labels"]},
+            "'label' is no input of the model; are 'labels' meant?",
+        ),
         ((inputs["image"], inputs["labels"]), "are not of one shape; give a dict of image, labels"),
     ):
         with pytest.raises(InputError, match=re.escape(message)):

@@ -10,8 +10,9 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import IO
 
@@ -125,6 +126,7 @@ def samples_of(arrays: Mapping[str, Array] | Array, ports: tuple[Port, ...]) -> 
     except ValueError:
         names = ", ".join([*(port.name for port in ports), "labels"])
         raise InputError(f"{GIVEN_ORIGIN}: are not of one shape; give a dict of {names}") from None
+    _refuse_near_labels(GIVEN_ORIGIN, held, [port.name for port in ports])
     labels = held.pop("labels", None) if "labels" not in {p.name for p in ports} else None
     missing = [port.name for port in ports if port.name not in held]
     if missing:
@@ -149,6 +151,14 @@ def _checked(
             "wanted"
         )
     return checked
+
+
+def _refuse_near_labels(title: Path | str, held: Iterable[str], ports: Sequence[str]) -> None:
+    """Raises InputError for a `label` that would be passed over."""
+    rest = {*held} - {*ports}
+    near = [] if "labels" in held else get_close_matches("labels", rest, 1, 0.8)
+    if near:
+        raise InputError(f"{title}: '{near[0]}' is no input of the model; are 'labels' meant?")
 
 
 def _missing(title: Path | str, name: str, held: Iterable[str]) -> InputError:
@@ -195,6 +205,7 @@ def _members(path: Path, names: list[str]) -> dict[str, Array]:
         missing = [name for name in names if name not in members and name != "labels"]
         if missing:
             raise _missing(path, missing[0], members)
+        _refuse_near_labels(path, members, names)
         members = {name: members[name] for name in names if name in members}
         size = sum(info.file_size for info in members.values())
         if size > MAX_UNPACKED_BYTES + MAX_EXPANSION * path.stat().st_size:

@@ -58,6 +58,7 @@ def test_a_single_array_does_for_one_input(tmp_path: Path) -> None:
         ({"image": np.zeros((0, 3, 4, 2))}, r"its arrays hold \[0\] samples"),
         ({"image": np.zeros((2, 3, 4, 2)), "labels": np.zeros(3)}, "one number per sample"),
         ({"image": np.zeros((2, 3, 4, 2)), "labels": np.zeros((2, 1))}, "one number per sample"),
+        ({"image": np.zeros((2, 3, 4, 2)), "Label": np.zeros(2)}, "'Label' is no input of the"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(
