@@ -156,7 +156,7 @@ def _checked(
 def _refuse_near_labels(title: Path | str, held: Iterable[str], ports: Sequence[str]) -> None:
     """Raises InputError for a `label` that would be passed over."""
     rest = {*held} - {*ports}
-    near = [] if "labels" in held else get_close_matches("labels", rest, 1, 0.8)
+    near = [] if "labels" in held else get_close_matches("labels", rest, 1, 0.7)
     if near:
         raise InputError(f"{title}: '{near[0]}' is no input of the model; are 'labels' meant?")
 
