@@ -41,6 +41,23 @@ class Exporter:
         self.initializers.append(numpy_helper.from_array(array, name))
         return name
 
+    def whole(self, name: str, *numbers: int, scalar: bool = False) -> str:
+        """Append a vector of integers, or a single one."""
+        value = np.array(numbers[0] if scalar else numbers, np.int64)
+        self.initializers.append(numpy_helper.from_array(value, name))
+        return name
+
+    def linear(self, name: str, layer: nn.Linear, x: str) -> str:
+        """A product over the last axis, and its bias."""
+        product = self.node("MatMul", name, [x, self.weight(f"{name}.weight", layer.weight.T)])
+        return self.node("Add", f"{name}.add", [self.weight(f"{name}.bias", layer.bias), product])
+
+    def layer_norm(self, name: str, layer: nn.LayerNorm, x: str) -> str:
+        """A LayerNormalization of the last axis."""
+        parameters = {"weight": layer.weight, "bias": layer.bias}
+        inputs = [self.weight(f"{name}.{key}", value) for key, value in parameters.items()]
+        return self.node("LayerNormalization", name, [x, *inputs], axis=-1, epsilon=layer.eps)
+
     def conv(self, name: str, layer: nn.Conv2d, x: str) -> str:
         """A convolution with its bias."""
         inputs = [x, self.weight(f"{name}.weight", layer.weight)]
@@ -225,6 +242,116 @@ class Depthwise(nn.Module):
         return classifier(to, self.head, x)
 
 
+class Transformer(nn.Module):
+    """A class token and tokens of 2x2 pixels, blocks of attention and of a GELU between layers."""
+
+    TOKENS = 17
+
+    def __init__(self, width: int, blocks: int, heads: int) -> None:
+        super().__init__()
+        self.width, self.heads, self.size = width, heads, width // heads
+        self.patches = nn.Conv2d(1, width, 2, stride=2)
+        self.token = nn.Parameter(torch.randn(1, 1, width) / 8)
+        self.position = nn.Parameter(torch.randn(1, self.TOKENS, width) / 8)
+        self.blocks = nn.ModuleList()
+        for _ in range(blocks):
+            parts: dict[str, nn.Module] = {
+                "norm1": nn.LayerNorm(width),
+                "qkv": nn.Linear(width, 3 * width),
+                "out": nn.Linear(width, width),
+                "norm2": nn.LayerNorm(width),
+                "wide": nn.Linear(width, 2 * width),
+                "narrow": nn.Linear(2 * width, width),
+            }
+            self.blocks.append(nn.ModuleDict(parts))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores [N, 10] of images [N, 1, 8, 8]."""
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.position
+        for block in self.blocks:
+            assert isinstance(block, nn.ModuleDict)
+            parts = block["qkv"](block["norm1"](x)).unflatten(2, (3, self.heads, self.size))
+            q, k, v = parts.permute(2, 0, 3, 1, 4)
+            mixed = (q * self.size**-0.5 @ k.transpose(2, 3)).softmax(-1) @ v
+            x = x + block["out"](mixed.transpose(1, 2).flatten(2))
+            wide = nn.functional.gelu(block["wide"](block["norm2"](x)))
+            x = x + block["narrow"](wide)
+        return self.head(self.norm(x)[:, 0])  # type: ignore[no-any-return]
+
+    def export(self, to: Exporter) -> str:
+        """The same as ONNX nodes."""
+        first = to.whole("first", 0, scalar=True)
+        count = to.node(
+            "Slice",
+            "count",
+            [
+                to.node("Shape", "shape", ["image"]),
+                *(to.whole(name, value) for name, value in (("from", 0), ("to", 1))),
+            ],
+        )
+        sizes = to.node(
+            "Concat", "token.sizes", [count, to.whole("token.rest", 1, self.width)], axis=0
+        )
+        token = to.node("Expand", "token.each", [to.weight("token", self.token), sizes])
+        x = to.conv("patches", self.patches, "image")
+        x = to.node("Reshape", "patches.flat", [x, to.whole("flat", 0, self.width, -1)])
+        x = to.node("Transpose", "patches.tokens", [x], perm=[0, 2, 1])
+        x = to.node("Concat", "tokens", [token, x], axis=1)
+        x = to.node("Add", "placed", [x, to.weight("position", self.position)])
+        to.whole("parts", 0, self.TOKENS, 3, self.heads, self.size)
+        to.whole("joined", 0, self.TOKENS, self.width)
+        for name, value in (
+            ("root", 2**0.5),
+            ("one", 1.0),
+            ("half", 0.5),
+            ("size", self.size**-0.5),
+        ):
+            to.weight(name, torch.tensor(value))
+        for number in range(3):
+            to.whole(f"part{number}", number, scalar=True)
+        for number, block in enumerate(self.blocks):
+            assert isinstance(block, nn.ModuleDict)
+            x = self._export_block(to, f"block{number}", block, x)
+        x = to.node("Gather", "chosen", [to.layer_norm("norm", self.norm, x), first], axis=1)
+        return to.node(
+            "Gemm",
+            "head",
+            [x, to.weight("head.weight", self.head.weight), to.weight("head.bias", self.head.bias)],
+            transB=1,
+        )
+
+    def _export_block(self, to: Exporter, name: str, block: nn.ModuleDict, x: str) -> str:
+        """One block, behind the tensor x."""
+
+        def node(op: str, part: str, *inputs: str, **attributes: Any) -> str:
+            return to.node(op, f"{name}.{part}", [*inputs], **attributes)
+
+        def linear(part: str, x: str) -> str:
+            layer = block[part]
+            assert isinstance(layer, nn.Linear)
+            return to.linear(f"{name}.{part}", layer, x)
+
+        def norm(part: str, x: str) -> str:
+            layer = block[part]
+            assert isinstance(layer, nn.LayerNorm)
+            return to.layer_norm(f"{name}.{part}", layer, x)
+
+        parts = node("Reshape", "apart", linear("qkv", norm("norm1", x)), "parts")
+        parts = node("Transpose", "each", parts, perm=[2, 0, 3, 1, 4])
+        q, k, v = (node("Gather", part, parts, f"part{i}", axis=0) for i, part in enumerate("qkv"))
+        turned = node("Transpose", "turned", k, perm=[0, 1, 3, 2])
+        scores = node("MatMul", "scores", node("Mul", "scaled", q, "size"), turned)
+        mixed = node("MatMul", "mixed", node("Softmax", "weights", scores, axis=-1), v)
+        mixed = node("Transpose", "back", mixed, perm=[0, 2, 1, 3])
+        x = node("Add", "mixed.add", x, linear("out", node("Reshape", "joined", mixed, "joined")))
+        wide = linear("wide", norm("norm2", x))
+        error = node("Erf", "erf", node("Div", "rooted", wide, "root"))
+        bent = node("Mul", "bent", wide, node("Add", "raised", error, "one"))
+        return node("Add", "add", x, linear("narrow", node("Mul", "gelu", bent, "half")))
+
+
 def train(model: nn.Module, x: Tensor, y: Tensor) -> None:
     """Adam with a falling rate, batches of 64."""
     optimiser = torch.optim.Adam(model.parameters(), 4e-3, weight_decay=1e-4)
@@ -252,7 +379,7 @@ def main(folder: Path, only: list[str]) -> None:
     )
     np.savez_compressed(folder / "digits.calibration.npz", image=images[rest[:256]].numpy())
     torch.manual_seed(0)
-    networks: dict[str, Plain | Residual | Depthwise] = {
+    networks: dict[str, Plain | Residual | Depthwise | Transformer] = {
         "plain-relu": Plain(nn.ReLU(), "Relu"),
         "plain-leakyrelu": Plain(nn.LeakyReLU(0.1), "LeakyRelu", alpha=0.1),
         "plain-tanh": Plain(nn.Tanh(), "Tanh"),
@@ -260,6 +387,7 @@ def main(folder: Path, only: list[str]) -> None:
         "residual": Residual((12, 1), (24, 1)),
         "depthwise": Depthwise(),
         "deep": Residual((8, 9), (16, 9), (32, 9)),  # 56 layers
+        "transformer": Transformer(32, blocks=2, heads=4),
     }
     for name, model in networks.items():
         if only and name not in only:

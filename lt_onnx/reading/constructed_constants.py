@@ -22,6 +22,7 @@ MIN_ONE_HOT, MAX_ONE_HOT = 4, 64  # R
 WEIGHTS_PER_INPUT = 40  # of all constants for each of R: each takes some 20 neurons
 MIN_REPEATS = 4  # in the mean, from which on numbers are picked by indices
 MASKED = np.float32(-1e4)  # in place of −∞: e to that is 0, too
+BEFORE_SOFTMAX = frozenset("Add Reshape Squeeze Transpose Unsqueeze".split())
 # operators by whose input positions constants are made; None: all
 ELEMENTWISE = frozenset("Add Div Max Mean Min Mul Pow Sub Sum".split())
 POSITIONS: dict[str, tuple[int, ...] | None] = {
@@ -99,11 +100,26 @@ def _finite(network: Network, node: Step, position: int) -> Floats | None:
     value = network.constants[node.inputs[position]]
     if np.isfinite(value).all():
         return value
-    readers = [step for step in network.steps.values() if node.outputs[0] in step.inputs]
-    if node.op != "Add" or not all(step.op == "Softmax" for step in readers):
+    if node.op != "Add" or not _only_softmax_reads(network, node.outputs[0]):
         return None
     value = np.where(value == -np.inf, MASKED, value)
-    return value if readers and np.isfinite(value).all() else None
+    return value if np.isfinite(value).all() else None
+
+
+def _only_softmax_reads(network: Network, tensor: str) -> bool:
+    """Whether a tensor is arranged, summed with others, and then read by Softmax alone."""
+    waiting, seen = [tensor], set[str]()
+    while waiting:
+        name = waiting.pop()
+        readers = [step for step in network.steps.values() if name in step.inputs]
+        if not readers or name in network.outputs:
+            return False
+        passing = [step for step in readers if step.op != "Softmax"]
+        if any(step.op not in BEFORE_SOFTMAX for step in passing):
+            return False
+        waiting += [step.outputs[0] for step in passing if step.outputs[0] not in seen]
+        seen.update(step.outputs[0] for step in passing)
+    return True
 
 
 def _full_shape(network: Network, node: Step, value: Floats) -> tuple[int, ...]:
