@@ -16,6 +16,7 @@ from lt_onnx.construct.noise_budget import MAX_ERROR, STEEPNESS
 from lt_onnx.construct.stepwise_run import StepwiseRun
 from lt_onnx.errors import too_large
 from lt_onnx.planning.prediction import felt_inputs
+from lt_onnx.samples.choose import whole_batches
 from lt_onnx.samples.samples import Samples
 from lt_onnx.subset_sum import Drawn, Rows, Rule, solve_rows, write_masked
 from lt_onnx.target import Array, Doubles, Indices, Linear, Target, step_nodes
@@ -80,7 +81,7 @@ def sensitivity(
     count = min(count, max(int(MAX_FELT_NUMBERS / max(each, 1)), 2 * together))
     seen, fresh = inputs.split(target.inputs)
     feeds = seen.batches(target.inputs, BATCH)
-    half = -(-count // 2)
+    count, half = (whole_batches(target.inputs, n) for n in (count, -(-count // 2)))
     parts = [inputs.spread(count)] if fresh is None else [fresh.spread(half), seen.spread(half)]
     tried = [feed for part in parts for feed in part.batches(target.inputs, BATCH)]
     first = None if fresh is None else parts[0].count

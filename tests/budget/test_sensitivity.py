@@ -57,6 +57,17 @@ def test_a_constant_that_is_added_is_no_signal(tmp_path: Path) -> None:
     assert found[0] == pytest.approx(found[1], rel=0.05)
 
 
+def test_batches_that_a_model_fixes_stay_whole(tmp_path: Path) -> None:
+    """However few inputs errors could be felt on."""
+    b = graphs.Builder()
+    target = read_target(graphs.save(b.model(b.conv("x", 3, 4), (40, 3, 6, 6)), tmp_path))
+    shares = {layer.name: 1e-3 for layer in target.linears}
+    for count in (40, 200):
+        inputs = random_samples(target.inputs, count, 0)
+        found = sensitivity(target, inputs, shares, copied={}, bent=(), work=10**12, seed=0)
+        assert [felt.shape for felt in found.layers.values()] == [(1,)]
+
+
 def test_more_copies_make_a_layer_less_wrong(tmp_path: Path) -> None:
     b = graphs.Builder()
     hidden = b("Relu", b.conv("x", 3, 8))
