@@ -30,7 +30,6 @@ POSITIONS: dict[str, tuple[int, ...] | None] = {
     "Concat": None,
     "Einsum": None,
     "Expand": (0,),
-    "Gather": (0,),
     "MatMul": None,
     "PRelu": (1,),
     "Where": (1, 2),

@@ -80,8 +80,9 @@ def lower(graph: Target) -> Target:
                     network.apply(_first(step, network, [rule]))
                 else:
                     network.apply(Rewrite((step,)))
-    construct_constants(network)
-    made = MadeTensors(graph.inputs[0])
+    made = MadeTensors(graph.inputs[0] if graph.inputs else None)
+    if graph.inputs:
+        construct_constants(network)
     for name in (name for step in network.steps.values() for name in step.inputs):
         if is_made(name):
             made.make(name)

@@ -34,9 +34,12 @@ def is_made(name: str) -> bool:
 
 @dataclass
 class MadeTensors:
-    """Nodes that make the tensors asked for, in order, with what they read, from an `input`."""
+    """Nodes that make the tensors asked for, in order, with what they read, from an `input`.
 
-    input: Port
+    A network that has none asks for none.
+    """
+
+    input: Port | None
     nodes: list[Node] = field(default_factory=list)
     constants: dict[str, Array] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
@@ -50,7 +53,7 @@ class MadeTensors:
 
     def make(self, name: str) -> None:
         """Add what makes `name`, one of the names that the functions above give."""
-        if name in self.shapes:
+        if name in self.shapes or self.input is None:
             return
         kind, *numbers = name.rsplit("/", name.count("/") - 1)
         sizes = tuple(map(int, numbers))

@@ -113,3 +113,9 @@ def test_nodes_stand_before_what_reads_them(tmp_path: Path) -> None:
         assert known.issuperset(step.inputs)
         known.update(step.outputs)
     assert all(isinstance(step, Node | Linear) for step in target.steps)
+
+
+def test_a_network_without_inputs_has_no_data_to_read_constants_beside(tmp_path: Path) -> None:
+    model = model_of("() => (float[4] y) { y = Add(c, c) }", c=RNG.normal(size=4))
+
+    assert target_of(model, tmp_path).linears == ()
