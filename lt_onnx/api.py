@@ -45,6 +45,7 @@ def convert(
     price: float | None = None,
     sqnr: float = 30.0,
     agreement: float = 0.99,
+    price_bits: float = 0.0,
     prices: Mapping[str, float] | None = None,
     base_sizes: Mapping[str, int] | None = None,
     weights: Weights | str = Weights.FOLDED,
@@ -85,6 +86,8 @@ def convert(
         sqnr: what the ticket is built to: decibels of every output's variation over inputs that
             the construction does not see. A ticket that misses it has not passed.
         agreement: the same for outputs of class scores: share of inputs with equal top-1.
+        price_bits: with `mode=2l`, what a bit of the ticket's pack costs, in kept weights, 0.01 to
+            100: packs a tenth smaller, tickets a fifth larger; 0: packs are as they come.
         prices: μ of single layers, by name.
         base_sizes: m of single layers that open a block, by name.
         weights: store products (`folded`), source and mask (`masked`), what is kept (`sparse`), or

@@ -21,7 +21,17 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from lt_onnx.errors import InputError
-from lt_onnx.options import MAX_BASE_SIZE, MAX_SQNR, Init, Mode, Options, Select, Sigma, Weights
+from lt_onnx.options import (
+    MAX_BASE_SIZE,
+    MAX_PRICE_BITS,
+    MAX_SQNR,
+    Init,
+    Mode,
+    Options,
+    Select,
+    Sigma,
+    Weights,
+)
 
 METADATA_KEY = "lt_onnx"
 SEAL_KEY = "lt_onnx.sha256"
@@ -53,7 +63,7 @@ Share: TypeAlias = Annotated[int, Meta(gt=0, le=1)] | Annotated[float, Meta(gt=0
 Names: TypeAlias = tuple[str, ...]
 
 
-class OptionsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OptionsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The options that decide the masks; the fields are those of `Options`."""
 
     mode: Mode
@@ -67,6 +77,10 @@ class OptionsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agreement: Share
     prices: tuple[tuple[str, Price], ...]
     base_sizes: tuple[tuple[str, BaseSize], ...]
+    price_bits: (
+        Annotated[int, Meta(ge=0, le=MAX_PRICE_BITS)]
+        | Annotated[float, Meta(ge=0, le=MAX_PRICE_BITS)]
+    ) = 0.0
 
     @staticmethod
     def of(options: Options) -> "OptionsRecord":

@@ -14,6 +14,7 @@ from lt_onnx.errors import InputError
 from lt_onnx.units import byte_count, comma_text, numbers, share
 
 MAX_BASE_SIZE = 32  # elements of a base set: their masks are 32-bit words
+MIN_PRICE_BITS, MAX_PRICE_BITS = 0.01, 100
 MAX_SQNR = 60  # decibels: float32 and its rounding are not far behind
 DEFAULT_COPIES = 11  # m of one-for-one layers
 
@@ -144,7 +145,8 @@ class Options:
     variance (their group's mean) times its output scale's square; None leaves it to the promise:
     decibels of the outputs' variation (`sqnr`) and, of classifiers, a share of equal top-1
     (`agreement`), which every layer is given its part of (`budget`). `prices` and `base_sizes` are
-    layers with a μ or an m of their own.
+    layers with a μ or an m of their own. `price_bits` is what a bit of the ticket's pack costs, in
+    kept weights: targets are then rounded before subsets are chosen (`subset_sum.grid`).
 
     Raises InputError for values out of range.
     """
@@ -193,6 +195,10 @@ class Options:
             expects="a share, as in 0.99 or 99%",
         ),
     ] = 0.99
+    price_bits: Annotated[
+        float,
+        Param("What a bit of a pack costs, in kept weights: smaller packs (2l).", unit="SHARE"),
+    ] = 0.0
     prices: tuple[tuple[str, float], ...] = ()
     base_sizes: tuple[tuple[str, int], ...] = ()
     weights: Annotated[
@@ -212,6 +218,13 @@ class Options:
         for price in (self.price, *dict(self.prices).values()):
             if price is not None and not 0 <= price < 1:
                 raise InputError(f"`price` is {price}; give 0 or more, below 1")
+        if self.price_bits and not MIN_PRICE_BITS <= self.price_bits <= MAX_PRICE_BITS:
+            raise InputError(
+                f"`price_bits` is {self.price_bits:g}; give 0, or {MIN_PRICE_BITS:g} to "
+                f"{MAX_PRICE_BITS:g}"
+            )
+        if self.price_bits and (self.mode is not Mode.TWO_L or self.select is not Select.NOISE):
+            raise InputError("`price_bits` needs `mode=2l` and `select=noise`")
         if not 0 < self.sqnr <= MAX_SQNR:
             raise InputError(f"`sqnr` is {self.sqnr:g}; give decibels, above 0 up to {MAX_SQNR}")
         if not 0 < self.agreement <= 1:

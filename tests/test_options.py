@@ -61,6 +61,8 @@ def test_words_become_members_and_mappings_sorted_pairs() -> None:
         ({"seed": 2**64}, f"`seed` is {2**64}; give 0 to 2^64 - 1"),
         ({"price": -0.1}, "`price` is -0.1; give 0 or more, below 1"),
         ({"prices": {"a": 1.0}}, "`price` is 1.0; give 0 or more, below 1"),
+        ({"price_bits": 0.001, "mode": "2l"}, "`price_bits` is 0.001; give 0, or 0.01 to 100"),
+        ({"price_bits": 1.0}, "`price_bits` needs `mode=2l` and `select=noise`"),
         ({"sqnr": 0}, "`sqnr` is 0; give decibels, above 0 up to 60"),
         ({"sqnr": 61.5}, "`sqnr` is 61.5; give decibels, above 0 up to 60"),
         ({"agreement": 1.01}, "`agreement` is 1.01; give a share, above 0 up to 1"),

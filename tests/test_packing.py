@@ -10,6 +10,8 @@ from paths import MODELS
 
 from lt_onnx import convert, verify
 from lt_onnx.cli.app import run
+from lt_onnx.packing.pack import pack
+from lt_onnx.packing.unpack import unpack
 from lt_onnx.pipeline import Ticket
 from lt_onnx.runtime import Session
 
@@ -110,3 +112,17 @@ def test_a_damaged_pack_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFix
     assert run(["unpack", str(bad), "-o", str(out)]) == 2
     assert run(["pack", str(RESIDUAL), "-o", str(out)]) == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.ltz", "t.ltz", "t.onnx"]
+
+
+def test_a_ticket_built_for_its_pack_has_a_smaller_one(tmp_path: Path) -> None:
+    sizes = {}
+    for bits, price in ((0.0, 1e-4), (1, 3e-5)):
+        ticket, packed = tmp_path / f"{bits}.onnx", tmp_path / f"{bits}.ltz"
+        words = {"mode": "2l", "price": price, "price_bits": bits, "validate": False}
+        made = convert(RESIDUAL, ticket, calibration=MODELS / "digits.calibration.npz", **words)
+        assert verify(ticket, target=RESIDUAL).genuine
+        sizes[bits] = pack(ticket, packed)[0]
+        unpack(packed, tmp_path / "again.onnx", force=True)
+        assert (tmp_path / "again.onnx").read_bytes() == ticket.read_bytes()
+        assert made.report.kept
+    assert sizes[1] < 0.97 * sizes[0]

@@ -13,6 +13,7 @@ from lt_onnx.construct import moments
 from lt_onnx.construct.layer_task import Block, LayerTask
 from lt_onnx.planning.prediction import MAX_POSITIONS, MAX_PROBLEMS
 from lt_onnx.subset_sum import Rows
+from lt_onnx.subset_sum.grid import on_grid
 from lt_onnx.target import Doubles, Floats
 
 MIN_FRESH_POSITIONS = 32  # with fewer, H itself tells the error: chance is taken out of it
@@ -28,12 +29,15 @@ class GroupProblems:
     price: Floats  # [G']  what a weight on a constant of 1 costs, in units of λ²: as on the inputs
     fresh: Floats  # [G', T', V·K]  what kernels see at positions of inputs H is not made from
     seen: Floats  # [G', T'', V·K]  and at some of those that it is made from
+    price_bits: float = 0.0  # of `Options`
 
     def at(self, mu: float) -> "GroupProblems":
         """The same at the price μ."""
         factor = np.float32(mu)
         parts = [(part, replace(rows, price=rows.price * factor)) for part, rows in self.parts]
-        return GroupProblems(parts, self.price * factor, self.fresh, self.seen)
+        if self.price_bits:
+            parts = [(part, on_grid(rows, self.price_bits)) for part, rows in parts]
+        return replace(self, parts=parts, price=self.price * factor)
 
 
 class SharedProblems:
@@ -80,7 +84,9 @@ class SharedProblems:
             rows.price[:] = price[:, None]
         none = np.zeros((len(groups), 0, rows.index.shape[1]), np.float32)
         told = [np.concatenate(patches, 2) if patches else none for patches in (fresh, known)]
-        return GroupProblems(parts, price, *told)
+        return GroupProblems(
+            parts, price, fresh=told[0], seen=told[1], price_bits=self.task.options.price_bits
+        )
 
     def _with_feedback(self, rows: Rows, groups: range, part: slice) -> tuple[Rows, Floats, Floats]:
         """The problems of some features with their members' noise and the feedback between them.

@@ -151,6 +151,39 @@ def cell_of(own, most, price, mask):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def snapped(low, high, step):  # type: ignore[no-untyped-def]
+    """The goals that round to a multiple of `step` among low … high-1; all of these if it is 0."""
+    if step == 0 or high <= low:
+        return low, high
+    first, last = np.ceil(low / step), np.floor(high / step)
+    while np.rint(first * step) < low:
+        first += 1
+    while np.rint((first - 1) * step) >= low:
+        first -= 1
+    while np.rint(last * step) >= high:
+        last -= 1
+    while np.rint((last + 1) * step) < high:
+        last += 1
+    if last < first:
+        return 0.0, 0.0
+    low, high = np.ceil((first - 0.5) * step), np.ceil((last + 0.5) * step)
+    return max(low, -FURTHEST), min(high, FURTHEST)
+
+
+@numba.njit(cache=True, nogil=True)
+def rounded(goal, step):  # type: ignore[no-untyped-def]
+    """The goal that a goal is rounded to, as `snapped` has it."""
+    if step == 0:
+        return goal
+    at = np.floor(goal / step + 0.5)
+    while goal < np.ceil((at - 0.5) * step):
+        at -= 1
+    while goal >= np.ceil((at + 0.5) * step):
+        at += 1
+    return np.rint(at * step)
+
+
+@numba.njit(cache=True, nogil=True)
 def subset_at(own, most, price, goal):  # type: ignore[no-untyped-def]
     """The mask of the subset whose cell a goal lies in."""
     count, best, best_sum, best_mask = own.x.size, 0.0, 0.0, np.int64(0)

@@ -60,7 +60,8 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
             f"{ticket}: holds no random numbers already: give the ticket in another form, as "
             "deploy makes it with `weights=folded`"
         )
-    masks, count, lags = Masks(), manifest.construction().copies, set[int]()
+    masks = Masks(price_bits=manifest.options.price_bits)
+    count, lags = manifest.construction().copies, set[int]()
     layers, protos = layers_of(manifest), initializers_of(model)
     for layer, grouping in zip(layers, groupings(layers, protos), strict=True):
         if layer.record.block is not None:

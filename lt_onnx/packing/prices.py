@@ -6,10 +6,11 @@ In: some subsets. Out: the level at which they take the fewest bits.
 import numba
 import numpy as np
 
-from lt_onnx.packing.cells import UNIT, cell_of, order
+from lt_onnx.packing.cells import UNIT, cell_of, order, snapped
 
 LEVELS, MAX_LEVEL = 64, 50  # ρ = 2^(22 + level / 2)
 ESCAPE_BITS = 14.0  # of a subset without a cell, about
+NEAR = 4  # levels from the best one without steps
 LEVEL_BITS = 0.7  # of a step from the layer's level, about
 
 
@@ -21,12 +22,19 @@ def price_of(level):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _length(own, x, mask, most, level):  # type: ignore[no-untyped-def]
+def step_of(level, square):  # type: ignore[no-untyped-def]
+    """The step between goals, whose square is `square` times the price; 0: all are goals."""
+    return np.float64(np.float32(np.sqrt(square * price_of(level)) / UNIT)) * UNIT
+
+
+@numba.njit(cache=True, nogil=True)
+def _length(own, x, mask, most, level, square):  # type: ignore[no-untyped-def]
     """About how many bits a subset takes at a price."""
     if mask == 0:
         return 0.0
     order(own, x)
     low, high = cell_of(own, most, price_of(level), mask)
+    low, high = snapped(low, high, step_of(level, square))
     if high <= low:
         return ESCAPE_BITS
     width, bits = (high - low) / UNIT, 1.0
@@ -37,11 +45,32 @@ def _length(own, x, mask, most, level):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def fit_level(own, x, masks, most, base):  # type: ignore[no-untyped-def]
+def fit_level(own, x, masks, most, base, square):  # type: ignore[no-untyped-def]
     """The level at which some subsets [N] take the fewest bits: near `base`, or anywhere (-1).
 
-    Beside it the bits that it saves over `base`.
+    Beside it the bits that it saves over `base`. With steps, only one level fits: it is sought near
+    the one that would be the best without.
     """
+    best, saved = _fit(own, x, masks, most, base, 0.0)
+    if square == 0:
+        return best, saved
+    found, least, before = best, np.inf, 0.0
+    for level in range(max(best - NEAR, 0), min(best + NEAR, MAX_LEVEL) + 1):
+        bits = 0.0
+        for i in range(masks.size):
+            bits += _length(own, x[i], masks[i], most, level, square)
+        if base >= 0 and abs(level - base) > LEVELS // 2 - 1:
+            continue
+        if bits < least:
+            found, least = level, bits
+    for i in range(masks.size if base >= 0 else 0):
+        before += _length(own, x[i], masks[i], most, base, square)
+    return found, before - least
+
+
+@numba.njit(cache=True, nogil=True)
+def _fit(own, x, masks, most, base, square):  # type: ignore[no-untyped-def]
+    """The same by a coarse search, and one from there on."""
     known = np.full(MAX_LEVEL + 1, -1.0)
     best = base
     if base < 0:
@@ -49,7 +78,7 @@ def fit_level(own, x, masks, most, base):  # type: ignore[no-untyped-def]
         for level in range(0, MAX_LEVEL + 1, 4):
             known[level] = 0.0
             for i in range(masks.size):
-                known[level] += _length(own, x[i], masks[i], most, level)
+                known[level] += _length(own, x[i], masks[i], most, level, square)
             if known[level] < known[best]:
                 best = level
     moved = True
@@ -62,7 +91,7 @@ def fit_level(own, x, masks, most, base):  # type: ignore[no-untyped-def]
             if known[level] < 0:
                 known[level] = LEVEL_BITS * abs(level - base) if base >= 0 else 0.0
                 for i in range(masks.size):
-                    known[level] += _length(own, x[i], masks[i], most, level)
+                    known[level] += _length(own, x[i], masks[i], most, level, square)
             if known[level] < known[best]:
                 best, moved = level, True
     return best, known[max(base, 0)] - known[best]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from lt_onnx.packing.cells import FURTHEST, cell_of, order, subset_at
+from lt_onnx.packing.cells import FURTHEST, cell_of, order, rounded, snapped, subset_at
 from lt_onnx.packing.goals import (
     COMPONENTS,
     COPY,
@@ -23,7 +23,7 @@ from lt_onnx.packing.goals import (
     learn,
     up_to,
 )
-from lt_onnx.packing.prices import LEVELS, MAX_LEVEL, price_of
+from lt_onnx.packing.prices import LEVELS, MAX_LEVEL, price_of, step_of
 from lt_onnx.packing.range_coder import code_bit, code_symbol, narrow, sought
 
 EMPTY, SPARSE, ESCAPED, ROW, OFFSET, SIZE = 0, 256, 268, 269, 270, 334  # kinds of bits
@@ -41,6 +41,7 @@ class Plan(NamedTuple):
     sparse: bool  # whether a subset is empty is told without a search
     rows: int  # of a group
     lag: int  # rows from one copy of a row to the next; 0: there are none
+    square: float  # of the step between goals, over the price; 0: there is none
 
 
 @numba.njit(cache=True, nogil=True)
@@ -106,7 +107,7 @@ def _goal_at(shape, weights, frame, mass, parts):  # type: ignore[no-untyped-def
 @numba.njit(cache=True, nogil=True)
 def _code_cell(coder, known, own, frame, problem):  # type: ignore[no-untyped-def]
     """A subset that is not empty, by its cell; -1 for what no encoder writes."""
-    most, price, kind, mask, low, high = problem  # the cell of the empty subset
+    most, price, step, kind, mask, low, high = problem  # the cell of the empty subset
     bits, shape = known
     weights, parts = shape.mixture[kind], np.empty((2, COMPONENTS))
     below = up_to(shape, weights, frame, low, parts[0])
@@ -114,6 +115,7 @@ def _code_cell(coder, known, own, frame, problem):  # type: ignore[no-untyped-de
     first, last = 0.0, 0.0
     if not coder.decoding:
         first, last = cell_of(own, most, price, mask)
+        first, last = snapped(first, last, step)
     escaped = code_bit(coder, bits, ESCAPED, np.int64(last <= first))
     if escaped:
         return _code_escaped(coder, bits, mask, own.x.size)
@@ -121,8 +123,9 @@ def _code_cell(coder, known, own, frame, problem):  # type: ignore[no-untyped-de
     if coder.decoding:
         mass = np.float64(sought(coder, total))
         goal = _goal_at(shape, weights, frame, mass + (without if mass >= below else 0), parts)
-        mask = subset_at(own, most, price, goal)
+        mask = subset_at(own, most, price, rounded(goal, step))
         first, last = cell_of(own, most, price, mask)
+        first, last = snapped(first, last, step)
         if last <= first or mask == 0:
             return np.int64(-1)
     start = up_to(shape, weights, frame, first, parts[0])
@@ -172,6 +175,7 @@ def code_rows(coder, known, positions, plan, own, rows):  # type: ignore[no-unty
                 trace[TRACES + 1] = 0
             at = (p, t, taps, kind, echo)
             price, is_empty = price_of(positions.level[p]), np.int64(masks[r, p] == 0)
+            step = step_of(positions.level[p], plan.square)
             if plan.sparse:
                 near = positions.sums[0, p - 1] == 0 if p else True
                 near = SPARSE + 2 * np.int64(near) + np.int64(positions.sums[1, p] == 0)
@@ -187,6 +191,7 @@ def code_rows(coder, known, positions, plan, own, rows):  # type: ignore[no-unty
             order(own, x[r, p])
             expect(shape, positions, plan, at, trace, frame)
             low, high = cell_of(own, plan.most, price, np.int64(0))
+            low, high = snapped(low, high, step)
             if not plan.sparse:
                 weights = shape.mixture[kind]
                 mass = up_to(shape, weights, frame, high, parts[0])
@@ -195,7 +200,7 @@ def code_rows(coder, known, positions, plan, own, rows):  # type: ignore[no-unty
                     masks[r, p] = 0
                     learn(shape, positions, at, trace, frame, (0.0, high - low))
                     continue
-            problem = (plan.most, price, kind, masks[r, p], low, high)
+            problem = (plan.most, price, step, kind, masks[r, p], low, high)
             mask = _code_cell(coder, known, own, frame, problem)
             if mask < 0:
                 return -1

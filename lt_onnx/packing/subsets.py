@@ -16,6 +16,7 @@ from lt_onnx.packing.copies import MAX_ECHO, Copies
 from lt_onnx.packing.grouping import MAX_PROBLEMS, Grouping, Mask
 from lt_onnx.packing.prices import MAX_LEVEL, fit_level
 from lt_onnx.packing.subset_code import Plan
+from lt_onnx.subset_sum.grid import SQUARE
 from lt_onnx.target import Array, Doubles, Floats, Indices
 
 MAX_SUBSETS = 1 << 15  # with a cell, of one base set
@@ -32,8 +33,8 @@ PROBLEM_BYTES = 32  # that a problem takes at most
 class Masks:
     """The masks of a ticket's layers, one behind the other, as they are written or read."""
 
-    def __init__(self, content: bytes | None = None) -> None:
-        self.reading = content is not None
+    def __init__(self, content: bytes | None = None, *, price_bits: float = 0.0) -> None:
+        self.reading, self.square = content is not None, SQUARE * price_bits
         self._written = bytearray()
         self._coder = range_coder.encoder(0) if content is None else range_coder.decoder(content)
         self._known = range_coder.fresh_bits(subset_code.BIT_KINDS), goals.fresh_shape()
@@ -178,7 +179,11 @@ class LayerMasks:
             wanted = int(sizes[int(WITH_CELLS * (len(sizes) - 1))])
             while most < min(wanted, MAX_MEMBERS) and self._fits(most + 1):
                 most += 1
-            base = int(fit_level(members(grouping.members), base_sets, subsets, most, -1)[0])
+            base = int(
+                fit_level(members(grouping.members), base_sets, subsets, most, -1, numbers.square)[
+                    0
+                ]
+            )
             if rows >= MIN_ROWS:
                 own = int(self._saved(x[:rows], masks[:rows], most, base) * rows > LEVEL_BITS)
             of_rows = full[full.any(1)]
@@ -190,7 +195,9 @@ class LayerMasks:
         own = numbers.number(own, 2)
         kernel_width, twins = grouping.kernel_width, grouping.twins
         own_levels, is_sparse = bool(own), bool(sparse)
-        return Plan(most, base, own_levels, kernel_width, twins, is_sparse, rows, self._lag)
+        return Plan(
+            most, base, own_levels, kernel_width, twins, is_sparse, rows, self._lag, numbers.square
+        )
 
     def _saved(self, x: Floats, masks: Indices, most: int, base: int) -> float:
         """Bits for each row that a position's own price saves, on some of the positions."""
@@ -198,7 +205,7 @@ class LayerMasks:
         own, saved = members(x.shape[2]), 0.0
         for p in positions:
             sets, chosen = (np.ascontiguousarray(a[:SAMPLED_ROWS, p]) for a in (x, masks))
-            saved += fit_level(own, sets, chosen, most, base)[1]
+            saved += fit_level(own, sets, chosen, most, base, self._masks.square)[1]
         return saved / len(positions) / min(len(x), SAMPLED_ROWS)
 
     def _fits(self, most: int) -> bool:
@@ -214,7 +221,7 @@ class LayerMasks:
         levels = np.full((len(groups), problems), self.plan.base)
         if self._masks.reading or not self.plan.own_levels:
             return levels
-        own = members(x.shape[2])
+        own, near = members(x.shape[2]), (self.plan.most, self.plan.base, self.plan.square)
         for row, group in enumerate(groups):
             if group * rows < start:
                 continue
@@ -222,7 +229,7 @@ class LayerMasks:
             sets, subsets = x[some][:SAMPLED_ROWS], masks[some][:SAMPLED_ROWS]
             for p in range(problems):
                 given = np.ascontiguousarray(sets[:, p]), np.ascontiguousarray(subsets[:, p])
-                levels[row, p] = fit_level(own, *given, self.plan.most, self.plan.base)[0]
+                levels[row, p] = fit_level(own, *given, *near)[0]
         return levels
 
 

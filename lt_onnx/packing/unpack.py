@@ -75,7 +75,7 @@ class _Pack:
         self.files, self.tensors = _files(path, about), initializers_of(self.model)
         self.layers, self.seed = layers_of(manifest), manifest.seed
         self.manifest, self.groupings = manifest, groupings(self.layers, self.tensors)
-        self.masks = Masks(masks)
+        self.masks = Masks(masks, price_bits=manifest.options.price_bits)
 
     def damaged(self, why: str) -> InputError:
         """What to raise for a pack that contradicts itself."""

@@ -29,7 +29,7 @@ Space: TypeAlias = tuple[Floats, Floats, Floats, Floats]
 Answers: TypeAlias = tuple[Masks, Floats]  # masks and residuals, to be written
 Search: TypeAlias = tuple[int, Halves]  # the largest subsets' size, and scratch space of `full`
 # the fields of `Rows` in their order; `upper` is empty where there is no error feedback
-Shared: TypeAlias = tuple[Places, Floats, Floats, Floats, Floats, Indices, Floats, Indices]
+Shared: TypeAlias = tuple[Places, Floats, Floats, Floats, Floats, Indices, Floats, Indices, Floats]
 
 
 def solve_full(
@@ -62,7 +62,9 @@ def solve_rows(base: Floats | Drawn, z: Floats, *, rows: Rows, limit: int) -> tu
     """Rows under the full objective, with error feedback."""
     upper = np.empty((len(rows.index), 0, 0), np.float32) if rows.upper is None else rows.upper
     group = rows.groups(len(z))
-    shared = rows.index, rows.gain, rows.weight, rows.noise, rows.price, rows.order, upper, group
+    step = np.zeros_like(rows.price) if rows.step is None else rows.step
+    given = rows.index, rows.gain, rows.weight, rows.noise, rows.price, rows.order
+    shared = *given, upper, group, step
     height = max(1, min(MAX_HEIGHT, -(-len(z) // (2 * threads.solver_threads()))))
     number = np.arange(len(z)) - np.searchsorted(group, group)  # of a row in its group
     tiles = np.append(np.flatnonzero(number % height == 0), len(z))
@@ -210,7 +212,7 @@ def _solve_rows(
     masks, residuals = answers
     limit, halves = search
     given, seed, layer, numbers, width = source
-    indices, gains, weights, noises, prices, orders, uppers, group = rows
+    indices, gains, weights, noises, prices, orders, uppers, group, steps = rows
     n, m = z.shape[1], indices.shape[2]
     drawn = given.size == 0
     own, rest, share, problem = space
@@ -219,7 +221,7 @@ def _solve_rows(
         first, last = tiles[tile], tiles[tile + 1]
         g = group[first]
         index, gain, weight, noise = indices[g], gains[g], weights[g], noises[g]
-        price, order, upper = prices[g], orders[g], uppers[g]
+        price, order, upper, step = prices[g], orders[g], uppers[g], steps[g]
         for r in range(last - first):
             if drawn:
                 philox.fill(own[r], numbers[first + r] * width, seed, layer, philox.WEIGHTS)
@@ -236,7 +238,12 @@ def _solve_rows(
                         for s in range(m):
                             x[s] = base[r, max(index[k, s], 0)] * gain[k, s]
                             p[s] = x[s] * x[s] * noise[k, s] + price[k]
-                        masks[first + r, k], left = full(x, left, weight[k], p, limit, halves)
+                        goal = left
+                        if step[k] > 0:
+                            goal = np.rint(left / step[k]) * step[k]
+                        mask, error = full(x, goal, weight[k], p, limit, halves)
+                        masks[first + r, k] = mask
+                        left = error if step[k] == 0 else (left - goal) + error
                     residuals[first + r, k] = left
                     if upper.size:
                         share[r, t - start] = left / upper[t, t]

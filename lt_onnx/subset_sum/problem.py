@@ -82,6 +82,9 @@ class Rows:
     order: Indices  # [G, N]  problems in the order in which they are solved
     upper: Floats | None  # [G, N, N]  Cholesky factor of H⁻¹ in that order; None: no feedback
     group: Indices | None = None  # [R]  every row's, ascending; None: there is one
+    step: Floats | None = (
+        None  # [G, N]  targets are rounded to its multiples; None, or 0: not at all
+    )
 
     def groups(self, count: int) -> Indices:
         """The group of each of `count` rows."""

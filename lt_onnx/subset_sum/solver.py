@@ -97,7 +97,8 @@ def solve_rows(
         rows: what rows have in common.
         rule: setting of the objective; BEST ignores `weight`, `noise` and `price` of `rows`.
         tolerance: largest |error| that SMALLEST accepts; the others ignore it.
-        device: `cpu`, `cuda` or `auto`; the answer is the same.
+        device: `cpu`, `cuda` or `auto`; the answer is the same. Rows with a `step` are always
+            solved on the CPU, under NOISE alone.
 
     Returns:
         masks [R, N] and residuals [R, N] against the targets as they were when solved.
@@ -109,7 +110,8 @@ def solve_rows(
     _, n, m = rows.index.shape
     if z.shape != (len(base), n) or not 1 <= m <= MAX_BASE_SIZE:
         raise ValueError(f"rows of {n} problems with {m} elements do not fit z {list(z.shape)}")
-    on, limit, within = kernels(device), size_limit(m), np.float32(tolerance)
+    limit, within = size_limit(m), np.float32(tolerance)
+    on = kernels(Device.CPU if rows.step is not None else device)
     if rule is Rule.SMALLEST and rows.upper is None:
         return on.solve_smallest(base, z, rows=rows, tolerance=within, limit=limit)
     if rule is Rule.SMALLEST:

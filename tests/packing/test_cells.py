@@ -1,11 +1,11 @@
 """A subset's cell is where brute force chooses it; the cells of a base set leave no goal out."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
 
-from lt_onnx.packing.cells import cell_of, members, order, subset_at
+from lt_onnx.packing.cells import cell_of, members, order, rounded, snapped, subset_at
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -38,3 +38,17 @@ def test_a_subset_of_more_members_than_are_searched_has_none() -> None:
     order(own, np.array([1.0, 2.0, 4.0, 8.0]))
     low, high = cell_of(own, 2, 1.0, np.int64(7))
     assert high <= low
+
+
+@pytest.mark.parametrize("step", [0.0, 1.7, 12.0, 300.3, 5000.0])
+def test_goals_are_rounded_as_cells_are_snapped(step: float) -> None:
+    """Cells side by side stay so, and hold what rounds into them."""
+    ends = np.unique(np.random.default_rng(0).integers(-2000, 2000, 60)).astype(float)
+    goals = np.arange(ends[0], ends[-1])
+    to = np.array([rounded(goal, step) for goal in goals])
+    assert np.abs(to - goals).max() <= step / 2 + 1
+    for low, high in pairwise(ends):
+        first, last = snapped(low, high, step)
+        inside = (goals >= first) & (goals < last)
+        assert np.array_equal(inside, (to >= low) & (to < high))
+    assert snapped(5.0, 5.0, step) == (5.0, 5.0)

@@ -1,5 +1,6 @@
 """Masks come back from their bytes; subsets take what their goals do; the rest is refused."""
 
+from dataclasses import replace
 from itertools import combinations
 from math import comb
 
@@ -9,6 +10,8 @@ import pytest
 from lt_onnx.packing.copies import Copies, find_lag, find_stride
 from lt_onnx.packing.grouping import Grouping, Mask
 from lt_onnx.packing.subsets import Masks
+from lt_onnx.subset_sum import Rows, Rule, solve_rows
+from lt_onnx.subset_sum.grid import on_grid
 from lt_onnx.target import Doubles, Floats
 
 RNG = np.random.default_rng(0)
@@ -112,6 +115,34 @@ def test_chosen_subsets_take_what_their_goals_do() -> None:
     kept, plain = chosen(grouping, numbers, goals.reshape(16, 72))
 
     assert len(written(grouping, numbers, kept, 16)) < 0.7 * plain
+
+
+def test_subsets_of_targets_on_a_grid_take_less_and_come_back() -> None:
+    """Steps are found in the masks alone; prices differ from position to position."""
+    grouping = Grouping(24, 24 * 4, 24 * 4, 9, kernel_width=3)
+    numbers, count = drawn(64, grouping.width * 9), 4 * 9
+    z = RNG.laplace(0, 0.1, (64, count)).astype(np.float32)
+    index = np.arange(grouping.width * 9, dtype=np.int32).reshape(1, -1)
+    index = grouping.sets(index)
+    rows = Rows.plain(index, np.ones(index.shape, np.float32))
+    weight = np.exp(RNG.normal(0, 1, (1, count))).astype(np.float32)
+    rows = replace(rows, weight=weight, price=np.full((1, count), 2e-5, np.float32))
+    sizes = []
+    for price_bits in (0.0, 1.0):
+        asked = on_grid(rows, price_bits) if price_bits else rows
+        masks, residuals = solve_rows(numbers, z, rows=asked, rule=Rule.NOISE, tolerance=0.01)
+        bits = (masks[:, :, None] >> np.arange(24, dtype=np.uint32)) & 1
+        kept = grouping.whole(bits != 0, np.zeros((64, 0), bool))
+        sums = grouping.sets(np.where(kept, numbers, 0)).sum(2, dtype=np.float64)
+        assert np.abs(residuals - (z - sums)).max() < 1e-5
+        coder = Masks(price_bits=price_bits)
+        coder.layer(grouping, (64, grouping.width, 3, 3)).coded(0, numbers, kept)
+        content, reader = coder.content(), Masks(coder.content(), price_bits=price_bits)
+        layer = reader.layer(grouping, (64, grouping.width, 3, 3))
+        assert np.array_equal(layer.coded(0, numbers, None), kept)
+        error = (weight * np.square(residuals)).mean()
+        sizes.append(8 * len(content) / z.size + 0.5 * np.log2(error))
+    assert sizes[1] < sizes[0] - 0.4  # bits of a target, at equal error
 
 
 def test_copies_are_found_and_take_little() -> None:

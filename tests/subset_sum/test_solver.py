@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from paths import long_but
 
 from lt_onnx.subset_sum import Rows, Rule, Solution, size_limit, solve, solve_rows
+from lt_onnx.subset_sum.grid import on_grid
 
 
 def problems(seed: int, count: int, m: int) -> tuple[np.ndarray, ...]:
@@ -112,16 +113,19 @@ def plain_rows(
         rest = z[r, rows.order[g]].copy()
         for t, k in enumerate(rows.order[g]):
             error = rest[t]
+            goal = rest[t : t + 1]
+            if rows.step is not None:
+                goal = np.rint(goal / rows.step[g, k]) * rows.step[g, k]
             if z[r, k] != 0:
                 x = base[r, rows.index[g, k]] * rows.gain[g, k]
                 if rule is Rule.SMALLEST:
                     answer = subset_oracle.smallest(x[None], rest[t : t + 1], np.float32(0.01))
                 else:
                     p = x * x * rows.noise[g, k] + rows.price[g, k]
-                    answer = subset_oracle.full(
-                        x[None], rest[t : t + 1], rows.weight[g, k : k + 1], p[None]
-                    )
+                    answer = subset_oracle.full(x[None], goal, rows.weight[g, k : k + 1], p[None])
                 masks[r, k], error = answer[0][0], answer[1][0]
+                if rows.step is not None:
+                    error = (rest[t] - goal[0]) + error
             residuals[r, k] = error
             if rows.upper is not None:
                 upper = rows.upper[g, t]
@@ -130,8 +134,12 @@ def plain_rows(
 
 
 @pytest.mark.parametrize("group", [None, [0, 0, 1, 2]])
-@pytest.mark.parametrize("rule", list(Rule))
-def test_rows_with_feedback_equal_the_plain_loop(rule: Rule, group: list[int] | None) -> None:
+@pytest.mark.parametrize(
+    ("rule", "price_bits"), [*((rule, 0.0) for rule in Rule), (Rule.NOISE, 2.0)]
+)
+def test_rows_with_feedback_equal_the_plain_loop(
+    rule: Rule, price_bits: float, group: list[int] | None
+) -> None:
     rng = np.random.default_rng(0)
     groups, n, m, count = 3 if group else 1, 7, 5, 4
     a = rng.standard_normal((groups, n, 50))
@@ -148,6 +156,11 @@ def test_rows_with_feedback_equal_the_plain_loop(rule: Rule, group: list[int] | 
         group=None if group is None else np.array(group),
     )
     rows = replace(rows, index=rows.index.astype(np.int32))
+    if price_bits:
+        rows = on_grid(rows, price_bits)
+        assert rows.step is not None
+        assert np.allclose(rows.step**2, 6 / np.log(2) * 2 * rows.price / rows.weight, rtol=1e-5)
+        assert np.all(np.abs(np.log2(rows.price / 1e-4)) < 0.26)
     base = rng.uniform(-1, 1, (count, n * m)).astype(np.float32)
     z = rng.uniform(-0.5, 0.5, (count, n)).astype(np.float32)
     z[0, 2] = 0
