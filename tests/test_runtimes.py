@@ -19,6 +19,7 @@ from lt_onnx import convert
 from lt_onnx.target import Array
 
 NODE = {**os.environ, "NODE_PATH": str(Path(__file__).parents[1] / "node_modules")}
+COLLAPSED = {"mode": "2l", "weights": "seeded", "collapse": True}
 RUN: list[tuple[str, dict[str, Any]]] = [
     ("residual", {"mode": "l+1"}),
     ("depthwise", {"mode": "2l"}),
@@ -27,7 +28,7 @@ RUN: list[tuple[str, dict[str, Any]]] = [
     ("residual", {"mode": "2l", "weights": "masked"}),
     ("residual", {"mode": "2l", "fp16": True}),
     ("plain-leakyrelu", {"mode": "l+1", "weights": "seeded"}),
-    ("depthwise", {"mode": "2l", "weights": "seeded", "collapse": True}),
+    *((name, COLLAPSED) for name in ("depthwise", "residual", "plain-leakyrelu")),
 ]
 MORE = [
     (name, {"mode": mode})
@@ -113,17 +114,21 @@ def test_four_runtimes_agree(tmp_path: Path, name: str, words: dict[str, Any]) -
         assert np.abs(answer(ticket, x) - ours).max() < 1e-4 * np.abs(ours).max(), answer
 
 
-@pytest.mark.parametrize("words", [{}, {"collapse": True}], ids=["seeded", "collapsed"])
-def test_the_browsers_runtime_agrees(tmp_path: Path, words: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("residual", {}), *((n, COLLAPSED) for n in ("residual", "depthwise", "plain-leakyrelu"))],
+    ids=str,
+)
+def test_the_browsers_runtime_agrees(tmp_path: Path, name: str, words: dict[str, Any]) -> None:
     found = ["node", "-e", "require.resolve('onnxruntime-web')"]
     if (
         shutil.which("node") is None
         or subprocess.run(found, capture_output=True, env=NODE).returncode
     ):
         pytest.skip("Node finds no onnxruntime-web")
-    ticket, target = tmp_path / "t.onnx", EVERY["residual"].write(tmp_path)
+    ticket, target = tmp_path / "t.onnx", EVERY[name].write(tmp_path)
     base = {"mode": "2l", "weights": "seeded", "base_size": 6, "price": 1e-3, "validate": False}
-    convert(target, ticket, **base, **words)
+    convert(target, ticket, **{**base, **words})
     x = input_of(ticket)
     ours = onnxruntime_answer(ticket, x)
 
