@@ -24,7 +24,7 @@ MIN_REPEATS = 4  # in the mean, from which on numbers are picked by indices
 MASKED = np.float32(-1e4)  # in place of −∞: e to that is 0, too
 BEFORE_SOFTMAX = frozenset("Add Reshape Squeeze Transpose Unsqueeze".split())
 # operators by whose input positions constants are made; None: all
-ELEMENTWISE = frozenset("Add Div Max Mean Min Mul Pow Sub Sum".split())
+ELEMENTWISE = frozenset("Add Div Max Mean Min Mul Sub Sum".split())
 POSITIONS: dict[str, tuple[int, ...] | None] = {
     **dict.fromkeys(ELEMENTWISE),
     "Concat": None,

@@ -77,13 +77,14 @@ def test_what_masks_before_a_softmax_is_finite(tmp_path: Path) -> None:
     [
         ("y = Add(x, c)", {"c": 0.5}),
         ("y = com.they.Add(x, c)", {"c": RNG.normal(size=4)}),
+        ("y = Pow(x, c)", {"c": np.array([1.0, 2, 3, 2])}),  # as x² is a number, x^1.999 is none
         (
             "s = Shape(x)\n f = Cast<to=1>(s)\n m = Mul(f, c)\n i = Cast<to=7>(m)\n"
             " y = Expand(x, i)",
             {"c": np.ones(3) * 1.5},
         ),
     ],
-    ids=["one number", "another domain", "of shapes"],
+    ids=["one number", "another domain", "exponents", "of shapes"],
 )
 def test_what_is_none_is_left(tmp_path: Path, text: str, constants: dict[str, np.ndarray]) -> None:
     target = target_of(model_of(X.format(text), **constants), tmp_path)
