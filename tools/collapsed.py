@@ -5,7 +5,8 @@
 Each target is converted in mode 2l, with NAME.calibration.npz (or that of the digits, of MNIST) if
 it lies beside it, unless FOLDER has NAME.onnx; then it is deployed collapsed. `apart` is the form's
 largest difference from its ticket, over the ticket's largest output; `ticket` and `form` those of
-either from the ticket in float64. Times are the form's over the target's for one input, with one
+either from the ticket in float64, `levels` the ticket's own, with onnxruntime's optimisations and
+without. Times are the form's over the target's for one input, with one
 thread and two, medians of rounds by turns. `both` counts tensors of either sign, read twice.
 """
 
@@ -38,9 +39,11 @@ def beside(target: Path, kind: str) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def opened(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """A session of so many threads."""
+def opened(path: Path, threads: int, *, plain: bool = False) -> onnxruntime.InferenceSession:
+    """A session of so many threads; `plain`: without onnxruntime's optimisations."""
     options = onnxruntime.SessionOptions()
+    if plain:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads, options.log_severity_level = threads, 4
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
@@ -111,6 +114,9 @@ def line(target: Path, folder: Path, tickets: Path | None) -> dict[str, Any]:
     feeds = given.batches(ports, 1)[:INPUTS]
     runs = [[opened(path, 1).run(None, feed) for feed in feeds] for path in (ticket, form)]
     found["apart"] = apart(*runs)
+    found["levels"] = apart(
+        runs[0], [opened(ticket, 1, plain=True).run(None, feed) for feed in feeds]
+    )
     exact = in_double(ticket, feeds[:4])
     if exact is not None:
         found["ticket"], found["form"] = (apart(exact, made[:4]) for made in runs)
@@ -131,6 +137,7 @@ def main(
     patterns = {
         "bytes": "{:,.0f}",
         "apart": "{:.0e}",
+        "levels": "{:.0e}",
         "ticket": "{:.0e}",
         "form": "{:.0e}",
         "target_ms": "{:.2f}",
