@@ -25,6 +25,7 @@ from lt_onnx.options import (
     MAX_BASE_SIZE,
     MAX_PRICE_BITS,
     MAX_SQNR,
+    MIN_PRICE_BITS,
     Init,
     Mode,
     Options,
@@ -78,14 +79,15 @@ class OptionsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     prices: tuple[tuple[str, Price], ...]
     base_sizes: tuple[tuple[str, BaseSize], ...]
     price_bits: (
-        Annotated[int, Meta(ge=0, le=MAX_PRICE_BITS)]
-        | Annotated[float, Meta(ge=0, le=MAX_PRICE_BITS)]
-    ) = 0.0
+        Annotated[int, Meta(ge=1, le=MAX_PRICE_BITS)]
+        | Annotated[float, Meta(ge=MIN_PRICE_BITS, le=MAX_PRICE_BITS)]
+    ) = 0.0  # which is left out
 
     @staticmethod
     def of(options: Options) -> "OptionsRecord":
         """The record of `options`."""
-        return OptionsRecord(*(getattr(options, name) for name in OptionsRecord.__struct_fields__))
+        chosen = {name: getattr(options, name) for name in OptionsRecord.__struct_fields__}
+        return OptionsRecord(**{**chosen, "price_bits": options.price_bits or 0.0})
 
 
 def _is_single(value: float) -> bool:

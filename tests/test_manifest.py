@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from msgspec import structs
@@ -350,3 +351,15 @@ def test_numpy_scalars_among_the_options_are_written_as_numbers() -> None:
 def test_a_layer_that_contradicts_itself_cannot_be_made() -> None:
     with pytest.raises(ValueError, match="keeps more"):
         LayerRecord(**{**LAYER, "shape": (4, 6), "kept": 25})
+
+
+@pytest.mark.parametrize(("given", "said"), [(0, None), (0.0, None), (1, 1), (0.5, 0.5)])
+def test_a_price_of_bits_is_left_out_or_in_its_range(given: float, said: float | None) -> None:
+    """What is 0, or so small that steps could not be counted, no pack is read by."""
+    record = OptionsRecord.of(Options(mode=Mode.TWO_L, price_bits=given))
+    told = msgspec.to_builtins(record)
+    assert told.get("price_bits") == said
+    assert msgspec.convert(told, OptionsRecord) == record
+    for forged in (0, 0.0, 1e-9, 101, -1.0):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert({**told, "price_bits": forged}, OptionsRecord)
