@@ -53,15 +53,10 @@ def validate_command(
     check_pictures(pictures, samples)
     if count < 1:
         raise InputError(f"`count` is {count}; give 1 or more")
-    arguments = {
-        "samples": samples,
-        **changed(pictures),
-        "count": count if samples is None else None,
-        "seed": seed if samples is None else None,
-        **limits.arguments(),
-        "per_layer": per_layer,
-        "min_layer_sqnr": min_layer_sqnr,
-    }
+    drawn = {"count": count, "seed": seed} if samples is None else {}
+    layers = {"per_layer": per_layer, "min_layer_sqnr": min_layer_sqnr}
+    inputs_said = {"samples": samples, **changed(pictures), **drawn}
+    arguments = {**inputs_said, **limits.arguments(), **layers}
     command = command_of("validate", [target, ticket], None, arguments)
     words = words_of(command, config.text)
     reports, saved = report or [], [] if save_inputs is None else [save_inputs]
