@@ -29,10 +29,15 @@ class Forecast:
 
     promise: Promise
     copies: int | None  # m, where a layer is one-for-one
-    possible: bool  # whether with so many copies the layers can be right enough
+    reach: float | None  # decibels at the outputs that so many copies allow at most
     inputs: int | None  # that were given; None: random ones, as many as it takes
     need: Need  # of the layer that needs most of them
     _found: Sensitivity
+
+    @property
+    def possible(self) -> bool:
+        """Whether the layers can be as right as they must."""
+        return self.reach is None or self.reach >= -10 * math.log10(self.promise.allowed.min())
 
     def figures(self, blueprint: Blueprint) -> dict[str, Any]:
         """What was promised for `blueprint` and what it takes, for `plan` and `convert` to show."""
@@ -42,6 +47,7 @@ class Forecast:
             "agreement": options.agreement,
             "copies": self.copies,
             "possible": self.possible,
+            "reach": self.reach,
             "inputs": self.inputs,
             "wanted": math.ceil(self.need.inputs),
             "wanted_by": self.need.layer,
@@ -105,10 +111,14 @@ def forecast(blueprint: Blueprint, inputs: Samples, *, given: int | None) -> For
         # what class noise is of says nothing, but an output that is a class map has to be right
         if (rank == 2 and not random) if name in own else rank > 1:
             needed[i] = _needed(found, i, least=built_to, share=options.agreement)
-    made = Promise(10 ** (-needed / 10), found.layers, found.target)
-    copies, possible = _copies(found, made) if found.floors else (None, True)
+    made = Promise(10 ** (-needed / 10), found.layers, found.target, found.deviations.readers)
+    copies = reach = None
+    if found.floors:
+        copies, reach = _copies(found, made)
+        apart = found.deviations.cost(found.layers, options.base_size or copies)
+        made = replace(made, apart=apart)
     need = max(needs(sized(blueprint.target, inputs.sizes), builds), key=lambda need: need.inputs)
-    return Forecast(made, copies, possible, given, need, found)
+    return Forecast(made, copies, reach, given, need, found)
 
 
 def _subset(points: Sequence[tuple[float, float]], error: float) -> float:
@@ -130,17 +140,18 @@ def _smaller(subset: float, *, members: int) -> float:
     return subset * float(smaller)
 
 
-def _copies(found: Sensitivity, made: Promise) -> tuple[int, bool]:
+def _copies(found: Sensitivity, made: Promise) -> tuple[int, float]:
     """The fewest copies with which the layers' least errors leave room in what is allowed.
 
-    And whether they do, with the most that there may be.
+    Else as many as there may be. And the decibels at the outputs that they allow at most.
     """
     least = np.sum(
         [found.layers[name][:, None] * floors for name, floors in found.floors.items()], 0
     )  # [outputs, COPIES]
     room = (least <= ROOM * made.allowed[:, None]).all(0)
-    possible = bool((least[:, -1] <= made.allowed).all())
-    return (COPIES[int(room.argmax())], True) if room.any() else (COPIES[-1], possible)
+    chosen = int(room.argmax()) if room.any() else -1
+    share = float((least[:, chosen] / made.allowed).max())  # of the output that is nearest to it
+    return COPIES[chosen], -10 * math.log10(max(share, 1e-12) * float(made.allowed.min()))
 
 
 def _needed(found: Sensitivity, output: int, *, least: float, share: float) -> float:

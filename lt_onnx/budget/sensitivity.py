@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lt_onnx.budget.deviation import Deviations
 from lt_onnx.construct import moments
 from lt_onnx.construct.fed_target import FedTarget, Layer
 from lt_onnx.construct.masks import HEADROOM
@@ -32,7 +33,7 @@ MAX_TRIED_ROWS, TRIALS = 8, 3  # rows that a price is sought with, and prices th
 COPIES = (6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20)  # that one-for-one layers may read …
 TRIED_COPIES = (6, 8, 11, 14, 20)  # … of which errors are measured, the others lie between
 MAX_FLOOR_ROWS = 6  # of a group, that the least error with so many copies is sought with
-MIN_PRICE = 1e-9
+MIN_PRICE, MIN_DEVIATION = 1e-9, 1e-6
 FIRST_FELT, FIRST_RATIO = 0.1, 1e-2  # S of a layer; its price to its error's power of STEEPNESS
 FLAT = 0.03  # decades of error that a lower price must take away to be worth another
 LAYER_NUMBER = 1 << 31  # of random numbers that no ticket has
@@ -47,6 +48,7 @@ class Sensitivity:
     errors: list[list[Doubles]]  # of every output, as some layers make them, of its power
     floors: dict[str, Doubles]  # least error power of a layer by COPIES that it reads, [COPIES]
     kept: dict[str, list[tuple[float, float]]]  # error powers that were tried, weights per problem
+    deviations: Deviations  # of copies, by TRIED_COPIES
 
 
 def sensitivity(
@@ -88,12 +90,14 @@ def sensitivity(
     fed = FedTarget(target, tried, list(felt_tensors), bent=bent, fresh=first)
     values = {port.name: [f[port.name] for f in [*feeds, *tried]] for port in target.inputs}
     run = StepwiseRun(values, target.steps, opsets=target.opsets, constants=target.constants)
-    found = Sensitivity(fed, {}, [[] for _ in fed.outputs], {}, {})
+    deviations = Deviations(TRIED_COPIES)
+    found = Sensitivity(fed, {}, [[] for _ in fed.outputs], {}, {}, deviations)
     kept = {layer.name for layer in layers[:: -(-len(layers) // MAX_KEPT)]}
     like = _Like(FIRST_FELT, FIRST_RATIO)
     for step in target.steps:
         output = run.run(*step_nodes(step), output=step.outputs[0])
         if isinstance(step, Linear):
+            deviations.add_layer(step)
             x = run.values[step.input]
             disturbance = _Disturbance(step, x, output, seed, tried=len(tried))
             felt, layer = _felt(disturbance, fed, shares[step.name], like=like)
@@ -103,11 +107,16 @@ def sensitivity(
                 for known, error in zip(found.errors, errors, strict=True):
                     known += [error] if error is not None else []
             if step.name in copied and felt.max(initial=0) > 0:
-                allowed = min(shares[step.name] / float(felt.max()), MAX_ERROR)
-                again = copied[step.name]
-                floors = [disturbance.floor(m, allowed, copied=again) for m in TRIED_COPIES]
+                noise = np.maximum(deviations.of(step.input), MIN_DEVIATION)
+                pairs = zip(TRIED_COPIES, noise.tolist(), strict=True)
+                own, handed = np.transpose([disturbance.least(m, power) for m, power in pairs])
+                floors = deviations.add_reading(
+                    step, own=own, handed=handed, copied=copied[step.name]
+                )
                 decades = np.log10(np.maximum(floors, 1e-30))
                 found.floors[step.name] = 10 ** np.interp(COPIES, TRIED_COPIES, decades)
+        else:
+            deviations.add_node(step, run.values)
         run.drop([step])
     return found
 
@@ -247,17 +256,16 @@ class _Disturbance:
         weight = rows.reshape(self.linear.weight.shape)
         return Layer(weight.astype(np.float32), bias.astype(np.float32)), power
 
-    def floor(self, m: int, allowed: float, *, copied: bool) -> float:
-        """Least relative error power of a layer that reads m copies of its inputs.
+    def least(self, m: int, deviation: float) -> tuple[float, float]:
+        """Least relative error power of a row that reads m copies of its inputs.
 
-        The copies are as noisy as a layer that may have the error `allowed` makes them: what each
-        has apart counts 1/m there (`construct.pricing`), and here if outputs are `copied` as well.
+        And relative power of what it makes of their relative `deviation`, over that.
         """
         few = np.arange(0, self.goals.shape[1], -(-self.goals.shape[1] // MAX_FLOOR_ROWS))
-        rows, noise, _ = self._built(MIN_PRICE, few, members=m, noise=min(m * allowed, 1.0))
+        rows, noise, _ = self._built(MIN_PRICE, few, members=m, noise=min(deviation, 1.0))
         goals = self.goals[:, few]
-        signal = self._power(goals)
-        return (self._power(rows - goals) + noise) / (m if copied else 1) / max(signal, 1e-300)
+        signal = max(self._power(goals), 1e-300)
+        return self._power(rows - goals) / signal, noise / signal / min(deviation, 1.0)
 
     def _power(self, rows: Doubles) -> float:
         """Power of what rows [G, R', I·K] make of the patches that errors are told of."""
@@ -270,8 +278,7 @@ class _Disturbance:
         """Some rows of every group as subset sums at the price μ, [G, R', I·K].
 
         `noise` is that of a base set's members over the power of what they carry. Also its power in
-        the rows, beyond what the target's weights would hand on, over all patches as `_power`; and
-        the weights that are kept per problem.
+        the rows, over all patches as `_power`; and the weights that are kept per problem.
         """
         goals, scale = self.goals[:, which], self.scale[:, which]
         groups, count, n = goals.shape
@@ -297,7 +304,7 @@ class _Disturbance:
             )
             elements = weight.reshape(*own.shape, members).astype(np.float64)
             built[:, part] = elements.sum(2)
-            beyond = (np.square(elements).sum(2) - np.square(own)) * noises[group, :, 0]
-            more += float((beyond.sum(1) * np.square(scale.reshape(-1))).sum()) * self.seen.shape[1]
+            heard = (np.square(elements).sum(2) * noises[group, :, 0]).sum(1)
+            more += float((heard * np.square(scale.reshape(-1))).sum()) * self.seen.shape[1]
         each = kept / max(int(np.count_nonzero(z)), 1)
         return np.asarray(built.reshape(goals.shape) * scale), more, each

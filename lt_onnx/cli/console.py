@@ -91,7 +91,8 @@ def promise_lines(promise: Mapping[str, Any]) -> list[str]:
         f"{promise['kept_per_weight']:.1f} weights per target weight{copied}"
     ]
     if not promise["possible"]:
-        lines.append(f"          even {copies} copies are too noisy for it: take --mode 2l")
+        least = f"{copies} copies allow {promise['reach']:.0f} dB at most"
+        lines.append(f"          {least}, too few with a margin: take --mode 2l")
     if promise["inputs"] is not None and promise["inputs"] < promise["wanted"]:
         lines += [
             f"inputs    {promise['inputs']} are few for it: give {promise['wanted']:,} or more;",

@@ -168,7 +168,8 @@ def construct_rows(
     lam, scale, offset = (np.concatenate(part) for part in zip(*done, strict=True))
     stats = _stats(task, tally, lam=lam, scale=scale)
     if share is not None and trial is not None:
-        stats = replace(stats, allowed=share.allowed, error=trial.error, apart=trial.apart)
+        found = {key: getattr(trial, key) for key in ("error", "inherited", "apart")}
+        stats = replace(stats, allowed=share.allowed, **found)
     return _built(task, stats, scale=scale, offset=offset, mean=mean.layer())
 
 

@@ -8,7 +8,7 @@ problems. What the layers built so far do to the outputs is measured, so that th
 for it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +29,9 @@ class Promise:
     allowed: Doubles  # [outputs]  relative error power
     sensitivity: Mapping[str, Doubles]  # S [outputs], by layer
     target: FedTarget  # its outputs are those
+    readers: Mapping[str, Sequence[str]]  # the layers that read a layer's output
+    # by layer, [outputs], what the deviation of its copies will cost there, by relative power
+    apart: Mapping[str, Doubles] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Share:
 
     allowed: float  # D_l, relative error power of its own
     guess: float  # the price at which it would have that, were it like the layer before
+    apart: float = 0.0  # what the deviation of its copies counts: as much error of their mean
 
 
 @dataclass
@@ -46,7 +50,8 @@ class NoiseBudget:
     promise: Promise
     problems: Mapping[str, float]  # subset-sum problems by layer
     built: dict[str, Layer] = field(default_factory=dict)
-    apart: Doubles | float = 0.0  # error of what copies have apart, estimated
+    inherited: Doubles | float = 0.0  # error of the deviation that layers found in copies
+    pending: dict[str, Doubles] = field(default_factory=dict)  # of what others will find, by layer
     ratio: float = FIRST_RATIO  # of the last layer's price to its error's power of STEEPNESS
 
     def _at(self, layer: str) -> Doubles:
@@ -61,11 +66,13 @@ class NoiseBudget:
             return MAX_ERROR
         every = np.sum([self._at(name) for name in self.problems], 0)
         rest = np.sum([self._at(name) for name in self.problems if name not in self.built], 0)
-        spent = (
-            self.promise.target.errors(self.built, elsewhere=True) + self.apart
-            if self.built
-            else 0.0
-        )
+        spent: Doubles | float = 0.0
+        if self.built:
+            spent = self.promise.target.errors(self.built, elsewhere=True) + self.inherited
+            for name, cost in self.pending.items():
+                readers = self.promise.readers.get(name, ())
+                ahead = sum(reader not in self.built for reader in readers)
+                spent = spent + cost * ahead / max(len(readers), 1)
         left = np.maximum(allowed - spent, LEAST_REST * allowed * rest / np.maximum(every, 1))
         share = left[felt] * self.problems[layer] / rest[felt] / own[felt]
         return float(min(share.min(), MAX_ERROR))
@@ -73,11 +80,15 @@ class NoiseBudget:
     def share(self, layer: str) -> Share:
         """What a layer may take."""
         allowed = self.allowance(layer)
-        return Share(allowed, self.ratio * allowed**STEEPNESS)
+        felt, apart = self.promise.sensitivity[layer], self.promise.apart.get(layer)
+        count = 0.0 if apart is None else float((apart[felt > 0] / felt[felt > 0]).max(initial=0))
+        return Share(allowed, self.ratio * allowed**STEEPNESS, count)
 
     def spend(self, name: str, layer: Layer, stats: LayerStats) -> None:
         """A layer is built, which is `layer` in the mean of its copies."""
         self.built[name] = layer
-        self.apart = self.apart + self.promise.sensitivity[name] * (stats.apart or 0.0)
+        self.inherited += self.promise.sensitivity[name] * (stats.inherited or 0.0)
+        if name in self.promise.apart:
+            self.pending[name] = self.promise.apart[name] * (stats.apart or 0.0)
         if stats.price and stats.error and stats.error > 0:
             self.ratio = stats.price / stats.error**STEEPNESS

@@ -1,9 +1,9 @@
 """The price μ by which a layer's error comes to what it may be, found on some of its rows.
 
 Errors are measured on inputs that the feedback was not made from. A layer's error is relative to
-the power of its outputs' variation. Of m copies the part that all have in common goes on as it is;
-what each has apart is averaged by the rows to come, which listen to all copies, and counts 1/m. The
-noise that copies bring along does not count, as far as the target's own weights would hand it on.
+the power of its outputs' variation. Of m copies the part that all have in common goes on as it is.
+What each has apart, by its own subsets or by the copies that these read, is averaged in the mean
+and counts 1/m; and once more what it costs the layers to come, which read some of the copies.
 """
 
 from collections.abc import Sequence
@@ -33,8 +33,9 @@ class Trial:
     """What a price comes to on the rows that it was tried on."""
 
     price: float
-    error: float  # relative power, of which …
-    apart: float  # … so much is what copies have apart
+    error: float  # relative power: of the mean of all copies, and what their deviation counts
+    inherited: float  # of the mean, by the deviation of the copies that are read
+    apart: float  # of the copies' deviation from their mean
     kept: float  # weights per problem
 
 
@@ -45,13 +46,13 @@ def find_price(task: LayerTask, shared: SharedProblems, *, lam: Doubles, share: 
     """
     rows = _sample(task)
     if not task.linear.weight.any():  # biases alone
-        return Trial(MIN_PRICE, 0.0, 0.0, 0.0)
+        return Trial(MIN_PRICE, 0.0, 0.0, 0.0, 0.0)
     shared.prepare([Block(slice(0, 0), group) for group, _ in rows])
     trials, allowed = list[Trial](), share.allowed
     low, high = MIN_PRICE, MAX_PRICE
     price = float(np.clip(share.guess, low, high))
     for _ in range(MAX_TRIALS):
-        trial = _try(replace(task, price=price), shared, rows, lam)
+        trial = _try(replace(task, price=price), shared, rows, lam=lam, apart=share.apart)
         if not trial.error > 0:  # the inputs known say nothing
             return trial
         trials.append(trial)
@@ -110,12 +111,18 @@ def _sample(task: LayerTask) -> list[tuple[range, Indices]]:
 
 
 def _try(
-    task: LayerTask, shared: SharedProblems, sample: Sequence[tuple[range, Indices]], lam: Doubles
+    task: LayerTask,
+    shared: SharedProblems,
+    sample: Sequence[tuple[range, Indices]],
+    *,
+    lam: Doubles,
+    apart: float,
 ) -> Trial:
-    """Solve the sampled rows with the task's price, and measure."""
+    """Solve the sampled rows with the task's price, and measure; deviations count `apart`."""
     features, source, copies = task.features, task.step.source, task.step.out_layout.copies
     kept = asked = 0.0
-    powers = {"fresh": np.zeros(3), "seen": np.zeros(3)}  # signal, error, what of it is apart
+    powers = {"fresh": np.zeros(3), "seen": np.zeros(3)}  # those of _powers
+    inherited = 0.0
     for group, rows in sample:
         problems = shared.groups[group].at(task.price)
         goals = features.goals(task.linear, task.channel[rows].astype(np.int64))
@@ -129,30 +136,33 @@ def _try(
         write_masked(weight, np.arange(len(rows)), drawn=drawn, masks=masks, rows=(index, one))
         elements = np.where(index[0] >= 0, weight[:, np.maximum(index[0], 0)] * gain[0], 0)
         reached = elements.sum(2, dtype=np.float64) * own[:, None]  # [r, V·K]
-        added = np.zeros(len(rows))  # power of the copies' noise, and what of it is the target's
-        passed = np.zeros(len(rows))
+        added = np.zeros(len(rows))  # power of the deviation of the copies that are read
         for part, common in problems.parts:
-            passed += np.square(goals[:, part]) @ common.noise[0].mean(1, dtype=np.float64)
             square = np.square(elements[:, part], dtype=np.float64) * common.noise[0]
             added += square.sum((1, 2)) * own**2
         patches = {"fresh": problems.fresh[0], "seen": problems.seen[0]}
         for name, x in patches.items():
-            powers[name] += _powers(x, goals, reached, noise=(added, passed), copies=copies)
+            found, more = _powers(x, goals, reached, added=added, copies=copies)
+            powers[name] += found
+            inherited += more * (name == "fresh")
         kept += float(np.bitwise_count(masks).sum())
         asked += float(np.count_nonzero(goals))
     fresh, seen = (error[1:] / max(error[0], 1e-300) for error in powers.values())
-    error, apart = (fresh * loss(float(fresh[0]), float(seen[0]))).tolist()
-    return Trial(task.price, error, apart, kept / max(asked, 1))
+    mean, own = (fresh * loss(float(fresh[0]), float(seen[0]))).tolist()
+    inherited /= max(float(powers["fresh"][0]), 1e-300)
+    deviation = own + inherited if copies > 1 else 0.0
+    error = mean + inherited / copies + apart * deviation
+    return Trial(task.price, error, inherited / copies, deviation, kept / max(asked, 1))
 
 
 def _powers(
-    x: Floats, goals: Doubles, reached: Doubles, *, noise: tuple[Doubles, Doubles], copies: int
-) -> Doubles:
-    """Power of what rows [r, n] are to make of patches x [T', n], of its error, and what is apart.
+    x: Floats, goals: Doubles, reached: Doubles, *, added: Doubles, copies: int
+) -> tuple[Doubles, float]:
+    """What rows [r, n] make of patches x [T', n]: power that is asked for, error, deviation, [3].
 
-    `noise` [r] is the power of the noise that `copies` bring along, and what of it is the target's.
+    The error is that of the mean of all copies, the deviation what each has apart of its own. Also
+    power of the deviation that rows inherit: `added` [r] from the copies that they read, unscaled.
     """
-    added, passed = noise
     x = moments.about_mean(x[None])[0]
     made = (x @ rows.astype(np.float32).T for rows in (goals, goals - reached))
     wanted, off = (values.astype(np.float64) for values in made)  # [T' + 1, r]
@@ -165,5 +175,6 @@ def _powers(
     if count > 1:
         alike = (np.square(error.sum(1)).mean(0).sum() - total) / (count - 1)
         alike = min(max(alike, 0.0), total)
-    apart = float(total - alike + (fit**2 * added - passed).sum()) / copies
-    return np.array([power.sum(), alike + apart, apart])
+    own = total - alike
+    inherited = float((fit**2 * added).sum())
+    return np.array([power.sum(), alike + own / copies, own]), inherited

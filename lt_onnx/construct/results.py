@@ -86,9 +86,12 @@ class LayerStats:
     error: Annotated[
         float | None, Meta(description="the same, measured on inputs H is not made from")
     ] = None
-    apart: Annotated[float | None, Meta(description="what of it is not common to all copies")] = (
-        None
-    )
+    inherited: Annotated[
+        float | None, Meta(description="what of it the deviation of the copies that it reads is")
+    ] = None
+    apart: Annotated[
+        float | None, Meta(description="power over the output's by which its own copies deviate")
+    ] = None
     lam: Annotated[float | None, Meta(description="median lambda of the rows")] = None
     size_counts: Annotated[tuple[int, ...], Meta(description="problems by |S| = 0, 1, ...")] = ()
     error_counts: Annotated[  # between the EDGES

@@ -71,10 +71,16 @@ def test_a_promise_costs_about_what_was_said(tmp_path: Path, mode: Mode) -> None
 
 
 def test_what_no_copies_can_keep_is_said_before() -> None:
-    target = read_target(TARGET)
+    target = read_target(paths.MODELS / "depthwise.onnx")
     options = Options(sqnr=60, agreement=0.5)
 
-    assert not forecast(plan(target, options), digits(target), given=64).possible
+    blueprint = plan(target, options)
+    made = forecast(blueprint, digits(target), given=64)
+
+    assert not made.possible
+    reach = made.figures(blueprint)["reach"]
+    assert 20 < reach < 62
+    assert f"20 copies allow {reach:.0f} dB at most" in promise_lines(made.figures(blueprint))[1]
 
 
 @pytest.mark.parametrize("mode", list(Mode))

@@ -1,5 +1,6 @@
 """Every layer takes a share of the allowed error; what was taken is measured on the target."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import graphs
@@ -31,7 +32,9 @@ def budget(target: Target, fed: FedTarget, **sensitivity: float) -> NoiseBudget:
         first: np.array([sensitivity.get("first", 2.0)]),
         last: np.array([sensitivity.get("last", 1.0)]),
     }
-    return NoiseBudget(Promise(np.array([ALLOWED]), felt, fed), {first: 100.0, last: 300.0})
+    apart = {first: np.array([sensitivity.get("apart", 0.0)])}
+    promise = Promise(np.array([ALLOWED]), felt, fed, {first: [last], last: []}, apart)
+    return NoiseBudget(promise, {first: 100.0, last: 300.0})
 
 
 def stats(**figures: float) -> LayerStats:
@@ -76,13 +79,23 @@ def test_what_a_layer_leaves_goes_to_the_next_and_what_it_takes_is_made_up_for(
     assert broken.allowance(last.name) == pytest.approx(ALLOWED * LEAST_REST * 300 / 400)
 
 
-def test_errors_that_copies_have_apart_count_too(tmp_path: Path) -> None:
+def test_errors_that_come_of_deviation_count_too_and_those_to_come_until_they_have(
+    tmp_path: Path,
+) -> None:
     target, fed = network(tmp_path)
     first, last = target.linears
-    own = budget(target, fed)
-    own.spend(first.name, Layer(first.weight, first.bias), stats(apart=ALLOWED / 8))
+    own = budget(target, fed, apart=3.0)
+    own.promise = replace(own.promise, sensitivity={**own.promise.sensitivity, "more": np.ones(1)})
+    own.problems = {**own.problems, "more": 300.0}
+    found = stats(inherited=ALLOWED / 8, apart=ALLOWED / 16)
+    own.spend(first.name, Layer(first.weight, first.bias), found)
 
-    assert own.allowance(last.name) == pytest.approx(ALLOWED - 2 * ALLOWED / 8)
+    assert own.share(first.name).apart == pytest.approx(3.0 / 2.0)
+    assert own.share(last.name).apart == 0
+    assert own.allowance("more") == pytest.approx(ALLOWED * (1 - 2 / 8 - 3 / 16) / 2)
+    own.spend(last.name, Layer(last.weight, last.bias), stats(inherited=ALLOWED / 4))
+    # what the first layer's copies have apart has been read, and is among what the last inherited
+    assert own.allowance("more") == pytest.approx(ALLOWED * (1 - 2 / 8 - 1 / 4))
 
 
 def test_no_layer_is_wrong_beyond_measure(tmp_path: Path) -> None:

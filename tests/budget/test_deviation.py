@@ -1,0 +1,110 @@
+"""How far copies come apart and what that costs: by hand, and as a real ticket has it."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import paths
+import pytest
+
+from lt_onnx import convert
+from lt_onnx.blueprint import Build
+from lt_onnx.budget.deviation import Deviations
+from lt_onnx.options import Mode, Options
+from lt_onnx.planning.plan import plan
+from lt_onnx.reading.lowering import read_target
+from lt_onnx.target import Array, Linear, Node
+
+COUNTS = (4, 8)
+
+
+def layer(name: str, x: str, y: str) -> Linear:
+    return Linear(name, "Conv", x, y, np.ones((1, 1, 1, 1), np.float32), np.zeros(1, np.float32))
+
+
+def read(known: Deviations, step: Linear, *, handed: float, copied: bool = True) -> list[float]:
+    known.add_layer(step)
+    own, passed = np.array([0.1, 0.01]), np.full(2, handed)
+    return known.add_reading(step, own=own, handed=passed, copied=copied).tolist()
+
+
+def test_what_copies_have_apart_goes_on_from_layer_to_layer() -> None:
+    known = Deviations(COUNTS)
+    known.add_layer(layer("first", "x", "a"))
+    floors = read(known, layer("second", "a", "b"), handed=5.0)
+    assert floors == pytest.approx([0.1 / 4, 0.01 / 8])
+    floors = read(known, layer("third", "b", "c"), handed=0.5)
+    assert known.of("c") == pytest.approx([0.15, 0.015])
+    assert floors == pytest.approx([0.15 / 4, 0.015 / 8])
+    # one copy is all that the last layer puts out: nothing is averaged, and nothing apart any more
+    floors = read(known, layer("last", "c", "d"), handed=1.0, copied=False)
+    assert floors == pytest.approx([0.1 + 0.15, 0.01 + 0.015])
+    assert known.of("d") == pytest.approx([0, 0])
+    assert known.readers == {
+        "first": ["second"],
+        "second": ["third"],
+        "third": ["last"],
+        "last": [],
+    }
+
+
+@pytest.mark.parametrize(("op", "share"), [("Add", 0.5), ("Concat", 0.5), ("Mul", 1.0)])
+def test_a_clean_skip_halves_it_and_a_clean_factor_does_not(op: str, share: float) -> None:
+    known, rng = Deviations(COUNTS), np.random.default_rng(0)
+    read(known, layer("one", "x", "a"), handed=1.0)
+    a, b = (rng.standard_normal((500, 8)).astype(np.float32) for _ in range(2))
+    made: dict[str, Array] = {"Add": a + b, "Mul": a * b, "Concat": np.concatenate([a, b], 1)}
+    known.add_node(Node(op, "n", ("a", "b"), ("c",)), {"a": [a], "b": [b], "c": [made[op]]})
+
+    assert known.of("c") == pytest.approx(share * known.of("a"), rel=0.1)
+
+
+def test_a_deviation_costs_what_all_layers_behind_make_of_it() -> None:
+    known = Deviations(COUNTS)
+    known.add_layer(layer("first", "x", "a"))
+    read(known, layer("second", "a", "b"), handed=0.5)
+    known.add_node(Node("Relu", "r", ("b",), ("c",)), {"b": [], "c": []})
+    read(known, layer("third", "c", "d"), handed=0.25)
+    read(known, layer("last", "d", "e"), handed=2.0, copied=False)
+    felt = {
+        name: np.array([s]) for name, s in [("first", 9), ("second", 4), ("third", 2), ("last", 1)]
+    }
+    cost = {name: float(value[0]) for name, value in known.cost(felt, 8).items()}
+
+    assert cost["last"] == 0
+    assert cost["third"] == pytest.approx(2)  # one copy is put out: 2·S
+    assert cost["second"] == pytest.approx(0.25 * (2 / 8 + 2))
+    assert cost["first"] == pytest.approx(0.5 * (4 / 8 + cost["second"]))
+
+
+@pytest.mark.parametrize("name", ["depthwise", "residual"])
+def test_copies_of_a_ticket_are_as_far_apart_as_its_layers_say(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "t.onnx"
+    inputs = paths.MODELS / "digits.calibration.npz"
+    made = convert(
+        paths.MODELS / f"{name}.onnx", path, calibration=inputs, validate=False, sqnr=20
+    ).report
+    options = Options(Mode.L_PLUS_1, sqnr=20, base_size=made.options.base_size)
+    blueprint = plan(read_target(paths.MODELS / f"{name}.onnx"), options)
+    said = {stats.name: stats.apart for stats in made.layers if stats.apart}
+    builds = (step for step in blueprint.steps if isinstance(step, Build))
+    steps = [step for step in builds if step.name in said]
+    assert len(steps) > 3
+
+    model = onnx.load(path)
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(s.output) for s in steps)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    fed = {session.get_inputs()[0].name: np.load(inputs)["image"][:200]}
+    ratios = []
+    for step in steps:
+        (value,) = session.run([step.output], fed)
+        layout = step.out_layout
+        places = [layout.find((c, i) for c in range(layout.size)) for i in range(layout.copies)]
+        copies = np.stack([np.take(value, own, layout.axis) for own in places], 0)
+        off = np.square(copies - copies.mean(0)).mean()
+        signal = copies.mean(0)
+        axes = tuple(i for i in range(signal.ndim) if i != layout.axis)
+        power = np.square(signal - signal.mean(axes, keepdims=True)).mean()
+        ratios.append(float(off / power) / said[step.name])
+    assert np.exp(np.mean(np.log(ratios))) == pytest.approx(1, abs=0.5)
