@@ -51,7 +51,8 @@ class NoiseBudget:
     problems: Mapping[str, float]  # subset-sum problems by layer
     built: dict[str, Layer] = field(default_factory=dict)
     inherited: Doubles | float = 0.0  # error of the deviation that layers found in copies
-    pending: dict[str, Doubles] = field(default_factory=dict)  # of what others will find, by layer
+    # of what layers behind will find and hand on, by layer: set aside for those
+    pending: dict[str, Doubles] = field(default_factory=dict)
     ratio: float = FIRST_RATIO  # of the last layer's price to its error's power of STEEPNESS
 
     def _at(self, layer: str) -> Doubles:
@@ -66,16 +67,17 @@ class NoiseBudget:
             return MAX_ERROR
         every = np.sum([self._at(name) for name in self.problems], 0)
         rest = np.sum([self._at(name) for name in self.problems if name not in self.built], 0)
-        spent: Doubles | float = 0.0
+        spent, aside = np.zeros_like(allowed), np.zeros_like(allowed)
         if self.built:
             spent = self.promise.target.errors(self.built, elsewhere=True) + self.inherited
-            for name, cost in self.pending.items():
-                readers = self.promise.readers.get(name, ())
-                ahead = sum(reader not in self.built for reader in readers)
-                spent = spent + cost * ahead / max(len(readers), 1)
+        for name, cost in self.pending.items():
+            readers = self.promise.readers[name]
+            for reader in readers:
+                spent += cost / len(readers) * (reader not in self.built)
+                aside += cost / len(readers) * (reader == layer)
         left = np.maximum(allowed - spent, LEAST_REST * allowed * rest / np.maximum(every, 1))
         share = left[felt] * self.problems[layer] / rest[felt] / own[felt]
-        return float(min(share.min(), MAX_ERROR))
+        return float(min(share.min(), MAX_ERROR) + (aside[felt] / own[felt]).min())
 
     def share(self, layer: str) -> Share:
         """What a layer may take."""

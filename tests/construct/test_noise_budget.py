@@ -92,7 +92,10 @@ def test_errors_that_come_of_deviation_count_too_and_those_to_come_until_they_ha
 
     assert own.share(first.name).apart == pytest.approx(3.0 / 2.0)
     assert own.share(last.name).apart == 0
-    assert own.allowance("more") == pytest.approx(ALLOWED * (1 - 2 / 8 - 3 / 16) / 2)
+    left = ALLOWED * (1 - 2 / 8 - 3 / 16) / 2
+    assert own.allowance("more") == pytest.approx(left)
+    # who reads the copies is given what was set aside, beside its share
+    assert own.allowance(last.name) == pytest.approx(left + ALLOWED * 3 / 16)
     own.spend(last.name, Layer(last.weight, last.bias), stats(inherited=ALLOWED / 4))
     # what the first layer's copies have apart has been read, and is among what the last inherited
     assert own.allowance("more") == pytest.approx(ALLOWED * (1 - 2 / 8 - 1 / 4))
