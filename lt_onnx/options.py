@@ -23,7 +23,11 @@ class Mode(StrEnum):
     """Depth of the source network."""
 
     L_PLUS_1 = "l+1"
+    L_PLUS_K = "l+k"
     TWO_L = "2l"
+
+
+PAPER_MODES = (Mode.L_PLUS_1, Mode.TWO_L)  # Theorems 3.2 and 3.1
 
 
 class Select(StrEnum):
@@ -145,14 +149,19 @@ class Options:
     variance (their group's mean) times its output scale's square; None leaves it to the promise:
     decibels of the outputs' variation (`sqnr`) and, of classifiers, a share of equal top-1
     (`agreement`), which every layer is given its part of (`budget`). `prices` and `base_sizes` are
-    layers with a μ or an m of their own. `price_bits` is what a bit of the ticket's pack costs, in
-    kept weights: targets are then rounded before subsets are chosen (`subset_sum.grid`).
+    layers with a μ or an m of their own; in mode `l+k` the layers of `base_sizes` open blocks.
+    `price_bits` is what a bit of the ticket's pack costs, in kept weights: targets are then rounded
+    before subsets are chosen (`subset_sum.grid`).
 
     Raises InputError for values out of range.
     """
 
     mode: Annotated[
-        Mode, Param("l+1: the target's depth + 1, copies of channels; 2l: twice it, smaller.")
+        Mode,
+        Param(
+            "l+1: the target's depth + 1, copies of channels; 2l: twice it, smaller; l+k: k layers "
+            "more, where copies do not do."
+        ),
     ] = Mode.L_PLUS_1
     base_size: Annotated[
         int | None,
@@ -229,6 +238,11 @@ class Options:
             raise InputError(f"`sqnr` is {self.sqnr:g}; give decibels, above 0 up to {MAX_SQNR}")
         if not 0 < self.agreement <= 1:
             raise InputError(f"`agreement` is {self.agreement:g}; give a share, above 0 up to 1")
+        if self.mode is Mode.L_PLUS_K and not self.base_sizes and not self.promises:
+            raise InputError(
+                "`mode=l+k` chooses by a promise which layers open a block: give no `price` and no "
+                "other `select`, or name layers with `base_sizes`"
+            )
         if self.collapse and self.weights is not Weights.SEEDED:
             raise InputError(
                 "`collapse=True` sums up what the file makes itself: give `weights=seeded` with it"
@@ -243,6 +257,11 @@ class Options:
     def promises(self) -> bool:
         """Whether the ticket is built to a promise, not by prices or by the paper's rules."""
         return self.select is Select.NOISE and self.price is None
+
+    def is_two_for_one(self, layer: str) -> bool:
+        """Whether a layer opens a block (Theorem 3.1) where it might read copies."""
+        between = self.mode is Mode.L_PLUS_K and layer in dict(self.base_sizes)
+        return self.mode is Mode.TWO_L or between
 
     def price_of(self, layer: str) -> float:
         """μ of a layer, where it is given."""
@@ -298,7 +317,7 @@ def settings_of(
     sizes: Sequence[int | None] = base_size or [None]
     return [
         Options(one_mode, base_size=m, **one)
-        for one_mode in (Mode if mode is None else [mode])
+        for one_mode in (PAPER_MODES if mode is None else [mode])
         for m in sizes
         for one in built
     ]

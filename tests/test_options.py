@@ -47,7 +47,7 @@ def test_words_become_members_and_mappings_sorted_pairs() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ({"mode": "3l"}, "`mode` is '3l'; choose one of l+1, 2l"),
+        ({"mode": "3l"}, "`mode` is '3l'; choose one of l+1, l+k, 2l"),
         ({"select": "exact"}, "`select` is 'exact'; choose one of noise, smallest, best"),
         ({"sigma": "row"}, "`sigma` is 'row'; choose one of channel, layer"),
         ({"init": "he"}, "`init` is 'he'; choose one of unit, kaiming, xavier, lecun"),

@@ -9,7 +9,7 @@ enters the mean of the next layer's copies as 1/m of its power, and each of thes
 the layer after that reads it again. Depthwise layers do not average it over channels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,7 +36,8 @@ class _Reading:
     name: str
     input: str
     output: str
-    handed: Doubles  # [m]  what comes of its inputs' deviation, relative, by copies that are read
+    own: Doubles  # [m]  its least error in each copy, by copies that are read
+    handed: float  # relative power at its output for relative deviation of its input
     copied: bool  # whether it puts out copies as well
 
 
@@ -63,17 +64,50 @@ class Deviations:
         self._makers[layer.output], self._outputs[layer.name] = {layer.name}, layer.output
         self.power[layer.output] = np.zeros(len(self.counts))
 
-    def add_reading(self, layer: Linear, *, own: Doubles, handed: Doubles, copied: bool) -> Doubles:
+    def add_reading(self, layer: Linear, *, own: Doubles, handed: float, copied: bool) -> Doubles:
         """A layer reads copies: the relative error power that it has at least, [m].
 
-        `own` [m] is that of each copy alone, `handed` [m] the relative power at its output for
-        relative deviation of its input; `copied` says whether it puts out copies as well.
+        `own` [m] is that of each copy alone, `handed` the relative power at its output for relative
+        deviation of its input; `copied` says whether it puts out copies as well.
         """
-        alone = own + handed * self.of(layer.input)
-        self._steps.append(_Reading(layer.name, layer.input, layer.output, handed, copied))
-        if copied:
-            self.power[layer.output] = alone
+        reading = _Reading(layer.name, layer.input, layer.output, own, handed, copied)
+        self._steps.append(reading)
+        return self._follow(reading, self.power)
+
+    def _follow(
+        self, step: "_Link | _Reading", power: dict[str, Doubles], opening: Collection[str] = ()
+    ) -> Doubles:
+        """Put the deviation of a step's output into `power`; returns a layer's floors, [m].
+
+        Layers that are `opening` a block read no copies, and what they alone read has none.
+        """
+        none = np.zeros(len(self.counts))
+        if isinstance(step, _Link):
+            power[step.output] = sum((part * power[name] for name, part in step.inputs), none)
+            return none
+        if step.name in opening:
+            power[step.output] = none
+            return none
+        readers = self.readers[step.name]
+        copied = step.copied and not (readers and all(name in opening for name in readers))
+        alone = step.own + step.handed * power.get(step.input, none)
+        power[step.output] = alone if copied else none
         return alone / (np.array(self.counts) if copied else 1)
+
+    def floors(self, opening: Collection[str]) -> dict[str, Doubles]:
+        """The least errors [m] of the layers that read copies, where others are opening blocks."""
+        power = {name: np.zeros(len(self.counts)) for name in self._outputs.values()}
+        found = {step.output: self._follow(step, power, opening) for step in self._steps}
+        readings = (step for step in self._steps if isinstance(step, _Reading))
+        return {s.name: found[s.output] for s in readings if s.name not in opening}
+
+    def together(self) -> list[frozenset[str]]:
+        """The layers that read the same copies: what they read is copied for all, or for none."""
+        by_input: dict[str, set[str]] = {}
+        for step in self._steps:
+            if isinstance(step, _Reading):
+                by_input.setdefault(step.input, set()).add(step.name)
+        return [frozenset(names) for names in by_input.values()]
 
     def add_node(self, step: Node, values: Mapping[str, Sequence[Array]]) -> None:
         """Any other step of the target; `values` are tensors by batch, its own among them."""
@@ -91,11 +125,9 @@ class Deviations:
                 whole = _variation(values[step.outputs[0]])
             shares = {name: powers[name] / max(whole, 1e-300) for name in known}
         for output in step.outputs:
-            self.power[output] = sum(
-                (share * self.power[name] for name, share in shares.items()),
-                np.zeros(len(self.counts)),
-            )
-            self._steps.append(_Link(output, tuple(shares.items())))
+            link = _Link(output, tuple(shares.items()))
+            self._steps.append(link)
+            self._follow(link, self.power)
 
     def cost(self, sensitivity: Mapping[str, Doubles], copies: float) -> dict[str, Doubles]:
         """Error power at the outputs for relative deviation of a layer's copies, by layer.
@@ -110,9 +142,8 @@ class Deviations:
             if isinstance(step, _Link):
                 more = {name: share * after for name, share in step.inputs}
             else:
-                handed = float(np.interp(copies, self.counts, step.handed))
                 mean = sensitivity[step.name] / (copies if step.copied else 1)
-                more = {step.input: handed * (mean + after)}
+                more = {step.input: step.handed * (mean + after)}
             for name, cost in more.items():
                 costs[name] = costs.get(name, nothing) + cost
         return {name: costs.get(output, nothing) for name, output in self._outputs.items()}

@@ -1,19 +1,21 @@
 """The error that every output may have: what a ticket is built to (`Options.sqnr`, `agreement`)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
-from lt_onnx.budget.sensitivity import COPIES, MEMBERS, Sensitivity, sensitivity
+from lt_onnx.budget.sensitivity import COPIES, MEMBERS, USUAL_COPIES, Sensitivity, sensitivity
 from lt_onnx.construct.noise_budget import MAX_ERROR, Promise
-from lt_onnx.planning.allocation import problems
+from lt_onnx.options import Mode
+from lt_onnx.planning.allocation import MIN_NEURONS, problems
 from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import Need, needs, sized, target_work
 from lt_onnx.samples.samples import Samples
+from lt_onnx.target import Doubles
 
 MARGIN_DB = 2.0  # that is built beyond the promise: other inputs differ from these …
 RANDOM_MARGIN_DB = 8.0  # … and real ones more from random ones
@@ -48,6 +50,7 @@ class Forecast:
             "copies": self.copies,
             "possible": self.possible,
             "reach": self.reach,
+            "blocks": [name for name, _ in options.base_sizes if options.is_two_for_one(name)],
             "inputs": self.inputs,
             "wanted": math.ceil(self.need.inputs),
             "wanted_by": self.need.layer,
@@ -79,19 +82,28 @@ def promised(
 ) -> tuple[Blueprint, Forecast]:
     """The plan with as many copies as the promise takes, unless they are given; and what it costs.
 
-    `inputs` are for calibration, some of those `given`; None: random ones. Raises InputError when
-    the target cannot be run on them.
+    In mode `l+k` also with the blocks that it takes. `inputs` are for calibration, some of those
+    `given`; None: random ones. Raises InputError when the target cannot be run on them.
     """
-    made, options = forecast(blueprint, inputs, given=given), blueprint.options
+    options = blueprint.options
+    if options.mode is Mode.L_PLUS_K and not options.base_sizes:
+        opening = _opening(forecast(blueprint, inputs, given=given, quiet=True))
+        sizes = {name: MIN_NEURONS for name in opening}
+        options = replace(options, base_sizes=tuple(sorted(sizes.items())))
+        blueprint = plan(blueprint.target, options)
+    made = forecast(blueprint, inputs, given=given)
     if made.copies is not None and options.base_size is None:
         blueprint = plan(blueprint.target, replace(options, base_size=made.copies))
     return blueprint, made
 
 
-def forecast(blueprint: Blueprint, inputs: Samples, *, given: int | None) -> Forecast:
+def forecast(
+    blueprint: Blueprint, inputs: Samples, *, given: int | None, quiet: bool = False
+) -> Forecast:
     """What the ticket of `blueprint` may get wrong, and how many copies that takes.
 
-    Arguments and errors as of `promised`.
+    Arguments and errors as of `promised`; layers are tried on `quiet` copies, or on such as they
+    will be.
     """
     random = given is None
     options, sizes, work = blueprint.options, problems(blueprint), target_work(blueprint.target)
@@ -102,7 +114,14 @@ def forecast(blueprint: Blueprint, inputs: Samples, *, given: int | None) -> For
     bent = {step.linear.name for step in builds if step.bent}
     copied = {step.name: step.out_layout.copies > 1 for step in builds if step.one_for_one}
     found = sensitivity(
-        blueprint.target, inputs, shares, copied=copied, bent=bent, work=work, seed=options.seed
+        blueprint.target,
+        inputs,
+        shares,
+        copied=copied,
+        bent=bent,
+        work=work,
+        seed=options.seed,
+        quiet=quiet,
     )
     own = {port.name for port in blueprint.target.outputs}
     needed = np.full(len(found.target.outputs), built_to)
@@ -114,7 +133,7 @@ def forecast(blueprint: Blueprint, inputs: Samples, *, given: int | None) -> For
     made = Promise(10 ** (-needed / 10), found.layers, found.target, found.deviations.readers)
     copies = reach = None
     if found.floors:
-        copies, reach = _copies(found, made)
+        copies, reach = _copies(found.least(found.floors), made)
         apart = found.deviations.cost(found.layers, options.base_size or copies)
         made = replace(made, apart=apart)
     need = max(needs(sized(blueprint.target, inputs.sizes), builds), key=lambda need: need.inputs)
@@ -140,14 +159,34 @@ def _smaller(subset: float, *, members: int) -> float:
     return subset * float(smaller)
 
 
-def _copies(found: Sensitivity, made: Promise) -> tuple[int, float]:
-    """The fewest copies with which the layers' least errors leave room in what is allowed.
+def _opening(forecast: Forecast) -> set[str]:
+    """The layers that open a block in mode `l+k`: as few as the promise takes with few copies.
 
-    Else as many as there may be. And the decibels at the outputs that they allow at most.
+    One after the other, where the copies' deviation ends with most effect.
     """
-    least = np.sum(
-        [found.layers[name][:, None] * floors for name, floors in found.floors.items()], 0
-    )  # [outputs, COPIES]
+    found, allowed = forecast._found, forecast.promise.allowed[:, None]
+    places, chosen = found.deviations.together(), set[str]()
+
+    few = found.deviations.counts.index(USUAL_COPIES)
+
+    def worst(opening: Collection[str]) -> float:
+        """What the layers' least errors come to, of what is allowed."""
+        least = found.least(found.deviations.floors(opening)) / allowed
+        return float(least.max(0)[min(few, least.shape[1] - 1)])
+
+    while places and worst(chosen) > ROOM:
+        place = min(places, key=lambda names: worst(chosen | names))
+        places.remove(place)
+        chosen |= place
+    return chosen
+
+
+def _copies(least: Doubles, made: Promise) -> tuple[int, float]:
+    """The fewest copies with which the layers' `least` errors leave room in what is allowed.
+
+    Else as many as there may be. And the decibels at the outputs that they allow at most. `least`
+    [outputs, COPIES] are powers there.
+    """
     room = (least <= ROOM * made.allowed[:, None]).all(0)
     chosen = int(room.argmax()) if room.any() else -1
     share = float((least[:, chosen] / made.allowed).max())  # of the output that is nearest to it

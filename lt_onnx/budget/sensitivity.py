@@ -32,6 +32,7 @@ MEMBERS = 16  # of the base sets
 MAX_TRIED_ROWS, TRIALS = 8, 3  # rows that a price is sought with, and prices that are tried
 COPIES = (6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20)  # that one-for-one layers may read …
 TRIED_COPIES = (6, 8, 11, 14, 20)  # … of which errors are measured, the others lie between
+USUAL_COPIES = 11  # with which it is seen what a layer hands on
 MAX_FLOOR_ROWS = 6  # of a group, that the least error with so many copies is sought with
 MIN_PRICE, MIN_DEVIATION = 1e-9, 1e-6
 FIRST_FELT, FIRST_RATIO = 0.1, 1e-2  # S of a layer; its price to its error's power of STEEPNESS
@@ -50,6 +51,11 @@ class Sensitivity:
     kept: dict[str, list[tuple[float, float]]]  # error powers that were tried, weights per problem
     deviations: Deviations  # of copies, by TRIED_COPIES
 
+    def least(self, floors: Mapping[str, Doubles]) -> Doubles:
+        """What the least errors [m] of some layers come to at the outputs, [outputs, m]."""
+        errors = [self.layers[name][:, None] * least for name, least in floors.items()]
+        return np.asarray(np.sum(errors, 0)) if errors else np.zeros((len(self.errors), 1))
+
 
 def sensitivity(
     target: Target,
@@ -60,12 +66,14 @@ def sensitivity(
     bent: Collection[str],
     work: int,
     seed: int,
+    quiet: bool = False,
 ) -> Sensitivity:
     """Build every layer of `target` alone, somewhat wrong, and see what comes of it.
 
     Of layers that are to read copies (one-for-one), also how little wrong they can be; `copied`
     names them and says whether they put out copies as well. `bent` are layers that will treat
-    positive and negative inputs each in their own way.
+    positive and negative inputs each in their own way. Least errors are sought for copies as noisy
+    as those before make them, or for `quiet` ones: such as blocks put out.
 
     `shares` are the error powers that each layer may cause at an output; `work` are the target's
     multiply-adds for one of the `inputs`. A layer is built as a ticket's are, of subset sums with
@@ -107,9 +115,14 @@ def sensitivity(
                 for known, error in zip(found.errors, errors, strict=True):
                     known += [error] if error is not None else []
             if step.name in copied and felt.max(initial=0) > 0:
-                noise = np.maximum(deviations.of(step.input), MIN_DEVIATION)
+                noise = np.maximum(deviations.of(step.input) * (not quiet), MIN_DEVIATION)
                 pairs = zip(TRIED_COPIES, noise.tolist(), strict=True)
-                own, handed = np.transpose([disturbance.least(m, power) for m, power in pairs])
+                own = np.array([disturbance.least(m, power)[0] for m, power in pairs])
+                # of copies that are as noisy as what a layer may have makes them
+                allowed = min(shares[step.name] / float(felt.max()), MAX_ERROR)
+                usual = USUAL_COPIES * allowed
+                usual = max(usual, float(np.interp(USUAL_COPIES, TRIED_COPIES, noise)))
+                _, handed = disturbance.least(USUAL_COPIES, usual)
                 floors = deviations.add_reading(
                     step, own=own, handed=handed, copied=copied[step.name]
                 )

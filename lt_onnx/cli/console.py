@@ -41,6 +41,7 @@ OUTPUT = """\
 MAX_PLACES = 5  # dense places and failures that are told
 MAX_TERMINAL = 80  # columns
 LINE_SECONDS = 30  # from one line of progress to the next, where there is no terminal
+MAX_NAMED = 3  # layers, in a line
 MAX_CELL = 300  # characters of a table's cell: what a file names, it may name at any length
 
 
@@ -93,6 +94,10 @@ def promise_lines(promise: Mapping[str, Any]) -> list[str]:
     if not promise["possible"]:
         least = f"{copies} copies allow {promise['reach']:.0f} dB at most"
         lines.append(f"          {least}, too few with a margin: take --mode 2l")
+    if promise["blocks"]:
+        named = ", ".join(f"'{name}'" for name in promise["blocks"][:MAX_NAMED])
+        more = ", …" if len(promise["blocks"]) > MAX_NAMED else ""
+        lines.append(f"blocks    {len(promise['blocks'])} layers open one: {named}{more}")
     if promise["inputs"] is not None and promise["inputs"] < promise["wanted"]:
         lines += [
             f"inputs    {promise['inputs']} are few for it: give {promise['wanted']:,} or more;",

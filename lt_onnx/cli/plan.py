@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from lt_onnx.cli.console import filled, print_json, promise_lines, say, table
 from lt_onnx.cli.options import NO_WORDS, Config, Force, Json, OneMode, Only, ReportFile
-from lt_onnx.options import Mode, Options, Param
+from lt_onnx.options import PAPER_MODES, Mode, Options, Param
 from lt_onnx.units import duration_text, size_text
 
 MAX_FORESEEN_WEIGHTS = 1_000_000  # without calibration: more take minutes
@@ -63,7 +63,7 @@ def plan_command(
     network = read_target(target)
     few = calibration is not None or network.weight_count <= MAX_FORESEEN_WEIGHTS
     plans = []
-    for one in Mode if mode is None else [mode]:
+    for one in PAPER_MODES if mode is None else [mode]:
         blueprint, forecast = plan(network, replace(options, mode=one)), None
         if network.linears and few and not shapes_only:
             given = None if calibration is None else loaded(calibration, network.inputs)

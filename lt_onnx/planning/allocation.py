@@ -22,11 +22,11 @@ def neurons(target: Target, options: Options, *, views: Collection[str], feature
 
     `views` are the tensor that the block opens and what only arranges it otherwise.
 
-    In mode `l+1` a base size is that of copies, which a block has at least. Chosen where it is not
+    Where there are copies a base size is theirs, which a block has at least. Chosen where it is not
     given: the n weights of a feature need subsets of s elements, and s falls as 1 / ln(e·m / s)
     when m grows, so that n·s + m is least where m·ln(e·m / s) = n·s.
     """
-    size = None if options.mode is Mode.L_PLUS_1 else options.base_size
+    size = options.base_size if options.mode is Mode.TWO_L else None
     readers = [linear for linear in target.linears if linear.input in views]
     own = dict(options.base_sizes)
     if any(linear.name in own for linear in readers):

@@ -10,7 +10,6 @@ from lt_onnx.layout import CONSTANT, INT, UNUSED, constructed_layout
 from lt_onnx.ops.activation_fit import LocalModel, Use
 from lt_onnx.ops.activations import next_one
 from lt_onnx.ops.conv_padding import admissible_taps, explicit_pads
-from lt_onnx.options import Mode
 from lt_onnx.planning.blocks import open_block, product
 from lt_onnx.planning.draft import Draft
 from lt_onnx.planning.emitted import UNNUMBERED, Copies, Opening
@@ -82,7 +81,7 @@ def _is_one_for_one(draft: Draft, linear: Linear, axis: int, needs_constants: bo
     """Whether the layer finds copies of its input channels, and constants if it needs any."""
     layout = draft.layout(linear.input)
     return (
-        draft.request.options.mode is Mode.L_PLUS_1
+        not draft.request.options.is_two_for_one(linear.name)
         and layout is not None
         and layout.axis == axis
         and layout.copies > 1

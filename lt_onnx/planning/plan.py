@@ -13,7 +13,7 @@ from dataclasses import replace
 from lt_onnx.blueprint import Blueprint, Run, TicketStep
 from lt_onnx.ops.activations import block_activation
 from lt_onnx.ops.signs import nonnegative_tensors
-from lt_onnx.options import Mode, Options
+from lt_onnx.options import Options
 from lt_onnx.planning import layers, nodes
 from lt_onnx.planning.draft import Draft
 from lt_onnx.planning.emitted import Emitted
@@ -36,7 +36,7 @@ def plan(
     first = _walk(request)
     requirements = required(
         target,
-        many=options.mode is Mode.L_PLUS_1,
+        opening=[layer.name for layer in target.linears if options.is_two_for_one(layer.name)],
         copy_wise=first.copy_wise,
         carrying=first.copies.keys() | first.inside_chains.keys(),
     )

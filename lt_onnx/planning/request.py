@@ -32,7 +32,7 @@ class Request:
             return Requirement(True)
         if self.requirements is not None:
             return self.requirements.get(tensor, Requirement())
-        many = self.options.mode is Mode.L_PLUS_1
+        many = self.options.mode is not Mode.TWO_L
         return Requirement(True, many, RESERVE if many else CARRIED)
 
     @property

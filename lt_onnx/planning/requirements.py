@@ -37,20 +37,20 @@ class Requirement:
 
 
 def required(
-    target: Target, *, many: bool, copy_wise: Container[str], carrying: Container[str]
+    target: Target, *, opening: Container[str], copy_wise: Container[str], carrying: Container[str]
 ) -> dict[str, Requirement]:
     """Walk back from the last step, over the reads that a first, optimistic plan accepted.
 
-    `many`: one-for-one layers want copies (mode `l+1`); `copy_wise` are the names of the nodes that
-    kept copies in the first plan, `carrying` of the tensors that had any. Returns requirements by
-    tensor; a tensor that is not among them has none.
+    `opening` are the layers that open blocks and want no copies; `copy_wise` are the names of the
+    nodes that kept copies in the first plan, `carrying` of the tensors that had any. Returns
+    requirements by tensor; a tensor that is not among them has none.
     """
     needs: defaultdict[str, Requirement] = defaultdict(Requirement)
     makers = target.makers
     for step in reversed(target.steps):
         out = reduce(or_, (needs[name] for name in step.outputs if name), Requirement())
         if isinstance(step, Linear):
-            copies = many and out.read
+            copies = step.name not in opening and out.read
             biased = out.constants > 0 or bool(step.bias.any())
             constants = (RESERVE if copies else CARRIED) if biased else 0
             needs[step.input] |= Requirement(True, copies, constants)

@@ -62,7 +62,7 @@ def required_widths(
     builds = [step for step in blueprint.steps if isinstance(step, Build)]
     blocks = {step.name: step for step in blueprint.steps if isinstance(step, Expand)}
     counts = [max(step.linear.count, 1) for step in builds]
-    one_for_one = blueprint.options.mode is Mode.L_PLUS_1
+    one_for_one = blueprint.options.mode is not Mode.TWO_L
     logs = _log_errors(counts, epsilon, lipschitz, one_for_one=one_for_one)
     rows = []
     for step, count, log_epsilon in zip(builds, counts, logs, strict=True):

@@ -25,8 +25,8 @@ def layer(name: str, x: str, y: str) -> Linear:
 
 def read(known: Deviations, step: Linear, *, handed: float, copied: bool = True) -> list[float]:
     known.add_layer(step)
-    own, passed = np.array([0.1, 0.01]), np.full(2, handed)
-    return known.add_reading(step, own=own, handed=passed, copied=copied).tolist()
+    own = np.array([0.1, 0.01])
+    return known.add_reading(step, own=own, handed=handed, copied=copied).tolist()
 
 
 def test_what_copies_have_apart_goes_on_from_layer_to_layer() -> None:

@@ -116,3 +116,25 @@ def test_few_inputs_are_said_with_the_layer_that_needs_more(tmp_path: Path) -> N
     assert "24 are few for it: give 40 or more" in text
     assert f"'{first.name}'" in text
     assert len(promise_lines(enough)) == len(promise_lines(drawn)) == 1
+
+
+def test_blocks_lie_between_copies_where_these_would_not_keep_the_promise() -> None:
+    target = read_target(paths.MODELS / "depthwise.onnx")
+    alone, few = (Options(mode, sqnr=58, agreement=0.5) for mode in (Mode.L_PLUS_1, Mode.L_PLUS_K))
+    assert not forecast(plan(target, alone), digits(target), given=64).possible
+    blueprint, made = promised(plan(target, few), digits(target), given=64)
+
+    assert made.possible
+    blocks = [name for name, _ in blueprint.options.base_sizes]
+    assert 0 < len(blocks) < len(target.linears) - 1
+    assert (
+        f"{len(blocks)} layers open one: '{blocks[0]}'"
+        in promise_lines(made.figures(blueprint))[-1]
+    )
+
+
+def test_no_blocks_are_chosen_where_copies_will_do() -> None:
+    target = read_target(TARGET)
+    options = Options(Mode.L_PLUS_K, sqnr=20, agreement=0.5)
+
+    assert promised(plan(target, options), digits(target), given=64)[0].options.base_sizes == ()

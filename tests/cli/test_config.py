@@ -79,7 +79,7 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
         ("fp16 = 1", "'fp16' is 1, which it cannot be"),
         ("sqnr = true", "'sqnr' is True, which it cannot be"),
         ("sqnr = {a = 1}", "'sqnr' is {'a': 1}, which it cannot be"),
-        ("mode = '3l'", "`mode` is '3l'; choose one of l\\+1, 2l"),
+        ("mode = '3l'", "`mode` is '3l'; choose one of l\\+1, l\\+k, 2l"),
         ("mode = ", "not a TOML file"),
         ("a = 1\n" * 2, "not a TOML file"),
         ("a = " + "[" * 60_000, "not a TOML file"),

@@ -93,7 +93,7 @@ def test_limits_are_of_all_outputs_or_of_one() -> None:
         ("--min-sqnr y:", "`min_sqnr` is 'y:'; give a number, or OUTPUT:number"),
         ("--min-sqnr auto", "`min_sqnr` is 'auto'; give a number, or OUTPUT:number"),
         ("--max-memory 8X", "`max_memory` is '8X'; give bytes, as in 800M or 8G"),
-        ("--mode 3l", "`mode` is '3l'; choose one of l+1, 2l"),
+        ("--mode 3l", "`mode` is '3l'; choose one of l+1, l+k, 2l"),
         ("--select exact", "`select` is 'exact'; choose one of noise, smallest, best"),
         ("--seed -1", "`seed` is -1; give 0 to 2^64 - 1"),
         ("--agreement 99", "`agreement` is 99; give a share, above 0 up to 1"),
@@ -160,7 +160,7 @@ def test_help_and_completion_show_the_choices_and_never_the_oracle(
     app(["convert", "--help"], standalone_mode=False)
     shown = capsys.readouterr().out
     for words in (
-        "--mode [l+1|2l]",
+        "--mode [l+1|l+k|2l]",
         "--select [noise|smallest|best]",
         "--sigma [channel|layer]",
         "--init [unit|kaiming|xavier|lecun]",

@@ -23,8 +23,9 @@ def needs(
     """Requirements where all nodes but `dense` kept copies, and all tensors but `plain` had any."""
     target = draft_of({}, steps=steps).target
     kept = {step.name for step in steps} - set(dense.split())
+    opening = [] if many else [step.name for step in steps]
     carrying = {name for step in steps for name in (*step.inputs, *step.outputs)}
-    return required(target, many=many, copy_wise=kept, carrying=carrying - set(plain.split()))
+    return required(target, opening=opening, copy_wise=kept, carrying=carrying - set(plain.split()))
 
 
 def test_requirements_join_to_what_fulfils_both() -> None:
