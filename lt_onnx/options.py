@@ -241,7 +241,7 @@ class Options:
         if self.mode is Mode.L_PLUS_K and not self.base_sizes and not self.promises:
             raise InputError(
                 "`mode=l+k` chooses by a promise which layers open a block: give no `price` and no "
-                "other `select`, or name layers with `base_sizes`"
+                "other `select`, or name layers with `base_size`"
             )
         if self.collapse and self.weights is not Weights.SEEDED:
             raise InputError(

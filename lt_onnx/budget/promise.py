@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
-from lt_onnx.budget.sensitivity import COPIES, MEMBERS, USUAL_COPIES, Sensitivity, sensitivity
+from lt_onnx.budget.sensitivity import COPIES, MEMBERS, Sensitivity, sensitivity
 from lt_onnx.construct.noise_budget import MAX_ERROR, Promise
 from lt_onnx.options import Mode
 from lt_onnx.planning.allocation import MIN_NEURONS, problems
@@ -22,6 +22,7 @@ RANDOM_MARGIN_DB = 8.0  # … and real ones more from random ones
 MOST_DB = 60.0  # of an output, whatever agreement asks for
 STEP_DB = 0.5
 SLOPE = -0.5  # weights per problem for a decade of error, where only one error was tried
+BLOCK_COPIES = 14  # with which the layers between the blocks of mode `l+k` have to be right enough
 ROOM = 0.3  # of what is allowed that the least errors of all layers may come to
 
 
@@ -167,7 +168,7 @@ def _opening(forecast: Forecast) -> set[str]:
     found, allowed = forecast._found, forecast.promise.allowed[:, None]
     places, chosen = found.deviations.together(), set[str]()
 
-    few = found.deviations.counts.index(USUAL_COPIES)
+    few = found.deviations.counts.index(BLOCK_COPIES)
 
     def worst(opening: Collection[str]) -> float:
         """What the layers' least errors come to, of what is allowed."""

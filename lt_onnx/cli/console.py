@@ -97,7 +97,7 @@ def promise_lines(promise: Mapping[str, Any]) -> list[str]:
     if promise["blocks"]:
         named = ", ".join(f"'{name}'" for name in promise["blocks"][:MAX_NAMED])
         more = ", …" if len(promise["blocks"]) > MAX_NAMED else ""
-        lines.append(f"blocks    {len(promise['blocks'])} layers open one: {named}{more}")
+        lines.append(f"blocks    before {len(promise['blocks'])} layers: {named}{more}")
     if promise["inputs"] is not None and promise["inputs"] < promise["wanted"]:
         lines += [
             f"inputs    {promise['inputs']} are few for it: give {promise['wanted']:,} or more;",
