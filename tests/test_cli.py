@@ -123,7 +123,7 @@ def broken(folder: Path) -> dict[str, tuple[list[str], str]]:
         "loop": (convert("loop.onnx"), "loop"),
         "outside": (convert("outside.onnx"), "outside"),
         "no data": (convert("ext.onnx"), "w.bin"),
-        "mode": (["convert", RESIDUAL, *out, "--mode", "3l"], "l+1, 2l"),
+        "mode": (["convert", RESIDUAL, *out, "--mode", "3l"], "l+1, l+k, 2l"),
         "select": (["convert", RESIDUAL, *out, "--select", "exact"], "noise, smallest, best"),
         "base size": (["convert", RESIDUAL, *out, "--base-size", "40"], "2 to 32"),
         "tolerance": (["convert", RESIDUAL, *out, "--tolerance", "-1"], "between 0 and 1"),

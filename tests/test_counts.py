@@ -8,7 +8,7 @@ from graphs import Builder, save
 from paths import MODELS, SHIPPED
 
 from lt_onnx import convert
-from lt_onnx.options import Mode, Options
+from lt_onnx.options import PAPER_MODES, Mode, Options
 from lt_onnx.planning.overview import inspection, plan_overview
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
@@ -50,7 +50,7 @@ def counted_alike(target: Path, mode: Mode, folder: Path, *, whole: bool) -> Pro
     return proof
 
 
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("mode", PAPER_MODES)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_network_has_the_same_counts_everywhere(
     tmp_path: Path, name: str, mode: Mode
@@ -58,7 +58,7 @@ def test_every_shipped_network_has_the_same_counts_everywhere(
     counted_alike(MODELS / f"{name}.onnx", mode, tmp_path, whole=name in SMALL)
 
 
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("mode", PAPER_MODES)
 def test_dense_places_of_every_kind_have_the_same_counts(tmp_path: Path, mode: Mode) -> None:
     """Slopes, operators without a rule, one of them with parameters, and a single limit."""
     b = Builder(0)

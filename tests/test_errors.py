@@ -34,7 +34,7 @@ def test_arguments_become_flags(message: str, shown: str) -> None:
     ("words", "flags", "said"),
     [
         ({"base_size": 40}, ["--base-size", "40"], "is 40; give 2 to 32"),
-        ({"mode": "3l"}, ["--mode", "3l"], "is '3l'; choose one of l+1, 2l"),
+        ({"mode": "3l"}, ["--mode", "3l"], "is '3l'; choose one of l+1, l+k, 2l"),
         ({"device": "tpu"}, ["--device", "tpu"], "is 'tpu'; choose one of auto, cpu, cuda"),
         ({"calibration_count": 0}, ["--calibration-count", "0"], "is 0; give 1 or more"),
     ],

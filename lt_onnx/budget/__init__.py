@@ -4,5 +4,6 @@ Comes in: a Target, inputs and Options. Goes out: a `Promise`, from which the co
 every layer its share (`construct.noise_budget`).
 
 - `sensitivity`  what an error in each layer does to the outputs, measured on the target alone
+- `deviation`    how far the copies of a channel deviate on their way, and what that costs
 - `promise`      the error that is allowed, from decibels and from agreement
 """

@@ -150,6 +150,8 @@ class Deviations:
 
 
 def _variation(batches: Sequence[Array]) -> float:
-    """Σ (value − mean)² over the batches of a tensor."""
-    values = np.concatenate([np.asarray(batch, np.float64).reshape(-1) for batch in batches])
-    return float(np.square(values - values.mean()).sum())
+    """Σ (value − mean)² over the finite numbers of a tensor, by batch; 0 of what is no number."""
+    finite = [batch[np.isfinite(batch)] for batch in batches if batch.dtype.kind in "fiub"]
+    count = sum(values.size for values in finite)
+    mean = sum(values.sum(dtype=np.float64) for values in finite) / max(count, 1)
+    return float(sum(np.square(values - mean, dtype=np.float64).sum() for values in finite))

@@ -105,7 +105,8 @@ def sensitivity(
     for step in target.steps:
         output = run.run(*step_nodes(step), output=step.outputs[0])
         if isinstance(step, Linear):
-            deviations.add_layer(step)
+            if copied:
+                deviations.add_layer(step)
             x = run.values[step.input]
             disturbance = _Disturbance(step, x, output, seed, tried=len(tried))
             felt, layer = _felt(disturbance, fed, shares[step.name], like=like)
@@ -128,7 +129,7 @@ def sensitivity(
                 )
                 decades = np.log10(np.maximum(floors, 1e-30))
                 found.floors[step.name] = 10 ** np.interp(COPIES, TRIED_COPIES, decades)
-        else:
+        elif copied:
             deviations.add_node(step, run.values)
         run.drop([step])
     return found

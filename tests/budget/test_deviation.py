@@ -60,6 +60,17 @@ def test_a_clean_skip_halves_it_and_a_clean_factor_does_not(op: str, share: floa
     assert known.of("c") == pytest.approx(share * known.of("a"), rel=0.1)
 
 
+def test_what_is_infinite_or_no_number_has_no_part_in_it() -> None:
+    known = Deviations(COUNTS)
+    read(known, layer("one", "x", "a"), handed=1.0)
+    a = np.ones((2, 4), np.float32) * np.arange(4, dtype=np.float32)
+    mask, words = np.full((2, 4), -np.inf, np.float32), np.array(["of", "words"], object)
+    values = {"a": [a], "m": [mask], "w": [words], "c": [a + mask], "d": [a]}
+    known.add_node(Node("Concat", "masked", ("a", "m", "w"), ("d",)), values)
+
+    assert known.of("d") == pytest.approx(known.of("a"))
+
+
 def test_a_deviation_costs_what_all_layers_behind_make_of_it() -> None:
     known = Deviations(COUNTS)
     known.add_layer(layer("first", "x", "a"))
