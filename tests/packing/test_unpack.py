@@ -153,7 +153,7 @@ FORGED: dict[str, tuple[Callable[[Members], object], str]] = {
     ),
     "a bit of the masks": (
         masks(lambda coded: coded[:200] + bytes([coded[200] ^ 4]) + coded[201:]),
-        "keeps more than it says|truncated|otherwise|no encoder writes|layers need|layer cannot have",
+        "keeps more than it says|truncated|otherwise|no encoder|layers need|layer cannot have",
     ),
     "more members than are searched": (masks(lambda coded: b"\xfe" + coded), "are searched"),
     "no scales": (graph(lambda model: removed(model, "univariate/sigma")), "has no scales"),
