@@ -93,7 +93,7 @@ def promise_lines(promise: Mapping[str, Any]) -> list[str]:
     ]
     if not promise["possible"]:
         least = f"{copies} copies allow {promise['reach']:.0f} dB at most"
-        lines.append(f"          {least}, too few with a margin: take --mode 2l")
+        lines.append(f"          {least}, too few: take --mode 2l or l+k")
     if promise["blocks"]:
         named = ", ".join(f"'{name}'" for name in promise["blocks"][:MAX_NAMED])
         more = ", …" if len(promise["blocks"]) > MAX_NAMED else ""
