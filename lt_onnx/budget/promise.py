@@ -22,7 +22,7 @@ RANDOM_MARGIN_DB = 8.0  # … and real ones more from random ones
 MOST_DB = 60.0  # of an output, whatever agreement asks for
 STEP_DB = 0.5
 SLOPE = -0.5  # weights per problem for a decade of error, where only one error was tried
-BLOCK_COPIES = 14  # with which the layers between the blocks of mode `l+k` have to be right enough
+BLOCK_COPIES = 11  # with which the layers between the blocks of mode `l+k` have to be right enough
 ROOM = 0.3  # of what is allowed that the least errors of all layers may come to
 
 

@@ -120,14 +120,13 @@ def test_few_inputs_are_said_with_the_layer_that_needs_more(tmp_path: Path) -> N
 
 def test_blocks_lie_between_copies_where_these_would_not_keep_the_promise() -> None:
     target = read_target(paths.MODELS / "depthwise.onnx")
-    alone, few = (Options(mode, sqnr=50, agreement=0.5) for mode in (Mode.L_PLUS_1, Mode.L_PLUS_K))
+    alone, few = (Options(mode, sqnr=58, agreement=0.5) for mode in (Mode.L_PLUS_1, Mode.L_PLUS_K))
     assert not forecast(plan(target, alone), digits(target), given=64).possible
     blueprint, made = promised(plan(target, few), digits(target), given=64)
 
     assert made.possible
     blocks = [name for name, _ in blueprint.options.base_sizes]
-    assert 0 < len(blocks) < len(target.linears) - 2
-    assert made.copies is not None
+    assert 0 < len(blocks) < len(target.linears) - 1
     last = promise_lines(made.figures(blueprint))[-1]
     assert last.startswith(f"blocks    before {len(blocks)} layers: '{blocks[0]}'")
 
