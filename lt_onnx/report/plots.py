@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # seen on white and on black; INK, of text and axes, takes the page's own colour in an SVG
-BLUE, ORANGE, GREY, INK = "#4580bf", "#d9822b", "#8a8f98", "#1d2330"
+BLUE, ORANGE, GREEN, GREY, INK = "#4580bf", "#d9822b", "#3f9a72", "#8a8f98", "#1d2330"
 # of a picture that stands alone
 STYLE = f"""<style>
 svg {{ color: {INK} }}
@@ -137,7 +137,7 @@ def _densities(axes: "Axes", layers: list[dict[str, Any]]) -> None:
 
 
 def _scatter(axes: "Axes", outputs: list[dict[str, Any]]) -> None:
-    axes.set_prop_cycle(color=[BLUE, ORANGE, "#3f9a72", "#a86bb0"])
+    axes.set_prop_cycle(color=[BLUE, ORANGE, GREEN, "#a86bb0"])
     for out in outputs[:MAX_OUTPUTS]:
         if out["points"]:
             x, y = np.array(out["points"], float).T

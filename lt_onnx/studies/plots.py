@@ -9,7 +9,8 @@ import numpy as np
 
 from lt_onnx.errors import InputError
 from lt_onnx.files import atomic_write
-from lt_onnx.report.plots import BLUE, GREY, ORANGE, label, svg_text, themed
+from lt_onnx.options import Mode
+from lt_onnx.report.plots import BLUE, GREEN, GREY, ORANGE, label, svg_text, themed
 from lt_onnx.report.schema import Point
 from lt_onnx.studies.frontier import leading
 from lt_onnx.studies.statistics import Panel
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+COLOURS = {Mode.L_PLUS_1: BLUE, Mode.L_PLUS_K: GREEN, Mode.TWO_L: ORANGE}
 PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -89,7 +91,7 @@ def draw_frontier(
 def _scatter(axis: "Axes", points: Sequence[Point], size: Callable[[Point], float]) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    for mode, colour in (("l+1", BLUE), ("2l", ORANGE)):
+    for mode, colour in COLOURS.items():
         of_mode = [point for point in points if point.mode == mode]
         if not of_mode:
             continue

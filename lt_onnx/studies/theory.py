@@ -12,7 +12,7 @@ import numpy as np
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.errors import InputError
-from lt_onnx.options import Mode
+from lt_onnx.options import PAPER_MODES, Mode
 
 MEASURED_C = 15 / math.log(1 / min(0.01, 0.004))  # see above
 
@@ -51,7 +51,7 @@ def required_widths(
         gamma: γ of ρ = C N^(1+γ) log(1/min{ε_l, δ}), Theorem 3.2.
         lipschitz: T of the activation.
 
-    Raises InputError for numbers out of range.
+    Raises InputError for numbers out of range, and for a mode that no theorem is about.
     """
     for name, value in (("epsilon", epsilon), ("delta", delta)):
         if not 0 < value < 1:
@@ -62,7 +62,11 @@ def required_widths(
     builds = [step for step in blueprint.steps if isinstance(step, Build)]
     blocks = {step.name: step for step in blueprint.steps if isinstance(step, Expand)}
     counts = [max(step.linear.count, 1) for step in builds]
-    one_for_one = blueprint.options.mode is not Mode.TWO_L
+    if blueprint.options.mode not in PAPER_MODES:
+        raise InputError(
+            "`epsilon` asks for theorems, which are of modes l+1 and 2l: give one of them"
+        )
+    one_for_one = blueprint.options.mode is Mode.L_PLUS_1
     logs = _log_errors(counts, epsilon, lipschitz, one_for_one=one_for_one)
     rows = []
     for step, count, log_epsilon in zip(builds, counts, logs, strict=True):

@@ -21,7 +21,7 @@ from lt_onnx.errors import InputError
 from lt_onnx.options import Mode, changed
 from lt_onnx.report.schema import Point
 from lt_onnx.studies.frontier import by_size, known_points, leading
-from lt_onnx.studies.plots import check_picture, draw_frontier
+from lt_onnx.studies.plots import COLOURS, check_picture, draw_frontier
 from lt_onnx.version import __version__
 
 
@@ -185,3 +185,8 @@ def test_any_name_is_a_title(tmp_path: Path, title: str) -> None:
         draw_frontier(drawn, title, path=tmp_path / "f.svg", target_bytes=1500)
     ElementTree.parse(tmp_path / "f.svg")
     assert "target's file, 2 kB" in (tmp_path / "f.svg").read_text()
+
+
+def test_a_picture_shows_every_mode() -> None:
+    assert set(COLOURS) == set(Mode)
+    assert len(set(COLOURS.values())) == len(COLOURS)

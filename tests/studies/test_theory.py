@@ -78,3 +78,12 @@ def test_numbers_out_of_range_are_refused(
     blueprint = plan(read_target(save(b.model(b.conv("x", 3, 4)), tmp_path)), make_options())
     with pytest.raises(InputError, match=message):
         required_widths(blueprint, epsilon, delta=delta, constant=constant)
+
+
+def test_no_theorem_is_about_what_lies_between_the_modes(tmp_path: Path) -> None:
+    b = Builder()
+    path = save(b.model(b.conv(b("Relu", b.conv("x", 3, 4)), 4, 2)), tmp_path)
+    blueprint = plan(read_target(path), make_options(mode="l+k"))
+
+    with pytest.raises(InputError, match="of modes l\\+1 and 2l"):
+        required_widths(blueprint, 0.1, delta=0.01)
