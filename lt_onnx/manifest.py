@@ -83,6 +83,12 @@ class OptionsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
         | Annotated[float, Meta(ge=MIN_PRICE_BITS, le=MAX_PRICE_BITS)]
     ) = 0.0  # which is left out
 
+    def __post_init__(self) -> None:
+        for pairs in (self.prices, self.base_sizes):
+            names = [name for name, _ in pairs]
+            if names != sorted({*names}):
+                raise ValueError("a layer has two prices or base sizes, or they are not sorted")
+
     @staticmethod
     def of(options: Options) -> "OptionsRecord":
         """The record of `options`."""
@@ -114,6 +120,8 @@ class ConstantNeurons(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if any(value == 0 or not _is_single(value) for _, value in self.values):
             raise ValueError("a block listens to a constant that is 0 or no float32")
+        if len({place for place, _ in self.values}) < len(self.values):
+            raise ValueError("a block listens to a constant twice")
 
 
 class BlockRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,6 +151,9 @@ class BlockRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for (first, count), (after, _) in pairwise(self.reads):
             if after == (-1 if first < 0 else first + count):
                 raise ValueError("a block that says of one run of inputs that it is several")
+        runs = sorted((first, first + count) for first, count in self.reads if first >= 0)
+        if any(end > first for (_, end), (first, _) in pairwise(runs)):
+            raise ValueError("a block that reads an input twice")
         if not _is_single(self.gain):
             raise ValueError("a block whose gain is no float32")
 
@@ -191,8 +202,12 @@ class LayerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"layer '{self.weight[:80]}': a kernel is not transposed")
         if self.block is not None:
             images = (2 if self.mirror_rows else 1) * self.block.slots
-            widest = max(first + count for first, count in self.block.reads)
-            if images > rows or widest > self.shape[1] or math.prod(self.shape[2:]) != 1:
+            ends = (first + count for first, count in self.block.reads if first >= 0)
+            if (
+                images > rows
+                or max(ends, default=0) > self.shape[1]
+                or math.prod(self.shape[2:]) != 1
+            ):
                 raise ValueError(f"layer '{self.weight[:80]}' is too small for its block")
             if self.mirror_rows not in (0, self.block.slots if self.block.parts == (0,) else 0):
                 raise ValueError(f"layer '{self.weight[:80]}' mirrors other rows than its block's")

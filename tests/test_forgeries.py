@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from forge.blocks import of_blocks
 from forge.changes import both, edit, place, record
+from forge.constants import of_blocks_between, of_constants
 from forge.counted import counted
 from forge.draft import Catalogue, Draft, Forgery, Record
 from forge.external import of_external
@@ -41,6 +42,19 @@ def mixed(folder: Path) -> Path:
     return save(b.model(b.gemm(x, 100, 5)), folder)
 
 
+def constant(folder: Path) -> Path:
+    """A network whose slopes and positions are constructed, with a norm that is folded."""
+    b = Builder()
+    x = b("PRelu", b.conv("x", 3, 4, pads=[1, 1, 1, 1]), b.constant(b.rng.random((4, 1, 1))))
+    x = b("Add", x, b.constant(b.rng.standard_normal((4, 10, 10))))
+    x = b.reshape(b("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]), [-1, 4 * 25])
+    norm = b("LayerNormalization", x, b.constant(b.rng.random(100)), b.constant(b.rng.random(100)))
+    return save(b.model(b.gemm(norm, 100, 5), ("N", 3, 10, 10)), folder)
+
+
+NETWORKS = {"mixed": mixed, "constant": constant}
+
+
 @dataclass(frozen=True)
 class Genuine:
     """A ticket to forge, and the target that it was made from."""
@@ -61,6 +75,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "convnext": ("convnext", {"mode": "2l", "weights": "sparse", "fp16": True}),
     "outputs": ("odd", {"mode": "l+1"}),
     "mixed": ("mixed", {"mode": "2l"}),
+    "constant": ("constant", {"mode": "2l"}),
+    "between": ("plain-relu", {"mode": "l+k", "base_sizes": {"second": 4}, "price": 1e-3}),
 }
 WHOLE_FILES = ["folded", "masked", "sparse", "mirrored", "half", "dense", "convnext", "mixed"]
 TRIALS: list[tuple[str, Catalogue]] = [
@@ -82,6 +98,8 @@ TRIALS: list[tuple[str, Catalogue]] = [
     ("sparse", of_file),
     ("external", of_external),
     ("outputs", of_outputs),
+    ("constant", of_constants),
+    ("between", of_blocks_between),
 ]
 EVERYWHERE: list[tuple[str, Catalogue]] = [
     *[(kind, of_weights) for kind in [*WHOLE_FILES, "external"]],
@@ -107,11 +125,11 @@ def genuine(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Genuine
         folder = tmp_path_factory.mktemp(kind)
         target = MODELS / f"{name}.onnx"
         if not target.exists():
-            target = mixed(folder) if name == "mixed" else export(name, folder)
+            target = NETWORKS[name](folder) if name in NETWORKS else export(name, folder)
         with pytest.MonkeyPatch.context() as patch:
             if kind == "external":
                 patch.setattr("lt_onnx.files.INLINE_LIMIT", 0)
-            convert(target, folder / "t.onnx", base_size=3, validate=False, **words)
+            convert(target, folder / "t.onnx", **{"base_size": 3, "validate": False, **words})
         return Genuine(folder / "t.onnx", target, Draft.read(folder / "t.onnx"))
 
     return made

@@ -381,7 +381,7 @@ COLLAPSED_FORGERIES: list[tuple[Change, str]] = [
     (flipped("draw/members"), "draw/members'"),
     (flipped("head/weight/codes", 7), "head/weight"),
     (flipped("/sigma", 3), "its mask or its scales were changed"),
-    (read_by_another, "makes what nothing reads"),
+    (read_by_another, "reads what may be negative"),
     (scaled_again, "is not read once"),
 ]
 

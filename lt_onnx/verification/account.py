@@ -8,15 +8,16 @@ of some stated descriptions takes, so that whatever is trained in the file is at
   values of its constants, 32 bits each. What `univariate` derives counts nothing;
 - integers: each in the width of the largest, or as runs (first, step, length) where that is less;
 - floats: 32 bits for every distinct one, and which one stands where;
-- sizes of inputs and of tensors that are no layer's: whole numbers;
+- sizes of inputs, outputs and tensors that are no layer's: whole numbers; of layers too, and how
+  many of their channels are mirrored, where no target fixes them;
 - a node: its operator among those that the graph has; its inputs, those apart that are a tensor
   made just before or the next initializer; its attributes. The nodes of a layer are its record's;
 - texts: the different names, and what the manifest has for people, compressed; what is called
   after a layer, as its tensors are, counts with that one's name.
 
 With the target given, names and texts are the target's and of the plan, and count nothing, but for
-another name of its file. Not counted are the sizes of layers, and in which order a file lists its
-tensors and a node its attributes, or gives its names out: no result depends on it.
+another name of its file, or of the ticket's external data. Not counted is in which order a file
+lists its tensors and a node its attributes, or gives its names out: no result depends on it.
 """
 
 import lzma
@@ -31,6 +32,7 @@ import onnx
 from msgspec import Meta, json, structs
 from onnx import AttributeProto
 
+from lt_onnx.files import data_of
 from lt_onnx.manifest import (
     MAX_LEVEL,
     TICKET_TEXT,
@@ -47,6 +49,7 @@ from lt_onnx.verification.allowed_fields import texts_of
 from lt_onnx.verification.allowed_operators import OWN_DOMAINS
 from lt_onnx.verification.graph_index import GraphIndex
 from lt_onnx.verification.masked_weights import stored_tensors
+from lt_onnx.verification.seeded import Restored
 from lt_onnx.verification.tensors import Sparse, Tensors
 
 Bits: TypeAlias = Annotated[int, Meta(ge=0)]
@@ -60,7 +63,7 @@ LAYER_FORMS = (
 BLOCK_FORMS = ["univariate", "neurons"]
 TEXT = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 1 << 20, "lc": 4, "pb": 0}]  # no header
 MAX_COMPRESSED = 1 << 20  # bytes of text; more is counted as it is
-OPERATOR = 8  # bits that name one of ONNX's
+OPERATOR = 8  # bits that name one of ONNX's, or a type
 SELECTING_OPS = frozenset(
     "Gather GatherElements GatherND Scatter ScatterElements ScatterND ArrayFeatureExtractor".split()
 )
@@ -86,26 +89,28 @@ class Account:
 
 
 def account_of(
-    model: onnx.ModelProto,
-    manifest: Manifest,
-    *,
-    index: GraphIndex,
-    tensors: Tensors,
-    target: Path | None,
-    slope: float = 0.0,
+    restored: Restored, *, index: GraphIndex, tensors: Tensors, path: Path, target: Path | None
 ) -> Account:
-    """The account of a genuine ticket.
+    """The account of the genuine ticket at `path`, which `restored` has as a plain one.
 
-    Its graph is what `target`, where there is one, is planned to; `slope` is a collapsed one's.
+    Its graph is what `target`, where there is one, is planned to.
     """
+    model, manifest = (
+        restored.graph if restored.ticket is None else restored.ticket,
+        restored.manifest,
+    )
     blocks = [layer.block for layer in manifest.layers if layer.block is not None]
     stored = {layer.scale for layer in manifest.layers} | {block.order for block in blocks}
     stored.update(name for layer in manifest.layers for name in stored_tensors(layer))
     linear = {index.readers[layer.weight][0][0] for layer in manifest.layers}
     others = [n for n in range(len(index.nodes)) if n not in index.layers]
     scales = _scales(manifest, tensors) + _ranges(blocks)
-    ports = model.graph.input
-    indices = integers = dense = 0.0
+    indices = dense = 0.0
+    integers = _numbers(manifest.options) + _ports(model)
+    integers += len(manifest.fresh) * math.log2(len(index.maker) + len(index.inputs))
+    if target is None:
+        integers += sum(_layer_sizes(layer) for layer in manifest.layers)
+        integers += sum(_sizes((e.block, e.outputs, e.inner)) for e in restored.collapsed)
     for name, tensor in tensors.items():
         if name in stored or isinstance(tensor, Sparse):
             continue
@@ -126,16 +131,12 @@ def account_of(
         attributes=_up(
             _operators(index, others)
             + sum(_node(index, n) for n in [*others, *linear])
-            + (2 * FLOAT if slope else 0)
+            + (2 * FLOAT if restored.slope else 0)
         ),
-        integers=_up(
-            integers
-            + _numbers(manifest.options)
-            + sum(_sizes(d.dim_value for d in port.type.tensor_type.shape.dim) for port in ports)
-            + len(manifest.fresh) * math.log2(len(index.maker) + len(ports))
-        ),
+        integers=_up(integers),
         dense=_up(dense),
-        texts=_texts(manifest, model) if target is None else _file_name(manifest, target),
+        texts=_data_name(tensors, path)
+        + (_texts(manifest, model) if target is None else _file_name(manifest, target)),
     )
 
 
@@ -248,6 +249,17 @@ def _sizes(shape: Iterable[int]) -> float:
     return gamma_bits(len(sizes)) + sum(map(gamma_bits, sizes))
 
 
+def _layer_sizes(layer: LayerRecord) -> float:
+    """Bits of a layer's sizes, and of how many of its channels are mirrored."""
+    return _sizes(layer.shape) + gamma_bits(layer.mirror_rows) + gamma_bits(layer.mirror_columns)
+
+
+def _ports(model: onnx.ModelProto) -> float:
+    """Bits of what inputs and outputs are: their type and sizes."""
+    types = [port.type.tensor_type for port in (*model.graph.input, *model.graph.output)]
+    return sum(OPERATOR + _sizes(size.dim_value for size in kind.shape.dim) for kind in types)
+
+
 def _selects(index: GraphIndex, name: str) -> bool:
     """Whether integers are places of data that a node picks or fills."""
     reads = index.readers.get(name, [])
@@ -316,6 +328,12 @@ def _texts(manifest: Manifest, model: onnx.ModelProto) -> int:
     if len(held) > MAX_COMPRESSED:
         return 8 * len(held)
     return 8 * len(lzma.compress(held, lzma.FORMAT_RAW, filters=TEXT))
+
+
+def _data_name(tensors: Tensors, path: Path) -> int:
+    """Bits of the name of the external data, if it is not the ticket's own."""
+    names = {t.file.name for t in tensors.values() if not isinstance(t, Sparse) and t.file}
+    return sum(8 * len(name.encode()) for name in names - {data_of(path).name})
 
 
 def _file_name(manifest: Manifest, target: Path) -> int:

@@ -83,6 +83,7 @@ def check_against_target(restored: Restored, tensors: Tensors, target: Path) -> 
 def _layers(blueprint: Blueprint, manifest: Manifest) -> Iterator[str]:
     """Layers, dense places and lists of names that differ."""
     steps = [step for step in blueprint.steps if not isinstance(step, Run)]
+    whole = all(layer.kept == math.prod(layer.shape) for layer in manifest.layers)
     if len(steps) != len(manifest.layers):
         yield f"the target is planned to {len(steps)} layers, the ticket has {len(manifest.layers)}"
     for step, layer in zip(steps, manifest.layers, strict=False):
@@ -94,20 +95,18 @@ def _layers(blueprint: Blueprint, manifest: Manifest) -> Iterator[str]:
             **{name: getattr(spec, name) for name in SOURCE_FIELDS},
         }
         same = all(getattr(layer, name) == value for name, value in planned.items())
-        if not same or not _is_block(step, layer):
+        if not same or not _is_block(step, layer, whole=whole):
             yield f"layer '{layer.weight}' is not the '{spec.name}' that the target is planned to"
-    if len({(layer.stored, layer.half) for layer in manifest.layers}) > 1:
-        yield "its layers are stored in different forms"
     if blueprint.dense != manifest.dense:
         yield "its dense places are not those that the target is planned to have"
 
 
-def _is_block(step: Expand | Build, layer: LayerRecord) -> bool:
+def _is_block(step: Expand | Build, layer: LayerRecord, *, whole: bool) -> bool:
     """Whether a layer is the block that is planned, or none where none is.
 
-    The unmasked source has layers without: nothing in them is chosen.
+    The unmasked source, `whole`, has layers without: nothing in it is chosen.
     """
-    block, whole = layer.block, layer.kept == math.prod(layer.shape)
+    block = layer.block
     if isinstance(step, Build) or block is None:
         return block is None and (isinstance(step, Build) or whole)
     column = np.arange(step.channels)

@@ -45,6 +45,7 @@ FIELDS = {  # of each message
     "OperatorSetIdProto": "domain version",
 }
 
+TYPES = frozenset(onnx.TensorProto.DataType.values())
 TITLES = {"ModelProto": "the model", "GraphProto": "the graph", "TensorProto": "tensor"}
 
 
@@ -78,6 +79,8 @@ def check_fields(model: onnx.ModelProto) -> list[str]:
         for field, _ in part.ListFields():
             if field.name not in allowed:
                 failures.append(f"{_title(part)} has '{field.name}', which no ticket has")
+        if isinstance(part, onnx.TypeProto.Tensor) and part.elem_type not in TYPES:
+            failures.append(f"a tensor is said to be of unknown type {part.elem_type}")
         if len(UnknownFieldSet(part)):
             failures.append(f"{_title(part)} has fields that ONNX does not know")
         if isinstance(part, onnx.TensorProto):

@@ -38,6 +38,8 @@ def check_operator(
 ) -> Iterator[str]:
     """What is wrong with a node's operator, its attributes and the number of its inputs."""
     domain = canonical_domain(node.domain)
+    if domain not in sets:
+        yield f"is of domain '{domain}', of which the model names no operator set"
     if domain in RUNTIME_DOMAINS:
         if node.op_type in COMPILED_OPS:
             yield "holds a compiled network"

@@ -6,8 +6,8 @@ their scales. Nothing runs it: it is what all that is proved of tickets is prove
 
 The sums themselves are the generator's, see `generator_nodes`. That a layer of sums computes what
 the two layers do, but for the order of the sums, follows from what is checked here: its block's
-neurons multiply by one gain (`sigma=channel`) and its constants are positive, so that φ is the
-identity of both.
+neurons multiply by one gain (`sigma=channel`); what they read is never negative, or stands beside
+its positive part; constants are positive, and are kept only where no padding takes their place.
 """
 
 import math
@@ -15,14 +15,18 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from lt_onnx.manifest import CollapsedLayer, LayerRecord, Manifest, doc_strings
 from lt_onnx.options import Sigma
+from lt_onnx.target import is_standard_domain
 from lt_onnx.verification.flaw import Flaw
 from lt_onnx.verification.generator import weights_at
 from lt_onnx.verification.generator_nodes import Mask, is_apart
-from lt_onnx.verification.univariate import check_size, derived
+from lt_onnx.verification.graph_index import GraphIndex, edges_of
+from lt_onnx.verification.signs import nonnegative_tensors
+from lt_onnx.verification.univariate import MAX_CONSTANTS, check_size, derived
 
 
 def check_entries(collapsed: Sequence[CollapsedLayer], manifest: Manifest) -> None:
@@ -50,7 +54,7 @@ def check_entries(collapsed: Sequence[CollapsedLayer], manifest: Manifest) -> No
             and (block.group == 1 or entry.inner == 1)
             and (constants > 0) == (block.constants is not None) == (entry.bias is not None)
             and (block.constants is None or block.constants.sign == 1)
-            and constants >= 0
+            and 0 <= constants <= MAX_CONSTANTS
             and not layer.mirror_columns
             and entry.bias in (None, f"{layer.weight}/bias")
         )
@@ -59,126 +63,173 @@ def check_entries(collapsed: Sequence[CollapsedLayer], manifest: Manifest) -> No
 
 
 def put_back_blocks(
-    model: onnx.ModelProto, manifest: Manifest, collapsed: Sequence[CollapsedLayer]
+    model: onnx.ModelProto,
+    manifest: Manifest,
+    collapsed: Sequence[CollapsedLayer],
+    masks: Sequence[Mask],
 ) -> list[Mask]:
     """Put the blocks back into the graph of `model`; the masks of their univariate layers.
 
-    Raises Flaw where a sum is not the weight of one layer, or a block cannot be.
+    `masks` are those of the layers of sums, in order. Raises Flaw where a sum is not the weight of
+    one layer, or a block cannot be.
     """
-    readers: dict[str, list[int]] = {}
-    texts = doc_strings(manifest)
-    for number, node in enumerate(model.graph.node):
-        for name in node.input:
-            readers.setdefault(name, []).append(number)
-    nodes = [[node] for node in model.graph.node]  # what is put in the place of each
+    index, texts = edges_of(model), doc_strings(manifest)
+    nonnegative = nonnegative_tensors(model.graph)
+    nodes = [[node] for node in index.nodes]  # what is put in the place of each
     opened: dict[int, tuple[str, str]] = {}  # by block: what it reads, and its neurons
-    masks: list[Mask] = []
-    for entry in collapsed:
+    added: list[Mask] = []
+    for entry, mask in zip(collapsed, (m for m in masks if not m.stream), strict=True):
         layer, univariate = manifest.layers[entry.layer], manifest.layers[entry.block]
-        number = _only(readers, layer.weight)
-        node, width = model.graph.node[number], layer.shape[1] // entry.inner * _group(univariate)
+        number = _reader(index, layer.weight, 1)
+        node, width = index.nodes[number], layer.shape[1] // entry.inner * _group(univariate)
         if is_apart(layer, univariate):
-            others = _apart(model, readers, number, biases=_biases(entry))
+            others, x = _apart(index, number, biases=_biases(entry)), node.input[0]
         else:
-            others = _added(model, readers, number, layer=layer, biases=_biases(entry))
+            others = _added(index, number, layer=layer, biases=_biases(entry))
+            x = _joined(index, number, layer=layer) if _has_two_signs(univariate) else node.input[0]
+        if not _has_two_signs(univariate) and x not in nonnegative:
+            raise Flaw(f"layer '{layer.weight}' sums for one sign, but reads what may be negative")
+        _check_constants(node, entry, mask, univariate)
         before: list[onnx.NodeProto] = []
         if entry.block not in opened:
-            before, found = _univariate(model, univariate, manifest, width=width, x=node.input[0])
+            before, found = _univariate(model, univariate, manifest, width=width, x=x)
             before[0].doc_string = texts[univariate.weight] if node.doc_string else ""
-            opened[entry.block] = node.input[0], before[-1].output[0]
-            masks += found
-        x, neurons = opened[entry.block]
-        if x != node.input[0]:
+            opened[entry.block] = x, before[-1].output[0]
+            added += found
+        if x != opened[entry.block][0]:
             raise Flaw(f"layer '{layer.weight}' reads another tensor than its block")
         plain = onnx.NodeProto()
         plain.CopyFrom(node)
         del plain.input[:], plain.output[:]
-        plain.input.extend([neurons, layer.weight])
+        plain.input.extend([opened[entry.block][1], layer.weight])
         plain.output.append(f"{layer.weight}/unscaled")
-        outputs = list(model.graph.node[[number, *others][-1]].output)
-        scaled = helper.make_node("Mul", [plain.output[0], layer.scale], outputs)
-        nodes[number] = [*before, plain, scaled]
+        outputs = list(index.nodes[[number, *others][-1]].output)
+        nodes[number] = [
+            *before,
+            plain,
+            helper.make_node("Mul", [plain.output[0], layer.scale], outputs),
+        ]
         for other in others:
             nodes[other] = []
-    _drop_positive(model, readers, nodes)
+    put_back = [*model.graph.node]
     del model.graph.node[:]
-    model.graph.node.extend(node for group in nodes for node in group)
-    return masks
+    model.graph.node.extend(_still_read(put_back, nodes))
+    return added
 
 
-def _added(
-    model: onnx.ModelProto,
-    readers: dict[str, list[int]],
-    number: int,
-    *,
-    layer: LayerRecord,
-    biases: list[str],
-) -> list[int]:
+def _still_read(
+    held: Sequence[onnx.NodeProto], nodes: Sequence[Sequence[onnx.NodeProto]]
+) -> list[onnx.NodeProto]:
+    """What stands in the place of each node held, without what joined both signs for sums alone."""
+    put = [node for group in nodes for node in group]
+    before = {name for node in held for name in node.input}
+    for op in ("Concat", "Relu"):
+        after = {name for node in put for name in node.input}
+        gone = before - after
+        put = [node for node in put if node.op_type != op or not gone.issuperset(node.output)]
+    return put
+
+
+def _joined(index: GraphIndex, number: int, *, layer: LayerRecord) -> str:
+    """The x of which a layer of sums reads x and max(x, 0), side by side. Raises Flaw."""
+    name = index.nodes[number].input[0]
+    both = index.nodes[index.maker[name]] if name in index.maker else onnx.NodeProto()
+    axes = [(a.name, a.i) for a in both.attribute]
+    fits = both.op_type == "Concat" and is_standard_domain(both.domain) and len(both.input) == 2
+    if not fits or not (layer.transposed or axes == [("axis", 1)]) or not _is_positive(index, both):
+        raise Flaw(f"layer '{layer.weight}' does not read a tensor and its positive part")
+    return str(both.input[0])
+
+
+def _is_positive(index: GraphIndex, pair: onnx.NodeProto) -> bool:
+    """Whether the second of two tensors is max(x, 0) of the first, x."""
+    x, positive = pair.input
+    node = index.nodes[index.maker[positive]] if positive in index.maker else onnx.NodeProto()
+    return node.op_type == "Relu" and is_standard_domain(node.domain) and [*node.input] == [x]
+
+
+def _check_constants(
+    node: onnx.NodeProto, entry: CollapsedLayer, mask: Mask, univariate: LayerRecord
+) -> None:
+    """Raise Flaw where the weight of a constant may fall on padding, where it is a bias no more."""
+    layer, block, taps = mask.layer, univariate.block, math.prod(mask.layer.shape[2:])
+    assert block is not None
+    column, tap = mask.places // taps % layer.shape[1], mask.places % taps
+    constant = column >= block.slots // block.group * entry.inner
+    if constant.any() and not _inside(node, layer.shape[2:])[tap[constant]].all():
+        raise Flaw(f"layer '{layer.weight}' keeps the weight of a constant that padding interrupts")
+
+
+def _inside(node: onnx.NodeProto, kernel: Sequence[int]) -> NDArray[np.bool_]:
+    """Which taps of a convolution never fall on padding, flat; none where it has other axes."""
+    numbers, rank = {a.name: [*a.ints] for a in node.attribute}, len(kernel)
+    dilations, pads = numbers.get("dilations", [1] * rank), numbers.get("pads", [0] * 2 * rank)
+    same = next((a.s for a in node.attribute if a.name == "auto_pad"), b"")
+    inside = np.full((), len(dilations) == rank and len(pads) == 2 * rank)
+    for size, reach, *sides in zip(kernel, dilations, pads, pads[rank:], strict=False):
+        if same in (b"SAME_UPPER", b"SAME_LOWER"):  # this much at most
+            total = (size - 1) * reach
+            sides = sorted([total // 2, total - total // 2], reverse=same == b"SAME_LOWER")
+        first = np.arange(size) * reach  # places behind the first that the kernel is laid on
+        fits = (first >= sides[0]) & (first[::-1] >= sides[1])
+        inside = np.multiply.outer(inside, fits)
+    return inside.reshape(-1)
+
+
+def _added(index: GraphIndex, number: int, *, layer: LayerRecord, biases: list[str]) -> list[int]:
     """The node, if any, that adds a bias to what node `number` makes. Raises Flaw."""
-    node, others = model.graph.node[number], list[int]()
+    node, others = index.nodes[number], list[int]()
     if layer.transposed and biases:
-        others = [_only(readers, biases[0])]
-        _check_sum(model, readers, others[0], parts=[node.output[0], *biases])
+        others = [_sum(index, [node.output[0], *biases])]
         biases = []
     if list(node.input[1:]) != [layer.weight, *biases]:
         raise Flaw(f"tensor '{layer.weight}' is not the weight of a layer with its bias")
     return others
 
 
-def _apart(
-    model: onnx.ModelProto, readers: dict[str, list[int]], number: int, *, biases: list[str]
-) -> list[int]:
+def _apart(index: GraphIndex, number: int, *, biases: list[str]) -> list[int]:
     """The nodes that weigh max(x, 0), where node `number` weighs x, and add both. Raises Flaw."""
-    node = model.graph.node[number]
-    weight = node.input[1] if len(node.input) == 2 else ""
-    more = _only(readers, f"{weight}/positive")
-    second = model.graph.node[more]
-    inputs, same = list(second.input), onnx.NodeProto()
+    node = index.nodes[number]
+    weight = node.input[1]
+    more = _reader(index, f"{weight}/positive", 1)
+    second, same = index.nodes[more], onnx.NodeProto()
     same.CopyFrom(node)
     same.name = second.name
     same.ClearField("doc_string")
     del same.input[:], same.output[:]
-    same.input.extend([inputs[0], f"{weight}/positive", *biases])
+    same.input.extend([second.input[0], f"{weight}/positive", *biases])
     same.output.extend(second.output)
-    positive = (model.graph.node[n] for n in readers.get(node.input[0], ()))
-    if same != second or not any(
-        n.op_type == "Relu" and n.output[0] == inputs[0] for n in positive
-    ):
+    pair = onnx.NodeProto(input=[node.input[0], second.input[0]])
+    if len(node.input) != 2 or same != second or not _is_positive(index, pair):
         raise Flaw(f"tensor '{weight}/positive' does not weigh what is positive in a layer's input")
-    total = _only(readers, node.output[0])
-    _check_sum(model, readers, total, parts=[node.output[0], second.output[0]])
-    return [more, total]
+    return [more, _sum(index, [node.output[0], second.output[0]])]
 
 
-def _check_sum(
-    model: onnx.ModelProto, readers: dict[str, list[int]], number: int, *, parts: list[str]
-) -> None:
-    """Raise Flaw unless node `number` adds two tensors that nothing else reads."""
-    node = model.graph.node[number]
-    if node.op_type != "Add" or list(node.input) != parts or len(readers[parts[0]]) != 1:
+def _sum(index: GraphIndex, parts: list[str]) -> int:
+    """The node that adds two tensors that nothing else reads. Raises Flaw."""
+    number = _reader(index, parts[0], 0)
+    node = index.nodes[number]
+    if node.op_type != "Add" or list(node.input) != parts:
         raise Flaw(f"tensor '{parts[1]}' is not added to what its layer makes")
-    _only(readers, parts[1])
+    _reader(index, parts[1], 1)
+    return number
 
 
-def _drop_positive(
-    model: onnx.ModelProto, readers: dict[str, list[int]], nodes: list[list[onnx.NodeProto]]
-) -> None:
-    """Take out what made max(x, 0) for layers that are no sums any more."""
-    for number, node in enumerate(model.graph.node):
-        read = [nodes[n] for name in node.output for n in readers.get(name, ())]
-        if node.op_type == "Relu" and read and not any(read):
-            nodes[number] = []
+def _reader(index: GraphIndex, name: str, position: int) -> int:
+    """The one node that reads a tensor. Raises Flaw."""
+    number = index.only_reader(name, position)
+    if number is None:
+        raise Flaw(f"tensor '{name}' is not read once, where its layer does")
+    return number
+
+
+def _has_two_signs(univariate: LayerRecord) -> bool:
+    """Whether the channels of a block have neurons of either sign."""
+    return univariate.block is not None and len(univariate.block.parts) == 2
 
 
 def _biases(entry: CollapsedLayer) -> list[str]:
     return [entry.bias] if entry.bias is not None else []
-
-
-def _only(readers: dict[str, list[int]], name: str) -> int:
-    """The one node that reads a tensor. Raises Flaw."""
-    if len(readers.get(name, [])) != 1:
-        raise Flaw(f"tensor '{name}' is not read once")
-    return readers[name][0]
 
 
 def _group(univariate: LayerRecord) -> int:

@@ -34,24 +34,30 @@ class GraphIndex:
         return reads[0][0] if once else None
 
 
-def index_graph(model: onnx.ModelProto, manifest: Manifest) -> tuple[GraphIndex, list[str]]:
-    """The table, and what is wrong with the layers."""
+def edges_of(model: onnx.ModelProto) -> GraphIndex:
+    """The table of a graph of which no layers are known."""
     nodes = list(model.graph.node)
     readers: dict[str, list[tuple[int, int]]] = {}
     for number, node in enumerate(nodes):
         for position, name in enumerate(node.input):
             if name:
                 readers.setdefault(name, []).append((number, position))
-    declared = {(place.name, place.op) for place in manifest.dense}
-    index = GraphIndex(
+    return GraphIndex(
         nodes=nodes,
         maker={name: i for i, node in enumerate(nodes) for name in node.output if name},
         readers=readers,
         inputs=frozenset(value.name for value in model.graph.input),
         outputs=frozenset(value.name for value in model.graph.output),
-        dense=frozenset(i for i, n in enumerate(nodes) if (n.name, n.op_type) in declared),
+        dense=frozenset(),
         layers=frozenset(),
     )
+
+
+def index_graph(model: onnx.ModelProto, manifest: Manifest) -> tuple[GraphIndex, list[str]]:
+    """The table of a ticket, and what is wrong with its layers."""
+    index, declared = edges_of(model), {(place.name, place.op) for place in manifest.dense}
+    dense = (i for i, n in enumerate(index.nodes) if (n.name, n.op_type) in declared)
+    index = replace(index, dense=frozenset(dense))
     layers, failures = _find_layers(index, manifest)
     return replace(index, layers=layers), failures
 

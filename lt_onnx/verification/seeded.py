@@ -42,6 +42,7 @@ from lt_onnx.verification.generator import biases, weights_at
 from lt_onnx.verification.generator_nodes import Mask, generator_nodes
 from lt_onnx.verification.tensors import is_external
 from lt_onnx.verification.ticket_file import manifest_of, read_model
+from lt_onnx.verification.univariate import drawn_numbers
 
 MAX_SEEDED_WEIGHTS = 1 << 31  # of a layer: positions are int32
 MAX_DRAWN_PER_BYTE = 1 << 15  # random weights of blocks, of which a collapsed file holds none
@@ -90,7 +91,7 @@ def _restored(model: onnx.ModelProto, manifest: Manifest, deployed: Deployed) ->
     if collapsed:
         check_entries(collapsed, manifest)
         blocks = [layer for layer in layers if layer.block is not None]
-        if sum(math.prod(layer.shape) for layer in blocks) > MAX_DRAWN_PER_BYTE * model.ByteSize():
+        if sum(drawn_numbers(layer) for layer in blocks) > MAX_DRAWN_PER_BYTE * model.ByteSize():
             raise Flaw("its blocks are larger than those of any ticket in so small a file")
         layers = tuple(manifest.layers[entry.layer] for entry in collapsed)
     if len(deployed.digests) != len(layers):
@@ -109,7 +110,7 @@ def _restored(model: onnx.ModelProto, manifest: Manifest, deployed: Deployed) ->
     if collapsed:
         ticket = onnx.ModelProto()
         ticket.CopyFrom(graph)
-        masks += put_back_blocks(ticket, plain, collapsed)
+        masks += put_back_blocks(ticket, plain, collapsed, masks)
     _put_weights(ticket, plain, masks)
     return Restored(ticket, plain, failures, graph, collapsed, deployed.slope)
 
@@ -134,6 +135,8 @@ def _masks(
     layer: LayerRecord, makers: Mapping[str, onnx.NodeProto], arrays: Mapping[str, TensorProto]
 ) -> Iterator[Mask]:
     """The masks of a layer's weight, and of its bias if it has one. Raises Flaw."""
+    if _array(arrays, layer.scale).size != layer.shape[0]:  # nothing larger is made of its record
+        raise Flaw(f"tensor '{layer.scale}' is not one scale per channel")
     for stream, name in enumerate([layer.weight, *([layer.bias] if layer.bias else [])]):
         words, count = _array(arrays, f"{name}/codes"), _array(arrays, f"{name}/count")
         reader = makers.get(f"{name}/mask/words")
@@ -193,12 +196,15 @@ def _differences(
         first, second = (node.SerializeToString(deterministic=True) for node in (wanted, held))
         if first != second:
             yield f"what makes '{wanted.output[0]}' is not the generator's {wanted.op_type}"
-    made = {name for node in nodes for name in node.output} - {mask.name for mask in masks}
-    others = {name for node in model.graph.node[len(nodes) :] for name in node.output}
-    for name in sorted(others & {*made, *constants}):
-        yield f"'{name}' is made by the generator and once more"
     codes = {f"{mask.name}/codes": _array(arrays, f"{mask.name}/codes") for mask in masks}
-    for name, value in {**constants, **codes}.items():
+    stored = {**constants, **codes}
+    others = {name for node in model.graph.node[len(nodes) :] for name in node.output}
+    others |= {value.name for value in model.graph.input}
+    others |= {sparse.values.name for sparse in model.graph.sparse_initializer}
+    others |= arrays.keys() - stored.keys()
+    for name in sorted(others & {*stored, *(name for node in nodes for name in node.output)}):
+        yield f"'{name}' is made by the generator and once more"
+    for name, value in stored.items():
         if counts[name] != 1 or arrays[name] != numpy_helper.from_array(value, name):
             yield f"tensor '{name}' of the generator holds other numbers, or more than these"
 

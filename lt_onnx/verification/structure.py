@@ -36,6 +36,8 @@ def check_structure(
 ) -> tuple[dict[str, int], list[str]]:
     """Counts of numbers that are no weights, and every tensor or node that is not accounted for."""
     failures: list[str] = []
+    if len({(layer.stored, layer.half) for layer in manifest.layers}) > 1:
+        failures.append("its layers are stored in different forms")
     stored = [name for layer in manifest.layers for name in stored_tensors(layer)]
     scales = [layer.scale for layer in manifest.layers]
     of_layers = {*stored, *scales}
@@ -208,7 +210,7 @@ def _check_nodes(
     texts = doc_strings(manifest) if model.graph.doc_string else {}
     yield from check_operator_sets(sets)
     standard = [is_standard_domain(operators.domain) for operators in model.opset_import]
-    if model.ir_version < MIN_IR_VERSION or not any(standard):
+    if not MIN_IR_VERSION <= model.ir_version <= onnx.IR_VERSION or not any(standard):
         yield f"the model is of IR {model.ir_version}, or names no operator set"
     computed = {value.name for value in model.graph.input}
     computed |= {tensor.name for tensor in model.graph.initializer}

@@ -5,6 +5,7 @@ one behind the other.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,8 +20,9 @@ from onnx import helper, numpy_helper
 from lt_onnx.errors import InputError
 from lt_onnx.manifest import MAX_AXES, MAX_LAYER_WEIGHTS
 
-MAX_PADDING = 4096  # bytes between two tensors of a data file
+ALIGNMENT = 4096  # of tensors in a data file; zeros stand between them
 RowReader: TypeAlias = Callable[[int, int], NDArray[Any]]
+PLAIN_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 EXTERNAL = onnx.TensorProto.EXTERNAL
 EXTERNAL_KEYS = ("length", "location", "offset")
 
@@ -125,7 +127,7 @@ def _located(path: Path, proto: onnx.TensorProto) -> Tensor:
     file = external_file(path, proto)
     entries = {entry.key: entry.value for entry in proto.external_data}
     numbers = [entries["offset"], entries["length"]]
-    if not all(number.isascii() and number.isdigit() and len(number) < 20 for number in numbers):
+    if not all(PLAIN_NUMBER.fullmatch(number) for number in numbers):
         raise InputError(f"{where}: offset or length of its external data is no number")
     offset, length = map(int, numbers)
     if length != size or offset + size > file.stat().st_size:
@@ -169,8 +171,8 @@ def _check_places(path: Path, tensors: list[Tensor]) -> None:
     for (_, end, first), (start, _, second) in pairwise([(0, 0, "the start"), *spans]):
         if start < end:
             raise InputError(f"{path}: tensors '{first}' and '{second}' overlap in '{file.name}'")
-        gap = np.fromfile(file, np.uint8, min(start - end, MAX_PADDING), offset=end)
-        if start - end >= MAX_PADDING or gap.any():
+        gap = np.fromfile(file, np.uint8, min(start - end, ALIGNMENT), offset=end)
+        if start - end >= ALIGNMENT or start % ALIGNMENT or gap.any():
             raise InputError(f"{path}: '{file.name}' holds bytes of no tensor before '{second}'")
     if file.stat().st_size != spans[-1][1]:
         raise InputError(f"{path}: '{file.name}' goes on behind the last tensor")

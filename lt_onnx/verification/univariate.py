@@ -56,8 +56,6 @@ def check_univariate(
         raise Flaw(f"tensor '{layer.scale}' is not one scale per channel")
     if not isinstance(order, Tensor) or order.dtype != np.int64 or len(order.shape) != 1:
         raise Flaw(f"tensor '{block.order}' is not the order of a block's neurons")
-    if layer.stored == "sparse" and layer.shape[0] * block.channels > MAX_DRAWN:
-        raise Flaw(f"layer '{layer.weight}' has more neurons and channels than any block")
     check_size(layer, block, kept=len(kept))
     neurons = derived(layer, block, manifest, width=order.size)
     places = neurons.rows * layer.shape[1] + neurons.columns
@@ -78,8 +76,19 @@ def check_univariate(
     _check_same(block.order, order, neurons.order)
 
 
+def drawn_numbers(layer: LayerRecord) -> int:
+    """How many random weights are drawn at most to derive a univariate layer."""
+    block = layer.block
+    assert block is not None
+    values = len(block.constants.values) if block.constants is not None else 0
+    return layer.shape[0] * max(layer.shape[1], block.channels, values)
+
+
 def check_size(layer: LayerRecord, block: BlockRecord, *, kept: int) -> None:
     """Raise Flaw for a layer of more neurons than any plan has; nothing is drawn for it."""
+    stored = 0 if layer.stored == "sparse" else math.prod(layer.shape)
+    if drawn_numbers(layer) > max(stored, MAX_DRAWN):
+        raise Flaw(f"layer '{layer.weight}' has more neurons and channels than any block")
     constants = 0 if block.constants is None else block.constants.count
     places = int((block.columns >= 0).sum()) * len(block.parts) * block.neurons
     most = MAX_SPARE * (block.slots + constants + 16) + layer.mirror_rows

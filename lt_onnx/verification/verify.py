@@ -186,7 +186,5 @@ def _proved(
         failures += check_against_target(restored, tensors, target)
     account = None
     if not failures:
-        account = account_of(
-            ticket, manifest, index=index, tensors=tensors, target=target, slope=restored.slope
-        )
+        account = account_of(restored, index=index, tensors=tensors, path=path, target=target)
     return {**counts, **others}, account, failures

@@ -8,7 +8,7 @@ import numpy as np
 
 from forge.changes import edit, place
 from forge.draft import Draft, Forgery, Record
-from forge.reasons import DAMAGED, NOT_DERIVED, SCALE_OF_ALL
+from forge.reasons import ANOTHER_LAYER, DAMAGED, NOT_DERIVED, SCALE_OF_ALL
 
 
 def of_blocks(draft: Draft) -> Iterator[Forgery]:
@@ -23,6 +23,9 @@ def of_blocks(draft: Draft) -> Iterator[Forgery]:
                 record = partial(_set, number=number, value=change)
                 told = f"{NOT_DERIVED}|{DAMAGED}|{SCALE_OF_ALL}"
                 yield Forgery(layer["weight"], f"a record of {what}", record, told, target=True)
+            told = f"{ANOTHER_LAYER}|{SCALE_OF_ALL}"
+            bare = partial(_unmask, number=number)
+            yield Forgery(layer["weight"], "unmasked, of free scales", bare, told, target=True)
 
 
 def _scales(draft: Draft, layer: Record) -> Iterator[Forgery]:
@@ -94,6 +97,15 @@ def _keep(draft: Draft, number: int, places: np.ndarray) -> None:
     draft.put(name, value.reshape(layer["shape"][::-1] if layer["transposed"] else layer["shape"]))
 
 
+def _unmask(draft: Draft, number: int) -> None:
+    """Every weight kept, as in a source that nothing was masked of, and scales as one likes."""
+    layer = draft.layers[number]
+    layer["block"] = None
+    _keep(draft, number, np.arange(int(np.prod(layer["shape"]))))
+    edit(layer["scale"], lambda a: a * np.linspace(1, 2, a.size).reshape(a.shape))(draft)
+    draft.comment()
+
+
 def _records(number: int, block: Record, shape: list[int]) -> Iterator[Forgery]:
     """Other values of the block's record."""
     others: dict[str, dict[str, Any]] = {
@@ -106,6 +118,7 @@ def _records(number: int, block: Record, shape: list[int]) -> Iterator[Forgery]:
         "reads": {
             "reversed": [[at, 1] for at in range(shape[1])][::-1][: block["channels"]],
             "of none": [[-1, block["channels"]]],
+            "of one, often": [[0, 1]] * block["channels"],
             "beyond": [[shape[1], block["channels"]]],
         },
         "order": {"nowhere": "nowhere"},
@@ -132,6 +145,7 @@ def _constants(number: int, block: Record, record: Record) -> Iterator[Forgery]:
         "from an input that is not there": {"values": [[2**20, 0.5]]},
     }
     if record["values"]:
+        others["said twice"] = {"values": [*record["values"], record["values"][0]]}
         others["of other values"] = {"values": [[at, 1.5 * v] for at, v in record["values"]]}
     for what, fields in others.items():
         said = {**record, **fields} if fields else None

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 from forge.changes import both, edit
 from forge.draft import Change, Draft, Step, step
 from forge.smuggled import (
+    FILL,
     FLOATS,
     MUL,
     ONE,
@@ -25,6 +26,8 @@ from forge.smuggled import (
     slip,
 )
 from forge.wiring import dense_place
+
+GRID_OF_ONES = (*FILL, step("CumSum", ["ones", "a"], "grid"))
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,34 @@ def _in_the_graph(draft: Draft) -> dict[str, Counted]:
             "integers",
             5 * 5,
         ),
+        "sizes of an output": Counted(_another_rank, "integers", 5 * 30),
+        "where a grid is cut": Counted(
+            slipped(
+                *GRID_OF_ONES,
+                step("Less", ["grid", "k"], "c"),
+                step("Cast", ["c"], "m", to=1),
+                step("Mul", ["was", "m"]),
+                a=np.array(1),
+                k=np.float32(4.5),
+            ),
+            "dense",
+            32,
+        ),
+        "places that are computed": Counted(
+            slipped(
+                *GRID_OF_ONES,
+                step("Sub", ["n", "n"], "d"),
+                step("ReduceSum", ["d"], "z", keepdims=0),
+                step("Add", ["z", "i"], "j"),
+                step("Gather", ["grid", "j"], "m", axis=1),
+                step("Mul", ["was", "m"]),
+                a=np.array(1),
+                i=TRAINED % C,
+                dense=("forged/now", "Mul", 0),
+            ),
+            "integers",
+            30,
+        ),
         "sizes of an input": Counted(_another_input, "integers", 20),
     }
 
@@ -145,6 +176,13 @@ def _permute(draft: Draft) -> None:
     joined = step("Concat", order, "all", axis=1)
     draft.insert(edge, step("Split", ["was"], parts[0], axis=1), joined, step("Abs", ["all"]))
     draft.maker(parts[0]).output.extend(parts[1:])
+
+
+def _another_rank(draft: Draft) -> None:
+    """Sizes of an output, which nothing reads."""
+    shape = draft.model.graph.output[0].type.tensor_type.shape
+    for number in TRAINED[:5]:
+        shape.dim.add(dim_value=(1 << 20) + int(number))
 
 
 def _another_input(draft: Draft) -> None:

@@ -15,7 +15,14 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper, numpy_helper
 
 from lt_onnx.files import data_of
-from lt_onnx.manifest import METADATA_KEY, SEAL_KEY, LayerRecord, Manifest, doc_strings
+from lt_onnx.manifest import (
+    DEPLOYED_KEY,
+    METADATA_KEY,
+    SEAL_KEY,
+    LayerRecord,
+    Manifest,
+    doc_strings,
+)
 from lt_onnx.verification.generator import pieces, weights
 
 Record = dict[str, Any]  # a layer in the manifest
@@ -38,12 +45,13 @@ def step(op: str, inputs: list[str], output: str = "now", **attributes: Any) -> 
 
 @dataclass
 class Draft:
-    """A ticket under the forger's hands; the model is without manifest and seal."""
+    """A ticket under the forger's hands; the model is without its metadata."""
 
     model: onnx.ModelProto
     manifest: dict[str, Any]
     seal: str
     data: bytes | None = None
+    deployed: dict[str, Any] | None = None  # of a seeded one
     texts: list[str] | None = None  # manifest entries, if not the one of `manifest`
     seals: Callable[[str], list[str]] | None = None  # seal entries, if not the right seal alone
     ending: Callable[[bytes], bytes] | None = None  # what becomes of the file's bytes
@@ -55,20 +63,27 @@ class Draft:
         props = {entry.key: entry.value for entry in model.metadata_props}
         del model.metadata_props[:]
         data = data_of(path).read_bytes() if data_of(path).exists() else None
-        return Draft(model, json.loads(props[METADATA_KEY]), props[SEAL_KEY], data)
+        deployed = json.loads(props.get(DEPLOYED_KEY, "null"))
+        return Draft(model, json.loads(props[METADATA_KEY]), props[SEAL_KEY], data, deployed)
 
     def copy(self) -> "Draft":
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
-        return Draft(model, json.loads(json.dumps(self.manifest)), self.seal, self.data)
+        manifest, deployed = json.loads(json.dumps([self.manifest, self.deployed]))
+        return Draft(model, manifest, self.seal, self.data, deployed)
 
     def write(self, path: Path, *, sealed: bool = True) -> None:
         """Write the files: with the right seal, or with the one that was there."""
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
-        plain = json.dumps(self.manifest, sort_keys=True, separators=(",", ":"))
+        plain, deployed = (
+            json.dumps(record, sort_keys=True, separators=(",", ":"))
+            for record in (self.manifest, self.deployed)
+        )
         for text in [plain] if self.texts is None else self.texts:
             model.metadata_props.add(key=METADATA_KEY, value=text)
+        if self.deployed is not None:
+            model.metadata_props.add(key=DEPLOYED_KEY, value=deployed)
         digest = hashlib.sha256(model.SerializeToString(deterministic=True))
         digest.update(self.data or b"")
         right = digest.hexdigest() if sealed else self.seal

@@ -27,6 +27,9 @@ def of_external(draft: Draft) -> Iterator[Forgery]:
         yield Forgery("data", what, lambda d, to=change: setattr(d, "data", to(d.data)), told)
     for what, act in BESIDE.items():
         yield Forgery("data", what, lambda d, to=act: setattr(d, "beside", to), EXTERNAL)
+    for what, apart in {"of trained sizes": (100, 12, 40), "of a whole page more": (4096,)}.items():
+        gaps = partial(_spread, apart=apart)
+        yield Forgery("data", f"gaps {what}", gaps, FOREIGN_BYTES)
     for layer in draft.layers:
         change = partial(_elsewhere, name=layer["scale"])
         yield Forgery(layer["scale"], "in a second file", change, EXTERNAL)
@@ -52,6 +55,9 @@ def _places(draft: Draft, name: str) -> Iterator[Forgery]:
             if key == "length" and value.isdigit() and abs(int(value) - length) == 4:
                 what = f"length {int(value) - length:+}"
             yield Forgery(name, what, _placed(name, **{key: value}), told)
+    for key in ("offset", "length"):
+        zeros = _placed(name, **{key: at[key].zfill(17)})
+        yield Forgery(name, f"zeros before its {key}", zeros, EXTERNAL)
     for key in at:
         if key != "offset" or int(at[key]):
             yield Forgery(name, f"no {key}", _placed(name, **{key: None}), EXTERNAL)
@@ -67,6 +73,17 @@ def _places(draft: Draft, name: str) -> Iterator[Forgery]:
         if other != name:
             there = {entry.key: entry.value for entry in draft.proto(other).external_data}
             yield Forgery(name, "where another is", _placed(name, offset=there["offset"]), told)
+
+
+def _spread(draft: Draft, apart: tuple[int, ...]) -> None:
+    """The same tensors, with gaps between them that say something."""
+    data = b""
+    for number, name in enumerate(external(draft)):
+        start, stop = draft.span(draft.proto(name))
+        data += b"\0" * (-len(data) % 4096 + apart[number % len(apart)])
+        _placed(name, offset=str(len(data)))(draft)
+        data += draft.data[start:stop]
+    draft.data, draft.beside = data, None
 
 
 def _placed(name: str, **changes: str | None) -> Change:

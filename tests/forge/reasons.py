@@ -61,6 +61,8 @@ TOO_MANY = r"has more inputs or outputs than"
 TRAINING = r"computes as in training"
 NEWER = r"is of no operator that ONNX knows in set"
 COMPILED = r"holds a compiled network"
+NO_SET = r"of which the model names no operator set"
+NO_TYPE = r"is said to be of unknown type"
 FOREIGN_SET = r"operator set '.*' is somebody's own"
 FOREIGN_TEXT = r"is none of a ticket's|made it$"
 LONG_TEXT = r"has a name of [\d,]+ characters"
@@ -69,6 +71,7 @@ OTHER_VERSION = r"the ticket says that version .* made it"
 KEEPS_NOTHING = r"keeps nothing"
 
 # against the target
+NOT_PLANNED = r"the target cannot be planned with the manifest's options|do not fit the target"
 NODES = r"planned to \d+ nodes"
 LAYERS = r"planned to \d+ layers"
 ANOTHER_OPERATOR = r"stands where the target has"
@@ -91,6 +94,21 @@ NOT_THE_FORM = rf"{MISSING}|{STORED_OTHERWISE}|does not fit its layer"
 NOT_IN_THE_FILE = r"of the manifest is not in the file"
 ANOTHER_TARGET = r"was made from another target"
 ANOTHER_LAYER = r"is not the .* that the target is planned to"
+
+# deployed forms
+TWICE_MADE = r"is made by the generator and once more"
+NOT_JOINED = r"does not read a tensor and its positive part"
+OTHER_SIGN = r"sums for one sign, but reads what may be negative"
+ON_PADDING = r"keeps the weight of a constant that padding interrupts"
+NO_SUM = r"is no sum over the block that it is said to read"
+ANOTHER_BLOCK = (
+    r"reads another tensor than its block|are not all those|do not read all of its blocks"
+)
+NOT_THE_GENERATORS = r"is not the generator's|of the generator holds other numbers"
+NOT_LOWERED = r"is not as operator set \d+ has it"
+OTHER_COLLAPSE = r"collapse otherwise than the target's"
+OTHER_FORMS = r"its layers are stored in different forms"
+TOO_LARGE = r"has more neurons|larger than those of any ticket"
 
 # fields and bytes
 BYTES = r"its shape and its bytes disagree"

@@ -26,9 +26,13 @@ from forge.reasons import (
     MADE,
     NEWER,
     NO_ATTRIBUTE,
+    NO_SET,
     NO_TENSOR,
     NO_TRUTH,
+    NO_TYPE,
     NOT_DERIVED,
+    OLD_IR,
+    OTHER_FORMS,
     OTHER_LOSS,
     OTHER_NAME,
     OTHER_VERSION,
@@ -248,6 +252,39 @@ def set_option(draft: Draft, name: str, value: Any) -> None:
     draft.manifest["options"][name] = value
 
 
+def _price_layers(draft: Draft, order: int = 1, times: int = 1) -> None:
+    """Prices of layers that there are, in an order that says something, or again and again."""
+    readers = [draft.reader(layer["weight"]) for layer in draft.layers if not layer["block"]]
+    names = sorted(node.name for node in readers)[::order]
+    set_option(draft, "prices", [[name, 0] for name in names for _ in range(times)])
+
+
+def _foreign_operator(draft: Draft) -> None:
+    edge = draft.model.graph.output[0].name
+    draft.insert(edge, step("QuickGelu", ["was"], domain="com.microsoft"))
+    del draft.model.opset_import[1:]  # surgery has added one
+    draft.manifest["dense"].append(dense_place("forged/now", "QuickGelu", 0))
+
+
+def _mask_one(draft: Draft) -> None:
+    """One layer with its mask beside its source, among layers that are masked."""
+    layer = draft.layers[-1]
+    name = layer["weight"]
+    held = draft.get(name)
+    draft.drop(name)
+    draft.add(f"{name}/mask", (held != 0).astype(np.uint8))
+    layer["stored"] = "folded"
+    draft.add(f"{name}/source", np.zeros(held.shape, np.float32))
+    drawn = draft.source({**layer, "stored": "masked"})
+    draft.replace(f"{name}/source", drawn.reshape(held.shape))
+    layer["stored"] = "masked"
+    cast = helper.make_node("Cast", [f"{name}/mask"], [f"{name}/mask_cast"], to=1)
+    mask = helper.make_node("Mul", [f"{name}/source", f"{name}/mask_cast"], [name])
+    nodes = [cast, mask, *draft.model.graph.node]
+    del draft.model.graph.node[:]
+    draft.model.graph.node.extend(nodes)
+
+
 def _lengthen(draft: Draft, of: str) -> None:
     """Say in every block what says the same in more bits."""
     for block in [layer["block"] for layer in draft.layers if layer["block"]]:
@@ -324,6 +361,20 @@ FILES: dict[str, tuple[Change, str]] = {
         FOREIGN_FIELD,
     ),
     "an input with a default": (_input_with_default, DEFINED_TWICE),
+    "two forms of layers": (_mask_one, OTHER_FORMS),
+    "an output of no type": (
+        lambda d: setattr(d.model.graph.output[0].type.tensor_type, "elem_type", 12345678),
+        NO_TYPE,
+    ),
+    "inputs of no type": (
+        lambda d: [
+            d.model.graph.input.append(helper.make_tensor_value_info(f"i{n}", int(n) + 100, [1]))
+            for n in TRAINED
+        ],
+        f"{NO_TYPE}|{DEFINED_TWICE}",
+    ),
+    "an IR of nobody yet": (lambda d: setattr(d.model, "ir_version", 2**61 + 77), OLD_IR),
+    "an operator of a set that is not named": (_foreign_operator, NO_SET),
     "an operator set of nobody yet": (
         lambda d: setattr(d.model.opset_import[0], "version", 9999),
         "is newer than",
@@ -335,7 +386,11 @@ FILES: dict[str, tuple[Change, str]] = {
 }
 OPTIONS: dict[str, tuple[Change, str]] = {
     "prices of no layer": (
-        partial(set_option, name="prices", value=[[f"w{n}", n / 1000] for n in TRAINED]),
+        partial(
+            set_option,
+            name="prices",
+            value=sorted([f"w{n}", n / 1000] for n in {*TRAINED.tolist()}),
+        ),
         FOREIGN_OPTION,
     ),
     "base sizes of no layer": (
@@ -348,6 +403,8 @@ OPTIONS: dict[str, tuple[Change, str]] = {
     "gains of doubles": (partial(_lengthen, of="gain"), DAMAGED),
     "constants of doubles": (partial(_lengthen, of="values"), DAMAGED),
     "runs of inputs in pieces": (partial(_lengthen, of="reads"), DAMAGED),
+    "prices out of order": (partial(_price_layers, order=-1), DAMAGED),
+    "300 prices of few layers": (partial(_price_layers, times=99), DAMAGED),
     "names out of order": (lambda d: d.manifest.update(parameters=["b", "a"]), DAMAGED),
 }
 TARGETS: dict[str, tuple[Change, str]] = {  # what only the target shows

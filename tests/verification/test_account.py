@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from lt_onnx.errors import InputError
 from lt_onnx.options import Sigma, Weights
 from lt_onnx.verification.account import (
     Account,
+    _data_name,
     account_of,
     float_bits,
     gamma_bits,
@@ -22,18 +24,18 @@ from lt_onnx.verification.account import (
     subset_bits,
 )
 from lt_onnx.verification.graph_index import index_graph
+from lt_onnx.verification.seeded import Restored
 from lt_onnx.verification.verify import verify
 
 
 def account(ticket: Handmade, *, target: str | None = None, **words: Any) -> Account:
     index, _ = index_graph(ticket.model, ticket.manifest)
     return account_of(
-        ticket.model,
-        ticket.manifest,
+        Restored(ticket.model, ticket.manifest, [], ticket.model, **words),
         index=index,
         tensors=ticket.tensors,
+        path=Path("t.onnx"),
         target=None if target is None else Path(target),
-        **words,
     )
 
 
@@ -161,6 +163,26 @@ def test_a_slope_that_only_the_metadata_say_is_counted() -> None:
     more = account(handmade(), slope=0.1).attributes - account(handmade()).attributes
 
     assert more == 64
+
+
+def test_sizes_of_layers_count_where_no_target_fixes_them() -> None:
+    other = handmade()
+    layers = [msgspec.structs.replace(layer, mirror_columns=1) for layer in other.manifest.layers]
+    before = [account(handmade(), target=name).integers for name in (None, "target.onnx")]
+    other.note(layers=tuple(layers))
+    sizes = sum(gamma_bits(size) for layer in layers for size in layer.shape)
+
+    assert before[0] - before[1] >= sizes
+    assert account(other).integers > before[0]
+    assert account(other, target="target.onnx").integers == before[1]
+
+
+def test_another_name_of_external_data_is_counted() -> None:
+    ticket = handmade()
+    name, tensor = next(iter(ticket.tensors.items()))
+    for file, bits in (("t.onnx.data", 0), ("trained.numbers", 8 * 15)):
+        held = {**ticket.tensors, name: replace(tensor, file=Path("of") / file)}
+        assert _data_name(held, Path("t.onnx")) == bits
 
 
 def test_names_are_the_targets_where_it_was_compared() -> None:

@@ -41,8 +41,8 @@ def model_of(*tensors: TensorProto, sparse: list[onnx.SparseTensorProto] | None 
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_tensor_is_read_whole_and_by_rows(tmp_path: Path, inside: bool) -> None:
-    path = beside(tmp_path, (MATRIX, 0), (KERNEL, 128))
-    protos = [external("m", MATRIX, 0), external("k", KERNEL, 128)]
+    path = beside(tmp_path, (MATRIX, 0), (KERNEL, 4096))
+    protos = [external("m", MATRIX, 0), external("k", KERNEL, 4096)]
     if inside:
         protos = [numpy_helper.from_array(MATRIX, "m"), numpy_helper.from_array(KERNEL, "k")]
     tensors = locate_tensors(path, model_of(*protos))
@@ -141,8 +141,9 @@ def test_external_data_is_described_by_three_entries(tmp_path: Path) -> None:
     ("offset", "end", "told"),
     [
         (92, b"", "tensors 'm' and 'k' overlap"),
-        (96 + 4096, b"", "holds bytes of no tensor before 'k'"),
-        (96, b"more", "goes on behind the last tensor"),
+        (2 * 4096, b"", "holds bytes of no tensor before 'k'"),
+        (96, b"", "holds bytes of no tensor before 'k'"),
+        (4096, b"more", "goes on behind the last tensor"),
     ],
 )
 def test_tensors_fill_their_file_one_behind_the_other(

@@ -1,0 +1,65 @@
+"""Forged seeded and collapsed tickets, each sealed again: none passes, and it is said why."""
+
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forge.deployed import of_joined, of_seeded, of_softmax, of_sums
+from forge.draft import Catalogue, Draft
+from forge.trial import misses
+from graphs import Builder, save
+from paths import MODELS
+
+from lt_onnx import convert, verify
+
+
+def old(folder: Path) -> Path:
+    """A network with a Softmax as it was before the operator set 13."""
+    b = Builder(opset=11)
+    x = b("Softmax", b.conv(b("Relu", b.conv("x", 3, 4)), 4, 4), axis=1)
+    return save(b.model(b.conv(x, 4, 3, k=1)), folder)
+
+
+COLLAPSED = {"weights": "seeded", "collapse": True}
+KINDS: dict[str, tuple[str, dict[str, Any], Catalogue]] = {
+    "seeded": ("plain-relu", {"weights": "seeded"}, of_seeded),
+    "softmax": ("old", {"weights": "seeded"}, of_softmax),
+    "joined": ("plain-leakyrelu", COLLAPSED, of_joined),
+    "sums": ("residual", COLLAPSED, of_sums),
+}
+
+
+@pytest.fixture(scope="module")
+def genuine(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a ticket of a kind and its target, made when it is asked for first."""
+
+    @cache
+    def made(kind: str) -> Path:
+        name, words, _ = KINDS[kind]
+        folder = tmp_path_factory.mktemp(kind)
+        if name == "old":
+            old(folder)
+        else:
+            shutil.copy(MODELS / f"{name}.onnx", folder / "target.onnx")
+        words = {"mode": "2l", "base_size": 4, "price": 1e-3, "validate": False, **words}
+        convert(folder / "target.onnx", folder / "t.onnx", **words)
+        return folder
+
+    return made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_deployed_forgery_is_caught_for_what_it_is(
+    genuine: Callable[[str], Path], tmp_path: Path, kind: str
+) -> None:
+    folder = genuine(kind)
+    draft, target = Draft.read(folder / "t.onnx"), folder / "target.onnx"
+    draft.copy().write(tmp_path / "t.onnx")
+    forgeries = list(KINDS[kind][2](draft))
+
+    assert verify(tmp_path / "t.onnx", target=target).genuine
+    assert (tmp_path / "t.onnx").read_bytes() == (folder / "t.onnx").read_bytes()
+    assert list(misses(draft, forgeries, tmp_path, target)) == []
