@@ -1,11 +1,48 @@
 """How much runs at a time: processors that this process may use, and what the environment says."""
 
+import math
 import os
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def core_count() -> int:
-    """Processors that this process may run on, which taskset and containers can make fewer."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors that this process may use, which taskset and containers can make fewer."""
+    allowed = hasattr(os, "sched_getaffinity")
+    there = len(os.sched_getaffinity(0)) if allowed else os.cpu_count() or 1
+    return max(int(min(group_quota(), there)), 1)
+
+
+@cache
+def group_quota(groups: Path = GROUPS, own: Path = OWN_GROUPS) -> float:
+    """Processors' time that this process's control groups may use; infinity without a limit."""
+    quota = math.inf
+    with suppress(OSError):
+        for line in own.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "cpu" not in controllers.split(","):
+                continue
+            mounts = [groups] if not controllers else [groups / "cpu", groups / controllers]
+            for mount in mounts:
+                place = mount / path.lstrip("/")
+                for folder in (place, *place.parents):
+                    if folder.is_relative_to(mount):
+                        quota = min(quota, _quota_of(folder))
+    return quota
+
+
+def _quota_of(folder: Path) -> float:
+    """The processors of one control group, of version 2 or 1."""
+    with suppress(OSError, ValueError):
+        part, whole = (folder / "cpu.max").read_text().split()
+        return int(part) / int(whole)
+    with suppress(OSError, ValueError):
+        part, whole = ((folder / f"cpu.cfs_{n}_us").read_text() for n in ("quota", "period"))
+        return int(part) / int(whole) if int(part) > 0 else math.inf
+    return math.inf
 
 
 def thread_count(variable: str = "OMP_NUM_THREADS") -> int:

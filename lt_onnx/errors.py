@@ -16,6 +16,10 @@ class InputError(LtOnnxError):
     """A file, an array or an argument that cannot be used."""
 
 
+class BusyError(InputError):
+    """A file that another process is writing."""
+
+
 class UnsupportedError(InputError):
     """A valid model that holds something lt-onnx does not convert."""
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from io import BufferedRandom
 from pathlib import Path
 
-from lt_onnx.errors import InputError, ResourceError
+from lt_onnx.errors import BusyError, InputError, ResourceError
 from lt_onnx.units import size_text
 
 try:
@@ -183,7 +183,7 @@ def _locked(path: Path, deadline: float) -> Iterator[None]:
         return
     while (opened := _try_lock(path, lock)) is None:
         if time.monotonic() > deadline:
-            raise InputError(f"{path}: is being written by another process; wait for it")
+            raise BusyError(f"{path}: is being written by another process; wait for it")
         time.sleep(WAIT_STEP)
     if opened < 0:
         yield

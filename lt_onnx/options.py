@@ -396,3 +396,47 @@ class Pictures:
         for name, values in (("mean", self.mean), ("std", self.std)):
             said.append(f"no {name}" if values is None else f"{name} {comma_text(values)}")
         return ", ".join(said if self.resize is Resize.NONE else [*said, f"resize {self.resize}"])
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who does many pieces of work: processes of this machine, or the workers of a Dask cluster.
+
+    Raises InputError for values out of range, or that contradict each other.
+    """
+
+    workers: Annotated[
+        int, Param("Conversions at a time, on this machine.", flags=("--workers", "-w"))
+    ] = 1
+    memory: Annotated[
+        int | None,
+        Param(
+            "Memory of all conversions at a time; else the machine's.",
+            unit="BYTES",
+            read=byte_count,
+            expects="bytes, as in 800M or 8G",
+        ),
+    ] = None
+    scheduler: Annotated[
+        str | None, Param("Address of a Dask scheduler, whose workers convert.", unit="URL")
+    ] = None
+    scheduler_file: Annotated[
+        Path | None, Param("The same, as `dask scheduler --scheduler-file` wrote it.", unit="FILE")
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise InputError(f"`workers` is {self.workers}; give 1 or more")
+        if self.scheduler is not None and self.scheduler_file is not None:
+            raise InputError("`scheduler` and `scheduler_file` are two clusters; give one")
+        for name in ("workers", "memory") if self.elsewhere else ():
+            if getattr(self, name) != getattr(Workers, name):
+                raise InputError(
+                    f"`{name}` is of this machine: what a scheduler's workers have is said where "
+                    "they are started"
+                )
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether there is a cluster to connect to."""
+        return self.scheduler is not None or self.scheduler_file is not None

@@ -123,7 +123,16 @@ class Job:
             "calibration": file(self.calibration),
             "calibration_count": self.calibration_count,
             "samples": file(self.samples),
+            **self.words,
+        }
+        return command_of("convert", [self.target], self.options, arguments)
+
+    @property
+    def words(self) -> dict[str, object]:
+        """What `command` says beside options and files."""
+        return {
             **changed(self.pictures),
+            "calibration_count": self.calibration_count,
             "all_samples": self.all_samples,
             "emit_source": self.output.emit_source,
             "per_layer": self.per_layer,
@@ -132,7 +141,6 @@ class Job:
             "no_validate": not self.validate,
             **self.limits.arguments(),
         }
-        return command_of("convert", [self.target], self.options, arguments)
 
 
 @dataclass(frozen=True, repr=False)
@@ -268,11 +276,18 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
     return Prepared(blueprint, job.output.force or made, inputs, judged, promise)
 
 
-def _with_room(
-    job: Job, blueprint: Blueprint, inputs: Samples | None, *, force: bool
-) -> Prediction:
-    """What a plan will take. Raises InputError, ResourceError unless there is room for it."""
-    prediction = predict(
+def predicted(job: Job) -> Prediction:
+    """What a conversion will take. Raises InputError, UnsupportedError where it cannot be made."""
+    blueprint = _planned(job)
+    inputs = blueprint.target.inputs
+    given = job.calibration
+    seen = None if given is None else loaded(given, inputs, job.pictures)
+    return _prediction(job, blueprint, seen)
+
+
+def _prediction(job: Job, blueprint: Blueprint, inputs: Samples | None) -> Prediction:
+    """What a plan will take, on the calibration inputs that are known."""
+    return predict(
         blueprint,
         source=job.output.emit_source,
         validated=job.validate,
@@ -282,6 +297,13 @@ def _with_room(
         most=None if inputs is None else inputs.count,
         sizes=None if inputs is None else inputs.sizes,
     )
+
+
+def _with_room(
+    job: Job, blueprint: Blueprint, inputs: Samples | None, *, force: bool
+) -> Prediction:
+    """What a plan will take. Raises InputError, ResourceError unless there is room for it."""
+    prediction = _prediction(job, blueprint, inputs)
     files = files_of(job.ticket, blueprint, source=False)
     if job.source is not None:
         files += files_of(job.source, blueprint, source=True)

@@ -3,6 +3,7 @@
 Comes in: (stage, share done). Goes out: on a terminal or in a notebook a bar for each stage.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -43,6 +44,46 @@ def bars() -> Iterator[Progress]:
             drawn.update(stages[stage], completed=share)
 
         yield tell
+
+
+@contextmanager
+def rows(total: int) -> Iterator[tuple[Callable[[str, str, float], None], Callable[[str], None]]]:
+    """Rows on stderr for pieces of work that are under way, and one for all `total` of them.
+
+    Yields what is told (name, stage, share done) of one, and what is told that one has ended.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    left: dict[str, tuple[Any, str]] = {}
+    columns = (TextColumn("{task.fields[stage]:9}"), BarColumn(20), TimeRemainingColumn())
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+    ) as drawn:
+        every = drawn.add_task("all", total=total, stage=f"0 of {total}")
+        ended = 0
+
+        def tell(name: str, stage: str, share: float) -> None:
+            row, before = left.get(name, (None, ""))
+            if row is None:
+                row = drawn.add_task(name, total=1.0, stage=stage)
+            elif stage != before:
+                drawn.reset(row, stage=stage)
+            left[name] = row, stage
+            drawn.update(row, completed=share)
+
+        def end(name: str) -> None:
+            nonlocal ended
+            ended += 1
+            drawn.update(every, completed=ended, stage=f"{ended} of {total}")
+            if name in left:
+                drawn.remove_task(left.pop(name)[0])
+
+        yield tell, end
 
 
 @contextmanager

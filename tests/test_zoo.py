@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,12 +10,12 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from paths import MODELS
+from paths import MODELS, long_but
 from test_reports import SCHEMA
 
 from lt_onnx.cli.app import run
-from lt_onnx.options import Options, Pictures
-from lt_onnx.validation.limits import Limits
+from lt_onnx.options import Options, Output, Pictures
+from lt_onnx.pipeline import Job
 from lt_onnx.zoo.folder import FolderJob
 
 NAMES = ("plain-relu", "plain-tanh")
@@ -45,7 +46,7 @@ def test_a_corrupted_model_is_named_and_the_rest_is_done(
 ) -> None:
     (folder / "broken.onnx").write_bytes((MODELS / "deep.onnx").read_bytes()[:3000])
     out = tmp_path / "tickets"
-    words = ["zoo", str(folder), "-o", str(out), "--mode", "2l", "--jobs", "2", *SMALL]
+    words = ["zoo", str(folder), "-o", str(out), "--mode", "2l", *SMALL]
     assert run(words) == 1
     shown = capsys.readouterr().out
     found = json.loads((out / "zoo.json").read_text())
@@ -94,23 +95,44 @@ from lt_onnx.zoo import folder
 
 convert_folder = folder.convert_folder
 
-def killed(job, tell):  # with all that it has started, as soon as the first network is finished
-    return convert_folder(job, lambda model: os.killpg(0, signal.SIGKILL))
+def killed(*arguments):  # as soon as the first network is finished
+    for model in convert_folder(*arguments):
+        if os.environ["WHO"] == "all":
+            os.killpg(0, signal.SIGKILL)
+        os.kill(os.getpid(), signal.Signals[os.environ["WHO"]])
+        yield model
 
 folder.convert_folder = killed
 main()
 """
 
 
-def test_killed_half_way_it_goes_on_and_leaves_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("who", long_but(["SIGKILL", "SIGINT"], ["all", "SIGKILL", "SIGINT"]))
+def test_ended_half_way_it_goes_on_and_leaves_the_same_bytes(
+    folder: Path, tmp_path: Path, who: str
+) -> None:
     whole, halved = tmp_path / "whole", tmp_path / "halved"
     assert run(["zoo", str(folder), "-o", str(whole), "-q", *SMALL]) == 0
     words = [sys.executable, "-c", KILLED, "zoo", str(folder), "-o", str(halved), "-q", *SMALL]
-    killed = subprocess.run(words, start_new_session=True)
-    assert killed.returncode == -signal.SIGKILL
+    env = {**os.environ, "WHO": who}
+    killed = subprocess.run(words, start_new_session=True, env=env, capture_output=True, text=True)
     finished = list(halved.rglob("*.report.json"))
     assert len(finished) == 1
     times = {path: path.stat().st_mtime_ns for path in finished}
+    only = [str(folder), "-o", str(halved), "-q", *SMALL]
+    if who == "SIGINT":  # what is finished is told, and reported
+        assert killed.returncode == 3
+        assert "interrupted; finished and there: " in killed.stderr
+        told = json.loads((halved / "zoo.json").read_text())["models"]
+        assert sorted(m["verdict"] for m in told) == ["error", "passed"]
+        assert not [path for path in halved.rglob(".*") if path.suffix != ".resume"]
+    else:
+        assert killed.returncode == -signal.SIGKILL
+        assert not (halved / "zoo.json").exists()
+        assert run(["zoo", *only, "--report-only"]) == 1
+        told = json.loads((halved / "zoo.json").read_text())["models"]
+        assert {m["message"] for m in told if m["verdict"] == "error"} == {"not converted yet"}
+        assert sum(m["reused"] for m in told) == 1
 
     assert run(["zoo", str(folder), "-o", str(halved), "-q", *SMALL]) == 0
     assert tickets(halved) == tickets(whole)
@@ -135,8 +157,9 @@ def test_the_output_may_lie_in_the_folder(
 def test_inputs_beside_a_network_may_be_folders_of_images(folder: Path, tmp_path: Path) -> None:
     (folder / "deeper" / "plain-tanh.calibration").mkdir()
     how = Pictures(mean=(0.5,))
-    zoo = FolderJob(folder, tmp_path / "out", Options(), Limits(), pictures=how)
-    tanh, relu = (zoo.job(target, tmp_path / "t.onnx") for target in zoo.targets())
+    each = Job(folder, Options(), Output())
+    zoo = FolderJob(folder, tmp_path / "out", each, how)
+    tanh, relu = (network.job for network in zoo.networks())
 
     assert tanh.calibration == folder / "deeper" / "plain-tanh.calibration"
     assert (tanh.samples, tanh.pictures) == (None, how)
@@ -150,7 +173,7 @@ def test_nothing_to_do_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture
     for words, said in (
         ([str(tmp_path / "empty")], "there is no ONNX file"),
         ([str(tmp_path / "nowhere")], "no such folder"),
-        ([str(tmp_path), "--jobs", "0"], "--jobs is 0"),
+        ([str(tmp_path), "--workers", "0"], "--workers is 0"),
     ):
         assert run(["zoo", *words, "-o", str(tmp_path / "out")]) == 2
         assert said in capsys.readouterr().err

@@ -4,7 +4,6 @@ Exit codes: 0 done and within limits; 1 a limit was missed or the proof failed; 
 arguments; 3 out of memory or disk, or interrupted.
 """
 
-import re
 import signal
 import sys
 import time
@@ -27,7 +26,7 @@ from lt_onnx.cli import (
     verify,
     zoo,
 )
-from lt_onnx.cli.console import say
+from lt_onnx.cli.console import flagged, say
 from lt_onnx.cli.options import expanded
 from lt_onnx.errors import LtOnnxError, is_interrupt
 from lt_onnx.files import DISK_FULL, finished, resumable
@@ -152,21 +151,6 @@ def _what_stays() -> str:
     if checkpoints:
         told += f"; {checkpoints[0]} keeps what is finished: the same command goes on from there"
     return told
-
-
-def flagged(message: str) -> str:
-    """A library's message in the words of the command line: `name` is --name.
-
-    `name=value` is --name value; `name=True` and `name=False` are --name and --no-name.
-    """
-
-    def flag(match: re.Match[str]) -> str:
-        name, value = match[1].replace("_", "-"), match[2]
-        if value == "False":
-            return f"--no-{name}"
-        return f"--{name}" if value in (None, "True") else f"--{name} {value}"
-
-    return re.sub(r"`([a-z][a-z_]*)(?:=([^`\s]+))?`", flag, message)
 
 
 def _fail(message: str, code: int) -> int:

@@ -40,7 +40,7 @@ def key_of(name: str, param: Param) -> str:
 def told(given: Mapping[str, Any], params: Mapping[str, Param]) -> RunWords:
     """The words `given` to a command, defaults too."""
     lines = [
-        f"{key} = {_toml(value)}"
+        f"{key} = {toml_text(value)}"
         for name, value in given.items()
         if (key := key_of(name, params[name])) not in UNTOLD and value not in (None, [], ())
     ]
@@ -48,18 +48,19 @@ def told(given: Mapping[str, Any], params: Mapping[str, Param]) -> RunWords:
     return RunWords("\n".join(lines) + "\n", () if path is None else (path,))
 
 
-def _toml(value: Any) -> str:
+def toml_text(value: Any) -> str:
+    """A value of a word, as TOML."""
     match value:
         case bool():
             return str(value).lower()
         case StrEnum():
-            return _toml(value.value)
+            return toml_text(value.value)
         case int() | float():
             return str(value)
         case tuple():  # numbers with commas between
-            return _toml(comma_text(value))
+            return toml_text(comma_text(value))
         case list():
-            return f"[{', '.join(map(_toml, value))}]"
+            return f"[{', '.join(map(toml_text, value))}]"
     return json.dumps(shown(str(value)), ensure_ascii=False)
 
 

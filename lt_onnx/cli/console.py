@@ -6,19 +6,20 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lt_onnx.progress import bars, silent
+from lt_onnx.progress import bars, rows, silent
 from lt_onnx.units import count_text, duration_text, shown, size_text
 
 if TYPE_CHECKING:
     from lt_onnx.blueprint import Blueprint
     from lt_onnx.budget.promise import Forecast
+    from lt_onnx.cluster.calls import Told
     from lt_onnx.manifest import DensePlace
     from lt_onnx.planning.prediction import Prediction
     from lt_onnx.progress import Progress
@@ -60,6 +61,21 @@ def say(line: str, *, err: bool = False) -> None:
         line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     ):
         typer.echo(part, err=err)
+
+
+def flagged(message: str) -> str:
+    """A library's message in the words of the command line: `name` is --name.
+
+    `name=value` is --name value; `name=True` and `name=False` are --name and --no-name.
+    """
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match[1].replace("_", "-"), match[2]
+        if value == "False":
+            return f"--no-{name}"
+        return f"--{name}" if value in (None, "True") else f"--{name} {value}"
+
+    return re.sub(r"`([a-z][a-z_]*)(?:=([^`\s]+))?`", flag, message)
 
 
 def columns(*, err: bool = False) -> int:
@@ -253,14 +269,22 @@ def print_trace(document: "Mapping[str, Any]") -> None:
 
 def _lines() -> "Progress":
     """Progress in a log: lines, seldom."""
-    began = last = time.monotonic()
+    tell = _lines_of_each()
+    return lambda stage, share: tell("", stage, share)
 
-    def tell(stage: str, share: float) -> None:
-        nonlocal last
+
+def _lines_of_each() -> "Told":
+    """The same of many pieces of work: a line for each, seldom."""
+    began = time.monotonic()
+    last: dict[str, float] = {}
+
+    def tell(name: str, stage: str, share: float) -> None:
         now = time.monotonic()
-        if now - last >= LINE_SECONDS:
-            last = now
-            say(f"{stage:9} {100 * share:3.0f} %, {duration_text(now - began)}", err=True)
+        if now - last.setdefault(name, now) >= LINE_SECONDS:
+            last[name] = now
+            named = f"{name}: " if name else ""
+            said = f"{100 * share:3.0f} %, {duration_text(now - began)}"
+            say(f"{named}{stage:9} {said}", err=True)
 
     return tell
 
@@ -285,3 +309,17 @@ def progress(quiet: bool) -> "Iterator[Progress]":
         return
     with bars() as tell:
         yield tell
+
+
+@contextmanager
+def progress_of_many(total: int, quiet: bool) -> "Iterator[tuple[Told, Callable[[str], None]]]":
+    """What tells how far each of many pieces of work is, and what tells that one has ended.
+
+    On a terminal a row for each that is under way, with its stage, its share and the time left of
+    it, and one for all; else lines on stderr, seldom.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield silent if quiet else _lines_of_each(), silent
+        return
+    with rows(total) as (tell, end):
+        yield tell, end

@@ -1,21 +1,26 @@
 """`lt-onnx zoo`."""
 
-import threading
 from collections import Counter
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lt_onnx.cli.console import print_json, say
-from lt_onnx.cli.options import NO_WORDS, Config, Force, Json, Quiet, Reports
-from lt_onnx.errors import InputError
-from lt_onnx.options import Options, Param, Pictures, changed
+from lt_onnx.cli.config import RunWords, toml_text
+from lt_onnx.cli.console import flagged, print_json, progress_of_many, say
+from lt_onnx.cli.options import NO_WORDS, Config, Json, Only, Quiet, Reports
+from lt_onnx.errors import InputError, ResourceError
+from lt_onnx.files import finished, resumable
+from lt_onnx.options import Device, Options, Output, Param, Pictures, Workers, changed, params_of
 from lt_onnx.validation.limits import Limits
 
 if TYPE_CHECKING:
+    from lt_onnx.pipeline import Job
     from lt_onnx.report.schema import Model
+    from lt_onnx.zoo.folder import FolderJob
+    from lt_onnx.zoo.network import Network
 
 
 def zoo_command(
@@ -23,11 +28,23 @@ def zoo_command(
     *,
     output: Annotated[Path, Param("Folder for tickets.", flags=("--output", "-o"))],
     options: Options,
+    calibration_count: Annotated[
+        int | None, Param("Calibration inputs; more are better, slower.")
+    ] = None,
     pictures: Pictures,
-    force: Force = False,
-    jobs: Annotated[int, Param("Conversions at a time.", flags=("--jobs", "-j"))] = 1,
+    device: Annotated[Device, Param("Where subset sums are solved.")] = Device.AUTO,
+    written: Annotated[Output, Only("emit_source", "max_memory", "force")],
+    validate: Annotated[
+        bool, Param("Compare with the target.", flags=("--validate/--no-validate",))
+    ] = True,
+    all_samples: Annotated[
+        bool, Param("Validate on all; else as long as constructing took.")
+    ] = False,
+    bound: Annotated[bool, Param("Certify the largest error over the inputs' box.")] = False,
     limits: Limits,
+    workers: Workers,
     report: Reports = None,
+    report_only: Annotated[bool, Param("Convert nothing: report on what is finished.")] = False,
     config: Config = NO_WORDS,
     json: Json = False,
     quiet: Quiet = False,
@@ -39,54 +56,141 @@ def zoo_command(
     finished tickets are not made again. Without --report the summary goes to
     zoo.json, .md, .xml and .html in the output folder.
     """
-    from lt_onnx.reading.model_file import model_files
-    from lt_onnx.report.command import command_of, words_of
-    from lt_onnx.report.document import collection
-    from lt_onnx.report.formats import FORMATS, check_reports, write_reports
-    from lt_onnx.zoo.folder import FolderJob, convert_folder
+    from lt_onnx.pipeline import Job
+    from lt_onnx.zoo.folder import FolderJob
 
-    if jobs < 1:
-        raise InputError(f"`jobs` is {jobs}; give 1 or more")
     if not folder.is_dir():
         wrong = "not a folder; lt-onnx convert takes files" if folder.exists() else "no such folder"
         raise InputError(f"{folder}: {wrong}")
-    arguments = {"output": output, **changed(pictures), **limits.arguments()}
-    command = command_of("zoo", [folder], options, arguments)
-    words = words_of(command, config.text)
-    paths = report or [output / f"zoo{suffix}" for suffix in FORMATS]
-    job = FolderJob(folder, output, options, limits, pictures=pictures, processes=jobs, force=force)
-    if output.is_dir() or report:
-        read = (file for target in job.targets() for file in model_files(target))
-        inputs = chain(read, config.read)
-        check_reports(paths, inputs, force=force, again=command, config=words)
-    printing = threading.Lock()
-
-    def tell(model: "Model") -> None:
-        if not (quiet or json):
-            with printing:
-                say(_line(model))
-
-    models = convert_folder(job, tell)
-    document = collection(command, models)
-    write_reports(paths, document, force=force, again=command, config=words)
+    each = Job(
+        folder,
+        options,
+        written,
+        limits,
+        calibration_count=calibration_count,
+        device=device,
+        validate=validate,
+        all_samples=all_samples,
+        per_layer=validate,
+        bound=bound,
+    )
+    job = FolderJob(folder, output, each, pictures, _words(config))
+    summary = _Summary(job, report, config)
+    entries = _entries(job, summary, workers, report_only=report_only, quiet=quiet or json)
+    document = summary.write(entries)
     if json:
         print_json(document)
     elif not quiet:
-        counts = Counter(model.verdict for model in models)
+        counts = Counter(model.verdict for model in entries)
         say(
             f"{counts['passed']} passed, {counts['failed']} failed, {counts['error']} could not be "
-            f"converted; summary in {', '.join(str(path) for path in paths)}"
+            f"converted; summary in {', '.join(str(path) for path in summary.paths)}"
         )
     raise typer.Exit(0 if document["verdict"] == "passed" else 1)
 
 
-def _line(model: "Model") -> str:
+def _words(config: RunWords) -> "Callable[[Job], str]":
+    """The words of one network's conversion, of those of the run."""
+    mine = {"folder", "output", "report_only", *params_of(Workers)}
+    lines = {line.partition(" = ")[0]: line for line in config.text.splitlines()}
+    pictures = params_of(Pictures)
+
+    def words(job: "Job") -> str:
+        said: dict[str, Any] = {"targets": [str(job.target)], "output": str(job.ticket)}
+        said |= {"calibration": job.calibration, "samples": job.samples, "resume": True}
+        said["per_layer"] = job.per_layer
+        kept = [
+            line
+            for key, line in lines.items()
+            if key not in mine and (key not in pictures or job.pictures != Pictures())
+        ]
+        told = [f"{key} = {toml_text(value)}" for key, value in said.items() if value is not None]
+        return "\n".join([*told, *kept]) + "\n"
+
+    return words
+
+
+class _Summary:
+    """The report of all, and where it goes. Raises InputError where it cannot."""
+
+    def __init__(self, job: "FolderJob", report: list[Path] | None, config: RunWords) -> None:
+        from lt_onnx.reading.model_file import model_files
+        from lt_onnx.report.command import command_of, words_of
+        from lt_onnx.report.formats import FORMATS, check_reports
+
+        words = {**changed(job.pictures), **job.each.words, "per_layer": False}
+        self.command = command_of(
+            "zoo", [job.folder], job.each.options, {"output": job.output, **words}
+        )
+        self.paths = report or [job.output / f"zoo{suffix}" for suffix in FORMATS]
+        self.how: dict[str, Any] = {"force": job.each.output.force, "again": self.command}
+        self.how["config"] = words_of(self.command, config.text)
+        self.networks = job.networks()
+        if job.output.is_dir() or report:
+            read = (file for one in self.networks for file in model_files(one.job.target))
+            check_reports(self.paths, chain(read, config.read), **self.how)
+        try:
+            job.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{job.output}: cannot be made: {error.strerror}") from None
+
+    def write(self, entries: "list[Model]") -> dict[str, Any]:
+        """Write it, in the networks' order."""
+        from lt_onnx.report.document import collection
+        from lt_onnx.report.formats import write_reports
+
+        order = {network.name: number for number, network in enumerate(self.networks)}
+        document = collection(self.command, sorted(entries, key=lambda model: order[model.name]))
+        write_reports(self.paths, document, **self.how)
+        return document
+
+
+def _entries(
+    job: "FolderJob", summary: _Summary, workers: Workers, *, report_only: bool, quiet: bool
+) -> "list[Model]":
+    """The entry of every network, told as it comes; an interrupt writes the report of them."""
+    import msgspec
+
+    from lt_onnx.cluster.crew import opened
+    from lt_onnx.zoo.folder import convert_folder, finished_entries
+
+    networks: list[Network] = summary.networks
+    entries: dict[str, Model] = {}
+
+    def add(entry: "Model") -> None:
+        entry = msgspec.structs.replace(entry, message=flagged(entry.message))
+        entries[entry.name] = entry
+        if not quiet:
+            say(_line(entry, validated=job.each.validate))
+
+    if report_only:
+        for entry in finished_entries(networks):
+            add(entry)
+        return list(entries.values())
+    try:
+        with opened(workers) as crew, progress_of_many(len(networks), quiet) as (tell, end):
+            if crew.dashboard and not quiet:
+                say(f"dashboard {crew.dashboard}", err=True)
+            for entry in convert_folder(networks, crew, tell):
+                end(entry.name)
+                add(entry)
+    except (KeyboardInterrupt, ResourceError):
+        left = [n.entry for n in networks if n.name not in entries]
+        ended = [msgspec.structs.replace(entry, message="interrupted") for entry in left]
+        summary.write([*entries.values(), *ended])
+        finished[:] = sorted(job.output.rglob("*.ticket.onnx"))
+        resumable.extend(sorted(job.output.rglob(".*.resume")))
+        raise
+    return list(entries.values())
+
+
+def _line(model: "Model", *, validated: bool) -> str:
     """What is told of one network."""
     from lt_onnx.report.figures import decibels, percent
 
     line = f"{model.verdict:7} {model.name}"
     if model.verdict != "error":
-        line += f": {decibels(model.sqnr_db)} dB"
+        line += f": {decibels(model.sqnr_db)} dB" if validated else ": genuine"
         if model.agreement is not None:
             line += f", agreement {percent(model.agreement)}"
         line += f", {model.per_target_weight:.2f} per target weight"

@@ -1,8 +1,8 @@
-"""Many networks, converted one by one, each in a process of its own.
+"""Many networks, converted one by one or on a cluster.
 
-Comes in: a folder of networks, options and limits. Goes out: their tickets and reports, and an
-entry of each for one report of all.
+Comes in: a folder of networks, options and limits, and who converts them (`cluster`). Goes out:
+their tickets and reports, and an entry of each for one report of all.
 
-- `folder`: the conversions, and which of them an earlier run has finished.
-- `parent_watch`: ends a conversion when the process that started it is gone.
+- `network`: whether one is finished, what it takes, and its conversion, in a process apart.
+- `folder`: which there are, and in what order they are converted.
 """

@@ -1,0 +1,54 @@
+"""Who makes the calls that `Workers` ask for: a process apart, or those of a Dask cluster."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from lt_onnx.cluster.calls import Call, Crew, Outcome, Told
+from lt_onnx.cluster.process import Process
+from lt_onnx.errors import InputError
+from lt_onnx.options import Workers
+
+
+@dataclass(frozen=True)
+class OneProcess:
+    """One call after another, in a process apart."""
+
+    process: Process
+    dashboard: str = ""
+
+    def outcomes(
+        self, function: Callable[..., Any], calls: Sequence[Call], tell: Told
+    ) -> Iterator[tuple[Call, Outcome]]:
+        """As `Crew` has it."""
+        for call in calls:
+
+            def told(stage: str, share: float, name: str = call.name) -> None:
+                tell(name, stage, share)
+
+            yield call, self.process.call(function, call, told)
+
+
+@contextmanager
+def opened(workers: Workers) -> Iterator[Crew]:
+    """Those who make calls, until the block ends; one process needs no cluster.
+
+    Raises InputError where Dask, which more than one needs, is not installed, or there is no
+    scheduler under its address.
+    """
+    if workers.workers == 1 and not workers.elsewhere:
+        process = Process()
+        try:
+            yield OneProcess(process)
+        finally:
+            process.close()
+        return
+    if find_spec("distributed") is None:
+        asked = "workers" if workers.workers > 1 else "scheduler"
+        raise InputError(f"`{asked}` needs Dask: pip install 'lt-onnx[cluster]'")
+    from lt_onnx.cluster.dask_workers import connected
+
+    with connected(workers) as crew:
+        yield crew

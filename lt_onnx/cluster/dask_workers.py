@@ -1,0 +1,237 @@
+"""Calls on the workers of a Dask cluster: one at a time on each, in a process of its own.
+
+Comes in: calls. Goes out: their outcomes. Dask carries calls and what they tell, knows which
+workers there are, and gives a call whose worker is lost to another one. Which worker makes a call is
+decided here: one that makes none and has the memory.
+"""
+
+import contextlib
+import queue
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, TypeAlias
+
+from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
+from distributed.system import MEMORY_LIMIT
+
+from lt_onnx.cluster.calls import Call, Failure, Outcome, Told
+from lt_onnx.cluster.process import CLEANUP_SECONDS, Interrupted, Process
+from lt_onnx.cores import thread_count
+from lt_onnx.errors import InputError, ResourceError
+from lt_onnx.files import check_file
+from lt_onnx.options import Workers
+from lt_onnx.units import size_text
+from lt_onnx.version import __version__
+
+CONNECT_SECONDS = 10  # to find a scheduler
+POLL_SECONDS = 0.5  # from one look at the cluster's workers to the next
+ENDED = ""  # the stage of a call that has ended
+
+Running: TypeAlias = dict[Future[Any], tuple[Call, str]]  # and on which worker
+
+# on this machine's workers, by their addresses: two clients may share one
+_processes: dict[str, tuple[threading.Lock, Process]] = {}
+
+
+@contextlib.contextmanager
+def connected(workers: Workers) -> Iterator["DaskCrew"]:
+    """The workers of a scheduler, or as many as are asked for on this machine.
+
+    Raises InputError where there is no scheduler.
+    """
+    with contextlib.ExitStack() as stack:
+        if workers.elsewhere:
+            client = stack.enter_context(_client_of(workers))
+            yield DaskCrew(client, None, client.dashboard_link or "")
+            return
+        drawn = find_spec("bokeh") is not None  # without, there is no page to draw
+        cluster = stack.enter_context(
+            LocalCluster(  # in this process: what they convert in are processes of their own
+                n_workers=workers.workers,
+                threads_per_worker=max(thread_count() // workers.workers, 1),
+                processes=False,
+                memory_limit=0,
+                dashboard_address="localhost:0" if drawn else None,
+            )
+        )
+        client = stack.enter_context(Client(cluster))
+        stack.callback(_end_processes)
+        room = MEMORY_LIMIT if workers.memory is None else workers.memory
+        yield DaskCrew(client, room, client.dashboard_link if drawn else "")
+
+
+def _client_of(workers: Workers) -> Client:
+    """A client of the cluster that is asked for. Raises InputError."""
+    file = workers.scheduler_file
+    if file is not None:
+        check_file(file)  # which Dask would wait for
+    where, path = workers.scheduler or file, None if file is None else str(file)
+    try:
+        return Client(workers.scheduler, scheduler_file=path, timeout=CONNECT_SECONDS)
+    except Exception as error:  # of whatever a file or an address that is none leads to
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{where}: there is no Dask scheduler to be reached: {said}") from None
+
+
+@dataclass
+class DaskCrew:
+    """The workers of a cluster; `room` is the memory of all their calls, where they share one."""
+
+    client: Client
+    room: int | None
+    dashboard: str
+    heard: "queue.SimpleQueue[Any]" = field(default_factory=queue.SimpleQueue)
+
+    def outcomes(
+        self, function: Callable[..., Any], calls: Sequence[Call], tell: Told
+    ) -> Iterator[tuple[Call, Outcome]]:
+        """As `Crew` has it."""
+        waiting, running = deque(calls), Running()
+        topic = f"lt-onnx-{secrets.token_hex(8)}"
+        self.client.subscribe_topic(topic, lambda event: self.heard.put(event[1]))
+        try:
+            while waiting or running:
+                yield from self._submit(function, waiting, running, topic=topic)
+                for message in self._messages():
+                    if isinstance(message, Future):
+                        call, _ = running.pop(message, (None, ""))
+                        if call is not None:
+                            yield call, self._outcome(message)
+                    elif message[1] != ENDED:
+                        tell(*message)
+        finally:
+            self._interrupt(running)
+            self.client.unsubscribe_topic(topic)
+
+    def _submit(
+        self, function: Callable[..., Any], waiting: deque[Call], running: Running, *, topic: str
+    ) -> Iterator[tuple[Call, Outcome]]:
+        """Give calls to workers that make none, as far as memory goes; yield those for nobody."""
+        if not waiting:
+            return
+        taken, limits = {address for _, address in running.values()}, self._limits()
+        used = sum(call.memory for call, _ in running.values())
+        largest = max(limits.values(), default=0)
+        for call in list(waiting):
+            if largest and call.memory > largest:
+                waiting.remove(call)
+                yield call, Outcome(failure=_too_large(call.memory, largest))
+                continue
+            # what takes more than all memory is made alone, as without a cluster
+            fits = self.room is None or not running or used + call.memory <= self.room
+            idle = [a for a, limit in limits.items() if a not in taken and call.memory <= limit]
+            if not (idle and fits):
+                continue
+            waiting.remove(call)
+            address = min(idle, key=lambda a: limits[a])
+            future = self.client.submit(
+                _on_worker,
+                function,
+                call,
+                topic,
+                __version__,
+                workers=[address],
+                allow_other_workers=True,  # where that one is lost
+                pure=False,
+            )
+            running[future] = call, address
+            taken.add(address)
+            used += call.memory
+            future.add_done_callback(self.heard.put)
+
+    def _limits(self) -> dict[str, float]:
+        """The memory of every worker that there is now. Raises ResourceError."""
+        if self.client.status != "running":
+            raise _lost()
+        workers: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1)["workers"]
+        return {
+            address: float("inf") if self.room else about["memory_limit"] or float("inf")
+            for address, about in workers.items()
+        }
+
+    def _messages(self) -> Iterator[Any]:
+        """What has been heard: at once all that there is, or what comes before the next look."""
+        with contextlib.suppress(queue.Empty):
+            yield self.heard.get(timeout=POLL_SECONDS)
+            while True:
+                yield self.heard.get_nowait()
+
+    def _outcome(self, future: Future[Any]) -> Outcome:
+        """What became of a call. Raises ResourceError when the scheduler is gone."""
+        try:
+            outcome: Outcome = future.result()
+        except KilledWorker as error:
+            said = str(error).splitlines()[0]
+            return Outcome(failure=Failure("Death", said, ResourceError.exit_code))
+        except Exception as error:
+            if future.status != "error":  # it was not the call that failed
+                raise _lost() from None
+            return Outcome(failure=Failure(type(error).__name__, f"on a worker: {error!r}"))
+        return outcome
+
+    def _interrupt(self, running: Running) -> None:
+        """Interrupt calls, and wait until they have cleaned up."""
+        if not running or self.client.status != "running":
+            return
+        names = {call.name for call, _ in running.values()}
+        self.client.cancel(list(running))
+        deadline = time.monotonic() + CLEANUP_SECONDS
+        while names and time.monotonic() < deadline:
+            for message in self._messages():
+                if not isinstance(message, Future) and message[1] == ENDED:
+                    names.discard(message[0])
+
+
+def _lost() -> ResourceError:
+    return ResourceError(
+        "the connection to the Dask scheduler is lost; what is finished stays, and the same command "
+        "goes on from there"
+    )
+
+
+def _too_large(memory: int, limit: float) -> Failure:
+    """Why no worker makes a call."""
+    needed = f"about {size_text(memory)} of memory are needed, the workers have {size_text(limit)}"
+    said = f"{needed}: lower `base_size` or use `mode=2l`"
+    return Failure("ResourceError", said, ResourceError.exit_code)
+
+
+def _end_processes() -> None:
+    """End the processes of all workers that live in this one."""
+    while _processes:
+        _processes.popitem()[1][1].close()
+
+
+# on a worker ----------------------------------------------------------------------------------
+
+
+def _on_worker(function: Callable[..., Any], call: Call, topic: str, version: str) -> Outcome:
+    """Make a call in this worker's process; runs in a thread of the worker."""
+    worker: Any = get_worker()
+    if version != __version__:
+        said = f"{worker.address}: has lt-onnx {__version__}; give all workers {version}"
+        return Outcome(failure=Failure("InputError", said))
+    key = worker.get_current_task()
+
+    def tell(stage: str, share: float) -> None:
+        worker.log_event(topic, (call.name, stage, share))
+
+    def wanted() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is not None and task.state != "cancelled"
+
+    lock, process = _processes.setdefault(
+        worker.address, (threading.Lock(), Process(worker.state.nthreads))
+    )
+    try:
+        with lock:
+            return process.call(function, call, tell, wanted=wanted)
+    except Interrupted:
+        return Outcome(failure=Failure("Interrupted", "interrupted"))
+    finally:
+        tell(ENDED, 1.0)
