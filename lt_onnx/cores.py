@@ -20,7 +20,7 @@ def core_count() -> int:
 def group_quota(groups: Path = GROUPS, own: Path = OWN_GROUPS) -> float:
     """Processors' time that this process's control groups may use; infinity without a limit."""
     quota = math.inf
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         for line in own.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers and "cpu" not in controllers.split(","):

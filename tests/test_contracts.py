@@ -14,6 +14,7 @@ BAD = {  # a file of the package, an import that it must not have, and the contr
     "verification/structure.py": ("lt_onnx.planning.plan", "verification shares no code"),
     "construct/masks.py": ("onnxruntime", "onnxruntime is behind runtime"),
     "planning/plan.py": ("torch", "compilers and torch stay"),
+    "zoo/folder.py": ("distributed", "Dask is behind the cluster's workers"),
 }
 
 

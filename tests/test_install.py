@@ -14,13 +14,13 @@ from typed import PIP, entered, environment, typed, wheel_in
 
 MAX_MEGABYTES = 450  # that an installation downloads
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-WITHOUT_TORCH = """
+WITHOUT_EXTRAS = """
 import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
 
 find = PathFinder.find_spec
-hidden = ("torch", "triton")
+hidden = ("torch", "triton", "dask", "distributed")
 PathFinder.find_spec = lambda name, *where: None if name in hidden else find(name, *where)
 import numpy as np
 import lt_onnx
@@ -39,6 +39,9 @@ network = lt_onnx.load(ticket)
 assert network.run({"image": np.zeros((1, 1, 8, 8), np.float32)})
 assert run([*convert, "--bound"]) == 2
 assert run([*convert, "--device", "cuda"]) == 2
+zoo = ["zoo", str(Path(target).parent), "-o", str(Path(folder) / "tickets")]
+assert run([*zoo, "--workers", "2"]) == 2
+assert not (Path(folder) / "tickets").exists()
 try:
     network.to_torch()
 except lt_onnx.InputError as error:
@@ -47,15 +50,16 @@ assert not {*hidden} & set(sys.modules)
 """
 
 
-def test_the_tool_works_without_torch_and_says_what_would_not(tmp_path: Path) -> None:
-    words = [sys.executable, "-c", WITHOUT_TORCH, str(MODELS / "plain-relu.onnx"), str(tmp_path)]
+def test_the_tool_works_without_extras_and_says_what_would_not(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", WITHOUT_EXTRAS, str(MODELS / "plain-relu.onnx"), str(tmp_path)]
     made = subprocess.run(words, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
-    bound, cuda, module = made.stderr.strip().splitlines()
+    bound, cuda, workers, module = made.stderr.strip().splitlines()
 
     mend = "needs torch: pip install 'lt-onnx[gpu]', or torch alone"
     assert bound == f"lt-onnx: error: --bound {mend}"
     assert cuda.startswith("lt-onnx: error: --device cuda: no GPU can be used")
+    assert workers == "lt-onnx: error: --workers needs Dask: pip install 'lt-onnx[cluster]'"
     assert module == f"`to_torch` {mend}"
 
 

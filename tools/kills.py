@@ -128,7 +128,7 @@ def works(folder: Path) -> list[Work]:
     return [
         Work("convert", convert, (residual,)),
         Work("convert, external data", (*convert, "--mode", "2l"), (residual,), inline=0),
-        Work("zoo", ("zoo", "nets", "-o", "tickets", "--jobs", "2", "-q"), (zoo,)),
+        Work("zoo", ("zoo", "nets", "-o", "tickets", "--workers", "2", "-q"), (zoo,)),
         Work("pack", ("pack", "t.onnx", "-o", "out.ltz", "-q"), (ticket,), again=("--force",)),
         Work("unpack", ("unpack", "t.ltz", "-o", "out.onnx", "-q"), (packed,), again=("--force",)),
     ]

@@ -276,7 +276,7 @@ def _lines() -> "Progress":
 def _lines_of_each() -> "Told":
     """The same of many pieces of work: a line for each, seldom."""
     began = time.monotonic()
-    last: dict[str, float] = {}
+    last = {"": began}
 
     def tell(name: str, stage: str, share: float) -> None:
         now = time.monotonic()

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,9 +57,11 @@ def zoo_command(
     finished tickets are not made again. Without --report the summary goes to
     zoo.json, .md, .xml and .html in the output folder.
     """
+    from lt_onnx.cluster.crew import check_installed
     from lt_onnx.pipeline import Job
     from lt_onnx.zoo.folder import FolderJob
 
+    check_installed(workers)
     if not folder.is_dir():
         wrong = "not a folder; lt-onnx convert takes files" if folder.exists() else "no such folder"
         raise InputError(f"{folder}: {wrong}")
@@ -171,13 +174,13 @@ def _entries(
         with opened(workers) as crew, progress_of_many(len(networks), quiet) as (tell, end):
             if crew.dashboard and not quiet:
                 say(f"dashboard {crew.dashboard}", err=True)
-            for entry in convert_folder(networks, crew, tell):
-                end(entry.name)
-                add(entry)
+            with closing(convert_folder(networks, crew, tell)) as converted:
+                for entry in converted:
+                    end(entry.name)
+                    add(entry)
     except (KeyboardInterrupt, ResourceError):
-        left = [n.entry for n in networks if n.name not in entries]
-        ended = [msgspec.structs.replace(entry, message="interrupted") for entry in left]
-        summary.write([*entries.values(), *ended])
+        left = [network for network in networks if network.name not in entries]
+        summary.write([*entries.values(), *finished_entries(left)])
         finished[:] = sorted(job.output.rglob("*.ticket.onnx"))
         resumable.extend(sorted(job.output.rglob(".*.resume")))
         raise

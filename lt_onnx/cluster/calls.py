@@ -4,8 +4,9 @@ A call's function is one of a module, its arguments are values that pickle, and 
 a `Progress` to tell how far it is. It may be made again where the process that made it died.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from lt_onnx.errors import InputError, LtOnnxError, ResourceError
@@ -17,11 +18,15 @@ Told: TypeAlias = Callable[[str, str, float], None]  # (name of a call, stage, s
 
 @dataclass(frozen=True)
 class Call:
-    """The arguments of one call, the name it is told by, and the bytes of memory it takes."""
+    """The arguments of one call, the name it is told by, and the bytes of memory it takes.
+
+    Paths among them may be relative to `folder`, where it is made.
+    """
 
     name: str
     arguments: tuple[Any, ...]
     memory: int = 0
+    folder: str = field(default_factory=os.getcwd)
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Crew(Protocol):
 
     def outcomes(
         self, function: Callable[..., Any], calls: Sequence[Call], tell: Told
-    ) -> Iterator[tuple[Call, Outcome]]:
+    ) -> Generator[tuple[Call, Outcome], None, None]:
         """Make the calls, in about this order, and yield what becomes of each as it ends.
 
         When the iterator is closed, or interrupted, the calls under way are interrupted too, and

@@ -1,6 +1,6 @@
 """Who makes the calls that `Workers` ask for: a process apart, or those of a Dask cluster."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,7 +21,7 @@ class OneProcess:
 
     def outcomes(
         self, function: Callable[..., Any], calls: Sequence[Call], tell: Told
-    ) -> Iterator[tuple[Call, Outcome]]:
+    ) -> Generator[tuple[Call, Outcome], None, None]:
         """As `Crew` has it."""
         for call in calls:
 
@@ -31,13 +31,20 @@ class OneProcess:
             yield call, self.process.call(function, call, told)
 
 
+def check_installed(workers: Workers) -> None:
+    """Raises InputError where Dask, which more than one process needs, is not installed."""
+    if (workers.workers > 1 or workers.elsewhere) and find_spec("distributed") is None:
+        asked = "workers" if workers.workers > 1 else "scheduler"
+        raise InputError(f"`{asked}` needs Dask: pip install 'lt-onnx[cluster]'")
+
+
 @contextmanager
 def opened(workers: Workers) -> Iterator[Crew]:
     """Those who make calls, until the block ends; one process needs no cluster.
 
-    Raises InputError where Dask, which more than one needs, is not installed, or there is no
-    scheduler under its address.
+    Raises InputError where Dask is not installed, or there is no scheduler under its address.
     """
+    check_installed(workers)
     if workers.workers == 1 and not workers.elsewhere:
         process = Process()
         try:
@@ -45,9 +52,6 @@ def opened(workers: Workers) -> Iterator[Crew]:
         finally:
             process.close()
         return
-    if find_spec("distributed") is None:
-        asked = "workers" if workers.workers > 1 else "scheduler"
-        raise InputError(f"`{asked}` needs Dask: pip install 'lt-onnx[cluster]'")
     from lt_onnx.cluster.dask_workers import connected
 
     with connected(workers) as crew:

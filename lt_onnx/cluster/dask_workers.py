@@ -1,8 +1,8 @@
 """Calls on the workers of a Dask cluster: one at a time on each, in a process of its own.
 
 Comes in: calls. Goes out: their outcomes. Dask carries calls and what they tell, knows which
-workers there are, and gives a call whose worker is lost to another one. Which worker makes a call is
-decided here: one that makes none and has the memory.
+workers there are, and gives a call whose worker is lost to another one. Which worker makes a call
+is decided here: one that makes none and has the memory.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, TypeAlias
@@ -89,7 +89,7 @@ class DaskCrew:
 
     def outcomes(
         self, function: Callable[..., Any], calls: Sequence[Call], tell: Told
-    ) -> Iterator[tuple[Call, Outcome]]:
+    ) -> Generator[tuple[Call, Outcome], None, None]:
         """As `Crew` has it."""
         waiting, running = deque(calls), Running()
         topic = f"lt-onnx-{secrets.token_hex(8)}"
@@ -110,7 +110,7 @@ class DaskCrew:
 
     def _submit(
         self, function: Callable[..., Any], waiting: deque[Call], running: Running, *, topic: str
-    ) -> Iterator[tuple[Call, Outcome]]:
+    ) -> Generator[tuple[Call, Outcome], None, None]:
         """Give calls to workers that make none, as far as memory goes; yield those for nobody."""
         if not waiting:
             return
@@ -189,8 +189,8 @@ class DaskCrew:
 
 def _lost() -> ResourceError:
     return ResourceError(
-        "the connection to the Dask scheduler is lost; what is finished stays, and the same command "
-        "goes on from there"
+        "the connection to the Dask scheduler is lost; what is finished stays, and the same "
+        "command goes on from there"
     )
 
 

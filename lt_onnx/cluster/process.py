@@ -64,7 +64,7 @@ class Process:
             for _ in range(MAX_DEATHS):
                 if not wanted():
                     raise Interrupted
-                pipe = self._send((function, call.arguments))
+                pipe = self._send((function, call))
                 try:
                     return self._answer(pipe, tell, wanted)
                 except (EOFError, OSError):
@@ -88,6 +88,7 @@ class Process:
                 return self._pipe
         self._end()
         pipe, theirs = multiprocessing.Pipe()
+        _allow_children()  # as Dask's workers have none
         process = multiprocessing.get_context("spawn").Process(
             target=serve, args=(theirs,), daemon=True
         )
@@ -126,6 +127,12 @@ class Process:
         if pipe is not None:
             pipe.close()
         return int(process.exitcode)
+
+
+def _allow_children() -> None:
+    """Let this process start others, which end with it, even where it is to end with its parent."""
+    if multiprocessing.current_process().daemon:
+        multiprocessing.current_process().daemon = False
 
 
 @contextlib.contextmanager
@@ -169,7 +176,7 @@ def serve(pipe: Connection) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    multiprocessing.current_process().daemon = False  # reading a file forks a process
+    _allow_children()  # reading a file forks one
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (1, 2):  # what libraries say there is nobody's to read
         os.dup2(null, stream)
@@ -178,8 +185,8 @@ def serve(pipe: Connection) -> None:
         EOFError, OSError, KeyboardInterrupt
     ):  # the parent is gone, or ends it
         while pipe.poll(IDLE_SECONDS):
-            function, arguments = pipe.recv()
-            outcome = _made(function, arguments, _told(pipe))
+            function, call = pipe.recv()
+            outcome = _made(function, call, _told(pipe))
             pipe.send((outcome, ends := _kept_bytes() > MAX_KEPT_BYTES))
             if ends:
                 break
@@ -199,13 +206,14 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _made(function: Callable[..., Any], arguments: tuple[Any, ...], tell: Progress) -> Outcome:
+def _made(function: Callable[..., Any], call: Call, tell: Progress) -> Outcome:
     """Make one call. Raises KeyboardInterrupt alone."""
     try:
         with warnings.catch_warnings():
             # numbers past float32 are an error that names its layer, or a failed check
             warnings.simplefilter("ignore", RuntimeWarning)
-            return Outcome(function(*arguments, tell))
+            os.chdir(call.folder)
+            return Outcome(function(*call.arguments, tell))
     except LtOnnxError as error:
         return Outcome(failure=Failure(type(error).__name__, str(error), error.exit_code))
     except MemoryError:

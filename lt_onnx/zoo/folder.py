@@ -4,7 +4,7 @@ A network that fails, crashes or is out of memory does not stop the rest, and wh
 not done again. One that another process converts is waited for, and not made again either.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,7 +66,7 @@ class FolderJob:
         return Network(name, job, self.output / f"{name}.report.json", self.words(job))
 
 
-def convert_folder(networks: list[Network], crew: Crew, tell: Told) -> Iterator[Model]:
+def convert_folder(networks: list[Network], crew: Crew, tell: Told) -> Generator[Model, None, None]:
     """Convert all of them; yields the entry of each as it comes, and tells how far they are.
 
     What an interrupt leaves is whole: the iterator has waited for the conversions under way.
@@ -93,7 +93,7 @@ def convert_folder(networks: list[Network], crew: Crew, tell: Told) -> Iterator[
         waiting = busy
 
 
-def finished_entries(networks: list[Network]) -> Iterator[Model]:
+def finished_entries(networks: list[Network]) -> Generator[Model, None, None]:
     """The entry of each network, converted by an earlier run or not."""
     for network in networks:
         entry = network.finished()

@@ -55,7 +55,8 @@ def test_every_call_has_an_outcome_and_two_are_made_at_once(pair: Crew, tmp_path
     failed = outcomes(pair, tasks.fail, [Call("f", ("input",)), Call("g", ("value",))])
     assert failed["f"].failure.message == "`seed` is wrong"
     assert failed["g"].failure.message == "ValueError: of what?"
-    dead = outcomes(pair, tasks.die, [Call("d", (tmp_path / "dead", 99)), Call("e", (tmp_path / "e", 0))])
+    logs = {"d": (tmp_path / "d", 99), "e": (tmp_path / "e", 0)}
+    dead = outcomes(pair, tasks.die, [Call(name, log) for name, log in logs.items()])
     assert "killed by signal 9" in dead["d"].failure.message
     assert dead["e"].result == "x"
 

@@ -1,0 +1,68 @@
+"""What docs/cluster.md has its readers type: here, and on a scheduler and workers of their own."""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from paths import MODELS, ROOT
+from typed import entered, environment
+
+pytest.importorskip("distributed", reason="Dask is not installed")
+PAGE = (ROOT / "docs" / "cluster.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "models").mkdir()
+    for name in ("plain-relu.onnx", "plain-tanh.onnx", "depthwise.onnx"):
+        (tmp_path / "models" / name).symlink_to(MODELS / name)
+    return tmp_path
+
+
+@pytest.fixture
+def beside(folder: Path) -> Iterator[list["subprocess.Popen[bytes]"]]:
+    """What commands leave running."""
+    started: list[subprocess.Popen[bytes]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_its_commands_run_and_make_the_same_tickets(
+    folder: Path, beside: list["subprocess.Popen[bytes]"]
+) -> None:
+    env = {**environment(), "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    for command in COMMANDS:
+        if command.endswith(" &"):
+            words = shlex.split(command.removesuffix(" &"))
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            beside.append(subprocess.Popen(words, cwd=folder, env=env, **quiet))
+        else:
+            while beside and not (folder / "scheduler.json").exists():
+                assert beside[0].poll() is None
+            entered(command, folder, env, shell=True)
+
+    here, there = (
+        {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted((folder / name).glob("*.ticket.onnx"))
+        }
+        for name in ("tickets", "elsewhere")
+    )
+    assert len(beside) == 3
+    assert len(here) == 3
+    assert here == there
+    places = [folder / name / "zoo.json" for name in ("tickets", "elsewhere")]
+    reports = [json.loads(place.read_text()) for place in places]
+    kept = [[(m["name"], m["verdict"], m["kept"]) for m in report["models"]] for report in reports]
+    assert kept[0] == kept[1]
+    assert all(model["reused"] for model in reports[0]["models"])
