@@ -33,7 +33,7 @@ figures: $(BIN)/lt-onnx ## default tickets of whole folders, beside those of doc
 
 fuzz: $(BIN)/lt-onnx ## hostile files, a few minutes; more of them with --cases
 	for target in reader samples verify unpack; do \
-	  $(BIN)/python tools/fuzz.py --target $$target --cases 5000 --jobs 2 || exit 1; done
+	  $(BIN)/python tools/fuzz.py --target $$target --cases 5000 --workers 2 || exit 1; done
 
 docs: $(BIN)/lt-onnx ## the pages, in site/
 	$(BIN)/mkdocs build --strict --quiet

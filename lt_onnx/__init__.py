@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lt_onnx.deployment.network import Network, load
     from lt_onnx.deployment.overlap import Overlap, overlap
     from lt_onnx.errors import InputError, LtOnnxError, ResourceError, UnsupportedError
-    from lt_onnx.options import Options, Pictures
+    from lt_onnx.options import Options, Pictures, Workers
     from lt_onnx.pipeline import Ticket
     from lt_onnx.report.document import Report
     from lt_onnx.report.schema import Point
@@ -44,6 +44,7 @@ _HOMES = {
     "Samples": "samples.samples",
     "Ticket": "pipeline",
     "UnsupportedError": "errors",
+    "Workers": "options",
     "convert": "api",
     "deploy": "deployment.forms",
     "frontier": "studies.frontier",
@@ -71,6 +72,7 @@ __all__ = [
     "Samples",
     "Ticket",
     "UnsupportedError",
+    "Workers",
     "convert",
     "deploy",
     "frontier",

@@ -440,3 +440,6 @@ class Workers:
     def elsewhere(self) -> bool:
         """Whether there is a cluster to connect to."""
         return self.scheduler is not None or self.scheduler_file is not None
+
+
+ONE_WORKER = Workers()

@@ -8,12 +8,7 @@ plain scalar Numba loops. `real` takes its problems from the conversion of --tar
 """
 
 import json
-import os
 import platform
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -23,18 +18,15 @@ import numba
 import numpy as np
 import typer
 import yardsticks
-from random_resnet import SIZES, random_resnet
+from bench_convert import timed_conversion
+from random_resnet import SIZES
 from timing import Clock, Line, seconds
 
+from lt_onnx.cluster.calls import Call
+from lt_onnx.cluster.rows import swept
+from lt_onnx.options import Workers
+
 PARTS = ("solver", "real", "rows", "drawn", "convert", "equality")
-# the process tells its own peak: what `wait4` tells begins with that of the process it came from
-CONVERT = """
-import atexit, pathlib, re, sys
-status, out = pathlib.Path("/proc/self/status"), pathlib.Path(sys.argv.pop(1))
-atexit.register(lambda: out.write_text(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]))
-from lt_onnx.cli.app import main
-main()
-"""
 
 
 def machine() -> Line:
@@ -53,53 +45,19 @@ def machine() -> Line:
     }
 
 
-def convert(device: str) -> list[Line]:
+def convert(device: str, workers: Workers, rows: Path | None) -> list[Line]:
     """Whole conversions, each in a process of its own: read, construct, write, prove."""
     wanted: list[tuple[str, list[str]]] = [("0.27M", [])]
     if not Clock.quick:
         wanted = [(size, mode) for mode in ([], ["--mode", "2l"]) for size in SIZES]
         wanted.insert(3, ("6M", ["--base-size", "15"]))
-    lines = []
-    for size, words in wanted:
-        with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
-            target, report, peak = (
-                Path(folder) / n for n in ("target.onnx", "report.json", "peak")
-            )
-            weights = random_resnet(target, SIZES[size])
-            command = [
-                sys.executable,
-                "-c",
-                CONVERT,
-                str(peak),
-                "convert",
-                str(target),
-                "--no-validate",
-                "--quiet",
-                "--device",
-                device,
-                "--report",
-                str(report),
-                *words,
-            ]
-            start = time.perf_counter()
-            process = subprocess.Popen(command)
-            status = process.wait()
-            took = time.perf_counter() - start
-            if status:
-                raise SystemExit(f"convert of {size} failed")
-            document = json.loads(report.read_text())
-            lines.append(
-                {
-                    "target": size,
-                    "weights": weights,
-                    "words": " ".join(words) or "defaults",
-                    "source": document["ticket"]["source"],
-                    "seconds": took,
-                    "peak_RSS_GB": int(peak.read_text()) * 1024 / 1e9,
-                    "stages": document["seconds"],
-                }
-            )
-    return lines
+    calls = [
+        Call(" ".join(["convert", size, *words, device]), (size, words, device))
+        for size, words in wanted
+    ]
+    made = swept(timed_conversion, calls, workers=workers, rows=rows)
+    lines = {call.name: line for call, line in made}
+    return [lines[call.name] for call in calls]
 
 
 def show(document: Line) -> None:
@@ -166,6 +124,11 @@ def main(
     calibration: Annotated[Path | None, typer.Option(help="Its calibration inputs.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write figures here.")] = None,
+    workers: Annotated[int, typer.Option(help="Conversions at a time, for `convert`.")] = 1,
+    scheduler: Annotated[str | None, typer.Option(help="Dask's, for `convert`.")] = None,
+    rows: Annotated[
+        Path | None, typer.Option(help="JSONL of conversions that are timed, to go on from.")
+    ] = None,
     brief: Annotated[bool, typer.Option("--quick", help="Few and small: does it run?")] = False,
 ) -> None:
     """Time the solver and whole conversions."""
@@ -187,7 +150,7 @@ def main(
         ),
         "rows": lambda: bench_solver.rows(device),
         "drawn": lambda: bench_solver.drawn(device),
-        "convert": lambda: convert(device),
+        "convert": lambda: convert(device, Workers(workers, scheduler=scheduler), rows),
         "equality": lambda: bench_solver.equality(device),
     }
     for part in wanted:

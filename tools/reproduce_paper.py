@@ -1,124 +1,30 @@
 """The paper's Tables 1 to 4 with tickets that are really made, its own figures beside them.
 
     python tools/reproduce_paper.py TARGETS [--seeds 10] [--deep-seeds 5] [--quick]
+                                    [--workers 2] [--rows FILE.jsonl]
 
-TARGETS is a folder with the paper's networks and their samples (see `NETWORKS`); those that are not
-there are left out and named. The networks in `models/` stand in for the paper's Tanh and Sigmoid
-targets, whose weights were never published: for them the paper's figures are of other targets.
-Prints Markdown.
+TARGETS is a folder with the paper's networks and their samples (see `paper_tickets`); those that
+are not there are left out and named. The networks in `models/` stand in for the paper's Tanh and
+Sigmoid targets, whose weights were never published: for them the paper's figures are of other
+targets.
+Prints Markdown; with `--rows` the same command goes on from the tickets that an earlier one made.
 """
 
 import argparse
 import json
 import math
-import tempfile
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sweep
+from paper_tickets import MODELS, NETWORKS, PAPERS, Network, one_ticket
 
-from lt_onnx import convert
-from lt_onnx.pipeline import Ticket
-
-MODELS = Path(__file__).resolve().parent.parent / "models"
-
-# "smallest subset within 0.01 of m = 15 elements, one σ per layer": Algorithms 1 and 2
-PAPERS: dict[str, Any] = {
-    "select": "smallest",
-    "base_size": 15,
-    "tolerance": 0.01,
-    "sigma": "layer",
-    "mode": "l+1",
-}
-
-
-@dataclass(frozen=True)
-class Network:
-    """One target, what the paper prints of it, and the settings that suit it."""
-
-    title: str
-    file: str
-    samples: str
-    calibration: str
-    paper: tuple[str, str, str, str]  # accuracy of target and ticket; parameters of both
-    ours: dict[str, Any]
-    deep: bool = False
-
-
-NETWORKS = (
-    Network(
-        "MNIST ReLU",
-        "paper-mnist-relu",
-        "mnist",
-        "mnist",
-        ("98.8", "98.72 ± 0.04", "945", "4386 ± 34"),
-        {
-            "mode": "2l",
-            "base_size": 14,
-            "base_sizes": {"/0/Conv": 20},
-            "price": 2.5e-4,
-            "prices": {"/0/Conv": 2e-4, "/5/Gemm": 1e-6},
-        },
-    ),
-    Network(
-        "MNIST LeakyReLU",
-        "paper-mnist-leakyrelu",
-        "mnist",
-        "mnist",
-        ("98.5", "98.5 ± 0.03", "940", "4545 ± 44"),
-        {
-            "mode": "l+1",
-            "base_size": 10,
-            "base_sizes": {"/0/Conv": 32},
-            "price": 3.5e-4,
-            "prices": {"/0/Conv": 9e-3, "/5/Gemm": 1e-6},
-        },
-    ),
-    Network(
-        "digits Tanh (ours)",
-        "plain-tanh",
-        "digits",
-        "digits",
-        ("98.14", "98.09 ± 0.09", "950", "3269 ± 19"),
-        {"mode": "l+1"},
-    ),
-    Network(
-        "digits Sigmoid (ours)",
-        "plain-sigmoid",
-        "digits",
-        "digits",
-        ("98.52", "98.5 ± 0.004", "953", "4198 ± 59"),
-        {"mode": "l+1"},
-    ),
-    Network(
-        "CIFAR Sigmoid ResNet",
-        "paper-cifar-resnet20-sigmoid",
-        "cifar-resnet20-sigmoid",
-        "cifar-resnet20-sigmoid",
-        ("72.66", "69 ± 2", "116048", "3934621 ± 1248"),
-        {"mode": "l+1", "base_size": 14, "price": 2e-4},
-        deep=True,
-    ),
-    Network(
-        "CIFAR Sigmoid ResNet, recalibrated",
-        "cifar-resnet20-sigmoid-recalibrated",
-        "cifar-resnet20-sigmoid",
-        "cifar-resnet20-sigmoid",
-        ("72.66", "69 ± 2", "116048", "3934621 ± 1248"),
-        {"mode": "l+1", "base_size": 14, "price": 2e-4},
-        deep=True,
-    ),
-    Network(
-        "CIFAR ReLU ResNet-20",
-        "cifar-resnet20-relu",
-        "cifar-resnet20-relu",
-        "cifar-resnet20-relu",
-        ("80.68", "80.32 ± 0.13", "31069", "1058140 ± 559"),
-        {"mode": "l+1", "base_size": 11, "price": 3.3e-3},
-        deep=True,
-    ),
-)
+from lt_onnx.cluster.calls import Call
+from lt_onnx.cluster.rows import swept
 
 
 @dataclass(frozen=True)
@@ -135,56 +41,19 @@ class Result:
     kept: list[int]  # of the convolutional layers alone, as the paper counts, or of all
 
 
-def measure(network: Network, rule: str, folder: Path, seeds: int, most: int | None) -> Result:
-    """Make, prove and judge `seeds` tickets."""
-    from lt_onnx.reading.lowering import read_target
-    from lt_onnx.samples.samples import load_samples
-
-    words = network.ours if rule == "ours" else PAPERS
-    target = folder / f"{network.file}.onnx"
-    samples = load_samples(folder / f"{network.samples}.samples.npz", read_target(target).inputs)
-    made: list[Ticket] = []
-    with tempfile.TemporaryDirectory() as there:
-        for seed in range(seeds):
-            made.append(
-                convert(
-                    target,
-                    Path(there) / "ticket.onnx",
-                    seed=seed,
-                    force=True,
-                    samples=samples if most is None else samples.first(most),
-                    calibration=folder / f"{network.calibration}.calibration.npz",
-                    **words,
-                )
-            )
-            assert made[-1].report.proof.genuine
-    fidelities = [ticket.report.fidelity for ticket in made]
-    outputs = [fidelity.outputs[0] for fidelity in fidelities if fidelity is not None]
-    counted = [_counted(ticket, network.deep) for ticket in made]
+def result_of(network: Network, rule: str, made: Mapping[int, Mapping[str, Any]]) -> Result:
+    """The tickets of all seeds together."""
+    first, *_ = tickets = [made[seed] for seed in sorted(made)]
     return Result(
         network.title,
         rule,
-        words,
-        100 * float(outputs[0].target_accuracy or 0),
-        [100 * float(out.ticket_accuracy or 0) for out in outputs],
-        [100 * float(out.agreement or 0) for out in outputs],
-        counted[0][0],
-        [kept for _, kept in counted],
+        network.ours if rule == "ours" else PAPERS,
+        first["target_accuracy"],
+        [ticket["accuracy"] for ticket in tickets],
+        [ticket["agreement"] for ticket in tickets],
+        first["target_weights"],
+        [ticket["kept"] for ticket in tickets],
     )
-
-
-def _counted(ticket: Ticket, whole: bool) -> tuple[int, int]:
-    """Target and ticket weights: of the whole network, or of the convolutions and what opens them.
-
-    The univariate layer that opens the classifier counts with the classifier.
-    """
-    layers = ticket.report.layers
-    if not whole:
-        last = max(
-            i for i, layer in enumerate(layers) if layer.op == "Conv" and layer.kind != "univariate"
-        )
-        layers = layers[: last + 1]
-    return sum(layer.target_weights for layer in layers), sum(layer.kept for layer in layers)
 
 
 def interval(values: list[float] | list[int], digits: int) -> str:
@@ -207,23 +76,9 @@ def row(network: Network, result: Result) -> str:
     )
 
 
-def main() -> None:
-    """Print the tables as they come."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("targets", type=Path)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--deep-seeds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="two seeds, few samples: that it runs")
-    parser.add_argument("--only", default="", help="networks whose file name holds this")
-    parser.add_argument("--rule", choices=["paper's", "ours"], help="one rule instead of both")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    print(
-        "| network | rule | target % | ticket % | agreement % | target weights | ticket weights "
-        "| paper: accuracy | paper: weights |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
-    results, absent = [], []
+def calls_of(given: argparse.Namespace) -> tuple[list[Call], list[str]]:
+    """The tickets to make, and the titles of networks that are not there."""
+    calls, absent = [], []
     for network in NETWORKS:
         if given.only not in network.file:
             continue
@@ -234,17 +89,54 @@ def main() -> None:
             absent.append(network.title)
             continue
         seeds = 2 if given.quick else given.deep_seeds if network.deep else given.seeds
+        most = 100 if given.quick else None
         # the paper's rule in a deep network: once, to see it collapse
         for rule, count in (("paper's", 1 if network.deep else seeds), ("ours", seeds)):
-            if given.rule not in (None, rule):
-                continue
-            result = measure(network, rule, folder, count, 100 if given.quick else None)
-            results.append(vars(result))
-            print(row(network, result), flush=True)
+            for seed in range(count) if given.rule in (None, rule) else ():
+                name = f"{network.file}, {rule}, seed {seed}" + (", quick" if most else "")
+                calls.append(Call(name, (network, rule, folder, seed, most)))
+    return calls, absent
+
+
+def _table_row(call: Call) -> tuple[str, str]:
+    """The network and the rule of a ticket: a row of the tables."""
+    network, rule = call.arguments[:2]
+    return network.file, rule
+
+
+def main() -> None:
+    """Print the tables as they come."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("targets", type=Path)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--deep-seeds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="two seeds, few samples: that it runs")
+    parser.add_argument("--only", default="", help="networks whose file name holds this")
+    parser.add_argument("--rule", choices=["paper's", "ours"], help="one rule instead of both")
+    parser.add_argument("--json", type=Path)
+    sweep.add_words(parser)
+    given = parser.parse_args()
+    print(
+        "| network | rule | target % | ticket % | agreement % | target weights | ticket weights "
+        "| paper: accuracy | paper: weights |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    calls, absent = calls_of(given)
+    left = Counter(_table_row(call) for call in calls)
+    made: dict[tuple[str, str], dict[int, dict[str, Any]]] = {place: {} for place in left}
+    results: dict[tuple[str, str], Result] = {}
+    for call, ticket in swept(one_ticket, calls, workers=sweep.workers_of(given), rows=given.rows):
+        network, rule, _, seed, _ = call.arguments
+        place = _table_row(call)
+        made[place][seed] = ticket
+        if len(made[place]) == left[place]:
+            results[place] = result_of(network, rule, made[place])
+            print(row(network, results[place]), flush=True)
     if absent:
         print(f"\nNot there: {', '.join(absent)}.")
     if given.json is not None:
-        given.json.write_text(json.dumps(results, indent=1) + "\n")
+        ordered = [vars(results[key]) for key in left]
+        given.json.write_text(json.dumps(ordered, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from lt_onnx.cli.options import (
 )
 from lt_onnx.errors import InputError
 from lt_onnx.files import finished, resumable
-from lt_onnx.options import PROMISES, Mode, Options, Param, Pictures, changed, settings_of
+from lt_onnx.options import PROMISES, Mode, Options, Param, Pictures, Workers, changed, settings_of
 from lt_onnx.units import numbers, size_text
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def frontier_command(
     calibration: CalibrationFile = None,
     samples: SamplesFile = None,
     pictures: Pictures,
+    workers: Workers,
     report: Tables = None,
     config: Config = NO_WORDS,
     picture: Picture = None,
@@ -119,7 +120,13 @@ def frontier_command(
     points: list[Point] = []
     with progress(quiet or json) as tell, _going_on(kept):
         for point in measure_points(
-            target, settings, seeds=grid.seeds, known=known, pictures=pictures, **given
+            target,
+            settings,
+            seeds=grid.seeds,
+            known=known,
+            pictures=pictures,
+            workers=workers,
+            **given,
         ):
             points.append(point)
             write_reports(kept, document.frontier(about, points, command=command), **how)

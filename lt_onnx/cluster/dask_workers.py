@@ -30,6 +30,7 @@ from lt_onnx.version import __version__
 
 CONNECT_SECONDS = 10  # to find a scheduler
 POLL_SECONDS = 0.5  # from one look at the cluster's workers to the next
+DRAWN = find_spec("bokeh") is not None  # else there is no page at the dashboard's address
 ENDED = ""  # the stage of a call that has ended
 
 Running: TypeAlias = dict[Future[Any], tuple[Call, str]]  # and on which worker
@@ -49,20 +50,19 @@ def connected(workers: Workers) -> Iterator["DaskCrew"]:
             client = stack.enter_context(_client_of(workers))
             yield DaskCrew(client, None, client.dashboard_link or "")
             return
-        drawn = find_spec("bokeh") is not None  # without, there is no page to draw
         cluster = stack.enter_context(
             LocalCluster(  # in this process: what they convert in are processes of their own
                 n_workers=workers.workers,
                 threads_per_worker=max(thread_count() // workers.workers, 1),
                 processes=False,
                 memory_limit=0,
-                dashboard_address="localhost:0" if drawn else None,
+                dashboard_address="127.0.0.1:0",
             )
         )
         client = stack.enter_context(Client(cluster))
         stack.callback(_end_processes)
         room = MEMORY_LIMIT if workers.memory is None else workers.memory
-        yield DaskCrew(client, room, client.dashboard_link if drawn else "")
+        yield DaskCrew(client, room, client.dashboard_link if DRAWN else "")
 
 
 def _client_of(workers: Workers) -> Client:

@@ -7,11 +7,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from lt_onnx.cluster.calls import Call
+from lt_onnx.cluster.rows import swept
 from lt_onnx.errors import InputError
-from lt_onnx.options import PROMISES, Mode, Options, Output, Pictures, choose, settings_of
+from lt_onnx.options import (
+    ONE_WORKER,
+    PROMISES,
+    Mode,
+    Options,
+    Output,
+    Pictures,
+    Workers,
+    choose,
+    settings_of,
+)
 from lt_onnx.packing.pack import pack
-from lt_onnx.pipeline import Job, run
-from lt_onnx.progress import Progress, told
+from lt_onnx.pipeline import Job, predicted, run
+from lt_onnx.progress import Progress, silent, told
 from lt_onnx.reading.model_file import GivenModel, on_disk
 from lt_onnx.report.document import Report
 from lt_onnx.report.schema import Point
@@ -33,6 +45,7 @@ def frontier(
     calibration: Given = None,
     samples: Given = None,
     pictures: Pictures = AS_THEY_ARE,
+    workers: Workers = ONE_WORKER,
     progress: Progress | bool = False,
 ) -> list[Point]:
     """Measure how faithful tickets of each size are; `pandas.DataFrame` takes the rows.
@@ -47,6 +60,7 @@ def frontier(
         calibration: inputs for construction, as `convert` takes them.
         samples: inputs for validation, as `convert` takes them.
         pictures: how images in a folder become inputs.
+        workers: who makes the tickets: more than one at a time, here or on a Dask cluster.
         progress: True draws a bar; a function is called with (stage, share done).
 
     Returns:
@@ -61,6 +75,7 @@ def frontier(
     chosen = None if mode is None else choose(Mode, "mode", mode)
     settings = settings_of(chosen, sqnr, base_size=base_size, price=price)
     words: dict[str, Any] = {"calibration": calibration, "samples": samples, "pictures": pictures}
+    words["workers"] = workers
     points = []
     with on_disk(target) as path, told(progress) as tell:
         for point in measure_points(path, settings, seeds=seeds, **words):
@@ -75,27 +90,46 @@ def measure_points(
     *,
     seeds: int,
     known: Iterable[Point] = (),
+    workers: Workers = ONE_WORKER,
     **words: Any,
 ) -> Iterator[Point]:
     """Make, prove and validate tickets of every setting, as many as `seeds`.
 
     Points that are `known` are not made again. `words` are those of a conversion (`Job`), and what
-    it raises is raised. Tickets lie in a temporary folder, one at a time.
+    it raises is raised. Tickets lie in a temporary folder, one at a time for each of the `workers`;
+    more than one of these yield points as they come.
     """
     made = {_setting(point): point for point in known}
+    left = []
     for options in settings:
         setting = options.mode.value, options.base_size, options.sqnr, options.price
         if setting in made:
             yield made[setting]
-            continue
-        reports, packed = [], 0
-        for seed in range(seeds):
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "ticket.onnx"
-                ticket = run(Job(target, replace(options, seed=seed), Output(path), **words))
-                packed += pack(path, path.with_suffix(".ltz"))[0]
-            reports.append(ticket.report)
-        yield _point(options, reports, packed // seeds)
+        else:
+            left.append(Job(target, options, Output(), **words))
+    if workers == ONE_WORKER:  # in this process
+        for job in left:
+            yield measure_point(job, seeds)
+        return
+    calls = [
+        Call(str(number), (job, seeds), predicted(job).memory_bytes)
+        for number, job in enumerate(left)
+    ]
+    for _, point in swept(measure_point, calls, workers=workers):
+        yield point
+
+
+def measure_point(job: Job, seeds: int, tell: Progress = silent) -> Point:
+    """Make tickets of one setting."""
+    reports, packed = [], 0
+    for seed in range(seeds):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "ticket.onnx"
+            options = replace(job.options, seed=seed)
+            made = replace(job, options=options, output=Output(path), progress=tell)
+            reports.append(run(made).report)
+            packed += pack(path, path.with_suffix(".ltz"))[0]
+    return _point(job.options, reports, packed // seeds)
 
 
 def _setting(point: Point) -> Setting:

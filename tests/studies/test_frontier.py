@@ -55,6 +55,12 @@ def test_the_frontier_of_a_small_network(
         assert best == sorted(best)
         assert max(p["sqnr_db"] for p in points if p["mode"] == mode) == best[-1]
     assert picture.read_bytes().startswith(b"\x89PNG")
+    # two workers make the same
+    two = [*words, "--workers", "2", "--mode", "2l", "--price", "0.01", "--json"]
+    assert run(two) == 0
+    (point,) = json.loads(capsys.readouterr().out)["points"]
+    same = next(p for p in points if (p["mode"], p["price"]) == ("2l", 0.01))
+    assert {**point, "seconds": 0, "best": 0} == {**same, "seconds": 0, "best": 0}
     # the report is of this command: nothing of it is made again
     assert run([*words, "--report", str(report), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["points"] == points
