@@ -9,8 +9,6 @@ from lt_onnx.cli.options import NO_WORDS, Config, Force, Json, OneMode, Only, Re
 from lt_onnx.options import PAPER_MODES, Mode, Options, Param
 from lt_onnx.units import duration_text, size_text
 
-MAX_FORESEEN_WEIGHTS = 1_000_000  # without calibration: more take minutes
-
 # what stands in the columns of the two tables
 LAYER = "{name} {kind} {inputs}→{outputs} {copies}+{constants} {weights:,} {file} {memory}"
 THEORY = (
@@ -40,10 +38,11 @@ def plan_command(
     """Show sizes and costs before work, and what the promise takes.
 
     For both modes; with --epsilon also what the theorems ask for. What the promise costs of more
-    than a million weights takes minutes to find, and is found when --calibration is given.
+    than a million weights, or of samples of more than 33 million numbers, takes minutes to find,
+    and is found when --calibration is given.
     """
     from lt_onnx.budget.promise import promised
-    from lt_onnx.planning.overview import plan_overview
+    from lt_onnx.planning.overview import is_small, plan_overview
     from lt_onnx.planning.plan import plan
     from lt_onnx.planning.prediction import predict
     from lt_onnx.reading.lowering import read_target
@@ -61,7 +60,7 @@ def plan_command(
     reports, inputs = [] if report is None else [report], [*model_files(target), *config.read]
     check_reports(reports, [*inputs, *([calibration] if calibration else [])], **how)
     network = read_target(target)
-    few = calibration is not None or network.weight_count <= MAX_FORESEEN_WEIGHTS
+    few = calibration is not None or is_small(network)
     plans = []
     for one in PAPER_MODES if mode is None else [mode]:
         blueprint, forecast = plan(network, replace(options, mode=one)), None
@@ -86,7 +85,7 @@ def plan_command(
         print_json(document)
         return
     if not few and not shapes_only:
-        say("promise   costs of more than a million weights are measured on --calibration only")
+        say("promise   costs of so large a network are measured on --calibration only")
     for number, one_plan in enumerate(plans):
         if number:
             say("")

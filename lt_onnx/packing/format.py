@@ -22,7 +22,7 @@ MAX_GRAPH_BYTES = 256 << 20  # without its random tensors
 MAX_BLOCKS = 16  # before a layer that it may read
 
 
-class PackedFile(msgspec.Struct, frozen=True):
+class PackedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file of the ticket."""
 
     name: str
@@ -30,7 +30,13 @@ class PackedFile(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class About(msgspec.Struct, frozen=True):
+class Stated(msgspec.Struct, frozen=True):
+    """The format that a `pack.json` says to be of, whatever else it says."""
+
+    format: int
+
+
+class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The content of `pack.json`."""
 
     format: int

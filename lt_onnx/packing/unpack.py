@@ -28,6 +28,7 @@ from lt_onnx.packing.format import (
     About,
     PackedFile,
     PackedLayer,
+    Stated,
     groupings,
     initializers_of,
     layers_of,
@@ -219,7 +220,8 @@ def _derive(pack: _Pack, layer: PackedLayer, block: BlockRecord) -> Neurons:
     if not 0 < width <= MAX_ORDER * layer.spec.shape[0]:
         raise pack.damaged(f"the order of layer '{name_text(layer.spec.name)}' is none")
     try:
-        neurons = derived(layer.record, block, pack.manifest, width=width)
+        kept = layer.record.kept
+        neurons = derived(layer.record, block, pack.manifest, width=width, kept=kept)
     except Flaw as flaw:
         raise pack.damaged(str(flaw)) from None
     scale.raw_data, order.raw_data = neurons.scale.tobytes(), neurons.order.tobytes()
@@ -232,6 +234,8 @@ def _members(packed: Path, *names: str) -> list[bytes]:
     contents = []
     try:
         with zipfile.ZipFile(packed) as archive:
+            if sorted(archive.namelist()) != sorted(MAX_MEMBER_BYTES) or archive.comment:
+                raise ValueError("members")
             for name in names:
                 if (
                     name == "masks.bin"
@@ -252,9 +256,9 @@ def _members(packed: Path, *names: str) -> list[bytes]:
 def _files(packed: Path, content: bytes) -> tuple[PackedFile, ...]:
     """The files that a pack says it holds. Raises InputError."""
     try:
-        about = msgspec.json.decode(content, type=About)
-        if about.format != PACK_FORMAT:
+        if msgspec.json.decode(content, type=Stated).format != PACK_FORMAT:
             raise InputError(f"{packed}: a pack of another version; update lt-onnx")
+        about = msgspec.json.decode(content, type=About)
         names = [file.name for file in about.files]
         plain = all(name.isprintable() and Path(name).name == name != "" for name in names)
         if not plain or names not in ([about.name], [about.name, f"{about.name}.data"]):

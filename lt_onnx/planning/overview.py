@@ -7,9 +7,20 @@ from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.manifest import DensePlace
 from lt_onnx.ops.activations import next_one
 from lt_onnx.planning.prediction import layer_memory, layer_seconds, predict, read_whole
-from lt_onnx.target import Linear, Shape, Step
+from lt_onnx.reading.sized import largest_tensors
+from lt_onnx.samples.samples import drawn_sizes
+from lt_onnx.target import Linear, Shape, Step, Target
 
+# of a network that is run to see what its promise costs: more take minutes, or gigabytes
+MAX_FORESEEN_WEIGHTS, MAX_FORESEEN_NUMBERS = 1_000_000, 1 << 25
 KINDS = ("constructed", "copy-wise", "as it is", "dense")
+
+
+def is_small(target: Target) -> bool:
+    """Whether it takes little to run a network some dozen times: by its weights and its tensors."""
+    sizes = {port.name: drawn_sizes(port) for port in target.inputs}
+    largest, _ = largest_tensors(target, sizes)
+    return target.weight_count <= MAX_FORESEEN_WEIGHTS and largest <= MAX_FORESEEN_NUMBERS
 
 
 def inspection(blueprint: Blueprint) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from lt_onnx import files
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.cores import core_count, thread_count
 from lt_onnx.options import Select, Weights
-from lt_onnx.reading.sized import with_sizes
+from lt_onnx.reading.sized import largest_tensors, with_sizes
 from lt_onnx.samples.samples import OPEN_AXIS, VALIDATION_BATCH, batch_size, drawn_sizes
 from lt_onnx.target import Linear, Target
 
@@ -27,6 +27,7 @@ PATCH_BYTES = 16  # for an entry at a position
 FEATURE_BYTES = 8  # for a number of the features of a block: they are parts of what is read
 MAX_MADE_NUMBERS = 1e9  # of neurons, of all samples, where a layer's are all made
 MAX_BATCH, MAX_BATCH_NUMBERS = 32, 1 << 24  # samples that are run at a time, and their numbers
+GROWN_BYTES = 64  # for a number of a tensor that has several samples of one
 BATCH_BYTES = 24  # for a number of a batch under way: a tensor is made from another
 # in bytes; of the last two at most
 WEIGHT_BYTES = {Weights.FOLDED: 4, Weights.MASKED: 5, Weights.SPARSE: 3, Weights.SEEDED: 1}
@@ -112,6 +113,7 @@ def predict(
         inline + layer_memory(target, step, **given, whole=step.name in whole) for step in steps
     ]
     peaks.append(round(WRITING_FACTOR * inline))
+    peaks.append(GROWN_BYTES * largest_tensors(target, sizes)[1])
     # a runtime copies what is in the graph, and maps what lies in a file of its own
     opened = size + (round(RUNNING_FACTOR * blueprint.weight_bytes) if inline else 0)
     numbers = sum(math.prod(sizes[port.name]) for port in target.inputs)

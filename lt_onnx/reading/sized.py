@@ -4,6 +4,7 @@ Comes in: a Target whose inputs leave axes open, and sizes for them. Goes out: t
 the shapes that inference finds then. Weights take part by their shapes alone.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -49,3 +50,18 @@ def with_sizes(target: Target, sizes: Mapping[str, Sequence[int]]) -> Target:
     known = [value for value in values if value.type.tensor_type.HasField("shape")]
     shapes: dict[str, Shape] = {value.name: shape_of(value) for value in known}
     return replace(target, shapes={**target.shapes, **shapes})
+
+
+def largest_tensors(target: Target, sizes: Mapping[str, Sequence[int]]) -> tuple[int, int]:
+    """Numbers in the largest tensor that one sample makes, and in the largest of those that grow.
+
+    A tensor grows that has several samples of one: its batch is padded, say, or repeated.
+    """
+    shapes = with_sizes(target, sizes).shapes
+    largest = grown = 0
+    for shape in (shapes.get(name, ()) for step in target.steps for name in step.outputs):
+        numbers = math.prod(d if isinstance(d, int) else 1 for d in shape)
+        largest = max(largest, numbers)
+        if shape and isinstance(shape[0], int) and shape[0] > 1:
+            grown = max(grown, numbers)
+    return largest, grown

@@ -26,7 +26,7 @@ from lt_onnx.verification.generator import weights_at
 from lt_onnx.verification.generator_nodes import Mask, is_apart
 from lt_onnx.verification.graph_index import GraphIndex, edges_of
 from lt_onnx.verification.signs import nonnegative_tensors
-from lt_onnx.verification.univariate import MAX_CONSTANTS, check_size, derived
+from lt_onnx.verification.univariate import MAX_CONSTANTS, derived
 
 
 def check_entries(collapsed: Sequence[CollapsedLayer], manifest: Manifest) -> None:
@@ -243,8 +243,7 @@ def _univariate(
     """The nodes of a univariate layer on `x`, and its masks; its scales and order are added."""
     block, name = layer.block, layer.weight
     assert block is not None
-    check_size(layer, block, kept=layer.kept)
-    neurons = derived(layer, block, manifest, width=width)
+    neurons = derived(layer, block, manifest, width=width, kept=layer.kept)
     scale = neurons.scale.reshape(-1, *[1] * len(layer.shape[2:]))
     for tensor, value in ((layer.scale, scale), (block.order, neurons.order)):
         model.graph.initializer.append(numpy_helper.from_array(value, tensor))

@@ -56,8 +56,7 @@ def check_univariate(
         raise Flaw(f"tensor '{layer.scale}' is not one scale per channel")
     if not isinstance(order, Tensor) or order.dtype != np.int64 or len(order.shape) != 1:
         raise Flaw(f"tensor '{block.order}' is not the order of a block's neurons")
-    check_size(layer, block, kept=len(kept))
-    neurons = derived(layer, block, manifest, width=order.size)
+    neurons = derived(layer, block, manifest, width=order.size, kept=len(kept))
     places = neurons.rows * layer.shape[1] + neurons.columns
     places.sort()
     if layer.half and layer.stored != "masked":  # what half precision rounds to 0 is not kept
@@ -84,7 +83,7 @@ def drawn_numbers(layer: LayerRecord) -> int:
     return layer.shape[0] * max(layer.shape[1], block.channels, values)
 
 
-def check_size(layer: LayerRecord, block: BlockRecord, *, kept: int) -> None:
+def _check_size(layer: LayerRecord, block: BlockRecord, *, kept: int) -> None:
     """Raise Flaw for a layer of more neurons than any plan has; nothing is drawn for it."""
     stored = 0 if layer.stored == "sparse" else math.prod(layer.shape)
     if drawn_numbers(layer) > max(stored, MAX_DRAWN):
@@ -110,8 +109,14 @@ def _check_same(name: str, tensor: Tensor | Sparse, derived: Floats | Indices) -
         )
 
 
-def derived(layer: LayerRecord, block: BlockRecord, manifest: Manifest, *, width: int) -> Neurons:
-    """What follows, for an order of `width` channels. Raises Flaw where that cannot be."""
+def derived(
+    layer: LayerRecord, block: BlockRecord, manifest: Manifest, *, width: int, kept: int
+) -> Neurons:
+    """What follows, for an order of `width` channels. Raises Flaw where that cannot be.
+
+    A layer that keeps only `kept` weights has no more neurons than follow from that.
+    """
+    _check_size(layer, block, kept=kept)
     seed, half = manifest.seed, layer.mirror_rows
     unit = msgspec.structs.replace(layer, sigma=1.0)
     column = block.columns

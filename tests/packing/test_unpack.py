@@ -113,6 +113,23 @@ def removed(model: onnx.ModelProto, end: str) -> None:
     model.graph.initializer.remove(named(model, end))
 
 
+def many_neurons(members: Members) -> None:
+    """A block of far more channels than its layer reads, and neurons for each."""
+    count = 1 << 17
+
+    def change(model: onnx.ModelProto) -> None:
+        (entry,) = [entry for entry in model.metadata_props if entry.key == METADATA_KEY]
+        manifest = json.loads(entry.value)
+        layer = manifest["layers"][0]
+        layer["shape"][0] = count + 64
+        layer["block"] |= {"channels": count, "neurons": 1, "parts": [1], "reads": [[-1, count]]}
+        entry.value = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+
+    size = json.loads(members["pack.json"])["files"][0]["bytes"]
+    graph(change)(members)
+    file(bytes=size + 4 * count)(members)
+
+
 def resized(model: onnx.ModelProto, end: str) -> None:
     named(model, end).dims[0] = 1 << 40
 
@@ -135,6 +152,9 @@ FORGED: dict[str, tuple[Callable[[Members], object], str]] = {
     "deep JSON": (content("pack.json", b"[" * 60_000), NO_PACK),
     "a long description": (content("pack.json", b" " * (1 << 17)), NO_PACK),
     "no description": (lambda members: members.pop("pack.json"), NO_PACK),
+    "a note": (about(note="0.7 0.3"), NO_PACK),
+    "a note about a file": (file(note="0.7 0.3"), NO_PACK),
+    "one member more": (content("notes.txt", b"0.7 0.3"), NO_PACK),
     "no masks": (lambda members: members.pop("masks.bin"), NO_PACK),
     "no model": (content("graph.onnx", b"\xff" * 9), "its graph is no ONNX model"),
     "another model": (
@@ -158,6 +178,7 @@ FORGED: dict[str, tuple[Callable[[Members], object], str]] = {
     "more members than are searched": (masks(lambda coded: b"\xfe" + coded), "are searched"),
     "no scales": (graph(lambda model: removed(model, "univariate/sigma")), "has no scales"),
     "another order": (graph(lambda model: resized(model, "univariate/order")), "order of layer"),
+    "neurons that take minutes": (many_neurons, "more neurons and channels than any"),
     "masks that are none": (content("masks.bin", b"none"), "masks that are truncated"),
     "a tensor less": (graph(lambda model: model.graph.initializer.pop(0)), "it has no tensor"),
     "a bias without a name": (graph(nameless_bias), "it has no tensor ''"),

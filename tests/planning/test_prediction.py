@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from paths import MODELS, SHIPPED, TOOLS, long_but
 
 from lt_onnx import files
 from lt_onnx.blueprint import Blueprint, Build
+from lt_onnx.cli.app import run
 from lt_onnx.options import Options, Select, Weights
 from lt_onnx.planning import prediction
 from lt_onnx.planning.plan import plan
@@ -182,3 +184,20 @@ def test_a_conversion_takes_the_memory_that_its_plan_says(name: str) -> None:
     made = subprocess.run(command, capture_output=True, text=True)
 
     assert made.returncode == 0, made.stdout + made.stderr
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_sample_that_becomes_many_is_foreseen_and_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], axis: int
+) -> None:
+    b, pads = Builder(), [0] * 8
+    pads[axis] = 2_000_000
+    x = b("GlobalAveragePool", b.conv(b.pad("x", pads, "constant"), 3, 4))
+    path = save(b.model(b.conv(x, 4, 2, 1)), tmp_path)
+    started = time.monotonic()
+
+    assert run(["plan", str(path), "--mode", "2l"]) == 0
+    shown = capsys.readouterr().out
+    assert "promise   costs of so large a network are measured on --calibration only" in shown
+    assert predict(plan(read_target(path), Options(mode="2l"))).memory_bytes > 5e9  # type: ignore[arg-type]
+    assert time.monotonic() - started < 60  # run, it takes minutes and 8 GB
