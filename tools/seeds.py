@@ -3,6 +3,7 @@
 import io
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -225,41 +226,50 @@ def samples() -> list[Files]:
     return [*made, {"s.npy": stream.getvalue()}]
 
 
+FORMS: tuple[dict[str, Any], ...] = (
+    {},
+    {"mode": "2l"},
+    {"mode": "2l", "weights": "masked"},
+    {"mode": "2l", "weights": "sparse"},
+    {"mode": "2l", "fp16": True},
+    {"mode": "2l", "weights": "masked", "fp16": True},
+    {"mode": "2l", "price_bits": 0.1},
+    {"mode": "2l", "weights": "seeded"},
+    {"mode": "2l", "weights": "seeded", "collapse": True},
+    {"mode": "l+k", "price": 1e-3},
+    {},  # in external data
+)
+LAST = {"tiny": "Gemm_3", "norm": "MatMul_9"}  # the layer that opens a block in mode l+k
+
+
 def tickets(folder: Path) -> list[Files]:
     """Small tickets of every form. Runs the whole of lt-onnx: to be called in a process apart."""
     from lt_onnx import convert, files
 
     made = []
     inline = files.INLINE_LIMIT
-    for name in ("tiny", "norm"):
+    for name, last in LAST.items():
         target = folder / f"{name}.onnx"
         target.write_bytes(network(name).SerializeToString())
-        for number, (mode, weights, fp16, limit) in enumerate(
-            (
-                ("l+1", "folded", False, inline),
-                ("2l", "folded", False, inline),
-                ("2l", "masked", False, inline),
-                ("2l", "sparse", False, inline),
-                ("2l", "folded", True, inline),
-                ("2l", "masked", True, inline),
-                ("l+1", "folded", False, 0),
-            )
-        ):
-            files.INLINE_LIMIT = limit
+        for number, form in enumerate(FORMS):
+            files.INLINE_LIMIT = 0 if number == len(FORMS) - 1 else inline
             out = folder / f"{name}{number}" / "t.onnx"
             out.parent.mkdir(exist_ok=True)
-            convert(target, out, base_size=3, mode=mode, weights=weights, fp16=fp16)
+            between: dict[str, Any] = {"base_sizes": {last: 3}} if form.get("mode") == "l+k" else {}
+            convert(target, out, base_size=3, **form, **between)
             made.append({file.name: file.read_bytes() for file in sorted(out.parent.iterdir())})
     files.INLINE_LIMIT = inline
     return made
 
 
 def packs(folder: Path, made_tickets: list[Files]) -> list[Files]:
-    """The tickets' packs; likewise."""
+    """The packs of those tickets that have their weights; likewise."""
     from lt_onnx.packing.pack import pack
 
     made = []
     for number, files in enumerate(made_tickets):
+        if FORMS[number % len(FORMS)].get("weights") == "seeded":
+            continue
         place = folder / f"pack{number}"
         place.mkdir()
         for name, content in files.items():
