@@ -156,7 +156,7 @@ def _subset(points: Sequence[tuple[float, float]], error: float) -> float:
 def _smaller(subset: float, *, members: int) -> float:
     """A subset of MEMBERS as one of more or fewer: s falls as 1 / ln(e·m / s)."""
     s = max(subset, 0.5)
-    smaller = np.log(np.e * MEMBERS / s) / np.log(np.e * max(members, 2) / s)
+    smaller = np.log(math.e * MEMBERS / s) / np.log(math.e * max(members, 2) / s)
     return subset * float(smaller)
 
 

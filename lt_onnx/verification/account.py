@@ -8,8 +8,9 @@ of some stated descriptions takes, so that whatever is trained in the file is at
   values of its constants, 32 bits each. What `univariate` derives counts nothing;
 - integers: each in the width of the largest, or as runs (first, step, length) where that is less;
 - floats: 32 bits for every distinct one, and which one stands where;
-- sizes of inputs, outputs and tensors that are no layer's: whole numbers; of layers too, and how
-  many of their channels are mirrored, where no target fixes them;
+- sizes of tensors that are no layer's: whole numbers; where no target fixes them, those of inputs,
+  outputs and layers too, how many of their channels are mirrored, and how many neurons a block has
+  for which inputs;
 - a node: its operator among those that the graph has; its inputs, those apart that are a tensor
   made just before or the next initializer; its attributes. The nodes of a layer are its record's;
 - texts: the different names, and what the manifest has for people, compressed; what is called
@@ -37,6 +38,7 @@ from lt_onnx.manifest import (
     MAX_LEVEL,
     TICKET_TEXT,
     BlockRecord,
+    ConstantNeurons,
     LayerRecord,
     Manifest,
     OptionsRecord,
@@ -106,9 +108,10 @@ def account_of(
     others = [n for n in range(len(index.nodes)) if n not in index.layers]
     scales = _scales(manifest, tensors) + _ranges(blocks)
     indices = dense = 0.0
-    integers = _numbers(manifest.options) + _ports(model)
+    integers = _numbers(manifest.options)
     integers += len(manifest.fresh) * math.log2(len(index.maker) + len(index.inputs))
     if target is None:
+        integers += _ports(model)
         integers += sum(_layer_sizes(layer) for layer in manifest.layers)
         integers += sum(_sizes((e.block, e.outputs, e.inner)) for e in restored.collapsed)
     for name, tensor in tensors.items():
@@ -123,7 +126,9 @@ def account_of(
         else:
             integers += integer_bits(value)
     for layer in manifest.layers:
-        integers += 0 if layer.block is None else _block(layer.block, layer.shape[1])
+        if layer.block is not None:
+            integers += _constants(layer.block.constants, layer.shape[1])
+            integers += 0 if target is not None else _block(layer.block)
     return Account(
         masks=_up(sum(_mask(layer) for layer in manifest.layers)),
         scales=_up(scales),
@@ -207,7 +212,7 @@ def _spread(scales: Floats) -> float:
     exponents = scales.view(np.uint32) >> np.uint32(FRACTION) & np.uint32(255)
     span = int(exponents.max() - exponents.min()) + 1
     signs = 1 if len(np.unique(np.signbit(scales))) == 1 else len(scales)
-    return 16 + signs + len(scales) * (FRACTION + math.log2(span))
+    return 8 + gamma_bits(span) + signs + len(scales) * (FRACTION + math.log2(span))
 
 
 def _ranges(blocks: list[BlockRecord]) -> float:
@@ -218,17 +223,19 @@ def _ranges(blocks: list[BlockRecord]) -> float:
     return len(blocks) + _spread(np.array(values, np.float32))
 
 
-def _block(block: BlockRecord, inputs: int) -> float:
-    """Bits of the whole numbers in the record of a block of so many inputs."""
-    place = math.log2(inputs + 1)
-    bits = float(math.log2(MAX_BASE_SIZE)) + math.log2(block.channels) + 2 + 1  # m, group, parts
-    bits += integer_bits(block.columns)
-    if block.constants is not None:
-        steps = np.diff(block.constants.levels)
-        level = math.log2(MAX_LEVEL + 1)
-        bits += gamma_bits(block.constants.count) + 1 + place * len(block.constants.values)
-        bits += 3 + level + (1 if bool((steps == DOUBLING).all()) else 1 + level * len(steps))
-    return bits
+def _block(block: BlockRecord) -> float:
+    """Bits of what a block's record says that follows from the plan of its target."""
+    m, group, parts = math.log2(MAX_BASE_SIZE), math.log2(block.channels), 2
+    return m + group + parts + integer_bits(block.columns)
+
+
+def _constants(record: ConstantNeurons | None, inputs: int) -> float:
+    """Bits of the whole numbers that say what the constants of a block of so many inputs are."""
+    if record is None:
+        return 1.0
+    steps, level, place = np.diff(record.levels), math.log2(MAX_LEVEL + 1), math.log2(inputs + 1)
+    bits = 1 + gamma_bits(record.count) + 1 + place * len(record.values)
+    return bits + 3 + level + (1 if bool((steps == DOUBLING).all()) else 1 + level * len(steps))
 
 
 def _numbers(options: OptionsRecord) -> float:

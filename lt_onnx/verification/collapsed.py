@@ -15,18 +15,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from lt_onnx.manifest import CollapsedLayer, LayerRecord, Manifest, doc_strings
 from lt_onnx.options import Sigma
 from lt_onnx.target import is_standard_domain
 from lt_onnx.verification.flaw import Flaw
-from lt_onnx.verification.generator import weights_at
 from lt_onnx.verification.generator_nodes import Mask, is_apart
 from lt_onnx.verification.graph_index import GraphIndex, edges_of
 from lt_onnx.verification.signs import nonnegative_tensors
-from lt_onnx.verification.univariate import MAX_CONSTANTS, derived
+from lt_onnx.verification.univariate import MAX_CONSTANTS, derived, held_places
 
 
 def check_entries(collapsed: Sequence[CollapsedLayer], manifest: Manifest) -> None:
@@ -49,6 +47,7 @@ def check_entries(collapsed: Sequence[CollapsedLayer], manifest: Manifest) -> No
         fits = (
             width * entry.inner == layer.shape[1]
             and rows * block.group == layer.shape[0]
+            and block.channels % block.group == 0
             and entry.outputs <= rows
             and 0 not in block.parts
             and (block.group == 1 or entry.inner == 1)
@@ -152,28 +151,24 @@ def _check_constants(
     node: onnx.NodeProto, entry: CollapsedLayer, mask: Mask, univariate: LayerRecord
 ) -> None:
     """Raise Flaw where the weight of a constant may fall on padding, where it is a bias no more."""
-    layer, block, taps = mask.layer, univariate.block, math.prod(mask.layer.shape[2:])
+    layer, block, kernel = mask.layer, univariate.block, mask.layer.shape[2:]
     assert block is not None
-    column, tap = mask.places // taps % layer.shape[1], mask.places % taps
-    constant = column >= block.slots // block.group * entry.inner
-    if constant.any() and not _inside(node, layer.shape[2:])[tap[constant]].all():
-        raise Flaw(f"layer '{layer.weight}' keeps the weight of a constant that padding interrupts")
-
-
-def _inside(node: onnx.NodeProto, kernel: Sequence[int]) -> NDArray[np.bool_]:
-    """Which taps of a convolution never fall on padding, flat; none where it has other axes."""
+    column = mask.places // math.prod(kernel) % layer.shape[1]
+    places = mask.places[column >= block.slots // block.group * entry.inner]
+    taps = np.unravel_index(places % math.prod(kernel), kernel) if kernel else ()
     numbers, rank = {a.name: [*a.ints] for a in node.attribute}, len(kernel)
     dilations, pads = numbers.get("dilations", [1] * rank), numbers.get("pads", [0] * 2 * rank)
     same = next((a.s for a in node.attribute if a.name == "auto_pad"), b"")
-    inside = np.full((), len(dilations) == rank and len(pads) == 2 * rank)
-    for size, reach, *sides in zip(kernel, dilations, pads, pads[rank:], strict=False):
+    inside = len(dilations) == rank and len(pads) == 2 * rank
+    axes = zip(taps, kernel, dilations, pads, pads[rank:], strict=False)
+    for tap, size, reach, *sides in axes:
         if same in (b"SAME_UPPER", b"SAME_LOWER"):  # this much at most
             total = (size - 1) * reach
             sides = sorted([total // 2, total - total // 2], reverse=same == b"SAME_LOWER")
-        first = np.arange(size) * reach  # places behind the first that the kernel is laid on
-        fits = (first >= sides[0]) & (first[::-1] >= sides[1])
-        inside = np.multiply.outer(inside, fits)
-    return inside.reshape(-1)
+        fits = (tap * reach >= sides[0]) & ((size - 1 - tap) * reach >= sides[1])
+        inside &= bool(fits.all())
+    if len(places) and not inside:
+        raise Flaw(f"layer '{layer.weight}' keeps the weight of a constant that padding interrupts")
 
 
 def _added(index: GraphIndex, number: int, *, layer: LayerRecord, biases: list[str]) -> list[int]:
@@ -248,8 +243,7 @@ def _univariate(
     for tensor, value in ((layer.scale, scale), (block.order, neurons.order)):
         model.graph.initializer.append(numpy_helper.from_array(value, tensor))
     places = np.sort(neurons.rows * math.prod(layer.shape[1:]) + neurons.columns)
-    if layer.half:
-        places = places[weights_at(manifest.seed, layer, places).astype(np.float16) != 0]
+    places = held_places(manifest.seed, layer, places)
     masks = [Mask(name, layer, 0, 1, len(places), places)]
     if layer.bias is not None:
         masks.append(Mask(layer.bias, layer, 1, 1, len(neurons.biased), neurons.biased))

@@ -52,15 +52,15 @@ def check_univariate(
     `kept` are the flat positions of its kept weights, rising.
     """
     order, scale = tensors.get(block.order), tensors[layer.scale]
-    if math.prod(scale.shape) != layer.shape[0] or scale.dtype != np.float32:
+    if math.prod(scale.shape) != layer.shape[0]:  # nothing larger is made of its record
         raise Flaw(f"tensor '{layer.scale}' is not one scale per channel")
-    if not isinstance(order, Tensor) or order.dtype != np.int64 or len(order.shape) != 1:
+    if not isinstance(order, Tensor) or len(order.shape) != 1:
         raise Flaw(f"tensor '{block.order}' is not the order of a block's neurons")
     neurons = derived(layer, block, manifest, width=order.size, kept=len(kept))
     places = neurons.rows * layer.shape[1] + neurons.columns
     places.sort()
-    if layer.half and layer.stored != "masked":  # what half precision rounds to 0 is not kept
-        places = places[_half(manifest.seed, layer, places) != 0]
+    if layer.stored != "masked":
+        places = held_places(manifest.seed, layer, places)
     if not np.array_equal(places, kept):
         row = int(np.setxor1d(places, kept)[0] // layer.shape[1])
         raise Flaw(
@@ -249,6 +249,6 @@ def _order(
     return np.hstack([by_group, images, np.tile(common, (block.group, 1))]).reshape(-1)
 
 
-def _half(seed: int, layer: LayerRecord, places: Indices) -> Floats:
-    """The weights at flat positions, as half precision has them."""
-    return weights_at(seed, layer, places).astype(np.float16)
+def held_places(seed: int, layer: LayerRecord, places: Indices) -> Indices:
+    """The flat positions at which a file holds a weight: none that half precision rounds to 0."""
+    return places[weights_at(seed, layer, places).astype(np.float16) != 0] if layer.half else places
