@@ -63,3 +63,31 @@ def test_a_deployed_forgery_is_caught_for_what_it_is(
     assert verify(tmp_path / "t.onnx", target=target).genuine
     assert (tmp_path / "t.onnx").read_bytes() == (folder / "t.onnx").read_bytes()
     assert list(misses(draft, forgeries, tmp_path, target)) == []
+
+
+def products(b: Builder) -> str:
+    x = b("Relu", b("Add", b("MatMul", "x", b.constant(b.weight(8, 6))), b.constant(b.weight(6))))
+    return b("Add", b("MatMul", x, b.constant(b.weight(6, 3))), b.constant(b.weight(3)))
+
+
+def transposed(b: Builder) -> str:
+    weight, bias = b.constant(b.weight(3, 4, 4)), b.constant(b.weight(4))
+    x = b("Relu", b("ConvTranspose", "x", weight, bias, strides=[2], pads=[1, 1]))
+    return b.conv(x, 4, 2, 3, rank=1, pads=[3, 0])
+
+
+@pytest.mark.parametrize(
+    ("network", "shape"),
+    [(products, ("N", 5, 8)), (transposed, ("N", 3, 9))],
+    ids=["products", "transposed"],
+)
+def test_a_collapsed_ticket_of_any_kind_of_layer_is_genuine(
+    tmp_path: Path, network: Callable[[Builder], str], shape: tuple[Any, ...]
+) -> None:
+    b = Builder()
+    target = save(b.model(network(b), shape), tmp_path)
+    words = {"mode": "2l", "base_size": 4, "price": 1e-2, "validate": False, **COLLAPSED}
+    convert(target, tmp_path / "t.onnx", **words)
+
+    for given in (None, target):
+        assert verify(tmp_path / "t.onnx", target=given).failures == []

@@ -150,25 +150,29 @@ def _is_positive(index: GraphIndex, pair: onnx.NodeProto) -> bool:
 def _check_constants(
     node: onnx.NodeProto, entry: CollapsedLayer, mask: Mask, univariate: LayerRecord
 ) -> None:
-    """Raise Flaw where the weight of a constant may fall on padding, where it is a bias no more."""
+    """Raise Flaw where the weight of a constant may fall on padding, where it is a bias no more.
+
+    Where every tap may, a ticket pads what its layer reads by the constants themselves.
+    """
     layer, block, kernel = mask.layer, univariate.block, mask.layer.shape[2:]
     assert block is not None
     column = mask.places // math.prod(kernel) % layer.shape[1]
     places = mask.places[column >= block.slots // block.group * entry.inner]
-    taps = np.unravel_index(places % math.prod(kernel), kernel) if kernel else ()
     numbers, rank = {a.name: [*a.ints] for a in node.attribute}, len(kernel)
     dilations, pads = numbers.get("dilations", [1] * rank), numbers.get("pads", [0] * 2 * rank)
     same = next((a.s for a in node.attribute if a.name == "auto_pad"), b"")
-    inside = len(dilations) == rank and len(pads) == 2 * rank
-    axes = zip(taps, kernel, dilations, pads, pads[rank:], strict=False)
-    for tap, size, reach, *sides in axes:
+    spans = []  # of each axis, the taps that never fall on padding
+    for size, reach, *sides in zip(kernel, dilations, pads, pads[rank:], strict=False):
         if same in (b"SAME_UPPER", b"SAME_LOWER"):  # this much at most
             total = (size - 1) * reach
             sides = sorted([total // 2, total - total // 2], reverse=same == b"SAME_LOWER")
-        fits = (tap * reach >= sides[0]) & ((size - 1 - tap) * reach >= sides[1])
-        inside &= bool(fits.all())
-    if len(places) and not inside:
-        raise Flaw(f"layer '{layer.weight}' keeps the weight of a constant that padding interrupts")
+        first, last = (-(-side // max(reach, 1)) for side in sides)
+        spans.append((first, size - 1 - last))
+    if len(spans) == rank > 0 and all(first <= last for first, last in spans):
+        taps = np.unravel_index(places % math.prod(kernel), kernel)
+        for tap, (first, last) in zip(taps, spans, strict=True):
+            if ((tap < first) | (tap > last)).any():
+                raise Flaw(f"layer '{layer.weight}' keeps the weight of a constant on padding")
 
 
 def _added(index: GraphIndex, number: int, *, layer: LayerRecord, biases: list[str]) -> list[int]:

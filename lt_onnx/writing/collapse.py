@@ -124,6 +124,7 @@ class _Collapsing:
             product = f"{weight}/product" if bias else output
             self.nodes.append(Node("MatMul", name, (x, weight), (product,)))
             if bias is not None:
+                self.second = {*self.second, f"{name}/add"}
                 self.nodes.append(Node("Add", f"{name}/add", (product, bias), (output,)))
             return
         attributes: dict[str, Any] = {"transB": 1}

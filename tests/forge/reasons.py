@@ -99,7 +99,7 @@ ANOTHER_LAYER = r"is not the .* that the target is planned to"
 TWICE_MADE = r"is made by the generator and once more"
 NOT_JOINED = r"does not read a tensor and its positive part"
 OTHER_SIGN = r"sums for one sign, but reads what may be negative"
-ON_PADDING = r"keeps the weight of a constant that padding interrupts"
+ON_PADDING = r"keeps the weight of a constant on padding"
 NO_SUM = r"is no sum over the block that it is said to read"
 ANOTHER_BLOCK = (
     r"reads another tensor than its block|are not all those|do not read all of its blocks"
