@@ -50,7 +50,8 @@ def bars() -> Iterator[Progress]:
 def rows(total: int) -> Iterator[tuple[Callable[[str, str, float], None], Callable[[str], None]]]:
     """Rows on stderr for pieces of work that are under way, and one for all `total` of them.
 
-    Yields what is told (name, stage, share done) of one, and what is told that one has ended.
+    Yields what is told (name, stage, share done) of one, or without a name of all, and what is told
+    that one has ended.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -69,6 +70,9 @@ def rows(total: int) -> Iterator[tuple[Callable[[str, str, float], None], Callab
 
         def tell(name: str, stage: str, share: float) -> None:
             row, before = left.get(name, (None, ""))
+            if not name:
+                drawn.update(every, stage=f"{stage} {100 * share:.0f} %")
+                return
             if row is None:
                 row = drawn.add_task(name, total=1.0, stage=stage)
             elif stage != before:

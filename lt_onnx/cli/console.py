@@ -274,16 +274,17 @@ def _lines() -> "Progress":
 
 
 def _lines_of_each() -> "Told":
-    """The same of many pieces of work: a line for each, seldom."""
-    began = time.monotonic()
-    last = {"": began}
+    """The same of many pieces of work, and of all of them: a line for each, seldom."""
+    began = {"": time.monotonic()}
+    last = dict(began)
 
     def tell(name: str, stage: str, share: float) -> None:
         now = time.monotonic()
+        began.setdefault(name, now)
         if now - last.setdefault(name, now) >= LINE_SECONDS:
             last[name] = now
             named = f"{name}: " if name else ""
-            said = f"{100 * share:3.0f} %, {duration_text(now - began)}"
+            said = f"{100 * share:3.0f} %, {duration_text(now - began[name])}"
             say(f"{named}{stage:9} {said}", err=True)
 
     return tell

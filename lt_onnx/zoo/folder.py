@@ -74,7 +74,8 @@ def convert_folder(networks: list[Network], crew: Crew, tell: Told) -> Generator
     by_name = {network.name: network for network in networks}
     calls, slow = [Call(name, (network,)) for name, network in by_name.items()], {}
     waiting: list[Call] = []
-    for call, outcome in crew.outcomes(look_at, calls, tell):
+    for number, (call, outcome) in enumerate(crew.outcomes(look_at, calls, tell), 1):
+        tell("", "read", number / len(calls))
         needs = outcome.result
         if needs is None or needs.entry is not None:
             yield needs.entry if needs is not None else _failed(by_name[call.name], outcome)

@@ -126,7 +126,6 @@ class Needs:
 
 def look_at(network: Network, tell: Progress) -> Needs:
     """What a network needs. Raises InputError where it cannot be converted."""
-    tell("read", 0.0)
     entry = network.finished()
     if entry is not None:
         return Needs(entry)

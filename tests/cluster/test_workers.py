@@ -35,13 +35,15 @@ def test_what_is_under_way_has_a_row_until_it_ends(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
     with rows(2) as (tell, end):
+        tell("", "read", 0.5)
         tell("first [b]", "plan", 0.0)
         tell("first [b]", "construct", 0.5)
-        tell("second", "read", 0.0)
+        tell("second", "plan", 0.0)
         end("first [b]")
         end("never told")
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.getvalue())
 
     assert "all" in shown
     assert "2 of 2" in shown
-    assert re.search(r"second +read", shown)
+    assert re.search(r"all +read 50 %", shown)
+    assert re.search(r"second +plan", shown)
