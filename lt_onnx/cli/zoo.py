@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,14 +21,16 @@ from lt_onnx.validation.limits import Limits
 if TYPE_CHECKING:
     from lt_onnx.pipeline import Job
     from lt_onnx.report.schema import Model
-    from lt_onnx.zoo.folder import FolderJob
     from lt_onnx.zoo.network import Network
+    from lt_onnx.zoo.remote import Store
 
 
 def zoo_command(
-    folder: Annotated[Path, Param("Folder with ONNX files, at any depth.")],
+    folder: Annotated[str, Param("Folder with ONNX files, at any depth, or its URL.")],
     *,
-    output: Annotated[Path, Param("Folder for tickets.", flags=("--output", "-o"))],
+    output: Annotated[
+        str, Param("Folder for tickets, or its URL.", "FOLDER", flags=("--output", "-o"))
+    ],
     options: Options,
     calibration_count: Annotated[
         int | None, Param("Calibration inputs; more are better, slower.")
@@ -59,14 +62,18 @@ def zoo_command(
     """
     from lt_onnx.cluster.crew import check_installed
     from lt_onnx.pipeline import Job
+    from lt_onnx.report.command import command_of
+    from lt_onnx.samples.images import check_pictures
     from lt_onnx.zoo.folder import FolderJob
+    from lt_onnx.zoo.remote import Store, is_url, remote_networks
 
     check_installed(workers)
-    if not folder.is_dir():
-        wrong = "not a folder; lt-onnx convert takes files" if folder.exists() else "no such folder"
+    remote, local = is_url(folder) or is_url(output), Path(folder)
+    if not is_url(folder) and not local.is_dir():
+        wrong = "not a folder; lt-onnx convert takes files" if local.exists() else "no such folder"
         raise InputError(f"{folder}: {wrong}")
     each = Job(
-        folder,
+        local,
         options,
         written,
         limits,
@@ -77,18 +84,26 @@ def zoo_command(
         per_layer=validate,
         bound=bound,
     )
-    job = FolderJob(folder, output, each, pictures, _words(config))
-    summary = _Summary(job, report, config)
-    entries = _entries(job, summary, workers, report_only=report_only, quiet=quiet or json)
-    document = summary.write(entries)
+    folder, output = (place if is_url(place) else str(Path(place)) for place in (folder, output))
+    words = {"output": output, **changed(pictures), **each.words, "per_layer": False}
+    command = command_of("zoo", [folder], options, words)
+    with ExitStack() as stack:
+        if remote:
+            check_pictures(pictures)
+            stores = Store(folder), Store(output)
+            networks = remote_networks(each, *stores, words=_words(config))
+            place = Path(stack.enter_context(TemporaryDirectory()))
+            summary = _Summary(networks, place, report, store=None if report else stores[1])
+        else:
+            job = FolderJob(local, Path(output), each, pictures, _words(config))
+            summary = _Summary(job.networks(), job.output, report)
+        summary.check(command, config, force=written.force)
+        entries = _entries(summary, workers, report_only=report_only, quiet=quiet or json)
+        document = summary.write(entries)
     if json:
         print_json(document)
     elif not quiet:
-        counts = Counter(model.verdict for model in entries)
-        say(
-            f"{counts['passed']} passed, {counts['failed']} failed, {counts['error']} could not be "
-            f"converted; summary in {', '.join(str(path) for path in summary.paths)}"
-        )
+        _print_counts(entries, summary.places)
     raise typer.Exit(0 if document["verdict"] == "passed" else 1)
 
 
@@ -114,28 +129,45 @@ def _words(config: RunWords) -> "Callable[[Job], str]":
 
 
 class _Summary:
-    """The report of all, and where it goes. Raises InputError where it cannot."""
+    """The report of all, and where it goes: to a folder, or to a store by way of one."""
 
-    def __init__(self, job: "FolderJob", report: list[Path] | None, config: RunWords) -> None:
+    def __init__(
+        self,
+        networks: "list[Network]",
+        folder: Path,
+        report: list[Path] | None,
+        *,
+        store: "Store | None" = None,
+    ) -> None:
+        from lt_onnx.report.formats import CONFIG_SUFFIX, FORMATS
+
+        self.networks, self.folder, self.store = networks, folder, store
+        self.paths = report or [folder / f"zoo{suffix}" for suffix in FORMATS]
+        self.told = [*self.paths, self.paths[0].with_suffix(CONFIG_SUFFIX)]
+        self.places = [str(p) if store is None else store.at(p.name) for p in self.paths]
+        self.given = bool(report)
+
+    def check(self, command: str, config: RunWords, *, force: bool) -> None:
+        """Raises InputError unless it can be written; to be asked before any work."""
         from lt_onnx.reading.model_file import model_files
-        from lt_onnx.report.command import command_of, words_of
-        from lt_onnx.report.formats import FORMATS, check_reports
+        from lt_onnx.report.command import words_of
+        from lt_onnx.report.formats import check_reports
 
-        words = {**changed(job.pictures), **job.each.words, "per_layer": False}
-        self.command = command_of(
-            "zoo", [job.folder], job.each.options, {"output": job.output, **words}
-        )
-        self.paths = report or [job.output / f"zoo{suffix}" for suffix in FORMATS]
-        self.how: dict[str, Any] = {"force": job.each.output.force, "again": self.command}
-        self.how["config"] = words_of(self.command, config.text)
-        self.networks = job.networks()
-        if job.output.is_dir() or report:
-            read = (file for one in self.networks for file in model_files(one.job.target))
+        self.command = command
+        self.how: dict[str, Any] = {"force": force, "again": command}
+        self.how["config"] = words_of(command, config.text)
+        if self.store is not None:  # what lies there of the same command may be replaced
+            for path in self.told:
+                if self.store.size(path.name):
+                    self.store.fetch(path.name, path)
+        if self.folder.is_dir() or self.given:
+            targets = [one.job.target for one in self.networks]
+            read = (file for target in targets for file in model_files(target))
             check_reports(self.paths, chain(read, config.read), **self.how)
         try:
-            job.output.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"{job.output}: cannot be made: {error.strerror}") from None
+            raise InputError(f"{self.folder}: cannot be made: {error.strerror}") from None
 
     def write(self, entries: "list[Model]") -> dict[str, Any]:
         """Write it, in the networks' order."""
@@ -145,11 +177,14 @@ class _Summary:
         order = {network.name: number for number, network in enumerate(self.networks)}
         document = collection(self.command, sorted(entries, key=lambda model: order[model.name]))
         write_reports(self.paths, document, **self.how)
+        if self.store is not None:
+            for path in self.told:
+                self.store.publish(path, path.name)
         return document
 
 
 def _entries(
-    job: "FolderJob", summary: _Summary, workers: Workers, *, report_only: bool, quiet: bool
+    summary: _Summary, workers: Workers, *, report_only: bool, quiet: bool
 ) -> "list[Model]":
     """The entry of every network, told as it comes; an interrupt writes the report of them."""
     import msgspec
@@ -159,12 +194,13 @@ def _entries(
 
     networks: list[Network] = summary.networks
     entries: dict[str, Model] = {}
+    validated = networks[0].job.validate
 
     def add(entry: "Model") -> None:
         entry = msgspec.structs.replace(entry, message=flagged(entry.message))
         entries[entry.name] = entry
         if not quiet:
-            say(_line(entry, validated=job.each.validate))
+            say(_line(entry, validated=validated))
 
     if report_only:
         for entry in finished_entries(networks):
@@ -181,10 +217,19 @@ def _entries(
     except (KeyboardInterrupt, ResourceError):
         left = [network for network in networks if network.name not in entries]
         summary.write([*entries.values(), *finished_entries(left)])
-        finished[:] = sorted(job.output.rglob("*.ticket.onnx"))
-        resumable.extend(sorted(job.output.rglob(".*.resume")))
+        finished[:] = sorted(summary.folder.rglob("*.ticket.onnx"))
+        resumable.extend(sorted(summary.folder.rglob(".*.resume")))
         raise
     return list(entries.values())
+
+
+def _print_counts(entries: "list[Model]", places: list[str]) -> None:
+    """How many networks passed, and where the report of all is."""
+    counts = Counter(model.verdict for model in entries)
+    say(
+        f"{counts['passed']} passed, {counts['failed']} failed, {counts['error']} could not be "
+        f"converted; summary in {', '.join(places)}"
+    )
 
 
 def _line(model: "Model", *, validated: bool) -> str:

@@ -4,5 +4,6 @@ Comes in: a folder of networks, options and limits, and who converts them (`clus
 their tickets and reports, and an entry of each for one report of all.
 
 - `network`: whether one is finished, what it takes, and its conversion, in a process apart.
+- `remote`: the same of one at a URL, fetched and published.
 - `folder`: which there are, and in what order they are converted.
 """

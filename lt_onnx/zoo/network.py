@@ -50,6 +50,14 @@ class Network:
             return None
         return msgspec.structs.replace(self._measured(document), reused=True)
 
+    def needs(self) -> "Needs":
+        """What the conversion takes. Raises InputError where there can be none."""
+        entry = self.finished()
+        if entry is not None:
+            return Needs(entry)
+        prediction = predicted(self.job)
+        return Needs(None, prediction.memory_bytes, prediction.seconds)
+
     def convert(self, tell: Progress) -> Model:
         """Make the ticket and its reports, unless another process has by now.
 
@@ -126,11 +134,7 @@ class Needs:
 
 def look_at(network: Network, tell: Progress) -> Needs:
     """What a network needs. Raises InputError where it cannot be converted."""
-    entry = network.finished()
-    if entry is not None:
-        return Needs(entry)
-    prediction = predicted(network.job)
-    return Needs(None, prediction.memory_bytes, prediction.seconds)
+    return network.needs()
 
 
 def convert_network(network: Network, tell: Progress) -> Model:
