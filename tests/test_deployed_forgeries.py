@@ -13,7 +13,7 @@ from forge.trial import misses
 from graphs import Builder, save
 from paths import MODELS
 
-from lt_onnx import convert, verify
+from lt_onnx import convert, deploy, verify
 
 
 def old(folder: Path) -> Path:
@@ -63,6 +63,16 @@ def test_a_deployed_forgery_is_caught_for_what_it_is(
     assert verify(tmp_path / "t.onnx", target=target).genuine
     assert (tmp_path / "t.onnx").read_bytes() == (folder / "t.onnx").read_bytes()
     assert list(misses(draft, forgeries, tmp_path, target)) == []
+
+
+def test_a_mask_has_one_code(
+    genuine: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lt_onnx.writing.generator.MAX_CODE_BITS", 2)
+    deploy(genuine("seeded") / "t.onnx", tmp_path / "t.onnx", weights="seeded")
+
+    (failure,) = verify(tmp_path / "t.onnx").failures
+    assert "codes of another width" in failure
 
 
 def products(b: Builder) -> str:

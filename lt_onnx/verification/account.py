@@ -111,7 +111,7 @@ def account_of(
     integers = _numbers(manifest.options)
     integers += len(manifest.fresh) * math.log2(len(index.maker) + len(index.inputs))
     if target is None:
-        integers += _ports(model)
+        integers += _interface(model)
         integers += sum(_layer_sizes(layer) for layer in manifest.layers)
         integers += sum(_sizes((e.block, e.outputs, e.inner)) for e in restored.collapsed)
     for name, tensor in tensors.items():
@@ -257,14 +257,17 @@ def _sizes(shape: Iterable[int]) -> float:
 
 
 def _layer_sizes(layer: LayerRecord) -> float:
-    """Bits of a layer's sizes, and of how many of its channels are mirrored."""
-    return _sizes(layer.shape) + gamma_bits(layer.mirror_rows) + gamma_bits(layer.mirror_columns)
+    """Bits of a layer's sizes, its operator and bias, and how many channels are mirrored."""
+    mirrored = gamma_bits(layer.mirror_rows) + gamma_bits(layer.mirror_columns)
+    return 2 + _sizes(layer.shape) + mirrored
 
 
-def _ports(model: onnx.ModelProto) -> float:
-    """Bits of what inputs and outputs are: their type and sizes."""
+def _interface(model: onnx.ModelProto) -> float:
+    """Bits of the versions that a model names, and of its inputs' and outputs' types and sizes."""
     types = [port.type.tensor_type for port in (*model.graph.input, *model.graph.output)]
-    return sum(OPERATOR + _sizes(size.dim_value for size in kind.shape.dim) for kind in types)
+    versions = [model.ir_version, *(operators.version for operators in model.opset_import)]
+    ports = (OPERATOR + _sizes(size.dim_value for size in kind.shape.dim) for kind in types)
+    return sum(map(gamma_bits, versions)) + sum(ports)
 
 
 def _selects(index: GraphIndex, name: str) -> bool:

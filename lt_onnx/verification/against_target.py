@@ -26,6 +26,7 @@ from lt_onnx.reading.protobuf import node_title
 from lt_onnx.runtime import to_proto, value_info
 from lt_onnx.target import Array
 from lt_onnx.units import name_text
+from lt_onnx.verification.masked_weights import stored_tensors
 from lt_onnx.verification.seeded import Restored
 from lt_onnx.verification.structure import MIN_IR_VERSION
 from lt_onnx.verification.tensors import Tensor, Tensors
@@ -178,9 +179,7 @@ def _constants(
     """Integer tensors and parameters that differ from those `planned`, bit for bit."""
     free = {layer.scale for layer in manifest.layers}
     free |= {step.order for step in blueprint.steps if isinstance(step, Expand)}
-    for layer in manifest.layers:
-        form = Form.of(layer)
-        free |= {form.numbers, form.mask, layer.bias or form.numbers}
+    free.update(name for layer in manifest.layers for name in stored_tensors(layer))
     for name in sorted((tensors.keys() - free) ^ planned.keys()):
         yield f"tensor '{name}' is {'none of the target' if name in tensors else 'missing'}"
     for name in sorted(tensors.keys() & planned.keys()):

@@ -6,14 +6,14 @@ pieces; of a sparse one only the kept positions are drawn.
 """
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 
 from lt_onnx.cores import core_count
 from lt_onnx.manifest import LayerRecord, Manifest
-from lt_onnx.target import Indices
+from lt_onnx.target import Array, Indices
 from lt_onnx.verification.flaw import Flaw
 from lt_onnx.verification.generator import CHUNK, biases, deviation, pieces, weights, weights_at
 from lt_onnx.verification.tensors import Sparse, Tensor, Tensors
@@ -109,38 +109,30 @@ def _untransposed(layer: LayerRecord, places: Indices) -> Indices:
 
 def _check_dense(layer: LayerRecord, seed: int, stored: Tensor, pool: ThreadPoolExecutor) -> int:
     """Weights that are stored with their zeros; how many are kept. Raises Flaw."""
-    rows_of, dtype = stored.rows(transposed=layer.transposed), stored.dtype
-    bits = _bits(dtype)
-    row = math.prod(layer.shape[1:])
+    rows_of, row = stored.rows(transposed=layer.transposed), math.prod(layer.shape[1:])
+    name, zeros = source_tensor(layer), layer.stored != "masked"
 
     def check(rows: tuple[int, int]) -> int:
-        part = rows_of(*rows).view(bits)
-        drawn = weights(seed, layer, rows).astype(dtype)
-        good = part == drawn.view(bits)
-        if layer.stored != "masked":
-            good |= part == 0
-        if not good.all():
-            bad = int(np.argmin(good))
-            raise _mismatch(layer, rows[0] * row + bad, part.view(dtype)[bad], drawn[bad])
-        return int(np.count_nonzero(part))
+        drawn = weights(seed, layer, rows).astype(stored.dtype)
+        at = lambda bad: _index(layer, rows[0] * row + bad)  # noqa: E731
+        return _kept(name, rows_of(*rows), drawn, zeros=zeros, at=at)
 
     return sum(pool.map(check, pieces(layer)))
 
 
 def _check_sparse(layer: LayerRecord, seed: int, stored: Sparse) -> int:
     """Weights of which only the kept ones are stored; how many those are. Raises Flaw."""
-    bits = _bits(stored.dtype)
+    name, kept = source_tensor(layer), 0
     for start in range(0, len(stored.places), CHUNK):
-        places = stored.places[start : start + CHUNK]
+        places, part = (held[start : start + CHUNK] for held in (stored.places, stored.values))
         if layer.transposed:
             places = _untransposed(layer, places)
         drawn = weights_at(seed, layer, places).astype(stored.dtype)
-        part = stored.values[start : start + CHUNK]
-        good = (part.view(bits) == drawn.view(bits)) & (part.view(bits) != 0)
-        if not good.all():
-            bad = int(np.argmin(good))
-            raise _mismatch(layer, int(places[bad]), part[bad], drawn[bad])
-    return len(stored.places)
+        at = lambda bad, here=places: _index(layer, int(here[bad]))  # noqa: E731
+        kept += _kept(name, part, drawn, zeros=False, at=at)
+    if kept < len(stored.places):
+        raise Flaw(f"sparse tensor '{name}' stores a zero")
+    return kept
 
 
 def _check_mask(layer: LayerRecord, mask: Tensor | Sparse, shape: tuple[int, ...]) -> int:
@@ -162,28 +154,34 @@ def _check_bias(layer: LayerRecord, seed: int, tensor: Tensor | Sparse) -> int:
     fits = tensor.shape == (layer.shape[0],) and tensor.dtype == np.float32
     if isinstance(tensor, Sparse) or not fits:
         raise Flaw(f"tensor '{layer.bias}' does not fit its layer")
-    stored, drawn = tensor.array(), biases(seed, layer)
-    bits = stored.view(np.uint32)
-    good = (bits == 0) | (bits == drawn.view(np.uint32))
-    if not good.all():
-        at = int(np.argmin(good))
-        raise Flaw(
-            f"tensor '{layer.bias}' at [{at}] is {stored[at]!r}, the source has {drawn[at]!r}"
-        )
-    kept = int(np.count_nonzero(bits))
+    name, drawn = str(layer.bias), biases(seed, layer)
+    kept = _kept(name, tensor.array(), drawn, zeros=True, at=lambda bad: [bad])
     if kept != layer.kept_bias:
         raise Flaw(f"tensor '{layer.bias}' keeps {kept} biases, its record says {layer.kept_bias}")
     return kept
 
 
-def _bits(dtype: np.dtype[Any]) -> type[np.unsignedinteger[Any]]:
-    return np.uint16 if dtype == np.float16 else np.uint32
+def _kept(
+    name: str, stored: Array, drawn: Array, *, zeros: bool, at: Callable[[int], list[int]]
+) -> int:
+    """How many numbers are not +0, where all are as drawn, or +0 if there may be `zeros`.
+
+    Raises Flaw, which says by `at` where the first one is that is another.
+    """
+    bits = np.uint16 if stored.dtype == np.float16 else np.uint32
+    held = stored.view(bits)
+    good = held == drawn.view(bits)
+    if zeros:
+        good |= held == 0
+    if not good.all():
+        bad = int(np.argmin(good))
+        raise Flaw(
+            f"tensor '{name}' at {at(bad)} is {stored[bad]!r}, the source has {drawn[bad]!r}"
+        )
+    return int(np.count_nonzero(held))
 
 
-def _mismatch(layer: LayerRecord, place: int, stored: Any, drawn: Any) -> Flaw:
-    """A number that is not the source's, at a flat place of [O, I, *K]."""
+def _index(layer: LayerRecord, place: int) -> list[int]:
+    """A flat place of [O, I, *K] as it is in the stored tensor."""
     index = [int(i) for i in np.unravel_index(place, tuple(layer.shape))]
-    return Flaw(
-        f"tensor '{source_tensor(layer)}' at {index[::-1] if layer.transposed else index} is "
-        f"{stored!r}, the source has {drawn!r}"
-    )
+    return index[::-1] if layer.transposed else index

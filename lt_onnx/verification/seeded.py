@@ -46,6 +46,7 @@ from lt_onnx.verification.univariate import drawn_numbers
 
 MAX_SEEDED_WEIGHTS = 1 << 31  # of a layer: positions are int32
 MAX_DRAWN_PER_BYTE = 1 << 15  # random weights of blocks, of which a collapsed file holds none
+MAX_CODE_BITS = 24
 SEEDED_IR = 8
 GRAPH_TEXT = (
     "The weights are not in this file: it makes them. For each layer, <weight>/codes say which "
@@ -142,7 +143,7 @@ def _masks(
         reader = makers.get(f"{name}/mask/words")
         shifts = reader.input[1] if reader is not None and len(reader.input) == 2 else ""
         match = re.fullmatch(r"draw/shifts_(\d{1,2})", shifts)
-        if match is None or not 1 <= int(match[1]) <= 24:
+        if match is None or not 1 <= int(match[1]) <= MAX_CODE_BITS:
             raise Flaw(f"tensor '{name}' is not made of codes")
         if count.dtype != np.int64 or count.shape != (1,):
             raise Flaw(f"tensor '{name}/count' is not the number of its codes")
@@ -153,7 +154,18 @@ def _masks(
         places = _decoded(words, bits, codes)
         if places is None or (len(places) and places[-1] >= size):
             raise Flaw(f"tensor '{name}/codes' does not decode to a mask of {size:,} numbers")
+        if bits != _shortest(places):
+            raise Flaw(f"tensor '{name}/codes' has codes of another width than takes least room")
         yield Mask(name, layer, stream, bits, codes, places)
+
+
+def _shortest(places: Indices) -> int:
+    """The width of the codes that tell these positions in the fewest words."""
+    gaps, words = np.diff(places, prepend=-1), []
+    for bits in range(1, MAX_CODE_BITS + 1):
+        count = max(len(gaps) + int(((gaps - 1) // (2**bits - 1)).sum()), 1)
+        words.append(-(-count // (64 // bits)))
+    return int(np.argmin(words)) + 1
 
 
 def _array(arrays: Mapping[str, TensorProto], name: str) -> Array:
