@@ -51,6 +51,7 @@ def convert(
     weights: Weights | str = Weights.FOLDED,
     fp16: bool = False,
     collapse: bool = False,
+    fit_scales: bool = False,
     calibration: Given = None,
     calibration_count: int | None = None,
     samples: Given = None,
@@ -94,6 +95,9 @@ def convert(
             mask codes and a generator that makes the numbers (`seeded`).
         fp16: store random weights in half precision.
         collapse: with `mode=2l` and `weights=seeded`, sum each block into one layer like its own.
+        fit_scales: when the masks are made, fit the scales of all layers together to the target's
+            outputs, by gradient: truer tickets of the same size. Needs torch, and about as long
+            as the construction again.
         calibration: inputs for construction: an npz or npy file, a folder of images, a dict of
             arrays [N, …] by input, or the array of a single input; None: random inputs with
             1/f-like spectra.

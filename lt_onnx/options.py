@@ -215,6 +215,9 @@ class Options:
     ] = Weights.FOLDED
     fp16: Annotated[bool, Param("Store random weights in half precision.")] = False
     collapse: Annotated[bool, Param("Sum each block into one layer (2l, seeded).")] = False
+    fit_scales: Annotated[
+        bool, Param("Fit all scales together at the end: truer at the same size; needs torch.")
+    ] = False
 
     def __post_init__(self) -> None:
         for size in (self.base_size, *dict(self.base_sizes).values()):
@@ -246,6 +249,11 @@ class Options:
         if self.collapse and self.weights is not Weights.SEEDED:
             raise InputError(
                 "`collapse=True` sums up what the file makes itself: give `weights=seeded` with it"
+            )
+        if self.collapse and self.fit_scales:
+            raise InputError(
+                "`fit_scales=True` is of tickets that are not collapsed: leave out `collapse`, and "
+                "let deploy collapse the ticket"
             )
 
     @property
@@ -304,6 +312,7 @@ def settings_of(
     *,
     base_size: Sequence[int] | None,
     price: Sequence[float] | None,
+    fit_scales: bool = False,
 ) -> list[Options]:
     """A frontier's settings: all pairs of m's with promises, or with prices; None: both modes.
 
@@ -316,7 +325,7 @@ def settings_of(
     built = built or [{"sqnr": decibels} for decibels in sqnr]
     sizes: Sequence[int | None] = base_size or [None]
     return [
-        Options(one_mode, base_size=m, **one)
+        Options(one_mode, base_size=m, fit_scales=fit_scales, **one)
         for one_mode in (PAPER_MODES if mode is None else [mode])
         for m in sizes
         for one in built

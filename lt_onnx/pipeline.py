@@ -1,7 +1,7 @@
 """The sequence of one conversion, and nothing else.
 
-target → blueprint → room → promise → construct and write → prove → compare → per layer → bound →
-report
+target → blueprint → room → promise → construct and write → fit scales → prove → compare →
+per layer → bound → report
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,6 @@ from pathlib import Path
 from lt_onnx.blueprint import Blueprint
 from lt_onnx.budget.promise import Forecast, promised
 from lt_onnx.construct.noise_budget import Promise
-from lt_onnx.construct.results import LayerStats
 from lt_onnx.errors import InputError, UnsupportedError, check_torch, is_interrupt
 from lt_onnx.files import (
     WAIT_SECONDS,
@@ -23,6 +22,7 @@ from lt_onnx.files import (
     data_of,
     reserved,
 )
+from lt_onnx.fitting.scales import fit_scales, inputs_to_fit
 from lt_onnx.options import Device, Options, Output, Pictures, changed
 from lt_onnx.planning.allocation import check_names
 from lt_onnx.planning.plan import plan
@@ -44,7 +44,7 @@ from lt_onnx.validation.limits import Limits
 from lt_onnx.validation.outputs import compare_outputs
 from lt_onnx.validation.per_layer import trace
 from lt_onnx.verification.verify import verify
-from lt_onnx.writing.build import fingerprint, write_source, write_ticket
+from lt_onnx.writing.build import Written, fingerprint, write_source, write_ticket
 from lt_onnx.writing.checkpoint import Checkpoint, checkpoint_of
 from lt_onnx.writing.collapse import collapsed
 from lt_onnx.writing.ticket import files_of, is_of
@@ -84,6 +84,8 @@ class Job:
             raise InputError("limits are judged by validation: drop them, or `validate=False`")
         if self.bound:
             check_torch("bound")
+        if self.options.fit_scales:
+            check_torch("fit_scales")
         check_pictures(self.pictures, self.calibration, self.samples)
 
     @property
@@ -173,6 +175,7 @@ class Prepared:
     inputs: Samples  # for construction
     judged: Samples  # for validation
     promise: Promise | None  # None: prices are the options'
+    fitted: Samples | None  # to fit scales to; None: it was not asked for
 
 
 def run(job: Job) -> Ticket:
@@ -208,7 +211,7 @@ def _run(job: Job) -> Ticket:
         else nullcontext()
     ) as checkpoint:
         resumed = len(checkpoint.saved) if checkpoint is not None else 0
-        blueprint, stats = write_ticket(
+        written = write_ticket(
             blueprint,
             job.ticket,
             inputs=inputs,
@@ -219,18 +222,12 @@ def _run(job: Job) -> Ticket:
             promise=prepared.promise,
             checkpoint=checkpoint,
         )
+        blueprint = written.blueprint
         if job.source is not None:
             with watch("source"):
                 write_source(blueprint, job.source, progress=job.progress, force=prepared.force)
         try:
-            report = _judged(
-                job,
-                blueprint,
-                stats=stats,
-                calibration=inputs.origin,
-                judged=prepared.judged,
-                watch=watch,
-            )
+            report = _finished(job, written, prepared, watch)
         except (InputError, UnsupportedError):  # no runtime takes one of the two
             for file in files_of(job.ticket, blueprint, source=False):
                 file.unlink(missing_ok=True)
@@ -265,6 +262,11 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
             pictures=job.pictures,
         )
         job.limits.refuse(target.outputs, judged.labels is not None)
+        fitted = None
+        if options.fit_scales:
+            # the ticket is run on as many as take half of what construction does
+            count = max(prediction.validation_count // 2, job.calibration_count or 0)
+            fitted = inputs_to_fit(seen, target, count, options.seed + 2)
     forecast = None
     if options.promises:
         with watch("sensitivity"):
@@ -273,7 +275,7 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
     prediction = _with_room(job, blueprint, inputs, force=made)
     job.announce(blueprint, prediction, forecast)
     promise = None if forecast is None else forecast.promise
-    return Prepared(blueprint, job.output.force or made, inputs, judged, promise)
+    return Prepared(blueprint, job.output.force or made, inputs, judged, promise, fitted)
 
 
 def predicted(job: Job) -> Prediction:
@@ -342,17 +344,13 @@ def _planned(job: Job) -> Blueprint:
     return blueprint
 
 
-def _judged(
-    job: Job,
-    blueprint: Blueprint,
-    *,
-    stats: list[LayerStats],
-    calibration: str,
-    judged: Samples,
-    watch: Stopwatch,
-) -> Report:
-    """Prove a written ticket, compare it with its target, and report."""
-    target = blueprint.target
+def _finished(job: Job, written: Written, prepared: Prepared, watch: Stopwatch) -> Report:
+    """Fit a written ticket's scales where that is asked for, prove it, compare it, and report."""
+    blueprint, judged = written.blueprint, prepared.judged
+    target, fit = blueprint.target, None
+    if prepared.fitted is not None:
+        with watch("fit scales"):
+            fit = fit_scales(job.ticket, blueprint, written.means, prepared.fitted)
     with watch("verify"):
         proof = verify(job.ticket, target.sha256)
     fidelity = layer_errors = certificate = None
@@ -378,14 +376,15 @@ def _judged(
         ticket=str(job.ticket),
         command=job.command,
         options=blueprint.options,
-        layers=stats,
+        layers=written.stats,
+        fit=fit,
         dense=blueprint.dense,
         proof=proof,
         fidelity=fidelity,
         trace=layer_errors,
         bound=certificate,
         target_weights=target.weight_count,
-        calibration=calibration,
+        calibration=prepared.inputs.origin,
         seconds=watch.seconds,
         weight_bytes=blueprint.weight_bytes,
     )

@@ -102,7 +102,8 @@ class Session:
     """A model file opened by onnxruntime; `content`, if given, is run in the file's place.
 
     `tensors` are names of inner tensors to have in view; those that the graph has can be asked for
-    in `run`. Raises NoKernelError or another InputError if the runtime refuses the model.
+    in `run`. `threads` share a sum, 0: all there may be; how it is rounded depends on how many.
+    Raises NoKernelError or another InputError if the runtime refuses the model.
     """
 
     def __init__(
@@ -112,15 +113,18 @@ class Session:
         *,
         tensors: Sequence[str] = (),
         content: bytes | None = None,
+        threads: int = 0,
     ) -> None:
         check_network(path)
         check_file(path)
         model = str(path) if content is None else content
-        folder = path.parent if tensors else None
+        folder = path.parent if tensors or content is not None else None
         mapped = data_of(path).is_file()  # a large ticket: optimised, its weights would be copied
         with _own_errors(str(path), "cannot load it"):
             model = _with_outputs(model, tensors) if tensors else model
-            self._session = _open(model, device, optimise=True, mapped=mapped, folder=folder)
+            self._session = _open(
+                model, device, optimise=True, mapped=mapped, folder=folder, threads=threads
+            )
         self.path = path
         kinds = {i.name: i.type for i in self._session.get_inputs()}
         outputs = [o.name for o in self._session.get_outputs()]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_onnx.construct.results import LayerStats
+from lt_onnx.fitting.scales import ScaleFit
 from lt_onnx.manifest import DensePlace
 from lt_onnx.options import Options
 from lt_onnx.report.document import Report, collection, validation
@@ -79,6 +80,7 @@ def report(**fields: Any) -> Report:
         "command": "lt-onnx convert net.onnx --seed 3",
         "options": Options(price=0.1),
         "layers": LAYERS,
+        "fit": ScaleFit(96, 24, 20.0, 21.5),
         "dense": DENSE,
         "proof": PROOF,
         "fidelity": fidelity(HELD, MISSED),

@@ -192,6 +192,8 @@ def _dense_line(places: "Sequence[DensePlace]") -> str:
 
 def print_report(document: "Mapping[str, Any]") -> None:
     """What a conversion came to, of its report."""
+    from lt_onnx.report.figures import fit_text
+
     layers, options, dense = document["layers"], document["options"], document["dense"]
     problems = sum(layer["problems"] for layer in layers)
     base = f", m = {options['base_size']}" if options["base_size"] else ""
@@ -202,6 +204,8 @@ def print_report(document: "Mapping[str, Any]") -> None:
     if len(dense) > MAX_PLACES:
         say(f"          and {len(dense) - MAX_PLACES} more dense places")
     print_filled(PROOF, {**document["verify"], "verdict": verdict})
+    if document["fit"]:
+        say(f"scales    {fit_text(document['fit'])}")
     for failure in document["verify"]["failures"][:MAX_PLACES]:
         say(f"          {failure}", err=True)
     if document["validate"]:

@@ -21,7 +21,17 @@ from lt_onnx.cli.options import (
 )
 from lt_onnx.errors import InputError
 from lt_onnx.files import finished, resumable
-from lt_onnx.options import PROMISES, Mode, Options, Param, Pictures, Workers, changed, settings_of
+from lt_onnx.options import (
+    PROMISES,
+    Mode,
+    Options,
+    Param,
+    Pictures,
+    Workers,
+    changed,
+    params_of,
+    settings_of,
+)
 from lt_onnx.units import numbers, size_text
 
 if TYPE_CHECKING:
@@ -54,6 +64,7 @@ class Grid:
         tuple[float, ...] | None,
         Param("For study: μ's, in place of promises.", "μ,…", read=numbers, expects=SEVERAL),
     ] = None
+    fit_scales: Annotated[bool, params_of(Options)["fit_scales"][1]] = False
     seeds: Annotated[int, Param("Tickets per setting.")] = 1
 
     def __post_init__(self) -> None:
@@ -63,7 +74,10 @@ class Grid:
 
     def settings(self) -> list[Options]:
         """One by one."""
-        return settings_of(self.mode, self.sqnr, base_size=self.base_size, price=self.price)
+        sizes, prices = self.base_size, self.price
+        return settings_of(
+            self.mode, self.sqnr, base_size=sizes, price=prices, fit_scales=self.fit_scales
+        )
 
 
 def frontier_command(

@@ -50,7 +50,7 @@ class FedTarget:
         for step in target.steps:
             own, parameters = step_nodes(step)
             if isinstance(step, Linear) and step.name in bent:
-                own = _bent(step, own)
+                own = bent_nodes(step, own)
                 parameters |= {f"{step.name}/v": np.zeros_like(parameters[f"{step.name}/w"])}
                 parameters |= {f"{step.name}/0": np.zeros_like(step.bias)}
             nodes += own
@@ -141,7 +141,7 @@ def loss(fresh: float, seen: float) -> float:
     return float(np.clip(fresh / max(seen, 1e-300), 1.0, MAX_LOSS))
 
 
-def _bent(linear: Linear, nodes: Sequence[Node]) -> list[Node]:
+def bent_nodes(linear: Linear, nodes: Sequence[Node]) -> list[Node]:
     """The nodes of a layer that also has a weight on |x|, and there no bias but a zero.
 
     A Gemm may not go without before operator set 11.

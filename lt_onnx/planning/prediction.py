@@ -41,8 +41,9 @@ WRITING_FACTOR = 2.9  # times the weights of a ticket of one file, while that is
 RUNNING_FACTOR = 1.9  # times the weights in float32, while a runtime has the file open as well
 EXPOSED_BYTES = 9.0  # for a number of the layers that are compared together
 BOUND_BYTES, BOUND_FACTOR = 165_000_000, 20.5  # of torch, and times what a layer holds of a sample
-TRACE_BATCH = 16  # samples whose layers are compared at a time
-MAX_EXPOSED = 1 << 26  # numbers of both networks that are held for it
+TORCH_BYTES, FIT_BYTES = 230_000_000, 6  # to fit scales; the latter for a number of a layer
+# samples whose layers are compared at a time, and numbers of both networks that are held for it
+TRACE_BATCH, MAX_EXPOSED = 16, 1 << 26
 
 # seconds of one core, measured (see docs/performance.md)
 PROBLEM_SECONDS, PROBLEM_GROWTH = 1e-6, 1.153  # one problem of 11 elements; for each more
@@ -51,11 +52,9 @@ HELD_BYTE_SECONDS = 5e-10  # of what a layer reads and makes, where it is run â€
 BUILT_BYTE_SECONDS = 8e-9  # â€¦ and where it is built
 MOMENT_SECONDS = 1.6e-10  # for a multiply-add of second moments, and of their inverse
 FELT_SECONDS = 2.6e-11  # for a multiply-add of the target, run with one layer after the other wrong
-WEIGHT_SECONDS = 1.7e-8  # to draw twice and prove
-BYTE_SECONDS = 2.5e-9  # to write, whatever the cores
-LAYER_SECONDS, NEURON_SECONDS = 0.04, 3.5e-5  # of a layer, and of a row of a univariate one
+WEIGHT_SECONDS, BYTE_SECONDS = 1.7e-8, 2.5e-9  # to draw twice and prove; to write, on one core
+LAYER_SECONDS, NEURON_SECONDS, START_SECONDS = 0.04, 3.5e-5, 1.3  # NEURON: a univariate row
 BUILD_SECONDS, GROUP_SECONDS = 0.11, 0.01  # of a layer that is built, and of each of its groups
-START_SECONDS = 1.3
 MAX_FELT_WORK = 5e10  # multiply-adds of the target with one layer after the other wrong
 MIN_FELT_INPUTS, MAX_FELT_INPUTS = 8, 256  # that it runs on
 MIN_VALIDATION_SAMPLES = 16  # of those given
@@ -123,6 +122,10 @@ def predict(
         counts = [activation_count(target, blueprint, linear) for linear in target.linears]
         exposed = max(sum(counts[part]) for part in exposed_together(counts))
         peaks.append(opened + round(EXPOSED_BYTES * batch_size(numbers, TRACE_BATCH) * exposed))
+    if options.fit_scales:
+        each = FIT_BYTES * sum(activation_count(target, None, one) for one in target.linears)
+        at_once = thread_count() * batch_size(numbers, VALIDATION_BATCH)
+        peaks = [TORCH_BYTES + peak for peak in (*peaks, opened + 3 * inline + at_once * each)]
     if bounded:
         peaks.append(BOUND_BYTES + inline + round(BOUND_FACTOR * widest))
     held = TARGET_WEIGHT_BYTES * sum(linear.weight.size for linear in target.linears)

@@ -58,19 +58,24 @@ def read_manifest(path: Path) -> Manifest | None:
     return parse_manifest(path, metadata_of(parse_file(path)[0]))
 
 
-def open_session(path: Path, device: str = "cpu", *, tensors: Sequence[str] = ()) -> Session:
+def open_session(
+    path: Path, device: str = "cpu", *, tensors: Sequence[str] = (), threads: int = 0
+) -> Session:
     """A `Session` of the model at `path`, with the inner tensors `tensors` in view.
+
+    `threads` are those that share a sum, 0: all there may be.
 
     Where onnxruntime lacks kernels for the model's double precision, it runs in float32, which is
     the network that is converted. Raises InputError.
     """
     try:
-        return Session(path, device, tensors=tensors)
+        return Session(path, device, tensors=tensors, threads=threads)
     except NoKernelError:
         model = onnx.load(str(path))
         if not in_float32(model):
             raise
-        return Session(path, device, tensors=tensors, content=model.SerializeToString())
+        content = model.SerializeToString()
+        return Session(path, device, tensors=tensors, content=content, threads=threads)
 
 
 def model_files(path: Path) -> Iterator[Path]:

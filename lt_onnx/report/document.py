@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from lt_onnx.construct.results import LayerStats
+from lt_onnx.fitting.scales import ScaleFit
 from lt_onnx.manifest import DensePlace
 from lt_onnx.options import Options
 from lt_onnx.report import schema
@@ -36,6 +37,7 @@ class Report:
     command: str
     options: Options
     layers: list[LayerStats]
+    fit: ScaleFit | None  # None: it was not asked for
     dense: tuple[DensePlace, ...]
     proof: Proof
     fidelity: Fidelity | None  # None: it was not validated
@@ -116,6 +118,7 @@ class Report:
             options={**asdict(self.options), **lists},
             calibration=self.calibration,
             layers=self.layers,
+            fit=self.fit,
             dense=self.dense,
             verify=self.proof,
             validate=_comparison(self.fidelity) if self.fidelity else None,

@@ -92,6 +92,17 @@ def sqnr(output: Mapping[str, Any]) -> str:
     return f"{decibels(output['variation_db'])} dB of variation, {plain} plain"
 
 
+def fit_text(fit: Mapping[str, Any]) -> str:
+    """What fitting the scales of a ticket came to."""
+    before, after = fit["before_db"], fit["after_db"]
+    if not fit["fresh"]:
+        return "as they were: too few inputs to keep some out"
+    if before is None or after == before:
+        return f"as they were: none was better by 0.3 dB on {fit['fresh']:,} inputs kept out"
+    gained = f"{decibels(before)} → {decibels(after)} dB"
+    return f"fitted to {fit['inputs']:,} inputs: {gained} on {fit['fresh']:,} kept out"
+
+
 def percent(value: float | None) -> str:
     """A share."""
     return "–" if value is None else f"{100 * value:.2f} %"
@@ -122,6 +133,7 @@ def summary(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             ("random source", "", source),
             ("weight bytes", size_text(4 * target["weights"]), size),
         ]
+        rows += [("scales", "", fit_text(document["fit"]))] if document["fit"] else []
     for out in document["validate"]["outputs"] if document["validate"] else []:
         name = out["name"]
         if out["target_accuracy"] is not None:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from lt_onnx.construct.results import LayerStats
+from lt_onnx.fitting.scales import ScaleFit
 from lt_onnx.manifest import DensePlace
 from lt_onnx.options import Options
 from lt_onnx.validation.bound.certify import Bound
@@ -75,6 +76,7 @@ class Conversion(Document, frozen=True, kw_only=True, forbid_unknown_fields=True
     options: Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": "#/$defs/Options"})]
     calibration: str
     layers: list[LayerStats]
+    fit: ScaleFit | None
     dense: tuple[DensePlace, ...]
     verify: Proof
     validate: Comparison | None

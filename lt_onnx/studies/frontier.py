@@ -41,6 +41,7 @@ def frontier(
     sqnr: Sequence[float] = PROMISES,
     base_size: Sequence[int] | None = None,
     price: Sequence[float] | None = None,
+    fit_scales: bool = False,
     seeds: int = 1,
     calibration: Given = None,
     samples: Given = None,
@@ -56,6 +57,7 @@ def frontier(
         sqnr: promises, decibels of every output's variation; a ticket is made for each.
         base_size: for study, m's; None chooses them.
         price: for study, μ's, in place of promises.
+        fit_scales: fit the scales of every ticket together, as `convert` does.
         seeds: tickets of every setting, whose means are taken.
         calibration: inputs for construction, as `convert` takes them.
         samples: inputs for validation, as `convert` takes them.
@@ -73,7 +75,7 @@ def frontier(
     if seeds < 1:
         raise InputError(f"`seeds` is {seeds}; give 1 or more")
     chosen = None if mode is None else choose(Mode, "mode", mode)
-    settings = settings_of(chosen, sqnr, base_size=base_size, price=price)
+    settings = settings_of(chosen, sqnr, base_size=base_size, price=price, fit_scales=fit_scales)
     words: dict[str, Any] = {"calibration": calibration, "samples": samples, "pictures": pictures}
     words["workers"] = workers
     points = []

@@ -3,12 +3,14 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.construct.construction import construct
+from lt_onnx.construct.fed_target import Layer
 from lt_onnx.construct.layer_task import BLOCK_WEIGHTS
 from lt_onnx.construct.noise_budget import Promise
 from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows
@@ -23,6 +25,15 @@ from lt_onnx.subset_sum import Device
 from lt_onnx.version import __version__
 from lt_onnx.writing.checkpoint import Checkpoint
 from lt_onnx.writing.ticket import TicketWriter
+
+
+@dataclass(frozen=True)
+class Written:
+    """A ticket that is written: the plan that was followed, and what its layers came to."""
+
+    blueprint: Blueprint
+    stats: list[LayerStats]
+    means: dict[str, Layer]  # of constructed layers, by name, in the mean of their copies
 
 
 def fingerprint(blueprint: Blueprint, inputs: Samples) -> str:
@@ -47,14 +58,13 @@ def write_ticket(
     force: bool = False,
     promise: Promise | None = None,
     checkpoint: Checkpoint | None = None,
-) -> tuple[Blueprint, list[LayerStats]]:
+) -> Written:
     """Construct the ticket and write it to `path`, row by row.
 
-    Returns the plan that was followed, and what every layer came to: where the constants of a
-    tensor turn out lost, a new plan opens a block there. `inputs` are for calibration; `device`
-    solves the subset sums; `promise` sets the layers' prices; `watch` is told where the time goes,
-    `progress` the share done; `force` lets the ticket replace a file; `checkpoint` has what an
-    earlier run finished and notes what this one does.
+    Where the constants of a tensor turn out lost, a new plan opens a block there. `inputs` are for
+    calibration; `device` solves the subset sums; `promise` sets the layers' prices; `watch` is told
+    where the time goes, `progress` the share done; `force` lets the ticket replace a file;
+    `checkpoint` has what an earlier run finished and notes what this one does.
     """
     lost = checkpoint.constants_lost if checkpoint is not None else frozenset()
     if lost:
@@ -66,9 +76,7 @@ def write_ticket(
         )
         try:
             with TicketWriter(blueprint, path, source=False, force=force) as writer:
-                return blueprint, _write(
-                    writer, pieces, watch=watch, progress=progress, checkpoint=checkpoint
-                )
+                return _write(writer, pieces, watch=watch, progress=progress, checkpoint=checkpoint)
         except LostConstantsError as error:
             if error.tensor in lost:
                 raise
@@ -85,9 +93,9 @@ def _write(
     watch: Stopwatch,
     progress: Progress,
     checkpoint: Checkpoint | None,
-) -> list[LayerStats]:
+) -> Written:
     """One attempt at a ticket."""
-    stats, done = [], 0
+    stats, means, done = list[LayerStats](), dict[str, Layer](), 0
     for piece in pieces:
         with watch("write"):
             if isinstance(piece, MaskedRows):
@@ -99,12 +107,14 @@ def _write(
                     piece.step, bias=piece.bias, tensors=piece.tensors, block=piece.block
                 )
                 stats.append(piece.stats)
+                if piece.mean is not None:
+                    means[piece.step.name] = piece.mean
             if checkpoint is not None:
                 checkpoint.note(piece)
         progress("construct", done / max(writer.blueprint.source_weights, 1))
     with watch("write"):
         writer.finish()
-    return stats
+    return Written(writer.blueprint, stats, means)
 
 
 def write_source(

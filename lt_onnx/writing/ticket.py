@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from io import BufferedRandom
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx
@@ -91,7 +91,7 @@ def put_doc_strings(model: onnx.ModelProto, manifest: Manifest) -> None:
     model.graph.doc_string = model.graph.doc_string or TICKET_TEXT
 
 
-def write_sealed(model: onnx.ModelProto, streams: Sequence[BufferedRandom], path: Path) -> None:
+def write_sealed(model: onnx.ModelProto, streams: Sequence[BinaryIO], path: Path) -> None:
     """Write a model to the first of the streams that become `path`; its data is in the others.
 
     It gets its doc strings and its seal. Raises ResourceError for one that is too large for a file.

@@ -31,7 +31,7 @@ def test_a_conversions_keys_and_counts() -> None:
 
     assert list(found) == [
         *HEAD,
-        *("target", "ticket", "options", "calibration", "layers", "dense"),
+        *("target", "ticket", "options", "calibration", "layers", "fit", "dense"),
         *("verify", "validate", "trace", "bound", "seconds"),
     ]
     assert found["target"] == {"file": "net.onnx", "sha256": "ab" * 32, "weights": 40}
