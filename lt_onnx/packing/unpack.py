@@ -39,7 +39,7 @@ from lt_onnx.packing.subsets import Masks
 from lt_onnx.reading.protobuf import metadata_of, too_many_parts
 from lt_onnx.units import name_text, size_text
 from lt_onnx.verification.flaw import Flaw
-from lt_onnx.verification.univariate import Neurons, derived
+from lt_onnx.verification.univariate import Neurons, derived, drawn_numbers
 from lt_onnx.writing.storage import ALIGNMENT, MIN_EXTERNAL_BYTES, LayerTensors, name_of
 from lt_onnx.writing.ticket import put_doc_strings
 
@@ -158,6 +158,8 @@ def _check_sizes(pack: _Pack, output: Path) -> None:
     fits = inside <= min(claimed[0], most) and outside <= sum(claimed[1:])
     packed = pack.path.stat().st_size
     fits &= sum(layer.spec.size for layer in pack.layers) <= MAX_WEIGHTS_PER_BYTE * packed
+    blocks = [layer.record for layer in pack.layers if layer.record.block is not None]
+    fits &= sum(map(drawn_numbers, blocks)) <= MAX_WEIGHTS_PER_BYTE * packed
     fits &= sum(layer.record.kept for layer in pack.layers) <= MAX_KEPT_PER_BYTE * packed
     if not fits or sum(claimed) > inside + outside + room:
         raise pack.damaged("the sizes of its layers and of its files disagree")

@@ -80,7 +80,7 @@ def drawn_numbers(layer: LayerRecord) -> int:
     block = layer.block
     assert block is not None
     values = len(block.constants.values) if block.constants is not None else 0
-    return layer.shape[0] * max(layer.shape[1], block.channels, values)
+    return layer.shape[0] * max(block.channels, values)
 
 
 def _check_size(layer: LayerRecord, block: BlockRecord, *, kept: int) -> None:
