@@ -7,6 +7,7 @@ import time
 from multiprocessing import get_context
 from pathlib import Path
 
+from lt_onnx.cores import core_count, thread_count
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.progress import Progress
 
@@ -19,6 +20,10 @@ def twice(number: int, tell: Progress) -> int:
 
 def where(tell: Progress) -> tuple[int, str | None, str | None]:
     return os.getpid(), os.environ.get("OMP_NUM_THREADS"), os.environ.get("NUMBA_NUM_THREADS")
+
+
+def threads(tell: Progress) -> tuple[int, int]:
+    return thread_count(), core_count()
 
 
 def fail(kind: str, tell: Progress) -> None:

@@ -155,7 +155,7 @@ def test_the_pages_are_built_without_warnings(tmp_path: Path) -> None:
 
     assert made.returncode == 0, made.stderr
     assert "WARNING" not in made.stderr
-    pages = "tutorial how cli api reports deploy paper performance reliability figures"
+    pages = "tutorial how cli api reports deploy cluster paper performance reliability figures"
     for page in [*pages.split(), "researchers", "engineers"]:
         assert (tmp_path / page / "index.html").is_file()
     formula = (tmp_path / "researchers" / "index.html").read_text()

@@ -131,7 +131,8 @@ def _work(pipe: Connection, stock: Stock, numbers: range, seed: int, seconds: in
 
 def _confine() -> None:
     """Let this process do no harm."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for number in (signal.SIGALRM, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
@@ -186,7 +187,7 @@ def try_cases(
         worker.start()
         there.close()
         at = waiting.start - 1
-        with contextlib.suppress(EOFError):
+        try:
             while True:
                 message = here.recv()
                 if isinstance(message, int):
@@ -194,7 +195,11 @@ def try_cases(
                 else:
                     figures.add(message)
                     tell(target, figures.cases / len(numbers))
-        worker.join()
+        except EOFError:
+            worker.join()
+        except BaseException:  # nobody reads what it sends any more
+            worker.kill()
+            raise
         if worker.exitcode and at < waiting.start:
             raise RuntimeError(f"{target}: no case was begun; exit code {worker.exitcode}")
         if worker.exitcode:

@@ -192,6 +192,54 @@ def test_whatever_is_killed_the_same_command_finishes(
         assert not [path for path in out.rglob(".*")]
 
 
+def most_at_once(out: Path, process: "subprocess.Popen[bytes]") -> int:
+    """How many conversions into a folder hold their tickets' locks together."""
+    most = 0
+    while process.poll() is None:
+        most = max(most, len(list(out.glob(".*.ticket.onnx.lock"))))
+        time.sleep(0.02)
+    return most
+
+
+def test_what_memory_allows_is_converted_at_once(few: Path, start: Start, tmp_path: Path) -> None:
+    """Every one of the networks takes some 300 MB."""
+    at_once = {}
+    for memory in ("400M", "4G"):
+        out = tmp_path / memory
+        words = ("zoo", few, "-o", out, "--no-validate", *SETTINGS, "--workers", 2)
+        zoo = start("-m", "lt_onnx", *words, "--memory", memory)
+        at_once[memory] = most_at_once(out, zoo)
+        assert zoo.wait() == 0
+    assert at_once == {"400M": 1, "4G": 2}
+    assert tickets(tmp_path / "400M") == tickets(tmp_path / "4G")
+
+
+AFFINITY = """
+import os, sys
+import tasks
+from lt_onnx.cluster.calls import Call
+from lt_onnx.cluster.crew import opened
+from lt_onnx.options import Workers
+
+if __name__ == "__main__":
+    os.environ.pop("OMP_NUM_THREADS", None)
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # as taskset does
+    with opened(Workers(int(sys.argv[1]))) as crew:
+        calls = [Call("cores", ())]
+        print(*[outcome.result for _, outcome in crew.outcomes(tasks.threads, calls, print)])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="there is no affinity")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_bound_to_one_core_a_conversion_has_one_thread(workers: int, tmp_path: Path) -> None:
+    script = tmp_path / "affinity.py"
+    script.write_text(AFFINITY)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, str(script), str(workers)]
+    assert subprocess.check_output(command, env=env, text=True).strip() == "(1, 1)"
+
+
 def test_two_zoos_of_one_folder_make_each_ticket_once(
     few: Path, start: Start, tmp_path: Path
 ) -> None:

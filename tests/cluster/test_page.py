@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from paths import MODELS, ROOT
 from typed import entered, environment
 
 pytest.importorskip("distributed", reason="Dask is not installed")
 PAGE = (ROOT / "docs" / "cluster.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
-COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
+LINES = [line for block in BLOCKS for line in block.splitlines()]
+COMMANDS = [line for line in LINES if not line.startswith("python tools/")]
 
 
 @pytest.fixture
@@ -66,3 +68,16 @@ def test_its_commands_run_and_make_the_same_tickets(
     kept = [[(m["name"], m["verdict"], m["kept"]) for m in report["models"]] for report in reports]
     assert kept[0] == kept[1]
     assert all(model["reused"] for model in reports[0]["models"])
+
+
+def test_its_examples_for_other_clusters_can_be_read(tmp_path: Path) -> None:
+    (script,) = re.findall(r"```bash title=\"zoo.sbatch\"\n(.*?)```", PAGE, re.DOTALL)
+    assert subprocess.run(["bash", "-n", "-c", script]).returncode == 0
+    (manifest,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    cluster = yaml.safe_load(manifest)
+    assert cluster["kind"] == "DaskCluster"
+    words = [w for line in script.splitlines() if "lt-onnx" in line for w in shlex.split(line)]
+    options = {option for word in words for option in re.findall(r"^--[a-z-]+", word)}
+    reference = (ROOT / "docs" / "cli.md").read_text().partition("## zoo")[2]
+    assert options
+    assert all(f"`{option}`" in reference for option in options)
