@@ -90,18 +90,18 @@ class Biases:
         reserve, response, count = Reserve.of(task), task.response, len(task.channel)
         choice, unit, scale = np.full(count, -1), np.zeros(count, np.float32), np.zeros(count)
         constant = np.flatnonzero(task.step.builds_constants & (task.channel == CONSTANT))
+        # sizes in turn over all groups: who reads constants of many groups needs large ones too
+        sizes = SIZES[np.arange(len(constant)) % RESERVE]
+        side = response.side(sizes) if len(constant) else 1.0
         for most, rows, group in reserve.alike(constant, task.group_rows):
             if not most:
                 raise LostConstantsError(task.linear.name, task.linear.input)
             columns, every = reserve.column[group, :most], np.arange(len(rows))
             drawn = draw_at(task.options.seed, task.step.source, rows=rows, columns=columns)
-            first, last = np.searchsorted(group, group), np.searchsorted(group, group, "right")
-            size = SIZES[(every - first) % RESERVE]
-            counts = range(1, int((last - first).max()) + 1)
-            side = np.array([response.side(SIZES[np.arange(n) % RESERVE]) for n in counts])
             pull = drawn * reserve.value[group, :most]
-            choice[rows] = (side[last - first - 1, None] * pull).argmax(1)
+            choice[rows] = (side * pull).argmax(1)
             unit[rows], drive = drawn[every, choice[rows]], pull[every, choice[rows]]
+            size = sizes[np.searchsorted(constant, rows)]
             scale[rows] = response.drive(size, drive) / drive
         if task.options.sigma is Sigma.LAYER and len(constant):
             scale[constant] = np.median(scale[constant])
@@ -119,7 +119,10 @@ class Biases:
         return replace(self, allowed=BIAS_SHARE * error * variance)
 
     def least_lambdas(self) -> Doubles:
-        """The λ below which a row cannot reach its bias b: |b| over the row's reach, [R]."""
+        """The λ below which a row cannot reach its bias b: |b| over the row's reach, [R].
+
+        0 where no constant pulls the bias's way, so that no λ helps.
+        """
         task, reserve, least = self.task, self.reserve, np.zeros(len(self.task.channel))
         bias = np.where(task.channel >= 0, task.linear.bias[task.channel], 0).astype(np.float64)
         for most, rows, group in reserve.alike(np.flatnonzero(bias), task.group_rows):
@@ -127,8 +130,7 @@ class Biases:
             drawn = draw_at(task.options.seed, task.step.source, rows=rows, columns=columns)
             pull = drawn * reserve.level[group, :most]
             reach = np.where(bias[rows, None] > 0, pull, -pull).clip(0).sum(1) * REACH
-            if most:
-                least[rows] = np.abs(bias[rows]) / np.maximum(reach, 1e-30)
+            least[rows] = np.abs(bias[rows]) / np.where(reach > 0, reach, np.inf)
         return least
 
     def added(

@@ -38,7 +38,10 @@ def plan(
         target,
         opening=[layer.name for layer in target.linears if options.is_two_for_one(layer.name)],
         copy_wise=first.copy_wise,
-        carrying=first.copies.keys() | first.inside_chains.keys(),
+        carrying={
+            **dict.fromkeys(first.inside_chains, True),
+            **{name: copies.layout.constants > 0 for name, copies in first.copies.items()},
+        },
     )
     request = replace(request, requirements=requirements)
     return _finished(request, _walk(request))

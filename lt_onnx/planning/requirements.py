@@ -37,13 +37,18 @@ class Requirement:
 
 
 def required(
-    target: Target, *, opening: Container[str], copy_wise: Container[str], carrying: Container[str]
+    target: Target,
+    *,
+    opening: Container[str],
+    copy_wise: Container[str],
+    carrying: Mapping[str, bool],
 ) -> dict[str, Requirement]:
     """Walk back from the last step, over the reads that a first, optimistic plan accepted.
 
     `opening` are the layers that open blocks and want no copies; `copy_wise` are the names of the
-    nodes that kept copies in the first plan, `carrying` of the tensors that had any. Returns
-    requirements by tensor; a tensor that is not among them has none.
+    nodes that kept copies in the first plan, `carrying` those of the tensors that had any, with
+    whether constants survived to them. Returns requirements by tensor; a tensor that is not among
+    them has none.
     """
     needs: defaultdict[str, Requirement] = defaultdict(Requirement)
     makers = target.makers
@@ -55,21 +60,24 @@ def required(
             constants = (RESERVE if copies else CARRIED) if biased else 0
             needs[step.input] |= Requirement(True, copies, constants)
         elif step.name in copy_wise and out.read:
+            if not any(carrying.get(name) for name in step.outputs):
+                out = replace(out, constants=0, zeros=0)
             inputs = [name for name in step.inputs if name in carrying]
-            carrier = _carrier(step, inputs, makers)
+            able = [name for name in inputs if carrying[name]]
+            carriers = _carriers(step, able, makers)
             beside = 0 if step.op == "Concat" else out.rows
             for name in inputs:
-                carries = carrier in (None, name)
+                carries = name in carriers
                 needs[name] |= out if carries else replace(out, constants=0, zeros=beside)
     return needs
 
 
-def _carrier(node: Node, inputs: Sequence[str], makers: Mapping[str, Step]) -> str | None:
-    """The one input of a sum or concatenation that brings the constants; None: all do.
+def _carriers(node: Node, able: Sequence[str], makers: Mapping[str, Step]) -> Sequence[str]:
+    """The inputs that bring the constants, of those that can: one of a sum or concatenation's.
 
     Identity skips bring theirs along for nothing, so they carry, and a layer adds zeros.
     """
-    if node.op not in ("Add", "Sum", "Sub", "Concat") or len(inputs) < 2:
-        return None
-    passing = [name for name in inputs if not isinstance(makers.get(name), Linear)]
-    return (passing or list(inputs))[0]
+    if node.op not in ("Add", "Sum", "Sub", "Concat"):
+        return able
+    passing = [name for name in able if not isinstance(makers.get(name), Linear)]
+    return (passing or able)[:1]
