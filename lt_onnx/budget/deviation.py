@@ -1,8 +1,9 @@
 """How far the copies of a channel deviate from their mean, layer by layer, and what that costs.
 
 Comes in, for every layer in order: its least error in each copy, and how much of its inputs'
-deviation it hands on. Goes out: the deviation of every tensor, and the error at the outputs that
-the deviation of a layer's copies leads to.
+deviation it hands on; of every other step the numbers that it meets, on which that is tried. Goes
+out: the deviation of every tensor, and the error at the outputs that the deviation of a layer's
+copies leads to.
 
 Each row reads a few of a channel's m copies, and other rows read others. So the copies' deviation
 enters the mean of the next layer's copies as 1/m of its power, and each of these copies as a whole:
@@ -14,11 +15,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lt_onnx.construct.stepwise_run import StepwiseRun
 from lt_onnx.target import Array, Doubles, Linear, Node
 
-# operators whose output's relative deviation is the sum of their inputs', not a mean of them
-PRODUCTS = frozenset("Mul Div MatMul Gemm Pow".split())
-SUMS = frozenset("Add Sum Sub".split())
+TRIED_POWER = 1e-3  # of the deviation by which a step is tried, relative
+TRIED_INPUTS = 16  # that it is tried on
 
 
 @dataclass(frozen=True)
@@ -109,25 +110,16 @@ class Deviations:
                 by_input.setdefault(step.input, set()).add(step.name)
         return [frozenset(names) for names in by_input.values()]
 
-    def add_node(self, step: Node, values: Mapping[str, Sequence[Array]]) -> None:
-        """Any other step of the target; `values` are tensors by batch, its own among them."""
+    def add_node(self, step: Node, run: StepwiseRun) -> None:
+        """Any other step of the target, which was `run` on values of its inputs."""
         for output in step.outputs:
             self._makers[output] = set().union(*(self._makers.get(n, ()) for n in step.inputs))
-        known = [name for name in dict.fromkeys(step.inputs) if name in self.power]
-        if not known or step.outputs[0] not in values:
-            return
-        varying = [name for name in dict.fromkeys(step.inputs) if name in values]
-        shares = dict.fromkeys(known, 1.0)
-        if len(varying) > 1 and step.op not in PRODUCTS:
-            powers = {name: _variation(values[name]) for name in varying}
-            whole = sum(powers.values())
-            if step.op in SUMS:
-                whole = _variation(values[step.outputs[0]])
-            shares = {name: powers[name] / max(whole, 1e-300) for name in known}
-        for output in step.outputs:
-            link = _Link(output, tuple(shares.items()))
-            self._steps.append(link)
-            self._follow(link, self.power)
+        deviating = [name for name in dict.fromkeys(step.inputs) if name in self.power]
+        for output in step.outputs if deviating else ():
+            if output in run.values:
+                shares = [(name, _handed(step, run, name, output)) for name in deviating]
+                self._steps.append(_Link(output, tuple(shares)))
+                self._follow(self._steps[-1], self.power)
 
     def cost(self, sensitivity: Mapping[str, Doubles], copies: float) -> dict[str, Doubles]:
         """Error power at the outputs for relative deviation of a layer's copies, by layer.
@@ -147,6 +139,43 @@ class Deviations:
             for name, cost in more.items():
                 costs[name] = costs.get(name, nothing) + cost
         return {name: costs.get(output, nothing) for name, output in self._outputs.items()}
+
+
+def _handed(step: Node, run: StepwiseRun, name: str, output: str) -> float:
+    """Relative power of an `output`'s deviation for that of the input `name`, as it is tried.
+
+    Channels deviate by what other channels are: that is as smooth as the copies' deviation, whose
+    rows are wrong about all that they read.
+    """
+    few = -(-TRIED_INPUTS // max(len(run.values[name][0]), 1))  # batches
+    given = {n: list(run.values[n][:few]) for n in step.inputs if n in run.values}
+    deviation = _deviation(given[name])
+    off = [x + d for x, d in zip(given[name], deviation, strict=True)]
+    made = run.made([step], {}, output=output, values={**given, name: off})
+    clean = run.values[output][:few]
+    with np.errstate(invalid="ignore"):  # of infinite numbers
+        change = [y - x for x, y in zip(clean, made, strict=True) if x.dtype.kind == "f"]
+    brought = _power(deviation) / max(_variation(given[name]), 1e-300)
+    return _power(change) / max(_variation(clean), 1e-300) / brought if brought > 0 else 1.0
+
+
+def _deviation(batches: Sequence[Array]) -> list[Array]:
+    """A deviation of TRIED_POWER in every channel (axis 1): what stands in another one."""
+    axes = (0, *range(2, batches[0].ndim))
+    count = sum(batch.size // max(batch.shape[1], 1) for batch in batches)
+    mean = sum(batch.sum(axes, keepdims=True, dtype=np.float64) for batch in batches) / count
+    power = sum(np.square(batch - mean).sum(axes, keepdims=True) for batch in batches) / count
+    size = np.sqrt(power)
+    order = np.random.default_rng(0).permutation(size.shape[1])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        unit = [np.nan_to_num((batch - mean) / size, posinf=0, neginf=0) for batch in batches]
+    factor = np.nan_to_num(size) * TRIED_POWER**0.5
+    return [(factor * values[:, order]).astype(np.float32) for values in unit]
+
+
+def _power(batches: Sequence[Array]) -> float:
+    """Σ value² over the finite numbers of a tensor, by batch."""
+    return float(sum(np.square(b[np.isfinite(b)], dtype=np.float64).sum() for b in batches))
 
 
 def _variation(batches: Sequence[Array]) -> float:

@@ -130,7 +130,7 @@ def sensitivity(
                 decades = np.log10(np.maximum(floors, 1e-30))
                 found.floors[step.name] = 10 ** np.interp(COPIES, TRIED_COPIES, decades)
         elif copied:
-            deviations.add_node(step, run.values)
+            deviations.add_node(step, run)
         run.drop([step])
     return found
 

@@ -119,18 +119,19 @@ class Biases:
         return replace(self, allowed=BIAS_SHARE * error * variance)
 
     def least_lambdas(self) -> Doubles:
-        """The λ below which a row cannot reach its bias b: |b| over the row's reach, [R].
+        """The least |λ| with which a row reaches its bias b: |b| over its reach, [R, 2].
 
-        0 where no constant pulls the bias's way, so that no λ helps.
+        For λ > 0 and for λ < 0; 0 where no constant pulls the bias's way, so that no λ helps.
         """
-        task, reserve, least = self.task, self.reserve, np.zeros(len(self.task.channel))
+        task, reserve = self.task, self.reserve
+        least = np.zeros((len(task.channel), 2))
         bias = np.where(task.channel >= 0, task.linear.bias[task.channel], 0).astype(np.float64)
         for most, rows, group in reserve.alike(np.flatnonzero(bias), task.group_rows):
             columns = reserve.column[group, :most]
             drawn = draw_at(task.options.seed, task.step.source, rows=rows, columns=columns)
-            pull = drawn * reserve.level[group, :most]
-            reach = np.where(bias[rows, None] > 0, pull, -pull).clip(0).sum(1) * REACH
-            least[rows] = np.abs(bias[rows]) / np.where(reach > 0, reach, np.inf)
+            pull = drawn * reserve.level[group, :most] * np.sign(bias[rows, None])
+            reach = np.stack([pull.clip(0).sum(1), (-pull).clip(0).sum(1)], 1) * REACH
+            least[rows] = np.abs(bias[rows, None]) / np.where(reach > 0, reach, np.inf)
         return least
 
     def added(

@@ -221,7 +221,7 @@ def _stats(task: LayerTask, tally: Tally, *, lam: Doubles, scale: Doubles) -> La
         mean_error=tally.error / problems,
         base_size=task.features.index.shape[2],
         price=task.price if task.calibrated else None,
-        lam=float(np.median(lam[task.channel >= 0])),
+        lam=float(np.median(np.abs(lam[task.channel >= 0]))),
         size_counts=tuple(int(n) for n in np.trim_zeros(tally.sizes, "b")),
         error_counts=tuple(int(n) for n in tally.errors),
     )

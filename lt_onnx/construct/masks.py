@@ -22,21 +22,24 @@ from lt_onnx.target import Array, Doubles, Floats, Indices
 
 HEADROOM = 0.75  # λ over the largest |w| of a row: larger weights take two elements or more
 MAX_RESCALING = 2.0  # factor by which a row's λ moves at most when it is fitted to the outputs
-WIDER = (1.2, 1.45, 1.75)  # factors of λ tried for rows in which one problem is an outlier
+# factors of λ tried for rows in which one problem is an outlier: all of its base set may pull the
+# wrong way, which is the right one with -λ
+WIDER = (-1.0, 1.2, -1.2, 1.45, -1.45, 1.75, -1.75)
 OUTLIER_SHARE = 0.25  # of a row's error, from which one problem counts as an outlier
 
 RULES = {Select.NOISE: Rule.NOISE, Select.SMALLEST: Rule.SMALLEST, Select.BEST: Rule.BEST}
 
 
 def first_lambdas(task: LayerTask, least: Doubles) -> Doubles:
-    """λ of every row, [R]: near its largest weight, but not under `least` [R] that its bias needs.
+    """λ > 0 and λ < 0 of every row, [R, 2]: near its largest weight, but not nearer to 0 than
+    `least` [R, 2] that its bias needs.
 
-    Rows without a weight, those of constants among them, have 1. With one scale for the layer all
+    Rows without a weight, those of constants among them, have ±1. With one scale for the layer all
     rows take the largest λ.
     """
     linear, features = task.linear, task.features
     headroom = HEADROOM if task.calibrated else 1.0
-    lam, largest = np.zeros(len(task.channel)), np.zeros(len(linear.bias))
+    lam, largest = np.zeros((len(task.channel), 2)), np.zeros(len(linear.bias))
     top, step = features.top, max(1, BLOCK_WEIGHTS // max(task.step.source.row_size, 1))
     for low in range(0, len(largest), step):
         channels = np.arange(low, min(low + step, len(largest)))
@@ -44,10 +47,10 @@ def first_lambdas(task: LayerTask, least: Doubles) -> Doubles:
         w = np.abs(features.goals(linear, channels)) / top[group][:, :, None]
         largest[channels] = w.max((1, 2), initial=0.0) * headroom
     rows = np.flatnonzero(task.channel >= 0)
-    lam[rows] = np.maximum(largest[task.channel[rows]], least[rows])
+    lam[rows] = np.maximum(largest[task.channel[rows], None], least[rows])
     if task.options.sigma is Sigma.LAYER:
-        lam[:] = lam.max(initial=0.0)
-    return np.where(lam > 0, lam, 1.0)
+        lam[:] = lam[:, 0].max(initial=0.0)
+    return np.where(lam > 0, lam, 1.0) * np.array([1.0, -1.0])
 
 
 def choose(
@@ -55,13 +58,14 @@ def choose(
 ) -> RowChoice:
     """Choose the subsets of neighbouring blocks, or the oracle's exact weights.
 
-    `shared` is prepared for the blocks, `lam` [R] is the least λ of the layer's rows. `watch` is
+    `shared` is prepared for the blocks, `lam` [R, 2] are the layer's `first_lambdas`. `watch` is
     told of the stages `solve` and `random numbers`. Biases and constants are still to come.
     """
     features, source = task.features, task.step.source
     within = slice(blocks[0].rows.start, blocks[-1].rows.stop)
     weight = np.zeros((within.stop - within.start, source.row_size), np.float32)
-    lam, scale, tallies = lam[within].copy(), np.zeros(len(weight)), []
+    both, lam = lam[within], lam[within, 0].copy()
+    scale, tallies = np.zeros(len(weight)), []
     for groups, problems in shared.groups.items():
         rows = task.data_rows(groups, within)
         if not len(rows):  # constants alone
@@ -81,7 +85,7 @@ def choose(
         else:
             drawn = Drawn(task.options.seed, source.index, rows, source.row_size)
             with watch("solve"):
-                given = {"drawn": drawn, "group": group, "goals": goals, "lam": lam[at]}
+                given = {"drawn": drawn, "group": group, "goals": goals, "lam": both[at]}
                 masks, residuals, lam[at] = solve_masks(task, problems.at(task.price), **given)
                 tallies.append(Tally.of(goals, masks, residuals, tolerance=task.options.tolerance))
             with watch("random numbers"):
@@ -118,8 +122,9 @@ def solve_masks(
 ) -> tuple[NDArray[np.uint32], Floats, Doubles]:
     """Masks and residuals [r, V·K] of some rows, each of a `group` [r], and their λ [r].
 
-    The base sets are fixed, but each row's λ is free, and another λ asks for other sums. Rows in
-    which one problem is an outlier take a wider λ if that halves their squared error.
+    The base sets are fixed, but each row's λ is free, and another λ asks for other sums. Of `lam`
+    [r, 2], rows take the positive one; those in which one problem is an outlier take the negative
+    or a wider one if that halves their squared error.
     """
     options = task.options
 
@@ -138,18 +143,18 @@ def solve_masks(
             )
         return masks, residuals
 
+    first, lam = lam, lam[:, 0].copy()
     masks, residuals = attempt(np.arange(len(lam)), lam)
     if not task.calibrated or options.sigma is Sigma.LAYER:
         return masks, residuals, lam
     weight = np.concatenate([common.weight for _, common in problems.parts], 1)[group]
-    first, lam = lam, lam.copy()
     for factor in WIDER:
         error = weight * np.square(residuals, dtype=np.float64)
         total = error.sum(1)
         outlying = np.flatnonzero(error.max(1, initial=0.0) > OUTLIER_SHARE * total)
         if not len(outlying):
             break
-        wider = first[outlying] * factor
+        wider = first[outlying, int(factor < 0)] * abs(factor)
         new_masks, new_residuals = attempt(outlying, wider)
         new_total = (weight[outlying] * np.square(new_residuals, dtype=np.float64)).sum(1)
         better = new_total * wider**2 < total[outlying] * lam[outlying] ** 2 / 2

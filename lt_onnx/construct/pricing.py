@@ -42,7 +42,8 @@ class Trial:
 def find_price(task: LayerTask, shared: SharedProblems, *, lam: Doubles, share: Share) -> Trial:
     """The largest μ whose error is about what the layer may have; the least useful where none is.
 
-    `shared` is asked for the groups of the rows that are tried, `lam` [R] is the λ of every row.
+    `shared` is asked for the groups of the rows that are tried, `lam` [R, 2] are the layer's
+    `first_lambdas`.
     """
     rows = _sample(task)
     if not task.linear.weight.any():  # biases alone
