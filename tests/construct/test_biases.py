@@ -21,7 +21,7 @@ VALUES = [1, 2, 0.5, 4, -1, 1.5, 3, 1.25, -2, 0.75, 5, 1.75]  # of the constants
 
 def without_biases(task: LayerTask, biases: Biases) -> RowChoice:
     """Rows that listen to nothing yet, with the λ that their biases ask for."""
-    lam = np.maximum(biases.least_lambdas(), 0.5)
+    lam = np.maximum(biases.least_lambdas()[:, 0], 0.5)
     scale = np.where(task.channel >= 0, lam / task.features.unit, 0)
     weight = np.zeros((len(lam), task.step.source.row_size), np.float32)
     weight.setflags(write=False)
@@ -64,11 +64,27 @@ def test_lambda_lets_a_row_reach_its_bias_by_a_share_of_its_constants(make_task:
 
     for row, least in enumerate(biases.least_lambdas()):
         if task.channel[row] < 0:
-            assert least == 0
+            assert least.tolist() == [0, 0]
             continue
         bias, reserve, g = task.linear.bias[task.channel[row]], biases.reserve, row // 9
-        pull = unit[row, reserve.column[g]] * reserve.level[g] * np.sign(bias)
-        assert least * REACH * pull.clip(0).sum() == pytest.approx(abs(bias), rel=1e-6)
+        for own, sign in zip(least, (1, -1), strict=True):
+            pull = unit[row, reserve.column[g]] * reserve.level[g] * np.sign(bias) * sign
+            assert own * REACH * pull.clip(0).sum() == pytest.approx(abs(bias), rel=1e-6)
+
+
+def test_a_bias_that_no_constant_pulls_at_asks_for_no_lambda(make_task: Make) -> None:
+    task = make_task()
+    biases = Biases.of(task)
+    few = replace(
+        biases.reserve,
+        count=np.ones_like(biases.reserve.count),
+        **{key: getattr(biases.reserve, key)[:, :1] for key in ("column", "value", "level")},
+    )
+    least = replace(biases, reserve=few).least_lambdas()
+
+    data = (task.channel >= 0) & (task.linear.bias[task.channel] != 0)
+    assert np.isfinite(least).all()
+    assert ((least[data] > 0).sum(1) == 1).all()  # with the one sign or with the other
 
 
 @pytest.mark.parametrize("select", [Select.NOISE, Select.SMALLEST, Select.BEST])
@@ -101,14 +117,14 @@ def test_exact_biases_are_the_targets(make_task: Make) -> None:
     np.testing.assert_allclose((rows.offset * rows.scale)[data], expected, rtol=1e-5)
 
 
-def test_a_constant_row_hands_one_constant_on_in_its_size(make_task: Make) -> None:
+def test_constant_rows_hand_one_constant_on_in_sizes_in_turn_over_groups(make_task: Make) -> None:
     task = make_task(groups=2)
     rows = with_biases(task)
 
-    for row in (8, 17):
+    for row, wanted in zip((8, 17), SIZES, strict=False):
         assert (rows.weight[row] != 0).sum() == 1
         size = rows.offset[row] * rows.scale[row]
-        assert abs(size) == pytest.approx(SIZES[0], rel=0.5)  # φ is listed by powers of two
+        assert abs(size) == pytest.approx(wanted, rel=0.5)  # φ is listed by powers of two
 
 
 def test_where_nothing_asks_for_constants_rows_stay_as_they_are(make_task: Make) -> None:

@@ -41,25 +41,27 @@ def wanted(task: LayerTask) -> Doubles:
 
 
 def no_floor(task: LayerTask) -> Doubles:
-    return np.zeros(len(task.channel))
+    return np.zeros((len(task.channel), 2))
 
 
 def test_lambda_is_near_the_largest_weight_but_what_the_bias_needs(make_task: Make) -> None:
     task = make_task(groups=2)
     data = task.channel >= 0
-    least = np.where(np.arange(len(data)) == 3, 9.0, 0.0)
+    least = no_floor(task)
+    least[3] = 9.0, 8.0
     lam = first_lambdas(task, least)
 
     largest = HEADROOM * np.abs(wanted(task)).max((1, 2))
-    assert lam[3] == 9
-    np.testing.assert_allclose(np.delete(lam[data], 3), np.delete(largest, 3))
-    assert set(lam[~data]) == {1}
+    assert lam[3].tolist() == [9, -8]
+    for sign, found in zip((1, -1), lam.T, strict=True):
+        np.testing.assert_allclose(np.delete(found[data], 3), sign * np.delete(largest, 3))
+        assert set(found[~data]) == {sign}
 
 
 def test_one_sigma_per_layer_is_one_lambda(make_task: Make) -> None:
     task = make_task(Options(sigma=Sigma.LAYER, select=Select.BEST))
 
-    assert set(first_lambdas(task, no_floor(task))) == {np.abs(wanted(task)).max()}
+    assert set(first_lambdas(task, no_floor(task))[:, 0]) == {np.abs(wanted(task)).max()}
 
 
 @pytest.mark.parametrize("select", [Select.NOISE, Select.SMALLEST, Select.BEST])
@@ -75,7 +77,7 @@ def test_kept_weights_are_the_sources_and_come_to_the_targets(
     kept = rows.weight != 0
     np.testing.assert_array_equal(rows.weight[kept], drawn.reshape(kept.shape)[kept])
     assert not kept[task.channel < 0].any()
-    error = np.abs(effective(task, rows) - wanted(task)) / rows.lam[data, None, None]
+    error = np.abs((effective(task, rows) - wanted(task)) / rows.lam[data, None, None])
     (tally,) = [sum(rows.tallies[1:], rows.tallies[0])]
     assert tally.problems == error.size
     assert tally.elements == kept.sum()
@@ -88,17 +90,36 @@ def test_kept_weights_are_the_sources_and_come_to_the_targets(
     assert not rows.offset.any()
 
 
-def test_lambda_widens_by_the_listed_factors_alone_and_its_argument_stays(make_task: Make) -> None:
+def test_lambda_is_changed_by_the_listed_factors_alone_and_its_argument_stays(
+    make_task: Make,
+) -> None:
     task = make_task(groups=4)
-    lam = first_lambdas(task, no_floor(task))
+    lam = first_lambdas(task, no_floor(task)) * [1, 1.5]
     before = lam.copy()
     rows = chosen(task, lam)
 
     np.testing.assert_array_equal(lam, before)
-    factor = rows.lam / lam
+    factor = rows.lam / np.abs(np.where(rows.lam[:, None] > 0, lam, lam[:, ::-1])[:, 0])
     allowed = np.isclose(factor[:, None], [1, *WIDER])
     assert allowed.any(1).all()
     assert (factor > 1.1).any()
+
+
+def test_a_row_whose_base_set_pulls_the_wrong_way_takes_a_negative_scale(
+    make_task: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every feature's few copies some are all positive, and some weights are not."""
+    task = make_task(groups=4)
+    lam = first_lambdas(task, no_floor(task))
+    rows, data = chosen(task, lam), task.channel >= 0
+    flipped = np.flatnonzero(data & (rows.lam < 0))
+    assert len(flipped)
+    error = np.square(effective(task, rows) - wanted(task)).sum((1, 2))
+
+    monkeypatch.setattr("lt_onnx.construct.masks.WIDER", ())
+    plain = np.square(effective(task, chosen(task, lam)) - wanted(task)).sum((1, 2))
+    own = np.cumsum(data)[flipped] - 1
+    assert (error[own] < plain[own]).all()
 
 
 def test_exact_rows_are_the_target(make_task: Make) -> None:

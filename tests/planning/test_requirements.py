@@ -18,14 +18,18 @@ def node(op: str, *inputs: str, to: str) -> Node:
 
 
 def needs(
-    *steps: Node | Linear, many: bool = True, dense: str = "", plain: str = ""
+    *steps: Node | Linear, many: bool = True, dense: str = "", plain: str = "", lost: str = ""
 ) -> dict[str, Requirement]:
-    """Requirements where all nodes but `dense` kept copies, and all tensors but `plain` had any."""
+    """Requirements where all nodes but `dense` kept copies, and all tensors but `plain` had any.
+
+    No constants survived to those that are `lost`.
+    """
     target = draft_of({}, steps=steps).target
     kept = {step.name for step in steps} - set(dense.split())
     opening = [] if many else [step.name for step in steps]
-    carrying = {name for step in steps for name in (*step.inputs, *step.outputs)}
-    return required(target, opening=opening, copy_wise=kept, carrying=carrying - set(plain.split()))
+    names = {name for step in steps for name in (*step.inputs, *step.outputs)}
+    carrying = {name: name not in lost.split() for name in names - set(plain.split())}
+    return required(target, opening=opening, copy_wise=kept, carrying=carrying)
 
 
 def test_requirements_join_to_what_fulfils_both() -> None:
@@ -127,3 +131,21 @@ def test_several_outputs_need_what_any_of_them_needs() -> None:
 
     assert found["q"] == Requirement(True, False, CARRIED)
     assert found["a"] == found["p"] == Requirement(True, True, RESERVE)
+
+
+def test_an_input_that_constants_do_not_survive_to_is_not_asked_for_them() -> None:
+    """A padded average is no constant at the border: the other part of the Concat brings them."""
+    steps = [
+        linear("x", "a"),
+        linear("x", "b"),
+        node("AveragePool", "a", to="p"),
+        node("Concat", "p", "b", to="c"),
+        linear("c", "d"),
+        linear("d", "y"),
+    ]
+    kept, found = needs(*steps), needs(*steps, lost="p")
+
+    assert (kept["a"].constants, kept["b"].constants) == (RESERVE, 0)
+    assert (found["a"].constants, found["b"].constants) == (0, RESERVE)
+    everywhere = needs(*steps, lost="p b c")
+    assert (everywhere["a"].rows, everywhere["b"].rows) == (0, 0)
