@@ -148,6 +148,8 @@ def _handed(step: Node, run: StepwiseRun, name: str, output: str) -> float:
     rows are wrong about all that they read.
     """
     few = -(-TRIED_INPUTS // max(len(run.values[name][0]), 1))  # batches
+    if run.values[name][0].ndim < 2:
+        return 1.0
     given = {n: list(run.values[n][:few]) for n in step.inputs if n in run.values}
     deviation = _deviation(given[name])
     off = [x + d for x, d in zip(given[name], deviation, strict=True)]

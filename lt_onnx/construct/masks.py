@@ -50,7 +50,8 @@ def first_lambdas(task: LayerTask, least: Doubles) -> Doubles:
     lam[rows] = np.maximum(largest[task.channel[rows], None], least[rows])
     if task.options.sigma is Sigma.LAYER:
         lam[:] = lam[:, 0].max(initial=0.0)
-    return np.where(lam > 0, lam, 1.0) * np.array([1.0, -1.0])
+    lam = np.where(lam > 0, lam, 1.0)
+    return np.stack([lam[:, 0], -lam[:, 1]], 1)
 
 
 def choose(
