@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,3 +82,16 @@ def test_its_examples_for_other_clusters_can_be_read(tmp_path: Path) -> None:
     reference = (ROOT / "docs" / "cli.md").read_text().partition("## zoo")[2]
     assert options
     assert all(f"`{option}`" in reference for option in options)
+
+
+@pytest.mark.long
+def test_its_table_is_printed() -> None:
+    (command,) = (line for line in LINES if line not in COMMANDS)
+    _, tool, *words = shlex.split(command)
+    words[words.index("--networks") + 1] = "2"
+    made = subprocess.run(
+        [sys.executable, str(ROOT / tool), *words], capture_output=True, text=True, check=True
+    )
+    table = next(t for t in re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL) if "way" in t)
+    shape = [re.sub(r"[\d.]+", "#", line).split() for line in (made.stdout, table)]
+    assert shape[0] == shape[1]
