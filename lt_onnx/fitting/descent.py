@@ -135,8 +135,7 @@ class _Errors:
             factors = _factors(theta).requires_grad_()
             residuals = self._residuals(b, factors)
             half = torch.stack([value.square().sum() for value in residuals]).sum() / 2
-            (gradient,) = torch.autograd.grad(half, factors)
-            return [value.detach() for value in residuals], gradient.double().numpy()
+            return [value.detach() for value in residuals], _gradient(half, factors)
 
         results = self._each(one)
         gradients = [gradient for _, gradient in results]
@@ -155,8 +154,7 @@ class _Errors:
                 (value * torch.from_numpy(rng.choice([-1.0, 1.0], value.shape))).sum()
                 for value in self._residuals(b, factors)
             ]
-            (gradient,) = torch.autograd.grad(torch.stack(signed).sum(), factors)
-            return gradient.double().square().numpy()
+            return np.square(_gradient(torch.stack(signed).sum(), factors))
 
         curvature: Doubles = np.sum(self._each(one), 0)
         return curvature + LEAST_STIFFNESS * max(float(curvature.mean()), 1e-300)
@@ -168,6 +166,14 @@ class _Errors:
 
     def _each(self, look: Callable[[int], T]) -> list[T]:
         return by_batch(range(len(self.batches.feeds)), look)
+
+
+def _gradient(value: Tensor, factors: Tensor) -> Doubles:
+    """Zeros where it does not depend on them."""
+    if not value.requires_grad:
+        return np.zeros(len(factors))
+    (gradient,) = torch.autograd.grad(value, factors)
+    return gradient.double().numpy()
 
 
 def _factors(theta: Doubles) -> Tensor:

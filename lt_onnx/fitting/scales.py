@@ -20,21 +20,22 @@ from onnx import numpy_helper
 
 from lt_onnx.blueprint import Blueprint, Build
 from lt_onnx.construct.fed_target import Layer
-from lt_onnx.errors import InputError
+from lt_onnx.errors import InputError, ResourceError, UnsupportedError
 from lt_onnx.files import atomic_write, data_of
 from lt_onnx.manifest import SEAL_KEY, Manifest
 from lt_onnx.options import Sigma, Weights
+from lt_onnx.planning.prediction import MAX_BATCH
 from lt_onnx.reading.model_file import open_session
-from lt_onnx.runtime import Session, by_batch
+from lt_onnx.runtime import Session, by_batch, first_line
 from lt_onnx.samples.choose import calibration_inputs
-from lt_onnx.samples.samples import VALIDATION_BATCH, Samples
+from lt_onnx.samples.samples import Samples
 from lt_onnx.samples.variation import Variation
 from lt_onnx.target import Array, Doubles, Floats, Target
 from lt_onnx.verification.seeded import open_ticket
 from lt_onnx.writing.seeded import seeded
 from lt_onnx.writing.ticket import write_sealed
 
-MIN_INPUTS, MAX_INPUTS = 20, 1024
+MIN_INPUTS, MAX_INPUTS = 20, 512
 MIN_GAIN = 0.93  # of the errors, that new scales must come below: less may be chance
 SHARES = (1.0, 0.5)  # of what was found, tried one after the other on the inputs kept out
 
@@ -69,16 +70,20 @@ def _check(target: Target, inputs: Samples) -> None:
 
     from lt_onnx.fitting.scaled_target import ScaledTarget
 
-    outputs = _floats(target)
-    if not outputs:
+    own = {layer.name: Layer(layer.weight, layer.bias) for layer in target.linears}
+    program = ScaledTarget(target, own, outputs=_floats(target))
+    try:
+        factors = torch.ones(program.count, requires_grad=True)
+        outputs = program.run(inputs.batches(target.inputs, 1)[0], factors)
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:  # what torch raises
+        raise UnsupportedError(
+            f"{target.path}: torch cannot run it: {first_line(error)}; leave out `fit_scales`"
+        ) from None
+    if not any(output.requires_grad for output in outputs):
         raise InputError(
-            f"{target.path}: none of its outputs holds floats to fit scales to: leave out "
+            f"{target.path}: none of its outputs holds floats that scales change: leave out "
             "`fit_scales`"
         )
-    own = {layer.name: Layer(layer.weight, layer.bias) for layer in target.linears}
-    program = ScaledTarget(target, own, outputs=outputs)
-    with torch.no_grad():
-        program.run(inputs.batches(target.inputs, 1)[0], torch.ones(program.count))
 
 
 def fit_scales(
@@ -98,7 +103,7 @@ def fit_scales(
     if fresh is None:
         return ScaleFit(0, 0)
     model, manifest = open_ticket(path)
-    feeds, kept = (part.batches(target.inputs, VALIDATION_BATCH) for part in (seen, fresh))
+    feeds, kept = (part.batches(target.inputs, MAX_BATCH) for part in (seen, fresh))
     wanted = _outputs(open_session(target.path, threads=1), [*feeds, *kept], _floats(target))
     names = [name for name in _floats(target) if _varies(wanted, name)]
     found = _outputs(_session(path, model), [*feeds, *kept], names)
@@ -116,7 +121,12 @@ def fit_scales(
 
     by_layer = blueprint.options.sigma is Sigma.LAYER
     program = ScaledTarget(target, means, outputs=names, by_layer=by_layer)
-    theta = descend(program, batches(slice(len(feeds))), batches(slice(len(feeds), None)))
+    try:
+        theta = descend(program, batches(slice(len(feeds))), batches(slice(len(feeds), None)))
+    except (RuntimeError, MemoryError) as error:  # torch has no other for want of memory
+        raise ResourceError(
+            f"{path}: is whole, but its scales could not be fitted: {first_line(error)}"
+        ) from None
     for share in SHARES if theta.any() else ():
         scaled = _scaled(model, blueprint, share * theta, program.places, by_layer=by_layer)
         made = _outputs(_session(path, scaled), kept, names)

@@ -32,8 +32,7 @@ BATCH_BYTES = 24  # for a number of a batch under way: a tensor is made from ano
 # in bytes; of the last two at most
 WEIGHT_BYTES = {Weights.FOLDED: 4, Weights.MASKED: 5, Weights.SPARSE: 3, Weights.SEEDED: 1}
 PROGRAM_BYTES = 262_000_000  # before any layer: the interpreter and its libraries
-EXPAND_BYTES = 2_000_000  # of a univariate layer, whose neurons are made when they are read
-TARGET_WEIGHT_BYTES = 12
+EXPAND_BYTES, TARGET_WEIGHT_BYTES = 2_000_000, 12  # EXPAND: of a univariate layer
 ROW_WEIGHT_BYTES = 64  # for a weight of the row under construction
 NEURON_BYTES = 11.2  # for a number that a univariate layer makes, while a ticket is run
 UNIVARIATE_WEIGHT_BYTES = 8.6  # such layers are held whole, drawn and read again by the proof
@@ -124,7 +123,7 @@ def predict(
         peaks.append(opened + round(EXPOSED_BYTES * batch_size(numbers, TRACE_BATCH) * exposed))
     if options.fit_scales:
         each = FIT_BYTES * sum(activation_count(target, None, one) for one in target.linears)
-        at_once = thread_count() * batch_size(numbers, VALIDATION_BATCH)
+        at_once = thread_count() * batch_size(numbers, MAX_BATCH)
         peaks = [TORCH_BYTES + peak for peak in (*peaks, opened + 3 * inline + at_once * each)]
     if bounded:
         peaks.append(BOUND_BYTES + inline + round(BOUND_FACTOR * widest))

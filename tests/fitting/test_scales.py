@@ -14,7 +14,7 @@ from lt_onnx import convert, files, load, validate, verify
 from lt_onnx.blueprint import Build
 from lt_onnx.cli.app import app
 from lt_onnx.deployment.forms import plan_of
-from lt_onnx.errors import InputError, UnsupportedError
+from lt_onnx.errors import InputError, ResourceError, UnsupportedError
 from lt_onnx.fitting import descent
 from lt_onnx.options import make_options
 from lt_onnx.pipeline import Ticket
@@ -171,6 +171,19 @@ def test_too_few_inputs_to_keep_some_out_leave_scales_as_they_were(tmp_path: Pat
     assert ticket.report.fit.fresh == 0
 
 
+def test_a_ticket_outlives_that_there_is_no_memory_to_fit_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hungry(*_: object) -> Doubles:
+        raise RuntimeError("not enough memory: you tried to allocate 9 GB")
+
+    monkeypatch.setattr(descent, "descend", hungry)
+    with pytest.raises(ResourceError, match=r"t\.onnx: is whole, .* not enough memory"):
+        made(tmp_path / "t.onnx", fit_scales=True)
+
+    assert verify(tmp_path / "t.onnx", target=RESIDUAL).genuine
+
+
 def network(path: Path, op: str, **attributes: int) -> Path:
     """A small one with another operator behind its first layer."""
     b = Builder()
@@ -187,7 +200,7 @@ def test_what_cannot_be_fitted_is_refused_before_any_work(
     out = tmp_path / "ticket.onnx"
     with pytest.raises(UnsupportedError, match=r"\(Trilu\) has no counterpart .* `fit_scales`"):
         convert(network(tmp_path, "Trilu"), out, fit_scales=True)
-    with pytest.raises(InputError, match=r"none of its outputs holds floats .* `fit_scales`"):
+    with pytest.raises(InputError, match=r"holds floats that scales change: .* `fit_scales`"):
         convert(network(tmp_path, "ArgMax", axis=1), out, fit_scales=True)
     with pytest.raises(InputError, match="let deploy collapse the ticket"):
         make_options(mode="2l", weights="seeded", collapse=True, fit_scales=True)
