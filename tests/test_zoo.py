@@ -20,6 +20,7 @@ from lt_onnx.zoo.folder import FolderJob
 
 NAMES = ("plain-relu", "plain-tanh")
 SMALL = ("--base-size", "8", "--price", "1e-4")  # what becomes of a folder matters, no promise
+FEW = ("--no-validate", "--mode", "2l", *SMALL)
 
 
 @pytest.fixture
@@ -112,14 +113,14 @@ def test_ended_half_way_it_goes_on_and_leaves_the_same_bytes(
     folder: Path, tmp_path: Path, who: str
 ) -> None:
     whole, halved = tmp_path / "whole", tmp_path / "halved"
-    assert run(["zoo", str(folder), "-o", str(whole), "-q", *SMALL]) == 0
-    words = [sys.executable, "-c", KILLED, "zoo", str(folder), "-o", str(halved), "-q", *SMALL]
+    assert run(["zoo", str(folder), "-o", str(whole), "-q", *FEW]) == 0
+    words = [sys.executable, "-c", KILLED, "zoo", str(folder), "-o", str(halved), "-q", *FEW]
     env = {**os.environ, "WHO": who}
     killed = subprocess.run(words, start_new_session=True, env=env, capture_output=True, text=True)
     finished = list(halved.rglob("*.report.json"))
     assert len(finished) == 1
     times = {path: path.stat().st_mtime_ns for path in finished}
-    only = [str(folder), "-o", str(halved), "-q", *SMALL]
+    only = [str(folder), "-o", str(halved), "-q", *FEW]
     if who == "SIGINT":  # what is finished is told, and reported
         assert killed.returncode == 3
         assert "interrupted; finished and there: " in killed.stderr
@@ -134,7 +135,7 @@ def test_ended_half_way_it_goes_on_and_leaves_the_same_bytes(
         assert {m["message"] for m in told if m["verdict"] == "error"} == {"not converted yet"}
         assert sum(m["reused"] for m in told) == 1
 
-    assert run(["zoo", str(folder), "-o", str(halved), "-q", *SMALL]) == 0
+    assert run(["zoo", str(folder), "-o", str(halved), "-q", *FEW]) == 0
     assert tickets(halved) == tickets(whole)
     assert times == {path: path.stat().st_mtime_ns for path in finished}
     assert not [path for path in halved.rglob("*") if path.name.endswith(".part")]

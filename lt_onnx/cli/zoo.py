@@ -60,7 +60,7 @@ def zoo_command(
     finished tickets are not made again. Without --report the summary goes to
     zoo.json, .md, .xml and .html in the output folder.
     """
-    from lt_onnx.cluster.crew import check_installed
+    from lt_onnx.cluster.executor import check_installed
     from lt_onnx.pipeline import Job
     from lt_onnx.report.command import command_of
     from lt_onnx.samples.images import check_pictures
@@ -189,7 +189,7 @@ def _entries(
     """The entry of every network, told as it comes; an interrupt writes the report of them."""
     import msgspec
 
-    from lt_onnx.cluster.crew import opened
+    from lt_onnx.cluster.executor import opened
     from lt_onnx.zoo.folder import convert_folder, finished_entries
 
     networks: list[Network] = summary.networks
@@ -207,10 +207,10 @@ def _entries(
             add(entry)
         return list(entries.values())
     try:
-        with opened(workers) as crew, progress_of_many(len(networks), quiet) as (tell, end):
-            if crew.dashboard and not quiet:
-                say(f"dashboard {crew.dashboard}", err=True)
-            with closing(convert_folder(networks, crew, tell)) as converted:
+        with opened(workers) as executor, progress_of_many(len(networks), quiet) as (tell, end):
+            if executor.dashboard and not quiet:
+                say(f"dashboard {executor.dashboard}", err=True)
+            with closing(convert_folder(networks, executor, tell)) as converted:
                 for entry in converted:
                     end(entry.name)
                     add(entry)

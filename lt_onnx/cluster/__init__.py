@@ -6,6 +6,6 @@ call as it ends: what it returned, or why it has none.
 - `calls`: what a call is and what becomes of it.
 - `process`: a process that makes calls one after another, and is replaced when it dies.
 - `dask_workers`: such processes on the workers of a Dask cluster; alone imports Dask.
-- `crew`: who makes the calls that `Workers` ask for.
+- `executor`: who makes the calls that `Workers` ask for.
 - `rows`: what is finished, line by line in a file.
 """

@@ -51,7 +51,7 @@ class Outcome:
     failure: Failure | None = None
 
 
-class Crew(Protocol):
+class Executor(Protocol):
     """Those who make calls."""
 
     @property

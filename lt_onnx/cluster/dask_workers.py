@@ -40,7 +40,7 @@ _processes: dict[str, tuple[threading.Lock, Process]] = {}
 
 
 @contextlib.contextmanager
-def connected(workers: Workers) -> Iterator["DaskCrew"]:
+def connected(workers: Workers) -> Iterator["DaskExecutor"]:
     """The workers of a scheduler, or as many as are asked for on this machine.
 
     Raises InputError where there is no scheduler.
@@ -48,7 +48,7 @@ def connected(workers: Workers) -> Iterator["DaskCrew"]:
     with contextlib.ExitStack() as stack:
         if workers.elsewhere:
             client = stack.enter_context(_client_of(workers))
-            yield DaskCrew(client, None, client.dashboard_link or "")
+            yield DaskExecutor(client, None, client.dashboard_link or "")
             return
         cluster = stack.enter_context(
             LocalCluster(  # in this process: what they convert in are processes of their own
@@ -62,7 +62,7 @@ def connected(workers: Workers) -> Iterator["DaskCrew"]:
         client = stack.enter_context(Client(cluster))
         stack.callback(_end_processes)
         room = MEMORY_LIMIT if workers.memory is None else workers.memory
-        yield DaskCrew(client, room, client.dashboard_link if DRAWN else "")
+        yield DaskExecutor(client, room, client.dashboard_link if DRAWN else "")
 
 
 def _client_of(workers: Workers) -> Client:
@@ -79,7 +79,7 @@ def _client_of(workers: Workers) -> Client:
 
 
 @dataclass
-class DaskCrew:
+class DaskExecutor:
     """The workers of a cluster; `room` is the memory of all their calls, where they share one."""
 
     client: Client
@@ -90,7 +90,7 @@ class DaskCrew:
     def outcomes(
         self, function: Callable[..., Any], calls: Sequence[Call], tell: Told
     ) -> Generator[tuple[Call, Outcome], None, None]:
-        """As `Crew` has it."""
+        """As `Executor` has it."""
         waiting, running = deque(calls), Running()
         topic = f"lt-onnx-{secrets.token_hex(8)}"
         self.client.subscribe_topic(topic, lambda event: self.heard.put(event[1]))

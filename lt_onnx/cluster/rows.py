@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_onnx.cluster.calls import Call, Told
-from lt_onnx.cluster.crew import opened
+from lt_onnx.cluster.executor import opened
 from lt_onnx.options import Workers
 from lt_onnx.progress import silent
 from lt_onnx.version import __version__
@@ -37,7 +37,7 @@ def swept(
     left = [call for call in calls if call.name not in known]
     if not left:
         return
-    with opened(workers) as crew, closing(crew.outcomes(function, left, tell)) as made:
+    with opened(workers) as executor, closing(executor.outcomes(function, left, tell)) as made:
         for call, outcome in made:
             if outcome.failure is not None:
                 raise outcome.failure.as_error()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from lt_onnx.cluster.calls import Call, Crew, Outcome, Told
+from lt_onnx.cluster.calls import Call, Executor, Outcome, Told
 from lt_onnx.errors import BusyError, InputError
 from lt_onnx.options import Pictures
 from lt_onnx.pipeline import Job
@@ -66,7 +66,9 @@ class FolderJob:
         return Network(name, job, self.output / f"{name}.report.json", self.words(job))
 
 
-def convert_folder(networks: list[Network], crew: Crew, tell: Told) -> Generator[Model, None, None]:
+def convert_folder(
+    networks: list[Network], executor: Executor, tell: Told
+) -> Generator[Model, None, None]:
     """Convert all of them; yields the entry of each as it comes, and tells how far they are.
 
     What an interrupt leaves is whole: the iterator has waited for the conversions under way.
@@ -74,7 +76,7 @@ def convert_folder(networks: list[Network], crew: Crew, tell: Told) -> Generator
     by_name = {network.name: network for network in networks}
     calls, slow = [Call(name, (network,)) for name, network in by_name.items()], {}
     waiting: list[Call] = []
-    for number, (call, outcome) in enumerate(crew.outcomes(look_at, calls, tell), 1):
+    for number, (call, outcome) in enumerate(executor.outcomes(look_at, calls, tell), 1):
         tell("", "read", number / len(calls))
         needs = outcome.result
         if needs is None or needs.entry is not None:
@@ -85,7 +87,7 @@ def convert_folder(networks: list[Network], crew: Crew, tell: Told) -> Generator
     waiting.sort(key=lambda call: -slow[call.name])  # so that none is left for the end alone
     while waiting:
         busy = []
-        for call, outcome in crew.outcomes(convert_network, waiting, tell):
+        for call, outcome in executor.outcomes(convert_network, waiting, tell):
             failure = outcome.failure
             if failure is not None and failure.kind == BusyError.__name__:
                 busy.append(call)  # after some seconds of waiting

@@ -218,15 +218,15 @@ AFFINITY = """
 import os, sys
 import tasks
 from lt_onnx.cluster.calls import Call
-from lt_onnx.cluster.crew import opened
+from lt_onnx.cluster.executor import opened
 from lt_onnx.options import Workers
 
 if __name__ == "__main__":
     os.environ.pop("OMP_NUM_THREADS", None)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # as taskset does
-    with opened(Workers(int(sys.argv[1]))) as crew:
+    with opened(Workers(int(sys.argv[1]))) as executor:
         calls = [Call("cores", ())]
-        print(*[outcome.result for _, outcome in crew.outcomes(tasks.threads, calls, print)])
+        print(*[outcome.result for _, outcome in executor.outcomes(tasks.threads, calls, print)])
 """
 
 

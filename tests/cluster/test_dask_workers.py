@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import tasks
 
-from lt_onnx.cluster.calls import Call, Crew
-from lt_onnx.cluster.crew import opened
+from lt_onnx.cluster.calls import Call, Executor
+from lt_onnx.cluster.executor import opened
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.options import Workers
 from lt_onnx.progress import silent
@@ -24,13 +24,13 @@ GIGABYTE = 1 << 30
 
 
 @pytest.fixture(scope="module")
-def pair() -> Iterator[Crew]:
-    with opened(Workers(2, memory=2 * GIGABYTE)) as crew:
-        yield crew
+def pair() -> Iterator[Executor]:
+    with opened(Workers(2, memory=2 * GIGABYTE)) as executor:
+        yield executor
 
 
-def outcomes(crew: Crew, function: Any, calls: list[Call]) -> dict[str, Any]:
-    return {call.name: outcome for call, outcome in crew.outcomes(function, calls, silent)}
+def outcomes(executor: Executor, function: Any, calls: list[Call]) -> dict[str, Any]:
+    return {call.name: outcome for call, outcome in executor.outcomes(function, calls, silent)}
 
 
 def times_at_once(log: Path) -> int:
@@ -42,7 +42,7 @@ def times_at_once(log: Path) -> int:
     return most
 
 
-def test_every_call_has_an_outcome_and_two_are_made_at_once(pair: Crew, tmp_path: Path) -> None:
+def test_every_call_has_an_outcome_and_two_are_made_at_once(pair: Executor, tmp_path: Path) -> None:
     told: list[tuple[str, str, float]] = []
     calls = [Call(str(n), (n,)) for n in range(6)]
     made = {
@@ -62,7 +62,7 @@ def test_every_call_has_an_outcome_and_two_are_made_at_once(pair: Crew, tmp_path
 
 
 def test_what_does_not_fit_into_memory_together_is_not_made_at_once(
-    pair: Crew, tmp_path: Path
+    pair: Executor, tmp_path: Path
 ) -> None:
     for memory, at_once in ((1 << 29, 2), (3 * GIGABYTE // 2, 1), (9 * GIGABYTE, 1)):
         log = tmp_path / str(memory)
@@ -71,7 +71,9 @@ def test_what_does_not_fit_into_memory_together_is_not_made_at_once(
         assert times_at_once(log) == at_once, memory
 
 
-def test_calls_under_way_are_interrupted_with_their_iterator(pair: Crew, tmp_path: Path) -> None:
+def test_calls_under_way_are_interrupted_with_their_iterator(
+    pair: Executor, tmp_path: Path
+) -> None:
     log, began = tmp_path / "log", time.monotonic()
     calls = [Call("short", (log, 0.0)), Call("long", (log, 60.0)), Call("never", (log, 60.0))]
     with closing(pair.outcomes(tasks.wait, calls, silent)) as made:
@@ -112,17 +114,17 @@ def test_a_lost_worker_costs_nothing_but_time_and_a_lost_scheduler_is_told(
     deadline = time.monotonic() + 30
     while not cluster["file"].exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    with opened(Workers(scheduler_file=cluster["file"])) as crew:
-        where = outcomes(crew, tasks.where, [Call("a", (), 3 * GIGABYTE // 2), Call("b", ())])
+    with opened(Workers(scheduler_file=cluster["file"])) as executor:
+        where = outcomes(executor, tasks.where, [Call("a", (), 3 * GIGABYTE // 2), Call("b", ())])
         assert where["a"].result[1:] == ("3", "3")  # a worker's threads are its call's
         assert where["a"].result[0] != where["b"].result[0]
-        much = outcomes(crew, tasks.where, [Call("much", (), 3 * GIGABYTE)])["much"].failure
+        much = outcomes(executor, tasks.where, [Call("much", (), 3 * GIGABYTE)])["much"].failure
         assert "about 3.2 GB of memory are needed, the workers have 2.1 GB" in much.message
 
         log = tmp_path / "log"
         calls = [Call(str(n), (log, 2.0)) for n in range(3)]
         made = {}
-        for call, outcome in crew.outcomes(tasks.wait, calls, silent):
+        for call, outcome in executor.outcomes(tasks.wait, calls, silent):
             made[call.name] = outcome.result
             if cluster["small"].poll() is None:
                 cluster["small"].send_signal(signal.SIGKILL)  # while it makes another call
@@ -132,7 +134,7 @@ def test_a_lost_worker_costs_nothing_but_time_and_a_lost_scheduler_is_told(
 
         cluster["scheduler"].kill()
         with pytest.raises(ResourceError, match="connection to the Dask scheduler is lost"):
-            outcomes(crew, tasks.wait, [Call("late", (log, 1.0))])
+            outcomes(executor, tasks.wait, [Call("late", (log, 1.0))])
 
 
 def test_who_cannot_be_reached_or_is_not_installed_is_named(
@@ -148,7 +150,7 @@ def test_who_cannot_be_reached_or_is_not_installed_is_named(
     ):
         with pytest.raises(InputError, match=said), opened(workers):
             pass
-    monkeypatch.setattr("lt_onnx.cluster.crew.find_spec", lambda name: None)
+    monkeypatch.setattr("lt_onnx.cluster.executor.find_spec", lambda name: None)
     mend = r"`workers` needs Dask: pip install 'lt-onnx\[cluster\]'"
     with pytest.raises(InputError, match=mend), opened(Workers(2)):
         pass

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from lt_onnx.cluster.calls import Call, Crew, Outcome, Told
+from lt_onnx.cluster.calls import Call, Executor, Outcome, Told
 from lt_onnx.cluster.process import Process
 from lt_onnx.errors import InputError
 from lt_onnx.options import Workers
@@ -22,7 +22,7 @@ class OneProcess:
     def outcomes(
         self, function: Callable[..., Any], calls: Sequence[Call], tell: Told
     ) -> Generator[tuple[Call, Outcome], None, None]:
-        """As `Crew` has it."""
+        """As `Executor` has it."""
         for call in calls:
 
             def told(stage: str, share: float, name: str = call.name) -> None:
@@ -39,7 +39,7 @@ def check_installed(workers: Workers) -> None:
 
 
 @contextmanager
-def opened(workers: Workers) -> Iterator[Crew]:
+def opened(workers: Workers) -> Iterator[Executor]:
     """Those who make calls, until the block ends; one process needs no cluster.
 
     Raises InputError where Dask is not installed, or there is no scheduler under its address.
@@ -54,5 +54,5 @@ def opened(workers: Workers) -> Iterator[Crew]:
         return
     from lt_onnx.cluster.dask_workers import connected
 
-    with connected(workers) as crew:
-        yield crew
+    with connected(workers) as executor:
+        yield executor
