@@ -36,12 +36,16 @@ MAX_IR_VERSION = 10  # of a program: any onnxruntime that this package installs 
 
 
 def to_proto(node: Node) -> onnx.NodeProto:
-    """The ONNX form of `node`."""
+    """The ONNX form of `node`; raises InputError for an attribute of which no type is known."""
     domain = node.domain or None
     proto = helper.make_node(node.op, node.inputs, node.outputs, name=node.name, domain=domain)
     for key, value in node.attributes.items():
         content = numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
-        proto.attribute.append(helper.make_attribute(key, content))
+        try:
+            proto.attribute.append(helper.make_attribute(key, content))
+        except ValueError:  # an empty list
+            problem = f"attribute '{key}' is empty; leave it out or give its values"
+            raise InputError(f"{node.title}: {problem}") from None
     return proto
 
 
