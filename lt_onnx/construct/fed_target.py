@@ -70,6 +70,7 @@ class FedTarget:
         self._varying = [i for i, power in enumerate(powers) if power > 0]
         self._clean = [clean[i].astype(np.float64) for i in self._varying]
         self._power = [powers[i] for i in self._varying]
+        self._whole_power = [_variation(clean[i]) for i in self._varying]
         self.outputs = tuple(outputs[i] for i in self._varying)
 
     def values(self, layers: Mapping[str, Layer]) -> list[Doubles]:
@@ -92,14 +93,19 @@ class FedTarget:
     def errors(self, layers: Mapping[str, Layer], *, elsewhere: bool = False) -> Doubles:
         """Relative error power of every output that varies, with `layers` replaced.
 
-        On inputs that layers are not made from, if these are not too few. Or how large errors may
+        On inputs that layers are not made from, if these are not too few; if it is less there than
+        on all, that is chance, and what it is on all counts. Or how large errors may
         be `elsewhere`, on inputs of other origin: what is lost from inputs that layers are made
         from to others is taken to be lost once more.
         """
         errors = []
-        for value, clean, power in zip(self.values(layers), self._clean, self._power, strict=True):
+        powers = zip(self._power, self._whole_power, strict=True)
+        for value, clean, (power, whole) in zip(
+            self.values(layers), self._clean, powers, strict=True
+        ):
             each = np.square(value - clean).reshape(len(clean), -1).sum(1)
-            error = float(each[self._judged(clean)].sum()) / power
+            judged = float(each[self._judged(clean)].sum()) / power
+            error = max(judged, float(each.sum()) / whole)
             if elsewhere and self._fresh is not None and len(each) == self._count:
                 seen, fresh = each[self._fresh :].mean(), each[: self._fresh].mean()
                 error *= loss(float(fresh), float(seen))

@@ -149,8 +149,7 @@ def _try(
         kept += float(np.bitwise_count(masks).sum())
         asked += float(np.count_nonzero(goals))
     fresh, seen = (error[1:] / max(error[0], 1e-300) for error in powers.values())
-    lost = loss(float(fresh[0]), float(seen[0])) if shared.has_fresh else 1.0
-    mean, own = (fresh * lost).tolist()
+    mean, own = (fresh * loss(float(fresh[0]), float(seen[0]))).tolist()
     inherited /= max(float(powers["fresh"][0]), 1e-300)
     deviation = own + inherited if copies > 1 else 0.0
     error = mean + inherited / copies + apart * deviation

@@ -16,7 +16,7 @@ from lt_onnx.subset_sum import Rows
 from lt_onnx.subset_sum.grid import on_grid
 from lt_onnx.target import Doubles, Floats
 
-MIN_FRESH_POSITIONS = 32  # with fewer, H itself tells the error: it is shrunk for what is fresh
+MIN_FRESH_POSITIONS = 32  # with fewer, H itself tells the error: chance is taken out of it
 MAX_FRESH_POSITIONS = 2048  # that a layer's error is measured at
 DRAWN_POSITIONS, JITTER = 512, 1e-5  # that are drawn in place of fresh ones; of H's diagonal
 
@@ -56,7 +56,6 @@ class SharedProblems:
         self._seen = [*seen, *(at[:0] for at in fresh)] if task.fresh else seen
         self._fresh = [*none, *fresh] if task.fresh else fresh
         self._samples = moments.sample_numbers(seen)
-        self.has_fresh = sum(len(at) for at in fresh) >= MIN_FRESH_POSITIONS
 
     def prepare(self, blocks: Sequence[Block]) -> None:
         """Find what the rows of these blocks share, and drop the rest."""
@@ -108,7 +107,7 @@ class SharedProblems:
                 for patches in (told, some_seen)
             )
             known.append(own)
-            fresh.append(told if self.has_fresh else self._typical(H))
+            fresh.append(told if told.shape[1] >= MIN_FRESH_POSITIONS else self._typical(H))
             power = np.diagonal(H, axis1=1, axis2=2)
             noise = np.repeat(noise.reshape(len(some), -1, noise.shape[1]), taps, 1)
             found.append((noise, power, *moments.feedback(H)))
