@@ -36,7 +36,6 @@ DENSE: dict[str, str] = {
     "constants_of_shape": "ConstantOfShape Greater Where",
     "group normalised 21": "GroupNormalization",
     "layer normalised": "LayerNormalization",
-    "layer normalised, parts": "ReduceMean ReduceMean",
 }
 EVERY: dict[str, Callable[[], onnx.ModelProto]] = {**SIZES, **HEADS, **NETWORKS}
 REFUSED = {

@@ -116,7 +116,7 @@ class Deviations:
             self._makers[output] = set().union(*(self._makers.get(n, ()) for n in step.inputs))
         deviating = [name for name in dict.fromkeys(step.inputs) if name in self.power]
         for output in step.outputs if deviating else ():
-            if output in run.values:
+            if output in run.values and run.values[output][0].dtype.kind == "f":
                 shares = [(name, _handed(step, run, name, output)) for name in deviating]
                 self._steps.append(_Link(output, tuple(shares)))
                 self._follow(self._steps[-1], self.power)
@@ -147,16 +147,19 @@ def _handed(step: Node, run: StepwiseRun, name: str, output: str) -> float:
     Channels deviate by what other channels are: that is as smooth as the copies' deviation, whose
     rows are wrong about all that they read.
     """
-    few = -(-TRIED_INPUTS // max(len(run.values[name][0]), 1))  # batches
     if run.values[name][0].ndim < 2:
         return 1.0
+    few = -(-TRIED_INPUTS // max(len(run.values[name][0]), 1))  # batches
     given = {n: list(run.values[n][:few]) for n in step.inputs if n in run.values}
     deviation = _deviation(given[name])
     off = [x + d for x, d in zip(given[name], deviation, strict=True)]
     made = run.made([step], {}, output=output, values={**given, name: off})
     clean = run.values[output][:few]
+    pairs = list(zip(clean, made, strict=True))
+    if any(x.shape != y.shape for x, y in pairs):  # as many entries as its values say
+        return 1.0
     with np.errstate(invalid="ignore"):  # of infinite numbers
-        change = [y - x for x, y in zip(clean, made, strict=True) if x.dtype.kind == "f"]
+        change = [y - x for x, y in pairs]
     brought = _power(deviation) / max(_variation(given[name]), 1e-300)
     return _power(change) / max(_variation(clean), 1e-300) / brought if brought > 0 else 1.0
 
@@ -172,7 +175,7 @@ def _deviation(batches: Sequence[Array]) -> list[Array]:
     with np.errstate(invalid="ignore", divide="ignore"):
         unit = [np.nan_to_num((batch - mean) / size, posinf=0, neginf=0) for batch in batches]
     factor = np.nan_to_num(size) * TRIED_POWER**0.5
-    return [(factor * values[:, order]).astype(np.float32) for values in unit]
+    return [(factor * v[:, order]).astype(batches[0].dtype) for v in unit]
 
 
 def _power(batches: Sequence[Array]) -> float:

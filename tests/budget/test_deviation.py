@@ -91,10 +91,27 @@ def test_what_is_infinite_has_no_part_in_it() -> None:
 def test_a_step_that_makes_no_floats_hands_nothing_on(op: str) -> None:
     known = Deviations(COUNTS)
     read(known, layer("one", "x", "a"), handed=1.0)
-    node = Node(op, "n", ("a",), ("c",))
-    known.add_node(node, ran(node, a=np.eye(4, dtype=np.float32)))
+    nodes = Node(op, "n", ("a",), ("c",)), Node("Mul", "m", ("c", "c"), ("d",))
+    run = ran(*nodes, a=np.eye(4, dtype=np.float32))
+    for node in nodes:
+        known.add_node(node, run)
 
     assert not known.of("c").any()
+    assert not known.of("d").any()
+
+
+def test_of_a_number_without_channels_it_stays_what_it_is() -> None:
+    known = Deviations(COUNTS)
+    read(known, layer("one", "x", "a"), handed=1.0)
+    nodes = (
+        Node("ReduceSum", "n", ("a",), ("c",), {"keepdims": 0}),
+        Node("Neg", "m", ("c",), ("d",)),
+    )
+    run = ran(*nodes, a=np.eye(4, dtype=np.float32))
+    for node in nodes:
+        known.add_node(node, run)
+
+    assert known.of("d").tolist() == known.of("c").tolist()
 
 
 def test_a_deviation_costs_what_all_layers_behind_make_of_it() -> None:

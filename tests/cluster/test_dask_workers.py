@@ -19,7 +19,7 @@ from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.options import Workers
 from lt_onnx.progress import silent
 
-pytest.importorskip("distributed", reason="Dask is not installed")
+distributed = pytest.importorskip("distributed", reason="Dask is not installed")
 GIGABYTE = 1 << 30
 
 
@@ -114,6 +114,8 @@ def test_a_lost_worker_costs_nothing_but_time_and_a_lost_scheduler_is_told(
     deadline = time.monotonic() + 30
     while not cluster["file"].exists() and time.monotonic() < deadline:
         time.sleep(0.1)
+    with distributed.Client(scheduler_file=str(cluster["file"])) as client:
+        client.wait_for_workers(2, timeout=120)
     with opened(Workers(scheduler_file=cluster["file"])) as executor:
         where = outcomes(executor, tasks.where, [Call("a", (), 3 * GIGABYTE // 2), Call("b", ())])
         assert where["a"].result[1:] == ("3", "3")  # a worker's threads are its call's
