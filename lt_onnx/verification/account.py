@@ -4,8 +4,8 @@ In: the graph, its manifest and tensors. Out: an `Account`, upper bounds in bits
 of some stated descriptions takes, so that whatever is trained in the file is at most that much.
 
 - a layer's mask, of n weights of which k are kept: log2 of the number of such masks;
-- scales: sign, exponent within the layer's span, 23 bits of fraction; a block's range and the
-  values of its constants, 32 bits each. What `univariate` derives counts nothing;
+- scales: which are negative, exponent within the layer's span, 23 bits of fraction; a block's range
+  and the values of its constants, 32 bits each. What `univariate` derives counts nothing;
 - integers: each in the width of the largest, or as runs (first, step, length) where that is less;
 - floats: 32 bits for every distinct one, and which one stands where;
 - sizes of tensors that are no layer's: whole numbers; where no target fixes them, those of inputs,
@@ -211,7 +211,7 @@ def _spread(scales: Floats) -> float:
         return 0.0
     exponents = scales.view(np.uint32) >> np.uint32(FRACTION) & np.uint32(255)
     span = int(exponents.max() - exponents.min()) + 1
-    signs = 1 if len(np.unique(np.signbit(scales))) == 1 else len(scales)
+    signs = subset_bits(len(scales), int(np.signbit(scales).sum()))
     return 8 + gamma_bits(span) + signs + len(scales) * (FRACTION + math.log2(span))
 
 
