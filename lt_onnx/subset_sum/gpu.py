@@ -20,7 +20,8 @@ from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE, subsets_up_to
 from lt_onnx.subset_sum.problem import DeviceError, Drawn, Floats, Indices, Masks, Rows
 
 TABLE = gpu_kernels.TABLE.value
-PAIRS = 4096  # subsets that one program looks at side by side, up to MAX_EXHAUSTIVE_SIZE elements
+PAIRS = 512  # subsets that one warp looks at side by side, up to MAX_EXHAUSTIVE_SIZE elements
+MAX_WARPS, BUSY = 8, 1 << 13  # of a program; as many keep a GPU busy
 MAX_AT_ONCE = 1 << 24  # problems on the GPU at a time, memory permitting
 NO_FUSION = {"enable_fp_fusion": False}  # a fused multiply-add would round once where two are meant
 
@@ -36,13 +37,14 @@ class Gpu:
         self, x: Floats, z: Floats, *, weight: Floats, penalty: Floats, limit: int
     ) -> tuple[Masks, Floats]:
         """A flat batch under the full objective."""
-        high, m = _high(x.shape[1]), x.shape[1]
+        m = x.shape[1]
 
         def run(start: int, stop: int) -> gpu_kernels.Answers:
             out = self._answers(stop - start)
             flat = gpu_kernels.Flat(*(self._put(v[start:stop]) for v in (x, z, weight, penalty)))
-            table = self._table(m, limit)
-            gpu_kernels.solve_full[(stop - start,)](flat, table, out, m, high, **NO_FUSION)
+            table, warps = self._table(m, limit), _warps(stop - start)
+            options = {"num_warps": warps, **NO_FUSION}
+            gpu_kernels.solve_full[(stop - start,)](flat, table, out, m, _high(m, warps), **options)
             return out
 
         return self._in_chunks(z, run)
@@ -78,7 +80,7 @@ class Gpu:
         names = gpu_kernels.Shared._fields
         shared = gpu_kernels.Shared(**{name: self._put(fields[name]) for name in names})
         source, table = self._source(base, rows.groups(len(z))), self._table(m, limit)
-        constants = (m, _high(m), rows.upper is not None, isinstance(base, Drawn))
+        fed, drawn = rows.upper is not None, isinstance(base, Drawn)
 
         def run(start: int, stop: int) -> gpu_kernels.Answers:
             count = stop - start
@@ -88,7 +90,9 @@ class Gpu:
             rest = goals.gather(1, shared.order[own.group[:count]])
             targets = gpu_kernels.FedTargets(goals, n, rest, scratch)
             part = gpu_kernels.Problems(own, shared, targets, table)
-            gpu_kernels.solve_rows[(count,)](part, out, *constants, **NO_FUSION)
+            warps = _warps(count)
+            constants = (m, _high(m, warps), fed, drawn)
+            gpu_kernels.solve_rows[(count,)](part, out, *constants, num_warps=warps, **NO_FUSION)
             return out
 
         return self._in_chunks(z, run)
@@ -164,7 +168,13 @@ def _rows_from(start: int, source: gpu_kernels.Source) -> gpu_kernels.Source:
     return source._replace(**rows)
 
 
-def _high(m: int) -> int:
+def _warps(programs: int) -> int:
+    """Warps of each program: one where there are many, since they wait for each other at barriers;
+    more where a GPU would be idle otherwise."""
+    return int(min(MAX_WARPS, 1 << max(0, (BUSY // programs).bit_length() - 1)))
+
+
+def _high(m: int, warps: int) -> int:
     """How many subsets of the second half of m elements a program holds at a time."""
     half = m // 2
-    return max(1, min(1 << m - half, PAIRS >> half))
+    return max(1, min(1 << m - half, PAIRS * warps >> half))
