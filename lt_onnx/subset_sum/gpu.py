@@ -21,7 +21,7 @@ from lt_onnx.subset_sum.problem import DeviceError, Drawn, Floats, Indices, Mask
 
 TABLE = gpu_kernels.TABLE.value
 PAIRS = 512  # subsets that one warp looks at side by side, up to MAX_EXHAUSTIVE_SIZE elements
-MAX_WARPS, BUSY = 8, 1 << 13  # of a program; as many keep a GPU busy
+MAX_WARPS, BUSY = 4, 1 << 11  # of a program; as many keep a GPU busy
 MAX_AT_ONCE = 1 << 24  # problems on the GPU at a time, memory permitting
 NO_FUSION = {"enable_fp_fusion": False}  # a fused multiply-add would round once where two are meant
 
