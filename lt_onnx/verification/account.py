@@ -4,15 +4,16 @@ In: the graph, its manifest and tensors. Out: an `Account`, upper bounds in bits
 of some stated descriptions takes, so that whatever is trained in the file is at most that much.
 
 - a layer's mask, of n weights of which k are kept: log2 of the number of such masks;
-- scales: which are negative, exponent within the layer's span, 23 bits of fraction; a block's range
-  and the values of its constants, 32 bits each. What `univariate` derives counts nothing;
+- scales: which are negative, exponent within the layer's span, 23 bits of fraction; of a row of one
+  weight, which hands a constant on, how far off it is one of few sizes that it may make, as for the
+  values of a block's constants; a block's range. What `univariate` derives counts nothing;
 - integers: each in the width of the largest, or as runs (first, step, length) where that is less;
 - floats: 32 bits for every distinct one, and which one stands where;
 - sizes of tensors that are no layer's: whole numbers; where no target fixes them, those of inputs,
   outputs and layers too, how many of their channels are mirrored, and how many neurons a block has
   for which inputs;
-- a node: its operator among those that the graph has; its inputs, those apart that are a tensor
-  made just before or the next initializer; its attributes. The nodes of a layer are its record's;
+- a node: its operator among those that the graph has; its inputs and attributes, less where the
+  last node of its operator has the same. The nodes of a layer are its record's;
 - texts: the different names, and what the manifest has for people, compressed; what is called
   after a layer, as its tensors are, counts with that one's name.
 
@@ -31,7 +32,6 @@ from typing import Annotated, Any, TypeAlias
 import numpy as np
 import onnx
 from msgspec import Meta, json, structs
-from onnx import AttributeProto
 
 from lt_onnx.files import data_of
 from lt_onnx.manifest import (
@@ -45,18 +45,30 @@ from lt_onnx.manifest import (
     doc_strings,
 )
 from lt_onnx.options import MAX_BASE_SIZE, Options, Sigma
-from lt_onnx.reading.protobuf import canonical_domain
-from lt_onnx.target import Array, Floats
+from lt_onnx.reading.protobuf import canonical_domain, operator_sets
+from lt_onnx.target import Array, Doubles
 from lt_onnx.verification.allowed_fields import texts_of
 from lt_onnx.verification.allowed_operators import OWN_DOMAINS
+from lt_onnx.verification.code_lengths import (
+    FLOAT,
+    LEVELS_OF_TWO,
+    float_bits,
+    gamma_bits,
+    integer_bits,
+    kinds_bits,
+    level_bits,
+    scale_bits,
+    subset_bits,
+)
+from lt_onnx.verification.generator import weights_at
+from lt_onnx.verification.graph_bits import OPERATOR, graph_bits
 from lt_onnx.verification.graph_index import GraphIndex
-from lt_onnx.verification.masked_weights import stored_tensors
+from lt_onnx.verification.masked_weights import kept_places, stored_tensors
 from lt_onnx.verification.seeded import Restored
 from lt_onnx.verification.tensors import Sparse, Tensors
 
 Bits: TypeAlias = Annotated[int, Meta(ge=0)]
-DOUBLING = 4  # levels that make twice as much
-FLOAT, FRACTION = 32, 23  # bits of a float32, and of its fraction
+MAX_COUNTED = 1 << 24  # weights of a layer of which the rows are looked at one by one
 # what is called after a layer, and after the tensor that a block opens on
 LAYER_FORMS = (
     "sum sigma scaled biased neurons order weight weight/bias weight/half weight/source "
@@ -65,7 +77,6 @@ LAYER_FORMS = (
 BLOCK_FORMS = ["univariate", "neurons"]
 TEXT = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 1 << 20, "lc": 4, "pb": 0}]  # no header
 MAX_COMPRESSED = 1 << 20  # bytes of text; more is counted as it is
-OPERATOR = 8  # bits that name one of ONNX's, or a type
 SELECTING_OPS = frozenset(
     "Gather GatherElements GatherND Scatter ScatterElements ScatterND ArrayFeatureExtractor".split()
 )
@@ -105,7 +116,6 @@ def account_of(
     stored = {layer.scale for layer in manifest.layers} | {block.order for block in blocks}
     stored.update(name for layer in manifest.layers for name in stored_tensors(layer))
     linear = {index.readers[layer.weight][0][0] for layer in manifest.layers}
-    others = [n for n in range(len(index.nodes)) if n not in index.layers]
     scales = _scales(manifest, tensors) + _ranges(blocks)
     indices = dense = 0.0
     integers = _numbers(manifest.options)
@@ -125,18 +135,18 @@ def account_of(
             indices += integer_bits(value)
         else:
             integers += integer_bits(value)
+    last: ConstantNeurons | None = None
     for layer in manifest.layers:
         if layer.block is not None:
-            integers += _constants(layer.block.constants, layer.shape[1])
+            integers += _constants(layer.block.constants, last, inputs=layer.shape[1])
             integers += 0 if target is not None else _block(layer.block)
+            last = layer.block.constants or last
     return Account(
         masks=_up(sum(_mask(layer) for layer in manifest.layers)),
         scales=_up(scales),
         indices=_up(indices),
         attributes=_up(
-            _operators(index, others)
-            + sum(_node(index, n) for n in [*others, *linear])
-            + (2 * FLOAT if restored.slope else 0)
+            graph_bits(index, linear, operator_sets(model)) + (2 * FLOAT if restored.slope else 0)
         ),
         integers=_up(integers),
         dense=_up(dense),
@@ -149,37 +159,6 @@ def _up(bits: float) -> int:
     return math.ceil(bits - 1e-6)
 
 
-def subset_bits(n: int, k: int) -> float:
-    """log2 of the number of ways to choose k of n."""
-    return (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)) / math.log(2)
-
-
-def gamma_bits(number: int) -> float:
-    """Bits of a whole number on its own, by Elias' code, and its sign."""
-    return 1.0 if number == 0 else 2 * abs(number).bit_length() + 1
-
-
-def integer_bits(values: Array) -> float:
-    """Bits of integers or truth values: each in the width of the largest, or as runs."""
-    if not len(values):
-        return 0.0
-    values = values.astype(np.int64)
-    least, most = int(values.min()), int(values.max())
-    width = (most - least).bit_length()
-    plain = gamma_bits(least) + gamma_bits(width) + len(values) * width
-    steps = np.diff(values)
-    runs = 1 + int(np.count_nonzero(np.diff(steps))) if len(steps) else 1
-    run = width + gamma_bits(int(np.abs(steps).max(initial=0))) + gamma_bits(len(values))
-    return 1 + min(plain, gamma_bits(least) + gamma_bits(width) + runs * run)
-
-
-def float_bits(values: Floats) -> float:
-    """Bits of float parameters: the distinct ones, -0 and 0 too, and which stands where."""
-    distinct = len(np.unique(values.view(np.uint32)))
-    places = 0.0 if distinct == len(values) else len(values) * math.log2(max(distinct, 1))
-    return min(FLOAT * distinct + places, FLOAT * len(values))
-
-
 def _mask(layer: LayerRecord) -> float:
     """Bits of a layer's mask, biases too; a block's follows from its record."""
     if layer.block is not None:
@@ -190,37 +169,60 @@ def _mask(layer: LayerRecord) -> float:
 
 def _scales(manifest: Manifest, tensors: Tensors) -> float:
     """Bits of the free scales of all layers."""
-    total = 0.0
-    for layer in manifest.layers:
+    free = [layer for layer in manifest.layers if layer.block is None]
+    total = float(len(free))  # whether all are 1
+    for layer in free:
         held = tensors[layer.scale].array().reshape(-1)
-        if layer.block is not None or (held == 1).all():
+        if (held == 1).all():
             continue
-        used = held[held.view(np.uint32) != 0]
-        total += subset_bits(len(held), len(used))
+        rows, lone = _rows_kept(manifest.seed, layer, tensors)
+        used = held.view(np.uint32) != 0
+        total += sum(_kinds(used[rows == kept]) for kept in (False, True))
         if manifest.options.sigma is Sigma.LAYER:
-            distinct, counts = np.unique(used, return_counts=True)
-            total += FLOAT * len(distinct) + subset_bits(len(used), int(counts.max(initial=0)))
-        else:
-            total += _spread(used)
+            distinct, counts = np.unique(held[used], return_counts=True)
+            total += FLOAT * len(distinct) + subset_bits(counts.sum(), counts.max(initial=0))
+            continue
+        alone = used & (lone != 0)
+        levels = level_bits(held[alone], lone[alone])
+        total += len(levels) + levels[levels < FLOAT].sum()
+        alone[alone] = levels < FLOAT
+        total += scale_bits(held[used & ~alone])
     return total
 
 
-def _spread(scales: Floats) -> float:
-    """Bits of scales that are alike in size."""
-    if not len(scales):
-        return 0.0
-    exponents = scales.view(np.uint32) >> np.uint32(FRACTION) & np.uint32(255)
-    span = int(exponents.max() - exponents.min()) + 1
-    signs = subset_bits(len(scales), int(np.signbit(scales).sum()))
-    return 8 + gamma_bits(span) + signs + len(scales) * (FRACTION + math.log2(span))
+def _rows_kept(seed: int, layer: LayerRecord, tensors: Tensors) -> tuple[Array, Doubles]:
+    """Which rows of a layer keep any weight, and the weights of those that keep a single one.
+
+    Of a row that keeps more, or of a layer too large to look at, 0.
+    """
+    size, lone = math.prod(layer.shape), np.zeros(layer.shape[0])
+    if size > MAX_COUNTED:
+        return np.ones(layer.shape[0], np.bool_), lone
+    places = kept_places(layer, tensors)
+    row = places // (size // layer.shape[0])
+    counts = np.bincount(row, minlength=layer.shape[0])
+    single = counts[row] == 1
+    lone[row[single]] = weights_at(seed, layer, places[single])
+    return counts > 0, lone
+
+
+def _kinds(truths: Array) -> float:
+    """Bits of truth values."""
+    return kinds_bits([int(truths.sum()), int((~truths).sum())])
 
 
 def _ranges(blocks: list[BlockRecord]) -> float:
     """Bits of the blocks' ranges, and of the values of their constants."""
-    values = [block.gain for block in blocks if block.gain != 1]
-    for block in blocks:
-        values += [value for _, value in block.constants.values] if block.constants else []
-    return len(blocks) + _spread(np.array(values, np.float32))
+    gains = [block.gain for block in blocks if block.gain != 1]
+    constants = [block.constants.values for block in blocks if block.constants is not None]
+    values = np.array([value for held in constants for _, value in held], np.float32)
+    levels = level_bits(values, np.ones(len(values)))
+    return (
+        len(blocks)
+        + scale_bits(np.array(gains, np.float32))
+        + len(values)
+        + float(np.minimum(levels, FLOAT).sum())
+    )
 
 
 def _block(block: BlockRecord) -> float:
@@ -229,13 +231,24 @@ def _block(block: BlockRecord) -> float:
     return m + group + parts + integer_bits(block.columns)
 
 
-def _constants(record: ConstantNeurons | None, inputs: int) -> float:
-    """Bits of the whole numbers that say what the constants of a block of so many inputs are."""
+def _constants(
+    record: ConstantNeurons | None, last: ConstantNeurons | None, *, inputs: int
+) -> float:
+    """Bits of the whole numbers that say what the constants of a block of so many inputs are.
+
+    `last` are those of the last block that has any.
+    """
     if record is None:
         return 1.0
+    counts, others = (
+        (of.count, len(of.values), len(of.levels)) if of is not None else ()
+        for of in (record, last)
+    )
     steps, level, place = np.diff(record.levels), math.log2(MAX_LEVEL + 1), math.log2(inputs + 1)
-    bits = 1 + gamma_bits(record.count) + 1 + place * len(record.values)
-    return bits + 3 + level + (1 if bool((steps == DOUBLING).all()) else 1 + level * len(steps))
+    bits = 1 + 1 + 1 + (0.0 if counts == others else sum(map(gamma_bits, counts)))
+    bits += level if last is None else gamma_bits(record.levels[0] - last.levels[0])
+    bits += 1 if bool((steps == LEVELS_OF_TWO).all()) else 1 + level * len(steps)
+    return bits + place * len(record.values)
 
 
 def _numbers(options: OptionsRecord) -> float:
@@ -274,49 +287,6 @@ def _selects(index: GraphIndex, name: str) -> bool:
     """Whether integers are places of data that a node picks or fills."""
     reads = index.readers.get(name, [])
     return any(index.nodes[n].op_type in SELECTING_OPS and at == 1 for n, at in reads)
-
-
-def _operators(index: GraphIndex, others: list[int]) -> float:
-    """Bits of which operators the nodes have."""
-    kinds = {(index.nodes[n].domain, index.nodes[n].op_type) for n in others}
-    return len(kinds) * OPERATOR + len(others) * math.log2(max(len(kinds), 1))
-
-
-def _node(index: GraphIndex, number: int) -> float:
-    """Bits of a node's inputs and attributes."""
-    node, layer = index.nodes[number], number in index.layers
-    before = {*index.nodes[number - 1].output} if number else index.inputs
-    count = math.log2(len(index.maker) + len(index.inputs) + 1)
-    bits = 0.0 if layer else gamma_bits(len(node.input)) + gamma_bits(len(node.output) - 1)
-    for name in [node.input[0]] if layer else node.input:
-        fresh = bool(name) and name not in index.maker and name not in index.inputs
-        if name in before:
-            bits += 1 + math.log2(len(before))
-        elif fresh and index.readers[name][0][0] == number:
-            bits += 1
-        else:
-            bits += 2 + count if name else 2
-    for attribute in node.attribute:
-        if not layer:
-            bits += _attribute(attribute)
-        elif attribute.name not in ("kernel_shape", "transB"):  # which follow from its record
-            bits += sum(map(gamma_bits, attribute.ints)) or _attribute(attribute)
-    return bits
-
-
-def _attribute(attribute: AttributeProto) -> float:
-    """Bits of an attribute's value."""
-    match attribute.type:
-        case AttributeProto.INT:
-            return gamma_bits(attribute.i)
-        case AttributeProto.INTS:
-            return gamma_bits(len(attribute.ints)) + sum(map(gamma_bits, attribute.ints))
-        case AttributeProto.FLOAT:
-            return FLOAT
-        case AttributeProto.FLOATS:
-            return gamma_bits(len(attribute.floats)) + FLOAT * len(attribute.floats)
-        case _:
-            return 8.0 * int(attribute.ByteSize())
 
 
 def _texts(manifest: Manifest, model: onnx.ModelProto) -> int:

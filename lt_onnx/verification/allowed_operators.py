@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
-from onnx.defs import SchemaError, get_schema, onnx_opset_version
+from onnx.defs import OpSchema, SchemaError, get_schema, onnx_opset_version
 
 from lt_onnx.reading.protobuf import canonical_domain
 from lt_onnx.verification.tensors import Tensor, Tensors
@@ -47,11 +47,9 @@ def check_operator(
     if domain not in OWN_DOMAINS:
         yield f"is of domain '{domain}', which is somebody's own"
         return
-    version = sets.get(domain, 0)
-    try:
-        schema = get_schema(node.op_type, min(max(version, 0), MAX_VERSION), domain)
-    except SchemaError:
-        yield f"is of no operator that ONNX knows in set {version}"
+    schema = schema_of(node, sets)
+    if schema is None:
+        yield f"is of no operator that ONNX knows in set {sets.get(domain, 0)}"
         return
     for attribute in node.attribute:
         known = schema.attributes.get(attribute.name)
@@ -60,6 +58,15 @@ def check_operator(
     if len(node.input) > schema.max_input or len(node.output) > schema.max_output:
         yield f"has more inputs or outputs than {node.op_type}"
     yield from _training(node, tensors)
+
+
+def schema_of(node: onnx.NodeProto, sets: Mapping[str, int]) -> OpSchema | None:
+    """What ONNX says of a node's operator in the model's operator sets; None: nothing."""
+    domain = canonical_domain(node.domain)
+    try:
+        return get_schema(node.op_type, min(max(sets.get(domain, 0), 0), MAX_VERSION), domain)
+    except SchemaError:
+        return None
 
 
 def _training(node: onnx.NodeProto, tensors: Tensors) -> Iterator[str]:

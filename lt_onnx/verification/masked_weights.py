@@ -83,12 +83,12 @@ def _check_layer(
         kept += _check_bias(layer, manifest.seed, tensors[layer.bias])
         size, draws = size + layer.shape[0], draws + own_rows
     if layer.block is not None:
-        places = _kept_places(layer, tensors)
+        places = kept_places(layer, tensors)
         check_univariate(layer, layer.block, kept=places, manifest=manifest, tensors=tensors)
     return kept, size, draws
 
 
-def _kept_places(layer: LayerRecord, tensors: Tensors) -> Indices:
+def kept_places(layer: LayerRecord, tensors: Tensors) -> Indices:
     """Flat positions of the kept weights in [O, I, *K], rising."""
     masked = layer.stored == "masked"
     stored = tensors[f"{layer.weight}/mask" if masked else source_tensor(layer)]
