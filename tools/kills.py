@@ -1,13 +1,14 @@
 """Kill conversions at random times and see that nothing is lost, torn or different.
 
-    python tools/kills.py [--kills 200] [--seed 0]
+    python tools/kills.py [--kills 200] [--seed 0] [--minutes 60]
 
 Every round starts `convert --resume`, `zoo`, `pack` or `unpack` in an empty folder, kills it after
 a random share of the time that it takes (SIGKILL by half, else SIGTERM or SIGINT), looks at every
 file under a final name, and runs the same command again, at the fourth try until it ends by itself.
 The result must be, byte for byte, that of a run which nobody disturbed, and what an interrupted
 command says of what it leaves must be what lies there. Commands are small, so that a kill costs
-little more than the start of Python; how many were made is said on the way.
+little more than the start of Python; how many were made is said on the way, and after so many
+minutes no further round begins.
 """
 
 import argparse
@@ -141,6 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=float("inf"))
     given = parser.parse_args()
     rng, counts, wrong = random.Random(given.seed), Counter[str](), []
     with tempfile.TemporaryDirectory() as there:
@@ -155,8 +157,8 @@ def main() -> None:
             if contents(calm) != known[work][0] or hidden(calm):
                 wrong.append(f"{work.name}: another result when it is run twice")
             shutil.rmtree(calm)
-        start = time.monotonic()
-        while counts["kills"] < given.kills:
+        start, taken = time.monotonic(), 0.0
+        while counts["kills"] < given.kills and taken < 60 * given.minutes:
             work = rng.choice(list(known))
             right, seconds = known[work]
             folder = prepared(work, root / "killed")
