@@ -85,7 +85,7 @@ class Handmade:
     def extend(self, text: str, **tensors: Any) -> None:
         """Add nodes that read `y`, in ONNX's text form, and their tensors; they make `z`."""
         head = '<ir_version: 8, opset_import: ["" : 13, "own" : 1]>'
-        added = parser.parse_model(f"{head} g (float[1, 3] y) => (float[N, M] z) {{ {text} }}")
+        added = parsed(f"{head} g (float[1, 3] y) => (float[N, M] z) {{ {text} }}")
         self.model.graph.node.extend(added.graph.node)
         self.model.graph.output[0].CopyFrom(added.graph.output[0])
         for name, value in tensors.items():
@@ -100,6 +100,15 @@ class Handmade:
         model.metadata_props.add(key=SEAL_KEY, value=digest.hexdigest())
         path.write_bytes(model.SerializeToString(deterministic=True))
         return path
+
+
+def parsed(text: str) -> onnx.ModelProto:
+    """A model in ONNX's text form, of which the parser says that nodes have no domain."""
+    model = parser.parse_model(text)
+    for node in model.graph.node:
+        if not node.domain:
+            node.ClearField("domain")
+    return model
 
 
 def handmade(stored: Weights = Weights.FOLDED, *, half: bool = False) -> Handmade:
@@ -118,7 +127,7 @@ def handmade(stored: Weights = Weights.FOLDED, *, half: bool = False) -> Handmad
         parameters=(),
         fresh=(),
     )
-    ticket = Handmade(parser.parse_model(GRAPH), manifest)
+    ticket = Handmade(parsed(GRAPH), manifest)
     for number, source in enumerate(SOURCES):
         sigma = source.sigma(options.init)
         drawn = sigma * draw_rows(SEED, source, start=0, stop=source.shape[0])

@@ -20,6 +20,7 @@ from lt_onnx import convert, verify
 from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError
 from lt_onnx.reading.model_file import read_manifest
+from lt_onnx.reading.refusals import MAX_NAME
 from lt_onnx.verification.statistics import source_statistics
 
 RESIDUAL, SIGMOID = MODELS / "residual.onnx", MODELS / "plain-sigmoid.onnx"
@@ -203,6 +204,9 @@ def small(name: str) -> onnx.ModelProto:
     b = Builder()
     x = b("Relu", b.conv("x", 3, 4))
     match name:
+        case "the longest name":
+            x = b.conv(x, 4, 4)
+            b.nodes[-1].name = "n" * MAX_NAME
         case "spatial constant":
             x = b("Relu", b.conv(b("Add", x, b.constant(b.rng.random((1, 1, 6, 6)))), 4, 4))
         case "whole exponent":
@@ -225,6 +229,7 @@ def small(name: str) -> onnx.ModelProto:
 @pytest.mark.parametrize(
     "name",
     [
+        "the longest name",
         "spatial constant",
         "whole exponent",
         "products of data",

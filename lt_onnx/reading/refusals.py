@@ -16,6 +16,7 @@ from lt_onnx.reading.constant_folding import RANDOM_OPS
 from lt_onnx.reading.protobuf import all_tensors, canonical_domain, node_title
 from lt_onnx.runtime import first_line
 from lt_onnx.target import Array, Node, Target
+from lt_onnx.units import name_text
 
 MIN_OPSET = 7
 # operators that may read an infinite number: it bounds, or masks, and is no weight
@@ -23,6 +24,7 @@ INFINITE_OPS = frozenset(
     "Add Clip Concat Equal Expand Gather Greater Identity Less Max Min Pad ScatterND Slice Sub "
     "Trilu Unsqueeze Where".split()
 )
+MAX_NAME = 2048  # characters; a ticket's names are this and what they are of
 MAX_TOLD = 5  # unsupported parts that one message names
 CONTROL_FLOW = frozenset("If Loop Scan SequenceMap".split())
 QUANTISED = frozenset(
@@ -39,6 +41,12 @@ def refuse_parts(path: Path, model: onnx.ModelProto, opsets: Mapping[str, int]) 
     if any(not isinstance(name, str) for name in _names(model)):  # protobuf gives them as bytes
         bad = next(name for name in _names(model) if not isinstance(name, str))
         raise InputError(f"{path}: the name {bad!r} is not UTF-8; export the model again")
+    for name in _names(model):
+        if len(str(name)) > MAX_NAME:
+            raise InputError(
+                f"{path}: the name '{name_text(str(name))}' has {len(str(name)):,} characters; "
+                f"rename it: at most {MAX_NAME:,} are read"
+            )
     opset, newest = opsets.get("", 0), onnx.defs.onnx_opset_version()
     if not MIN_OPSET <= opset <= newest:
         mend = f"lt-onnx reads {MIN_OPSET} and later: convert it with onnx.version_converter"

@@ -24,6 +24,7 @@ lists its tensors and a node its attributes, or gives its names out: no result d
 
 import lzma
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ from lt_onnx.manifest import (
     TICKET_TEXT,
     BlockRecord,
     ConstantNeurons,
+    DenseReason,
     LayerRecord,
     Manifest,
     OptionsRecord,
@@ -68,6 +70,7 @@ from lt_onnx.verification.seeded import Restored
 from lt_onnx.verification.tensors import Sparse, Tensors
 
 Bits: TypeAlias = Annotated[int, Meta(ge=0)]
+TENSOR = 2  # bits that say of what type a tensor is
 MAX_COUNTED = 1 << 24  # weights of a layer of which the rows are looked at one by one
 # what is called after a layer, and after the tensor that a block opens on
 LAYER_FORMS = (
@@ -124,11 +127,13 @@ def account_of(
         integers += _interface(model)
         integers += sum(_layer_sizes(layer) for layer in manifest.layers)
         integers += sum(_sizes((e.block, e.outputs, e.inner)) for e in restored.collapsed)
+        repeated = [p for p in manifest.dense if p.reason == DenseReason.REPEATED]
+        integers += sum(gamma_bits(place.parameters) for place in repeated)
     for name, tensor in tensors.items():
         if name in stored or isinstance(tensor, Sparse):
             continue
         value = tensor.array().reshape(-1)
-        integers += _sizes(tensor.shape)
+        integers += TENSOR + _sizes(tensor.shape)
         if value.dtype == np.float32:
             dense += float_bits(value)
         elif _selects(index, name):
@@ -280,7 +285,10 @@ def _interface(model: onnx.ModelProto) -> float:
     types = [port.type.tensor_type for port in (*model.graph.input, *model.graph.output)]
     versions = [model.ir_version, *(operators.version for operators in model.opset_import)]
     ports = (OPERATOR + _sizes(size.dim_value for size in kind.shape.dim) for kind in types)
-    return sum(map(gamma_bits, versions)) + sum(ports)
+    said = Counter(
+        (size.WhichOneof("value"), size.dim_param) for kind in types for size in kind.shape.dim
+    )
+    return sum(map(gamma_bits, versions)) + sum(ports) + kinds_bits(said.values())
 
 
 def _selects(index: GraphIndex, name: str) -> bool:

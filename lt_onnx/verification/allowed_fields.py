@@ -18,7 +18,7 @@ from lt_onnx.manifest import METADATA_KEY, SEAL_KEY, TICKET_TEXT
 from lt_onnx.reading.protobuf import canonical_domain, node_title
 
 MAX_MESSAGES = 500_000  # in a file; a ticket of 10,000 nodes has a tenth of it
-MAX_NAME = 2048  # characters
+MAX_NAME = 2048 + 256  # characters: of a target's, and of what a ticket puts behind it
 MAX_ATTRIBUTE_SIZE = 1024  # integers or bytes of one attribute
 VALUE_FIELDS = {  # where an attribute of each type has its value
     AttributeProto.FLOAT: "f",
@@ -43,6 +43,12 @@ FIELDS = {  # of each message
     "Dimension": "dim_value dim_param denotation",
     "StringStringEntryProto": "key value",
     "OperatorSetIdProto": "domain version",
+}
+# fields that are left out where they say nothing
+UNSAID = frozenset("data_location denotation dim_param doc_string domain name".split())
+MAY_BE_EMPTY = {  # what ONNX's own tools write of the standard's operators, and inside attributes
+    "OperatorSetIdProto": frozenset(["domain"]),
+    "TensorProto": frozenset(["name"]),
 }
 
 TYPES = frozenset(onnx.TensorProto.DataType.values())
@@ -76,9 +82,12 @@ def check_fields(model: onnx.ModelProto) -> list[str]:
     failures: list[str] = []
     for part in _messages(model):
         allowed = FIELDS.get(part.DESCRIPTOR.name, "").split()
-        for field, _ in part.ListFields():
+        unsaid = UNSAID - MAY_BE_EMPTY.get(part.DESCRIPTOR.name, frozenset())
+        for field, value in part.ListFields():
             if field.name not in allowed:
                 failures.append(f"{_title(part)} has '{field.name}', which no ticket has")
+            elif field.name in unsaid and value in ("", 0):
+                failures.append(f"{_title(part)} says that its '{field.name}' is nothing")
         if isinstance(part, onnx.TypeProto.Tensor) and part.elem_type not in TYPES:
             failures.append(f"a tensor is said to be of unknown type {part.elem_type}")
         if len(UnknownFieldSet(part)):

@@ -38,6 +38,8 @@ def _is_nonnegative(
     node: onnx.NodeProto, nonnegative: Set[str], arrays: Mapping[str, TensorProto]
 ) -> bool:
     """Whether a node's output is ≥ 0 where the tensors `nonnegative` are."""
+    if node.op_type == "Clip" and _number(node, "max", 2, arrays, absent=0) < 0:
+        return False  # whatever it bounds from below
     if node.op_type in NEVER or (node.op_type == "Clip" and _number(node, "min", 1, arrays) >= 0):
         return True
     if node.op_type == "Pad" and _number(node, "value", 2, arrays, absent=0) < 0:

@@ -24,7 +24,7 @@ ALIGNMENT = 4096  # of tensors in a data file; zeros stand between them
 RowReader: TypeAlias = Callable[[int, int], NDArray[Any]]
 PLAIN_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 EXTERNAL = onnx.TensorProto.EXTERNAL
-EXTERNAL_KEYS = ("length", "location", "offset")
+EXTERNAL_KEYS = ["location", "offset", "length"]  # in this order
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,10 @@ def external_file(path: Path, proto: onnx.TensorProto) -> Path:
     """The data file of a tensor, beside the ticket. Raises InputError."""
     entries = {entry.key: entry.value for entry in proto.external_data}
     where = f"{path}: tensor '{proto.name}': external data '{entries.get('location', '')}'"
-    if len(entries) != len(proto.external_data) or sorted(entries) != [*EXTERNAL_KEYS]:
-        raise InputError(f"{where} is not described by its {', '.join(EXTERNAL_KEYS)}, once each")
+    if [entry.key for entry in proto.external_data] != EXTERNAL_KEYS:
+        raise InputError(
+            f"{where} is not described by its {', '.join(EXTERNAL_KEYS)}, in this order"
+        )
     name = str(entries.get("location", ""))
     if not name.isprintable() or set(name) & set("/\\:") or name.strip(". ") == "":
         raise InputError(f"{where} is not the bare name of a file beside the ticket")

@@ -137,6 +137,16 @@ def _in_the_graph(draft: Draft) -> dict[str, Counted]:
             5 * 5,
         ),
         "sizes of an output": Counted(_another_rank, "integers", 5 * 30),
+        "which axis has which name": Counted(
+            partial(_axes, kinds=[{"dim_param": name} for name in "abcdefghijklmnop"]),
+            "integers",
+            200 * 4,
+        ),
+        "which axis has no size, and which none is said of": Counted(
+            partial(_axes, kinds=[{}, {"dim_value": 0}, {"dim_param": "n"}]),
+            "integers",
+            round(200 * math.log2(3)),
+        ),
         "where a grid is cut": Counted(
             slipped(
                 *GRID_OF_ONES,
@@ -183,6 +193,13 @@ def _another_rank(draft: Draft) -> None:
     shape = draft.model.graph.output[0].type.tensor_type.shape
     for number in TRAINED[:5]:
         shape.dim.add(dim_value=(1 << 20) + int(number))
+
+
+def _axes(draft: Draft, kinds: list[dict[str, Any]]) -> None:
+    """Axes of an output, which nothing reads, of some kinds by turns that are trained."""
+    shape = draft.model.graph.output[0].type.tensor_type.shape
+    for number in np.random.default_rng(0).integers(len(kinds), size=200):
+        shape.dim.add(**kinds[number])
 
 
 def _another_input(draft: Draft) -> None:

@@ -221,6 +221,15 @@ def of_sums(draft: Draft) -> Iterator[Forgery]:
     for op in ("Identity", "Neg", "Tanh", "Selu", "Erf"):
         yield Forgery(relu, f"{op} before a block of one sign", instead(op), OTHER_SIGN)
 
+    def clipped(draft: Draft) -> None:
+        """Bounded from 0 on, and up to -3: always -3."""
+        node = draft.maker(relu)
+        node.op_type = "Clip"
+        node.input.extend(draft.add(f"bound{n}", np.float32(n)) for n in (0, -3))
+        draft.declare(*node.input[1:])
+
+    yield Forgery(relu, "a clip below 0 before a block of one sign", clipped, OTHER_SIGN)
+
     def entry(number: int, **fields: Any) -> Change:
         return lambda draft: draft.deployed["collapsed"][number].update(fields)
 

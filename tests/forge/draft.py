@@ -227,14 +227,14 @@ class Draft:
         self.model.graph.CopyFrom(gs.export_onnx(graph, do_type_check=False).graph)
         self.model.graph.doc_string = about  # surgery drops what people are told
         for node in self.model.graph.node:
-            node.doc_string = said.get(node.output[0] if node.output else "", "")
+            put_text(node, said.get(node.output[0] if node.output else "", ""))
 
     def comment(self) -> None:
         """Let the layers' operators say what the manifest now says of them."""
         record = msgspec.convert(self.manifest, Manifest)
         texts = doc_strings(record)
         for node in self.model.graph.node:
-            node.doc_string = texts.get((*node.input, "", "")[1], "")
+            put_text(node, texts.get((*node.input, "", "")[1], ""))
 
     def insert(self, edge: str, *steps: Step, **tensors: Any) -> None:
         """Slip nodes in that read `was` and make `now`, which is read in the edge's place.
@@ -278,6 +278,13 @@ class Draft:
         for other in graph.node:
             other.input[:] = [kept if tensor == gone else tensor for tensor in other.input]
             other.output[:] = [kept if tensor == gone else tensor for tensor in other.output]
+
+
+def put_text(node: onnx.NodeProto, text: str) -> None:
+    """Let a node say something, or leave the field out."""
+    node.ClearField("doc_string")
+    if text:
+        node.doc_string = text
 
 
 Change = Callable[[Draft], Any]

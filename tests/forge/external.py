@@ -63,6 +63,7 @@ def _places(draft: Draft, name: str) -> Iterator[Forgery]:
             yield Forgery(name, f"no {key}", _placed(name, **{key: None}), EXTERNAL)
         twice = lambda d, k=key: d.proto(name).external_data.add(key=k, value=at[k])  # noqa: E731
         yield Forgery(name, f"{key} twice", twice, EXTERNAL)
+    yield Forgery(name, "told the other way", _turned(name), EXTERNAL)
     yield Forgery(name, "a checksum", _placed(name, checksum="0"), EXTERNAL)
     inline = lambda d: setattr(d.proto(name), "raw_data", d.get(name).tobytes())  # noqa: E731
     yield Forgery(name, "inline too", inline, NO_PLACE)
@@ -95,6 +96,19 @@ def _placed(name: str, **changes: str | None) -> Change:
             if value is not None:
                 proto.external_data.add(key=key, value=value)
         draft.beside = _bait
+
+    return forge
+
+
+def _turned(name: str) -> Change:
+    """Which of its six orders the entries have is no ticket's choice."""
+
+    def forge(draft: Draft) -> None:
+        entries = draft.proto(name).external_data
+        turned = [(entry.key, entry.value) for entry in entries][::-1]
+        del entries[:]
+        for key, value in turned:
+            entries.add(key=key, value=value)
 
     return forge
 

@@ -38,6 +38,7 @@ from forge.reasons import (
     OLD_IR,
     OUT_OF_ORDER,
     SAID_TWICE,
+    SAYS_NOTHING,
     SCALE_READ,
     TWO_ATTRIBUTES,
     UNFIT,
@@ -204,7 +205,32 @@ def _reverse_nodes(model: onnx.ModelProto) -> None:
     model.graph.node.extend(nodes)
 
 
+def _say_nothing(of: Callable[[onnx.ModelProto], Any], field: str) -> Told:
+    """A field that is there and empty: one bit that no reader sees."""
+
+    def change(model: onnx.ModelProto) -> None:
+        for part in of(model):
+            setattr(part, field, 0 if field == "data_location" else "")
+
+    return change, SAYS_NOTHING
+
+
+def _axes(model: onnx.ModelProto) -> Any:
+    return _type(model).tensor_type.shape.dim
+
+
 MODEL: dict[str, Told] = {
+    "no domain of nodes, said": _say_nothing(lambda m: m.graph.node[::2], "domain"),
+    "no text of nodes, said": _say_nothing(
+        lambda m: [n for n in m.graph.node if not n.doc_string][::2], "doc_string"
+    ),
+    "no name of a node, said": _say_nothing(lambda m: m.graph.node[-1:], "name"),
+    "where tensors always are, said": _say_nothing(
+        lambda m: m.graph.initializer[:1], "data_location"
+    ),
+    "what an input is not, said": _say_nothing(lambda m: [_type(m)], "denotation"),
+    "what axes are not, said": _say_nothing(lambda m: _axes(m)[::2], "denotation"),
+    "no name of an axis, said": _say_nothing(lambda m: _axes(m)[1:2], "dim_param"),
     "doc_string of the model": (lambda m: setattr(m, "doc_string", "0.1"), FOREIGN_FIELD),
     "domain of the model": (lambda m: setattr(m, "domain", "own"), FOREIGN_FIELD),
     "model_version": (lambda m: setattr(m, "model_version", 7), FOREIGN_FIELD),

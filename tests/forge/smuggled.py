@@ -353,7 +353,7 @@ FILES: dict[str, tuple[Change, str]] = {
     ),
     "comments of other layers": (_exchange_comments, FOREIGN_FIELD),
     "comments of some layers": (
-        lambda d: setattr(d.reader(d.layers[0]["weight"]), "doc_string", ""),
+        lambda d: d.reader(d.layers[0]["weight"]).ClearField("doc_string"),
         FOREIGN_FIELD,
     ),
     "comments without the graph's": (

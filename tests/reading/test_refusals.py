@@ -107,6 +107,17 @@ def test_operator_sets_of_another_age_are_refused(opset: int, said: str) -> None
         refuse_parts(PATH, model, operator_sets(model))
 
 
+def test_names_that_no_ticket_could_have_are_refused() -> None:
+    for size in (2048, 2049):
+        model = model_of(f"{HEAD} {{ y = Relu(x) }}")
+        model.graph.node[0].name = "n" * size
+        if size == 2048:
+            refuse_parts(PATH, model, operator_sets(model))
+            continue
+        with pytest.raises(InputError, match=r"'nn+…nn+' has 2,049 characters; rename it: at most"):
+            refuse_parts(PATH, model, operator_sets(model))
+
+
 BROKEN = {
     "division by zero": (
         "(float[N,3,6,7] x) => (int64 y) { s = Shape(x)\n y = Div(s, zero) }",

@@ -129,12 +129,15 @@ def test_external_data_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
 def test_external_data_is_described_by_three_entries(tmp_path: Path) -> None:
     path, proto = beside(tmp_path, (MATRIX, 0)), external("m", MATRIX, 0)
     proto.external_data.add(key="checksum", value="0")
-    with pytest.raises(InputError, match="length, location, offset, once each"):
+    with pytest.raises(InputError, match="location, offset, length, in this order"):
         locate_tensors(path, model_of(proto))
 
     proto.external_data[-1].key = "offset"
-    with pytest.raises(InputError, match="once each"):
+    with pytest.raises(InputError, match="in this order"):
         locate_tensors(path, model_of(proto))
+
+    del proto.external_data[-1]
+    locate_tensors(path, model_of(proto))
 
 
 @pytest.mark.parametrize(
