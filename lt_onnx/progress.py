@@ -47,7 +47,9 @@ def bars() -> Iterator[Progress]:
 
 
 @contextmanager
-def rows(total: int) -> Iterator[tuple[Callable[[str, str, float], None], Callable[[str], None]]]:
+def rows(
+    total: int,
+) -> Iterator[tuple[Callable[[str, str, float | None], None], Callable[[str], None]]]:
     """Rows on stderr for pieces of work that are under way, and one for all `total` of them.
 
     Yields what is told (name, stage, share done) of one, or without a name of all, and what is told
@@ -68,9 +70,9 @@ def rows(total: int) -> Iterator[tuple[Callable[[str, str, float], None], Callab
         every = drawn.add_task("all", total=total, stage=f"0 of {total}")
         ended = 0
 
-        def tell(name: str, stage: str, share: float) -> None:
+        def tell(name: str, stage: str, share: float | None) -> None:
             row, before = left.get(name, (None, ""))
-            if not name:
+            if not name and share is not None:
                 drawn.update(every, stage=f"{stage} {100 * share:.0f} %")
                 return
             if row is None:

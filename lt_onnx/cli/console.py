@@ -282,8 +282,11 @@ def _lines_of_each() -> "Told":
     began = {"": time.monotonic()}
     last = dict(began)
 
-    def tell(name: str, stage: str, share: float) -> None:
+    def tell(name: str, stage: str, share: float | None) -> None:
         now = time.monotonic()
+        if share is None:
+            say(f"{name}: {stage}", err=True)
+            return
         began.setdefault(name, now)
         if now - last.setdefault(name, now) >= LINE_SECONDS:
             last[name] = now

@@ -13,7 +13,8 @@ from lt_onnx.errors import InputError, LtOnnxError, ResourceError
 
 MAX_DEATHS = 3  # of processes that made a call, until it is given up
 
-Told: TypeAlias = Callable[[str, str, float], None]  # (name of a call, stage, share done)
+# (name of a call, stage, share done); the share is None of a call that has to wait
+Told: TypeAlias = Callable[[str, str, float | None], None]
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Executor(Protocol):
     ) -> Generator[tuple[Call, Outcome], None, None]:
         """Make the calls, in about this order, and yield what becomes of each as it ends.
 
+        One that takes more memory than any worker has waits for a larger one to join.
         When the iterator is closed, or interrupted, the calls under way are interrupted too, and
         have cleaned up before that returns. Raises ResourceError when the cluster is lost.
         """

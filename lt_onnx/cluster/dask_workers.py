@@ -30,6 +30,7 @@ from lt_onnx.version import __version__
 
 CONNECT_SECONDS = 10  # to find a scheduler
 POLL_SECONDS = 0.5  # from one look at the cluster's workers to the next
+JOIN_SECONDS = 300.0  # since a worker joined, or made a call, that a larger one is waited for
 DRAWN = find_spec("bokeh") is not None  # else there is no page at the dashboard's address
 ENDED = ""  # the stage of a call that has ended
 
@@ -91,12 +92,23 @@ class DaskExecutor:
         self, function: Callable[..., Any], calls: Sequence[Call], tell: Told
     ) -> Generator[tuple[Call, Outcome], None, None]:
         """As `Executor` has it."""
-        waiting, running = deque(calls), Running()
+        waiting, running, awaited = deque(calls), Running(), set[tuple[str, str]]()
+        there, deadline = frozenset[str](), time.monotonic() + JOIN_SECONDS
         topic = f"lt-onnx-{secrets.token_hex(8)}"
         self.client.subscribe_topic(topic, lambda event: self.heard.put(event[1]))
         try:
             while waiting or running:
-                yield from self._submit(function, waiting, running, topic=topic)
+                limits, now = self._limits(), time.monotonic()
+                if running or limits.keys() - there:
+                    there, deadline = frozenset(limits), now + JOIN_SECONDS
+                for large in self._submit(function, waiting, running, limits=limits, topic=topic):
+                    said = large.name, _awaited(large.memory, limits)
+                    if limits and now > deadline:
+                        waiting.remove(large)
+                        yield large, Outcome(failure=_too_large(large.memory, limits))
+                    elif said not in awaited:
+                        awaited.add(said)
+                        tell(*said, None)
                 for message in self._messages():
                     if isinstance(message, Future):
                         call, _ = running.pop(message, (None, ""))
@@ -109,18 +121,25 @@ class DaskExecutor:
             self.client.unsubscribe_topic(topic)
 
     def _submit(
-        self, function: Callable[..., Any], waiting: deque[Call], running: Running, *, topic: str
-    ) -> Generator[tuple[Call, Outcome], None, None]:
-        """Give calls to workers that make none, as far as memory goes; yield those for nobody."""
-        if not waiting:
-            return
-        taken, limits = {address for _, address in running.values()}, self._limits()
+        self,
+        function: Callable[..., Any],
+        waiting: deque[Call],
+        running: Running,
+        *,
+        limits: Mapping[str, float],
+        topic: str,
+    ) -> list[Call]:
+        """Give calls to workers that make none, as far as memory goes; those too large for all.
+
+        `limits` is the memory of each worker, by address; without any the first call is too large.
+        """
+        if not limits:
+            return list(waiting)[:1]
+        taken, too_large = {address for _, address in running.values()}, []
         used = sum(call.memory for call, _ in running.values())
-        largest = max(limits.values(), default=0)
         for call in list(waiting):
-            if largest and call.memory > largest:
-                waiting.remove(call)
-                yield call, Outcome(failure=_too_large(call.memory, largest))
+            if call.memory > max(limits.values()):
+                too_large.append(call)
                 continue
             # what takes more than all memory is made alone, as without a cluster
             fits = self.room is None or not running or used + call.memory <= self.room
@@ -143,6 +162,7 @@ class DaskExecutor:
             taken.add(address)
             used += call.memory
             future.add_done_callback(self.heard.put)
+        return too_large
 
     def _limits(self) -> dict[str, float]:
         """The memory of every worker that there is now. Raises ResourceError."""
@@ -194,9 +214,15 @@ def _lost() -> ResourceError:
     )
 
 
-def _too_large(memory: int, limit: float) -> Failure:
+def _awaited(memory: int, limits: Mapping[str, float]) -> str:
+    """What a call waits for."""
+    return f"waits for a worker with {size_text(memory)}" if limits else "waits for a worker"
+
+
+def _too_large(memory: int, limits: Mapping[str, float]) -> Failure:
     """Why no worker makes a call."""
-    needed = f"about {size_text(memory)} of memory are needed, the workers have {size_text(limit)}"
+    largest = size_text(max(limits.values()))
+    needed = f"about {size_text(memory)} of memory are needed, the workers have {largest}"
     said = f"{needed}: lower `base_size` or use `mode=2l`"
     return Failure("ResourceError", said, ResourceError.exit_code)
 

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 import tasks
 
-from lt_onnx.cluster.calls import Call, Executor
+from lt_onnx.cluster.calls import Call, Executor, Outcome
 from lt_onnx.cluster.executor import opened
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.options import Workers
 from lt_onnx.progress import silent
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed")
+dask_workers = pytest.importorskip("lt_onnx.cluster.dask_workers")
 GIGABYTE = 1 << 30
 
 
@@ -86,6 +87,47 @@ def test_calls_under_way_are_interrupted_with_their_iterator(
     assert time.monotonic() - began < 20
 
 
+def test_what_no_worker_has_room_for_waits_until_none_may_join(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Workers of 1 GB and, later, of 3 GB, that live in this process and are asked for nothing."""
+    cluster = distributed.LocalCluster(
+        n_workers=0, processes=False, dashboard_address=None, memory_limit=0
+    )
+    monkeypatch.setattr(dask_workers, "JOIN_SECONDS", 1.0)
+    monkeypatch.setattr(dask_workers, "_on_worker", lambda function, call, *_: Outcome(call.name))
+    told: list[tuple[str, str, float | None]] = []
+    calls = [Call("small", (), 1), Call("large", (), 2 * GIGABYTE), Call("huge", (), 9 * GIGABYTE)]
+    with cluster, distributed.Client(cluster) as client:
+        executor = dask_workers.DaskExecutor(client, None, "")
+        rooms: list[int] = []
+        monkeypatch.setattr(
+            dask_workers.DaskExecutor,
+            "_limits",
+            lambda self: dict(
+                zip(client.scheduler_info(n_workers=-1)["workers"], rooms, strict=False)
+            ),
+        )
+
+        def tell(name: str, stage: str, share: float | None) -> None:
+            told.append((name, stage, share))
+            rooms.append(GIGABYTE if not rooms else 3 * GIGABYTE)
+            cluster.scale(len(rooms[:2]))
+
+        made = executor.outcomes(tasks.twice, calls, tell)
+        results = {call.name: outcome for call, outcome in made}
+
+    assert [results[name].result for name in ("small", "large")] == ["small", "large"]
+    assert "about 9.7 GB of memory are needed, the workers have 3.2 GB" in (
+        results["huge"].failure.message
+    )
+    assert told == [
+        ("small", "waits for a worker", None),
+        ("large", "waits for a worker with 2.1 GB", None),
+        ("huge", "waits for a worker with 9.7 GB", None),
+    ]
+
+
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[dict[str, Any]]:
     """A scheduler and two workers, each a process of its own."""
@@ -109,8 +151,9 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, Any]]:
 
 
 def test_a_lost_worker_costs_nothing_but_time_and_a_lost_scheduler_is_told(
-    cluster: dict[str, Any], tmp_path: Path
+    cluster: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(dask_workers, "JOIN_SECONDS", 0.5)
     deadline = time.monotonic() + 30
     while not cluster["file"].exists() and time.monotonic() < deadline:
         time.sleep(0.1)
