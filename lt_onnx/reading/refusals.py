@@ -41,12 +41,6 @@ def refuse_parts(path: Path, model: onnx.ModelProto, opsets: Mapping[str, int]) 
     if any(not isinstance(name, str) for name in _names(model)):  # protobuf gives them as bytes
         bad = next(name for name in _names(model) if not isinstance(name, str))
         raise InputError(f"{path}: the name {bad!r} is not UTF-8; export the model again")
-    for name in _names(model):
-        if len(str(name)) > MAX_NAME:
-            raise InputError(
-                f"{path}: the name '{name_text(str(name))}' has {len(str(name)):,} characters; "
-                f"rename it: at most {MAX_NAME:,} are read"
-            )
     opset, newest = opsets.get("", 0), onnx.defs.onnx_opset_version()
     if not MIN_OPSET <= opset <= newest:
         mend = f"lt-onnx reads {MIN_OPSET} and later: convert it with onnx.version_converter"
@@ -54,6 +48,12 @@ def refuse_parts(path: Path, model: onnx.ModelProto, opsets: Mapping[str, int]) 
             mend = f"the newest known here is {newest}: export the model with that one"
         raise UnsupportedError(f"{path}: operator set {opset}; {mend}")
     _refuse_all(path, _unsupported(model, opsets))
+    for name in _names(model):
+        if len(str(name)) > MAX_NAME:
+            raise InputError(
+                f"{path}: the name '{name_text(str(name))}' has {len(str(name)):,} characters; "
+                f"rename it: at most {MAX_NAME:,} are read"
+            )
 
 
 def refuse_invalid(path: Path, model: onnx.ModelProto) -> None:
