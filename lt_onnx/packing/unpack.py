@@ -258,8 +258,15 @@ def _members(packed: Path, *names: str) -> list[bytes]:
 def _files(packed: Path, content: bytes) -> tuple[PackedFile, ...]:
     """The files that a pack says it holds. Raises InputError."""
     try:
-        if msgspec.json.decode(content, type=Stated).format != PACK_FORMAT:
-            raise InputError(f"{packed}: a pack of another version; update lt-onnx")
+        stated = msgspec.json.decode(content, type=Stated).format
+        if stated != PACK_FORMAT:
+            mend = "update lt-onnx"
+            if stated < PACK_FORMAT:
+                mend = "convert and pack its target again"
+            raise InputError(
+                f"{packed}: is a pack of format {stated}; this version reads format {PACK_FORMAT}: "
+                + mend
+            )
         about = msgspec.json.decode(content, type=About)
         names = [file.name for file in about.files]
         plain = all(name.isprintable() and Path(name).name == name != "" for name in names)

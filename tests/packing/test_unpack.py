@@ -136,7 +136,8 @@ def resized(model: onnx.ModelProto, end: str) -> None:
 
 NO_PACK = "not a pack of lt-onnx, or damaged"
 FORGED: dict[str, tuple[Callable[[Members], object], str]] = {
-    "another version": (about(format=9), "a pack of another version; update lt-onnx"),
+    "a later format": (about(format=9), "is a pack of format 9; this .*: update lt-onnx"),
+    "an earlier format": (about(format=1), "is a pack of format 1; this .*: convert and pack its"),
     "version of another type": (about(format="1"), NO_PACK),
     "no files": (about(files=[]), NO_PACK),
     "files of null": (about(files=[None]), NO_PACK),
