@@ -6,6 +6,7 @@ is decided here: one that makes none and has the memory.
 """
 
 import contextlib
+import logging
 import queue
 import secrets
 import threading
@@ -58,6 +59,7 @@ def connected(workers: Workers) -> Iterator["DaskExecutor"]:
                 processes=False,
                 memory_limit=0,
                 dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,  # of calls that an interrupt ends
             )
         )
         client = stack.enter_context(Client(cluster))
