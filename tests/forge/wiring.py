@@ -83,11 +83,12 @@ def _readers(draft: Draft, number: int) -> Iterator[Forgery]:
         return lambda d: d.insert(edge, step(op, ["was", *more]))
 
     weights = f"{NOT_A_WEIGHT}|{NOT_FROM_A_MASK}"
+    unscaled = f"{SCALE_READ}|{NOT_THE_BIAS}"  # a MatMul's bias is added before the scale
     yield Forgery(weight, "its weight read twice", slipped(last, "Mul", weight), NOT_A_WEIGHT)
     yield Forgery(weight, "its weight as an output", output(draft.numbers(layer)), weights)
-    yield Forgery(weight, "its unscaled sum as an output", output(summed), SCALE_READ)
-    yield Forgery(weight, "Relu before its scale", slipped(summed, "Relu"), SCALE_READ)
-    yield Forgery(weight, "read before its scale", slipped(last, "Add", summed), SCALE_READ)
+    yield Forgery(weight, "its unscaled sum as an output", output(summed), unscaled)
+    yield Forgery(weight, "Relu before its scale", slipped(summed, "Relu"), unscaled)
+    yield Forgery(weight, "read before its scale", slipped(last, "Add", summed), unscaled)
     yield Forgery(weight, "stands there twice", partial(_repeat, weight=weight), DEFINED_TWICE)
     yield Forgery(weight, "taken out", lambda d: d.bypass(summed), NOT_A_WEIGHT)
     yield Forgery(weight, "also declared dense", _declare(number, removed=False), ALSO_DENSE)
