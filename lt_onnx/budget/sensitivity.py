@@ -13,7 +13,7 @@ from lt_onnx.budget.deviation import Deviations
 from lt_onnx.construct import moments
 from lt_onnx.construct.fed_target import FedTarget, Layer
 from lt_onnx.construct.masks import HEADROOM
-from lt_onnx.construct.noise_budget import MAX_ERROR, STEEPNESS
+from lt_onnx.construct.noise_budget import MAX_ERROR
 from lt_onnx.construct.stepwise_run import StepwiseRun
 from lt_onnx.errors import too_large
 from lt_onnx.planning.prediction import felt_inputs
@@ -35,6 +35,7 @@ TRIED_COPIES = (6, 8, 11, 14, 20)  # … of which errors are measured, the other
 USUAL_COPIES = 11  # with which it is seen what a layer hands on
 MAX_FLOOR_ROWS = 6  # of a group, that the least error with so many copies is sought with
 MIN_PRICE, MIN_DEVIATION = 1e-9, 1e-6
+STEEPNESS = 0.8  # errors fall about so with prices
 FIRST_FELT, FIRST_RATIO = 0.1, 1e-2  # S of a layer; its price to its error's power of STEEPNESS
 FLAT = 0.03  # decades of error that a lower price must take away to be worth another
 LAYER_NUMBER = 1 << 31  # of random numbers that no ticket has

@@ -58,6 +58,8 @@ def construct(
     feeds += kept
     inputs = {p.name: [feed[p.name] for feed in feeds] for p in target.inputs}
     nodes = [node for step in blueprint.steps for node in step.nodes]
+    builds = [step for step in blueprint.steps if isinstance(step, Build)]
+    copied = {step.name for step in builds if step.one_for_one}
     work = _Construction(
         blueprint,
         StepwiseRun(inputs, target.steps, opsets=target.opsets, constants=target.constants),
@@ -65,7 +67,7 @@ def construct(
         device=device,
         watch=watch or Stopwatch(),
         saved=saved or {},
-        budget=None if promise is None else NoiseBudget(promise, problems(blueprint)),
+        budget=None if promise is None else NoiseBudget(promise, problems(blueprint), copied),
         fresh=len(kept),
     )
     for piece in work.pieces():

@@ -10,6 +10,7 @@ from lt_onnx.samples.variation import Variation
 from lt_onnx.target import Array, Doubles, Floats, Linear, Node, Target, step_nodes
 
 MIN_FRESH = 16  # inputs that layers are not made from, to judge by those alone
+MIN_FITTED = 16  # numbers that a gain and a mean are told from
 MAX_LOSS = 4.0  # of what is measured by few inputs not more is taken for true
 
 
@@ -90,27 +91,37 @@ class FedTarget:
         """The outputs as they are."""
         return self._clean
 
-    def errors(self, layers: Mapping[str, Layer], *, elsewhere: bool = False) -> Doubles:
+    def errors(self, layers: Mapping[str, Layer]) -> Doubles:
         """Relative error power of every output that varies, with `layers` replaced.
 
         On inputs that layers are not made from, if these are not too few; if it is less there than
-        on all, that is chance, and what it is on all counts. Or how large errors may
-        be `elsewhere`, on inputs of other origin: what is lost from inputs that layers are made
-        from to others is taken to be lost once more.
+        on all, that is chance, and what it is on all counts.
+        """
+        powers = zip(self.values(layers), self._clean, strict=True)
+        squares = [np.square(value - clean) for value, clean in powers]
+        return np.array([self._error(i, square) for i, square in enumerate(squares)])
+
+    def lasting_errors(self, layers: Mapping[str, Layer]) -> Doubles:
+        """What is left of the errors in a ticket of which `layers` are built, [outputs].
+
+        Layers to come are fitted to what they really read, with a gain and a mean for each channel.
+        And errors may be larger elsewhere, on inputs of other origin: what is lost from inputs that
+        layers are made from to others is taken to be lost once more.
         """
         errors = []
-        powers = zip(self._power, self._whole_power, strict=True)
-        for value, clean, (power, whole) in zip(
-            self.values(layers), self._clean, powers, strict=True
-        ):
-            each = np.square(value - clean).reshape(len(clean), -1).sum(1)
-            judged = float(each[self._judged(clean)].sum()) / power
-            error = max(judged, float(each.sum()) / whole)
-            if elsewhere and self._fresh is not None and len(each) == self._count:
-                seen, fresh = each[self._fresh :].mean(), each[: self._fresh].mean()
-                error *= loss(float(fresh), float(seen))
+        for i, (value, clean) in enumerate(zip(self.values(layers), self._clean, strict=True)):
+            square = _misfit(value, clean)
+            error = self._error(i, square)
+            if self._fresh is not None and len(square) == self._count:
+                parts = square[: self._fresh].mean(), square[self._fresh :].mean()
+                error *= loss(*map(float, parts))
             errors.append(error)
         return np.array(errors)
+
+    def _error(self, i: int, square: Doubles) -> float:
+        """Error power from the `square` of an output's error."""
+        judged = float(square[self._judged(square)].sum()) / self._power[i]
+        return max(judged, float(square.sum()) / self._whole_power[i])
 
     def scaled_errors(self, layers: Mapping[str, Layer]) -> list[Doubles | None]:
         """Errors of the outputs, each scaled to the power of its variation; None where none is."""
@@ -145,6 +156,20 @@ def _joined(batches: Sequence[Array]) -> Array:
 def loss(fresh: float, seen: float) -> float:
     """By how much errors grow from inputs that layers are made from to others."""
     return float(np.clip(fresh / max(seen, 1e-300), 1.0, MAX_LOSS))
+
+
+def _misfit(value: Doubles, clean: Doubles) -> Doubles:
+    """Squared error of an output [N, C, …] when each channel had its best gain and mean."""
+    axes = (0, *range(2, value.ndim))
+    count = value.size / max(value.shape[1], 1) if value.ndim > 1 else 0
+    if count < MIN_FITTED:
+        axes, count = tuple(range(value.ndim)), value.size
+    value, clean = (v - v.mean(axes, keepdims=True) for v in (value, clean))
+    power = np.square(value).sum(axes, keepdims=True)
+    gain = (value * clean).sum(axes, keepdims=True) / np.maximum(power, 1e-300)
+    fitted = count / max(count - 2, 1)  # to how many numbers, of which two took part
+    misfit: Doubles = np.square(clean - gain * value) * fitted
+    return misfit
 
 
 def bent_nodes(linear: Linear, nodes: Sequence[Node]) -> list[Node]:

@@ -145,7 +145,7 @@ def construct_rows(
         with watch("prices"):
             trial = find_price(task, shared, lam=first, share=share)
         task = replace(task, price=trial.price)
-        biases = replace(biases, task=task).within(share.allowed)
+        biases = replace(biases, task=task).within(trial.error)
     tally, done, mean = Tally(), [], MeanLayer(task)
     for blocks in task.chunks(CHUNK_WEIGHTS[task.device]):
         with watch("moments"):
@@ -168,8 +168,9 @@ def construct_rows(
     lam, scale, offset = (np.concatenate(part) for part in zip(*done, strict=True))
     stats = _stats(task, tally, lam=lam, scale=scale)
     if share is not None and trial is not None:
-        found = {key: getattr(trial, key) for key in ("error", "inherited", "apart")}
-        stats = replace(stats, allowed=share.allowed, **found)
+        found = {key: getattr(trial, key) for key in ("error", "inherited", "apart", "marginal")}
+        allowed = share.allowed + trial.inherited
+        stats = replace(stats, allowed=allowed, **found)
     return _built(task, stats, scale=scale, offset=offset, mean=mean.layer())
 
 

@@ -1,14 +1,14 @@
 """The error that a ticket may have, and what of it each layer takes.
 
 Errors are relative powers: of a layer's output, D, and of the network's outputs. An error in layer
-l comes to S_l·D_l at an output. In every base set a further weight takes away about the same number
-of decibels, so that with P_l problems the cheapest split of Σ S_l·D_l ≤ D* is
-D_l = D*·(P_l / ΣP) / S_l: every layer takes a share of the error as large as its share of the
-problems. What the layers built so far do to the outputs is measured, so that those to come make up
-for it.
+l comes to S_l·D_l at an output. A ticket of a given error is smallest where one weight less costs
+the outputs the same in every layer: S_l·ΔD_l = ν. Errors fall by a factor of e with every κ weights
+per problem, so that a layer with P_l problems comes to about S_l·D_l = κ·ν·P_l. κ is learned from
+the layers built so far, what those do to the outputs is measured, and ν is such that the layers to
+come take what is left.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,8 +18,10 @@ from lt_onnx.construct.results import LayerStats
 from lt_onnx.target import Doubles
 
 MAX_ERROR = 0.03  # of a layer, however little the outputs feel of it: errors add up while small
-STEEPNESS, FIRST_RATIO = 0.8, 2e-3  # errors fall about so with prices
 LEAST_REST = 0.25  # of its share that a layer may still take when those before it took too much
+QUIET_DECAY, COPIED_DECAY = 0.2, 0.4  # κ of layers that read blocks, or copies: about so
+FIRST_WEIGHT = 0.1  # of all problems, as many as count for it before layers are built
+MOST_GROWTH = 2.0  # small layers at the end gain little by what larger ones left
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,9 @@ class Promise:
 class Share:
     """What one layer may take of the error."""
 
-    allowed: float  # D_l, relative error power of its own
-    guess: float  # the price at which it would have that, were it like the layer before
+    marginal: float  # relative error power of its own that one weight less may cost
+    allowed: float  # what its error is then expected to come to
+    guess: float  # the price at which it would be so, were it like the layer before
     apart: float = 0.0  # what the deviation of its copies counts: as much error of their mean
 
 
@@ -49,48 +52,71 @@ class NoiseBudget:
 
     promise: Promise
     problems: Mapping[str, float]  # subset-sum problems by layer
+    copied: Collection[str] = ()  # the layers that read copies
     built: dict[str, Layer] = field(default_factory=dict)
     inherited: Doubles | float = 0.0  # error of the deviation that layers found in copies
     # of what layers behind will find and hand on, by layer: set aside for those
     pending: dict[str, Doubles] = field(default_factory=dict)
-    ratio: float = FIRST_RATIO  # of the last layer's price to its error's power of STEEPNESS
+    ratio: float | None = None  # of the last layer's price to what a weight less costs there
+    decays: dict[str, float] = field(default_factory=dict)  # κ by layer
+    costs: dict[str, float] = field(default_factory=dict)  # ν by layer, of what is allowed
 
-    def _at(self, layer: str) -> Doubles:
-        """The problems of a layer, at every output that depends on it."""
-        return np.where(self.promise.sensitivity[layer] > 0, self.problems[layer], 0.0)
+    def _usual(self, layer: str) -> float:
+        """κ·P_l, were errors to fall as they usually do."""
+        decay = COPIED_DECAY if layer in self.copied else QUIET_DECAY
+        return decay * max(self.problems[layer], 1)
 
-    def allowance(self, layer: str) -> float:
-        """D_l, the relative error power that a layer may have."""
+    def _slower(self) -> float:
+        """By how much slower they fall in the layers built so far."""
+        usual = found = FIRST_WEIGHT * sum(map(self._usual, self.problems))
+        for name, decay in self.decays.items():
+            usual += self._usual(name)
+            found += decay * self.problems[name]
+        return found / usual
+
+    def marginal(self, layer: str) -> float:
+        """ν / S_l, the relative error power of the layer that one weight less may cost."""
         own, allowed = self.promise.sensitivity[layer], self.promise.allowed
-        felt = own > 0
+        felt, slower = own > 0, self._slower()
+        most = MAX_ERROR / (slower * self._usual(layer))
         if not felt.any():
-            return MAX_ERROR
-        every = np.sum([self._at(name) for name in self.problems], 0)
-        rest = np.sum([self._at(name) for name in self.problems if name not in self.built], 0)
-        spent, aside = np.zeros_like(allowed), np.zeros_like(allowed)
+            return most
+        every, rest, spent = np.zeros((3, len(allowed)))
+        for name in self.problems:
+            reached = self._usual(name) * (self.promise.sensitivity[name] > 0)
+            every += reached
+            rest += reached * (name not in self.built)
         if self.built:
-            spent = self.promise.target.errors(self.built, elsewhere=True) + self.inherited
+            spent += self.promise.target.lasting_errors(self.built) + self.inherited
         for name, cost in self.pending.items():
-            readers = self.promise.readers[name]
-            for reader in readers:
-                spent += cost / len(readers) * (reader not in self.built)
-                aside += cost / len(readers) * (reader == layer)
+            waiting = [reader not in self.built for reader in self.promise.readers[name]]
+            spent += cost * (sum(waiting) / max(len(waiting), 1))
         left = np.maximum(allowed - spent, LEAST_REST * allowed * rest / np.maximum(every, 1))
-        share = left[felt] * self.problems[layer] / rest[felt] / own[felt]
-        return float(min(share.min(), MAX_ERROR) + (aside[felt] / own[felt]).min())
+        marginal = float((left[felt] / (slower * rest[felt] * own[felt])).min())
+        before = sum(self.problems[name] * cost for name, cost in self.costs.items())
+        self.costs[layer] = marginal * float((own / allowed).max())
+        if before:
+            mean = before / sum(self.problems[name] for name in self.costs if name != layer)
+            self.costs[layer] = min(self.costs[layer], MOST_GROWTH * mean)
+        return min(most, self.costs[layer] / float((own / allowed).max()))
 
     def share(self, layer: str) -> Share:
         """What a layer may take."""
-        allowed = self.allowance(layer)
+        marginal = self.marginal(layer)
+        allowed = marginal * self._slower() * self._usual(layer)
         felt, apart = self.promise.sensitivity[layer], self.promise.apart.get(layer)
         count = 0.0 if apart is None else float((apart[felt > 0] / felt[felt > 0]).max(initial=0))
-        return Share(allowed, self.ratio * allowed**STEEPNESS, count)
+        guess = np.nan if self.ratio is None else self.ratio * marginal
+        return Share(marginal, allowed, guess, count)
 
     def spend(self, name: str, layer: Layer, stats: LayerStats) -> None:
         """A layer is built, which is `layer` in the mean of its copies."""
         self.built[name] = layer
-        self.inherited += self.promise.sensitivity[name] * (stats.inherited or 0.0)
+        inherited = stats.inherited or 0.0
+        self.inherited += self.promise.sensitivity[name] * inherited
         if name in self.promise.apart:
             self.pending[name] = self.promise.apart[name] * (stats.apart or 0.0)
-        if stats.price and stats.error and stats.error > 0:
-            self.ratio = stats.price / stats.error**STEEPNESS
+        if stats.price and stats.error and stats.marginal:
+            self.ratio = stats.price / stats.marginal
+            own = (stats.error - inherited) / max(self.problems[name], 1)
+            self.decays[name] = own / stats.marginal

@@ -1,9 +1,12 @@
-"""The price μ by which a layer's error comes to what it may be, found on some of its rows.
+"""The price μ at which one weight less costs a layer as much error as it may.
 
-Errors are measured on inputs that the feedback was not made from. A layer's error is relative to
-the power of its outputs' variation. Of m copies the part that all have in common goes on as it is.
-What each has apart, by its own subsets or by the copies that these read, is averaged in the mean
-and counts 1/m; and once more what it costs the layers to come, which read some of the copies.
+Subsets minimise their error and μ for every weight: a row with the scale λ that keeps one weight
+less makes an error larger by μ·λ², in the power of what weights carry. How much of that counts is
+measured on some of the layer's rows, on inputs that the feedback was not made from. Errors are
+relative to the power of the outputs' variation. Of m copies the part that all have in common goes
+on as it is. What each has apart, by its own subsets or by the copies that these read, is averaged
+in the mean and counts 1/m; and once more what it costs the layers to come, which read some of the
+copies.
 """
 
 from collections.abc import Sequence
@@ -21,11 +24,10 @@ from lt_onnx.subset_sum import Drawn, write_masked
 from lt_onnx.target import Doubles, Floats, Indices
 
 MIN_PROBLEMS, MIN_ROWS, MAX_GROUPS, MAX_COPIES = 4096, 8, 16, 4  # that a price is tried on
-MIN_PRICE, MAX_PRICE = 1e-10, 0.3
-MAX_TRIALS = 7
-CLOSE = 0.1  # decades within which an error is what it should be
-FLAT = 0.02  # decades of error that a price lower by STEP ones must take away
-STEP = 0.5
+MIN_PRICE, FIRST_PRICE, MAX_PRICE = 1e-10, 1e-3, 0.3
+MAX_TRIALS = 4
+CLOSE = 0.04  # decades within which a price is what it should be
+FIRST_SLOPE, SLOPES = 1.15, (0.8, 2.0)  # decades that one weight less costs more, for one of price
 
 
 @dataclass(frozen=True)
@@ -33,67 +35,44 @@ class Trial:
     """What a price comes to on the rows that it was tried on."""
 
     price: float
-    error: float  # relative power: of the mean of all copies, and what their deviation counts
+    marginal: float  # relative power that one weight less adds to the error
+    error: float  # of the mean of all copies, and what their own deviation counts
     inherited: float  # of the mean, by the deviation of the copies that are read
     apart: float  # of the copies' deviation from their mean
     kept: float  # weights per problem
 
 
 def find_price(task: LayerTask, shared: SharedProblems, *, lam: Doubles, share: Share) -> Trial:
-    """The largest μ whose error is about what the layer may have; the least useful where none is.
+    """The μ at which one weight less costs what it may.
 
     `shared` is asked for the groups of the rows that are tried, `lam` [R, 2] are the layer's
     `first_lambdas`.
     """
     rows = _sample(task)
     if not task.linear.weight.any():  # biases alone
-        return Trial(MIN_PRICE, 0.0, 0.0, 0.0, 0.0)
+        return Trial(MIN_PRICE, 0.0, 0.0, 0.0, 0.0, 0.0)
     shared.prepare([Block(slice(0, 0), group) for group, _ in rows])
-    trials, allowed = list[Trial](), share.allowed
-    low, high = MIN_PRICE, MAX_PRICE
-    price = float(np.clip(share.guess, low, high))
-    for _ in range(MAX_TRIALS):
+    price = share.guess if np.isfinite(share.guess) else FIRST_PRICE
+    price, trials = float(np.clip(price, MIN_PRICE, MAX_PRICE)), list[Trial]()
+    for left in reversed(range(MAX_TRIALS)):
         trial = _try(replace(task, price=price), shared, rows, lam=lam, apart=share.apart)
-        if not trial.error > 0:  # the inputs known say nothing
-            return trial
-        trials.append(trial)
-        miss = np.log10(max(trial.error, 1e-12) / allowed)
-        if -CLOSE <= miss <= CLOSE / 4:
-            return trial
-        if miss > 0:
-            high = min(high, price)
-            if _is_least(trials):
-                break
-        else:
-            low = max(low, price)
-        slope = _slope(trials)
-        price = float(np.clip(price * 10 ** (-(miss + CLOSE / 3) / slope), low, high))
-        if len(trials) > 1 and abs(np.log10(price / trial.price)) < 0.02:
+        if not (trial.error > 0 and 0 < trial.marginal < np.inf):  # the inputs known say nothing
             break
-    trials = [t for t in trials if np.isfinite(t.error)] or [replace(trials[0], error=1.0)]
-    held = [t for t in trials if t.error <= allowed]
-    if held:
-        return max(held, key=lambda t: t.price)
-    least = min(t.error for t in trials)
-    return max((t for t in trials if t.error <= least * 1.1), key=lambda t: t.price)
+        trials.append(trial)
+        wanted = price * (share.marginal / trial.marginal) ** (1 / _slope(trials))
+        wanted = float(np.clip(wanted, MIN_PRICE, MAX_PRICE))
+        if not left or abs(np.log10(wanted / price)) < CLOSE:
+            break
+        price = wanted
+    return trial
 
 
 def _slope(trials: Sequence[Trial]) -> float:
-    """Decades of error for a decade of price, between the last two trials."""
+    """Decades of what a weight costs for a decade of price, between the last two trials."""
     if len(trials) < 2:
-        return 0.8
+        return FIRST_SLOPE
     a, b = trials[-2:]
-    run = np.log10(b.price / a.price)
-    rise = np.log10(max(b.error, 1e-12) / max(a.error, 1e-12))
-    return float(np.clip(rise / run, 0.2, 1.5)) if run else 0.8
-
-
-def _is_least(trials: Sequence[Trial]) -> bool:
-    """Whether the last trial shows that a lower price takes no error away any more."""
-    if len(trials) < 2:
-        return False
-    a, b = trials[-2:]
-    return bool(np.log10(a.price / b.price) > STEP and np.log10(a.error / b.error) < FLAT)
+    return float(np.clip(np.log(b.marginal / a.marginal) / np.log(b.price / a.price), *SLOPES))
 
 
 def _sample(task: LayerTask) -> list[tuple[range, Indices]]:
@@ -123,7 +102,7 @@ def _try(
     features, source, copies = task.features, task.step.source, task.step.out_layout.copies
     kept = asked = 0.0
     powers = {"fresh": np.zeros(3), "seen": np.zeros(3)}  # those of _powers
-    inherited = 0.0
+    inherited = weighed = 0.0
     for group, rows in sample:
         problems = shared.groups[group].at(task.price)
         goals = features.goals(task.linear, task.channel[rows].astype(np.int64))
@@ -146,14 +125,23 @@ def _try(
             found, more = _powers(x, goals, reached, added=added, copies=copies)
             powers[name] += found
             inherited += more * (name == "fresh")
+        weighed += float((problems.price[0] * own**2).sum())
         kept += float(np.bitwise_count(masks).sum())
         asked += float(np.count_nonzero(goals))
     fresh, seen = (error[1:] / max(error[0], 1e-300) for error in powers.values())
     mean, own = (fresh * loss(float(fresh[0]), float(seen[0]))).tolist()
-    inherited /= max(float(powers["fresh"][0]), 1e-300)
-    deviation = own + inherited if copies > 1 else 0.0
-    error = mean + inherited / copies + apart * deviation
-    return Trial(task.price, error, inherited / copies, deviation, kept / max(asked, 1))
+    signal = max(float(powers["fresh"][0]), 1e-300)
+    inherited, rows_count = inherited / signal, int(np.count_nonzero(task.channel >= 0))
+    cost = mean + apart * own
+    solved = float(seen[0] + seen[1] * (1 - 1 / copies))  # the error that subsets are chosen for
+    return Trial(
+        task.price,
+        marginal=weighed / signal / rows_count * cost / max(solved, 1e-300),
+        error=cost + inherited / copies,
+        inherited=inherited / copies,
+        apart=(own + inherited) * (copies > 1),
+        kept=kept / max(asked, 1),
+    )
 
 
 def _powers(

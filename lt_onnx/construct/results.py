@@ -81,7 +81,7 @@ class LayerStats:
     base_size: Annotated[int, Meta(description="m")] = 0
     price: Annotated[float | None, Meta(description="μ")] = None
     allowed: Annotated[
-        float | None, Meta(description="error power over the output's, at most: its budget")
+        float | None, Meta(description="error power over the output's that its budget expects")
     ] = None
     error: Annotated[
         float | None, Meta(description="the same, measured on inputs H is not made from")
@@ -91,6 +91,9 @@ class LayerStats:
     ] = None
     apart: Annotated[
         float | None, Meta(description="power over the output's by which its own copies deviate")
+    ] = None
+    marginal: Annotated[
+        float | None, Meta(description="error power over the output's that one weight less adds")
     ] = None
     lam: Annotated[float | None, Meta(description="median lambda of the rows")] = None
     size_counts: Annotated[tuple[int, ...], Meta(description="problems by |S| = 0, 1, ...")] = ()

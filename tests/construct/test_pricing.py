@@ -1,4 +1,4 @@
-"""The price of a layer is the one by which its error is what it may be."""
+"""The price of a layer is the one at which a weight less costs what it may."""
 
 from collections.abc import Callable
 
@@ -9,41 +9,63 @@ from lt_onnx.construct.biases import Biases
 from lt_onnx.construct.layer_task import LayerTask
 from lt_onnx.construct.masks import first_lambdas
 from lt_onnx.construct.noise_budget import Share
-from lt_onnx.construct.pricing import MIN_PRICE, find_price
+from lt_onnx.construct.pricing import MIN_PRICE, Trial, find_price
 from lt_onnx.construct.shared_problems import SharedProblems
 
 Make = Callable[..., LayerTask]
 
 
-def price(task: LayerTask, allowed: float) -> tuple[float, float, float]:
+def price(task: LayerTask, marginal: float, *, apart: float = 0.0, guess: float = 1e-3) -> Trial:
     lam = first_lambdas(task, Biases.of(task).least_lambdas())
-    share = Share(allowed, guess=1e-3)
-    trial = find_price(task, SharedProblems(task), lam=lam, share=share)
-    return trial.price, trial.error, trial.kept
+    share = Share(marginal, allowed=0.1, guess=guess, apart=apart)
+    return find_price(task, SharedProblems(task), lam=lam, share=share)
 
 
 @pytest.mark.parametrize("groups", [1, 3])
-def test_an_error_that_can_be_had_is_had_with_as_few_weights(make_task: Make, groups: int) -> None:
+def test_a_weight_costs_what_it_may_whatever_was_guessed(make_task: Make, groups: int) -> None:
     task = make_task(groups=groups)
-    wanted = (0.3, 0.15, 0.08)
-    found = [price(task, allowed) for allowed in wanted]
+    wanted = [1e-5, 1e-4, 1e-3]
+    found = [price(task, marginal) for marginal in wanted]
 
-    for (_, error, _), allowed in zip(found, wanted, strict=True):
-        assert allowed / 2 < error <= allowed * 1.1
-    prices, _, kept = zip(*found, strict=True)
-    assert list(prices) == sorted(prices, reverse=True)
-    assert list(kept) == sorted(kept)
+    for trial, marginal in zip(found, wanted, strict=True):
+        assert trial.marginal == pytest.approx(marginal, rel=0.5)
+    assert [t.error for t in found] == sorted(t.error for t in found)
+    assert [t.kept for t in found] == sorted((t.kept for t in found), reverse=True)
+    other = price(task, 1e-4, guess=1e-5)
+    assert other.price == pytest.approx(found[1].price, rel=0.5)
+
+
+def test_what_a_weight_costs_is_what_the_error_grows_by_without_it(make_task: Make) -> None:
+    """Between two prices errors grow by about the marginal error times the weights left out."""
+    task = make_task()
+    few, many = price(task, 4e-4), price(task, 1e-4)
+    rows = np.count_nonzero(task.channel >= 0)
+    problems = np.count_nonzero(task.linear.weight) / len(task.linear.bias) * rows
+    left_out = (many.kept - few.kept) * problems
+
+    assert left_out > 0
+    grown = few.error - few.inherited - (many.error - many.inherited)
+    between = (few.marginal * many.marginal) ** 0.5
+    assert between / 3 < grown / left_out < between * 3
+
+
+def test_copies_that_deviate_at_a_cost_are_made_better(make_task: Make) -> None:
+    task = make_task()
+    plain, costly = price(task, 1e-4), price(task, 1e-4, apart=2.0)
+
+    assert costly.price < plain.price
+    assert costly.apart < plain.apart
 
 
 def test_below_what_base_sets_can_do_a_price_is_found_all_the_same(make_task: Make) -> None:
-    found, error, _ = price(make_task(), 1e-9)
+    found = price(make_task(), 1e-30)
 
-    assert found >= MIN_PRICE
-    assert error > 1e-9
+    assert found.price >= MIN_PRICE
+    assert found.error > 1e-9
 
 
 def test_a_price_is_the_same_each_time(make_task: Make) -> None:
-    assert price(make_task(), 0.05) == price(make_task(), 0.05)
+    assert price(make_task(), 1e-4) == price(make_task(), 1e-4)
 
 
 def test_the_error_is_of_inputs_that_feedback_is_not_made_from(make_task: Make) -> None:
@@ -58,4 +80,4 @@ def test_the_error_is_of_inputs_that_feedback_is_not_made_from(make_task: Make) 
     assert (seen[-1], told[:-1]) == (0, [0] * len(told[:-1]))
     assert min(seen[0], told[-1]) > 0
     assert len(shared._samples) > len(kept._samples)
-    assert np.isfinite(price(fresh, 0.05)[1])
+    assert np.isfinite(price(fresh, 1e-4).error)
