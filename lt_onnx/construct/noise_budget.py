@@ -21,6 +21,7 @@ MAX_ERROR = 0.03  # of a layer, however little the outputs feel of it: errors ad
 LEAST_REST = 0.25  # of its share that a layer may still take when those before it took too much
 QUIET_DECAY, COPIED_DECAY = 0.2, 0.4  # κ of layers that read blocks, or copies: about so
 FIRST_WEIGHT = 0.1  # of all problems, as many as count for it before layers are built
+MOST_SLOWER = 3.0  # than usual, or faster: beyond, it is errors that no weight takes away
 MOST_GROWTH = 2.0  # small layers at the end gain little by what larger ones left
 
 
@@ -70,8 +71,10 @@ class NoiseBudget:
         """By how much slower they fall in the layers built so far."""
         usual = found = FIRST_WEIGHT * sum(map(self._usual, self.problems))
         for name, decay in self.decays.items():
-            usual += self._usual(name)
-            found += decay * self.problems[name]
+            own = self._usual(name)
+            slower = decay * self.problems[name] / own
+            usual += own
+            found += own * min(max(slower, 1 / MOST_SLOWER), MOST_SLOWER)
         return found / usual
 
     def marginal(self, layer: str) -> float:

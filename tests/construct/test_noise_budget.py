@@ -14,6 +14,7 @@ from lt_onnx.construct.noise_budget import (
     LEAST_REST,
     MAX_ERROR,
     MOST_GROWTH,
+    MOST_SLOWER,
     QUIET_DECAY,
     NoiseBudget,
     Promise,
@@ -89,6 +90,12 @@ def test_how_fast_errors_fall_is_learned_from_the_layers_built(tmp_path: Path) -
     slower = (known + 1.5 * 100) / (known + 100)
     left = ALLOWED - 2e-5  # what it inherited comes to twice as much at the output
     assert own.marginal(last.name) == pytest.approx(left / (slower * QUIET_DECAY) / 300)
+
+    stuck = budget(target, fed)  # an error that no weight takes away says nothing of others
+    found = stats(price=1e-3, error=100 * QUIET_DECAY * 1e-4, marginal=1e-6)
+    stuck.spend(first.name, Layer(first.weight, first.bias), found)
+    slower = (known + MOST_SLOWER * 100) / (known + 100)
+    assert stuck.marginal(last.name) == pytest.approx(ALLOWED / (slower * QUIET_DECAY) / 300)
 
 
 def test_layers_that_read_copies_take_more_of_the_error(tmp_path: Path) -> None:
