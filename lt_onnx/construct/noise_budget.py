@@ -41,10 +41,28 @@ class Promise:
 class Share:
     """What one layer may take of the error."""
 
-    marginal: float  # relative error power of its own that one weight less may cost
-    allowed: float  # what its error is then expected to come to
-    guess: float  # the price at which it would be so, were it like the layer before
+    left: Doubles  # [outputs]  the error of its own that would take all that is left there
+    rest: Doubles  # [outputs]  κ·P of the layers to come
+    problems: float  # P
+    decay: float  # κ, as it is expected
+    most: float  # that one weight less may cost, relative error power of its own
+    ratio: float  # of the last layer's price to what one weight less costs there; NaN: unknown
     apart: float = 0.0  # what the deviation of its copies counts: as much error of their mean
+
+    def marginal(self, decay: float) -> float:
+        """ν / S_l, the relative error power that one weight less may cost, if its κ is `decay`.
+
+        More where errors fall faster than expected. Where they fall slower a layer takes more than
+        its share, for which layers to come pay as well.
+        """
+        own = min(decay, self.decay) * self.problems
+        by_output = self.left / (own + self.rest)
+        return min(float(by_output.min(initial=np.inf)), self.most, MAX_ERROR / max(own, 1e-300))
+
+    @property
+    def allowed(self) -> float:
+        """What its error is expected to come to."""
+        return self.marginal(self.decay) * self.decay * self.problems
 
 
 @dataclass
@@ -58,7 +76,7 @@ class NoiseBudget:
     inherited: Doubles | float = 0.0  # error of the deviation that layers found in copies
     # of what layers behind will find and hand on, by layer: set aside for those
     pending: dict[str, Doubles] = field(default_factory=dict)
-    ratio: float | None = None  # of the last layer's price to what a weight less costs there
+    ratio: float = np.nan  # of the last layer's price to what a weight less costs there
     decays: dict[str, float] = field(default_factory=dict)  # κ by layer
     costs: dict[str, float] = field(default_factory=dict)  # ν by layer, of what is allowed
 
@@ -77,13 +95,10 @@ class NoiseBudget:
             found += own * min(max(slower, 1 / MOST_SLOWER), MOST_SLOWER)
         return found / usual
 
-    def marginal(self, layer: str) -> float:
-        """ν / S_l, the relative error power of the layer that one weight less may cost."""
+    def share(self, layer: str) -> Share:
+        """What a layer may take."""
         own, allowed = self.promise.sensitivity[layer], self.promise.allowed
         felt, slower = own > 0, self._slower()
-        most = MAX_ERROR / (slower * self._usual(layer))
-        if not felt.any():
-            return most
         every, rest, spent = np.zeros((3, len(allowed)))
         for name in self.problems:
             reached = self._usual(name) * (self.promise.sensitivity[name] > 0)
@@ -95,22 +110,21 @@ class NoiseBudget:
             waiting = [reader not in self.built for reader in self.promise.readers[name]]
             spent += cost * (sum(waiting) / max(len(waiting), 1))
         left = np.maximum(allowed - spent, LEAST_REST * allowed * rest / np.maximum(every, 1))
-        marginal = float((left[felt] / (slower * rest[felt] * own[felt])).min())
-        before = sum(self.problems[name] * cost for name, cost in self.costs.items())
-        self.costs[layer] = marginal * float((own / allowed).max())
-        if before:
-            mean = before / sum(self.problems[name] for name in self.costs if name != layer)
-            self.costs[layer] = min(self.costs[layer], MOST_GROWTH * mean)
-        return min(most, self.costs[layer] / float((own / allowed).max()))
-
-    def share(self, layer: str) -> Share:
-        """What a layer may take."""
-        marginal = self.marginal(layer)
-        allowed = marginal * self._slower() * self._usual(layer)
-        felt, apart = self.promise.sensitivity[layer], self.promise.apart.get(layer)
-        count = 0.0 if apart is None else float((apart[felt > 0] / felt[felt > 0]).max(initial=0))
-        guess = np.nan if self.ratio is None else self.ratio * marginal
-        return Share(marginal, allowed, guess, count)
+        reach = float((own / allowed).max())
+        before = [(self.problems[name], cost) for name, cost in self.costs.items()]
+        mean = sum(p * cost for p, cost in before) / max(sum(p for p, _ in before), 1)
+        usual, problems = self._usual(layer), max(self.problems[layer], 1)
+        apart = self.promise.apart.get(layer)
+        count = 0.0 if apart is None else float((apart[felt] / own[felt]).max(initial=0))
+        return Share(
+            left[felt] / own[felt],
+            slower * (rest[felt] - usual),
+            problems,
+            decay=slower * usual / problems,
+            most=MOST_GROWTH * mean / reach if mean and reach else np.inf,
+            ratio=self.ratio,
+            apart=count,
+        )
 
     def spend(self, name: str, layer: Layer, stats: LayerStats) -> None:
         """A layer is built, which is `layer` in the mean of its copies."""
@@ -120,6 +134,8 @@ class NoiseBudget:
         if name in self.promise.apart:
             self.pending[name] = self.promise.apart[name] * (stats.apart or 0.0)
         if stats.price and stats.error and stats.marginal:
-            self.ratio = stats.price / stats.marginal
-            own = (stats.error - inherited) / max(self.problems[name], 1)
-            self.decays[name] = own / stats.marginal
+            self.ratio, own = stats.price / stats.marginal, stats.error - inherited
+            self.decays[name] = own / stats.marginal / max(self.problems[name], 1)
+            if own < MAX_ERROR / 2:  # else it might have cost less than others
+                felt = float((self.promise.sensitivity[name] / self.promise.allowed).max())
+                self.costs[name] = stats.marginal * felt

@@ -52,14 +52,16 @@ def find_price(task: LayerTask, shared: SharedProblems, *, lam: Doubles, share: 
     if not task.linear.weight.any():  # biases alone
         return Trial(MIN_PRICE, 0.0, 0.0, 0.0, 0.0, 0.0)
     shared.prepare([Block(slice(0, 0), group) for group, _ in rows])
-    price = share.guess if np.isfinite(share.guess) else FIRST_PRICE
+    guess = share.ratio * share.marginal(share.decay)
+    price = guess if np.isfinite(guess) else FIRST_PRICE
     price, trials = float(np.clip(price, MIN_PRICE, MAX_PRICE)), list[Trial]()
     for left in reversed(range(MAX_TRIALS)):
         trial = _try(replace(task, price=price), shared, rows, lam=lam, apart=share.apart)
         if not (trial.error > 0 and 0 < trial.marginal < np.inf):  # the inputs known say nothing
             break
         trials.append(trial)
-        wanted = price * (share.marginal / trial.marginal) ** (1 / _slope(trials))
+        decay = (trial.error - trial.inherited) / trial.marginal / share.problems
+        wanted = price * (share.marginal(decay) / trial.marginal) ** (1 / _slope(trials))
         wanted = float(np.clip(wanted, MIN_PRICE, MAX_PRICE))
         if not left or abs(np.log10(wanted / price)) < CLOSE:
             break

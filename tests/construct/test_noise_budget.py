@@ -51,31 +51,47 @@ def stats(**figures: float) -> LayerStats:
     return LayerStats("l", "one-for-one", "Conv", 1, 1, 1, 1, **figures)  # type: ignore[arg-type]
 
 
+def price_of(own: NoiseBudget, name: str) -> float:
+    """What one weight less may cost a layer, as its κ is expected."""
+    share = own.share(name)
+    return share.marginal(share.decay)
+
+
 def test_a_search_begins_at_the_price_of_the_layer_before(tmp_path: Path) -> None:
     target, fed = network(tmp_path)
     first, last = target.linears
     own = budget(target, fed)
-    assert np.isnan(own.share(first.name).guess)
+    assert np.isnan(own.share(first.name).ratio)
     own.spend(
         first.name, Layer(first.weight, first.bias), stats(price=1e-3, error=1e-4, marginal=1e-7)
     )
 
-    share = own.share(last.name)
-    assert share.guess == pytest.approx(1e4 * share.marginal)
+    assert own.share(last.name).ratio == pytest.approx(1e4)
 
 
 def test_a_weight_costs_the_outputs_as_much_in_every_layer(tmp_path: Path) -> None:
     target, fed = network(tmp_path)
     names = [layer.name for layer in target.linears]
     own = budget(target, fed)
-    shares = [own.share(name) for name in names]
     felt = [own.promise.sensitivity[name][0] for name in names]
 
-    cost = [share.marginal * s for share, s in zip(shares, felt, strict=True)]
+    cost = [price_of(own, name) * s for name, s in zip(names, felt, strict=True)]
     assert cost == pytest.approx([ALLOWED / QUIET_DECAY / 400] * 2)
     # with as much error for each problem, all comes to what is allowed
-    spent = [share.allowed * s for share, s in zip(shares, felt, strict=True)]
+    spent = [own.share(name).allowed * s for name, s in zip(names, felt, strict=True)]
     assert spent == pytest.approx([ALLOWED / 4, ALLOWED * 3 / 4])
+
+
+def test_a_layer_whose_errors_fall_faster_pays_less(tmp_path: Path) -> None:
+    target, fed = network(tmp_path)
+    _, last = (layer.name for layer in target.linears)
+    share = budget(target, fed).share(last)
+
+    left = ALLOWED / (QUIET_DECAY * 100 + QUIET_DECAY / 2 * 300)
+    assert share.marginal(QUIET_DECAY / 2) == pytest.approx(left)
+    assert share.marginal(QUIET_DECAY / 1e9) == pytest.approx(ALLOWED / QUIET_DECAY / 100)
+    # what falls slower is not paid for by this layer alone
+    assert share.marginal(2 * QUIET_DECAY) == share.marginal(QUIET_DECAY)
 
 
 def test_how_fast_errors_fall_is_learned_from_the_layers_built(tmp_path: Path) -> None:
@@ -89,13 +105,14 @@ def test_how_fast_errors_fall_is_learned_from_the_layers_built(tmp_path: Path) -
     known = FIRST_WEIGHT * 400
     slower = (known + 1.5 * 100) / (known + 100)
     left = ALLOWED - 2e-5  # what it inherited comes to twice as much at the output
-    assert own.marginal(last.name) == pytest.approx(left / (slower * QUIET_DECAY) / 300)
+    assert own.share(last.name).decay == pytest.approx(slower * QUIET_DECAY)
+    assert own.share(last.name).left == pytest.approx([left])
 
     stuck = budget(target, fed)  # an error that no weight takes away says nothing of others
     found = stats(price=1e-3, error=100 * QUIET_DECAY * 1e-4, marginal=1e-6)
     stuck.spend(first.name, Layer(first.weight, first.bias), found)
     slower = (known + MOST_SLOWER * 100) / (known + 100)
-    assert stuck.marginal(last.name) == pytest.approx(ALLOWED / (slower * QUIET_DECAY) / 300)
+    assert stuck.share(last.name).decay == pytest.approx(slower * QUIET_DECAY)
 
 
 def test_layers_that_read_copies_take_more_of_the_error(tmp_path: Path) -> None:
@@ -112,11 +129,16 @@ def test_a_small_layer_at_the_end_does_not_take_all_that_is_left(tmp_path: Path)
     target, fed = network(tmp_path)
     first, last = target.linears
     own = budget(target, fed)
-    own.problems = {first.name: 1000.0, last.name: 10.0}
-    before = own.share(first.name).marginal * 2
-    own.spend(first.name, Layer(first.weight, first.bias), stats())
+    own.problems = {first.name: 1000.0, last.name: 1.0}
+    before = 1e-6
+    found = stats(price=1e-3, error=1e-5, marginal=before)
+    own.spend(first.name, Layer(first.weight, first.bias), found)
+    assert price_of(own, last.name) == pytest.approx(MOST_GROWTH * 2 * before)
 
-    assert own.share(last.name).marginal == pytest.approx(MOST_GROWTH * before)
+    own = replace(own, built={}, costs={}, decays={})
+    found = stats(price=1e-3, error=MAX_ERROR, marginal=before)  # as wrong as it may be
+    own.spend(first.name, Layer(first.weight, first.bias), found)
+    assert price_of(own, last.name) > 10 * before
 
 
 def test_what_a_layer_leaves_goes_to_the_next_and_what_it_takes_is_made_up_for(
@@ -166,8 +188,8 @@ def test_no_layer_is_expected_to_be_wrong_beyond_measure(tmp_path: Path) -> None
     target, fed = network(tmp_path)
     first, _ = target.linears
 
-    assert budget(target, fed, first=0.0).share(first.name).allowed == MAX_ERROR
-    assert budget(target, fed, first=1e-9).share(first.name).allowed == MAX_ERROR
+    assert budget(target, fed, first=0.0).share(first.name).allowed == pytest.approx(MAX_ERROR)
+    assert budget(target, fed, first=1e-9).share(first.name).allowed == pytest.approx(MAX_ERROR)
 
 
 def test_what_layers_to_come_restore_is_no_lasting_error(tmp_path: Path) -> None:

@@ -15,9 +15,17 @@ from lt_onnx.construct.shared_problems import SharedProblems
 Make = Callable[..., LayerTask]
 
 
-def price(task: LayerTask, marginal: float, *, apart: float = 0.0, guess: float = 1e-3) -> Trial:
+class Fixed(Share):
+    """What one weight less may cost, however errors fall."""
+
+    def marginal(self, decay: float) -> float:
+        return self.most
+
+
+def price(task: LayerTask, marginal: float, *, apart: float = 0.0, ratio: float = 10.0) -> Trial:
     lam = first_lambdas(task, Biases.of(task).least_lambdas())
-    share = Share(marginal, allowed=0.1, guess=guess, apart=apart)
+    none = np.zeros(0)
+    share = Fixed(none, none, 100.0, decay=0.2, most=marginal, ratio=ratio, apart=apart)
     return find_price(task, SharedProblems(task), lam=lam, share=share)
 
 
@@ -31,7 +39,7 @@ def test_a_weight_costs_what_it_may_whatever_was_guessed(make_task: Make, groups
         assert trial.marginal == pytest.approx(marginal, rel=0.5)
     assert [t.error for t in found] == sorted(t.error for t in found)
     assert [t.kept for t in found] == sorted((t.kept for t in found), reverse=True)
-    other = price(task, 1e-4, guess=1e-5)
+    other = price(task, 1e-4, ratio=0.1)
     assert other.price == pytest.approx(found[1].price, rel=0.5)
 
 
