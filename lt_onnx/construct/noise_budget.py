@@ -110,7 +110,7 @@ class NoiseBudget:
             waiting = [reader not in self.built for reader in self.promise.readers[name]]
             spent += cost * (sum(waiting) / max(len(waiting), 1))
         left = np.maximum(allowed - spent, LEAST_REST * allowed * rest / np.maximum(every, 1))
-        reach = float((own / allowed).max())
+        reach = float((own / allowed).max(initial=0))
         before = [(self.problems[name], cost) for name, cost in self.costs.items()]
         mean = sum(p * cost for p, cost in before) / max(sum(p for p, _ in before), 1)
         usual, problems = self._usual(layer), max(self.problems[layer], 1)
@@ -137,5 +137,5 @@ class NoiseBudget:
             self.ratio, own = stats.price / stats.marginal, stats.error - inherited
             self.decays[name] = own / stats.marginal / max(self.problems[name], 1)
             if own < MAX_ERROR / 2:  # else it might have cost less than others
-                felt = float((self.promise.sensitivity[name] / self.promise.allowed).max())
+                felt = float((self.promise.sensitivity[name] / self.promise.allowed).max(initial=0))
                 self.costs[name] = stats.marginal * felt
