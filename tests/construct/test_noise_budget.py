@@ -184,6 +184,16 @@ def test_errors_that_come_of_deviation_count_too_and_those_to_come_until_they_ha
     assert own.share("more").allowed == pytest.approx(ALLOWED * (1 - 2 / 8 - 1 / 4))
 
 
+def test_a_layer_that_nothing_reads_hands_nothing_on(tmp_path: Path) -> None:
+    target, fed = network(tmp_path)
+    first, last = target.linears
+    own = budget(target, fed)
+    own.promise = replace(own.promise, apart={last.name: np.array([3.0])})
+    own.spend(last.name, Layer(last.weight, last.bias), stats(apart=ALLOWED))
+
+    assert own.share(first.name).left == pytest.approx([ALLOWED / 2])
+
+
 def test_no_layer_is_expected_to_be_wrong_beyond_measure(tmp_path: Path) -> None:
     target, fed = network(tmp_path)
     first, _ = target.linears
