@@ -118,7 +118,8 @@ def test_ended_half_way_it_goes_on_and_leaves_the_same_bytes(
     env = {**os.environ, "WHO": who}
     killed = subprocess.run(words, start_new_session=True, env=env, capture_output=True, text=True)
     finished = list(halved.rglob("*.report.json"))
-    assert len(finished) == 1
+    # told to end, a process that is nearly done with the next network may still finish it
+    assert len(finished) == 1 or (who == "SIGINT" and finished)
     times = {path: path.stat().st_mtime_ns for path in finished}
     only = [str(folder), "-o", str(halved), "-q", *FEW]
     if who == "SIGINT":  # what is finished is told, and reported
