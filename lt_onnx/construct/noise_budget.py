@@ -80,25 +80,44 @@ class NoiseBudget:
     decays: dict[str, float] = field(default_factory=dict)  # κ by layer
     costs: dict[str, float] = field(default_factory=dict)  # ν by layer, of what is allowed
 
+    def share(self, layer: str) -> Share:
+        """What a layer may take."""
+        own, allowed = self.promise.sensitivity[layer], self.promise.allowed
+        felt, usual = own > 0, self._usual(layer)
+        slower, (left, rest) = self._slower(), self._left()
+        reach, cost = float((own / allowed).max(initial=0)), self._mean_cost()
+        apart = self.promise.apart.get(layer)
+        return Share(
+            left[felt] / own[felt],
+            slower * (rest[felt] - usual),
+            self._count(layer),
+            decay=slower * usual / self._count(layer),
+            most=MOST_GROWTH * cost / reach if cost and reach else np.inf,
+            ratio=self.ratio,
+            apart=0.0 if apart is None else float((apart[felt] / own[felt]).max(initial=0)),
+        )
+
+    def _count(self, layer: str) -> float:
+        """P_l."""
+        return max(self.problems[layer], 1)
+
     def _usual(self, layer: str) -> float:
         """κ·P_l, were errors to fall as they usually do."""
-        decay = COPIED_DECAY if layer in self.copied else QUIET_DECAY
-        return decay * max(self.problems[layer], 1)
+        return self._count(layer) * (COPIED_DECAY if layer in self.copied else QUIET_DECAY)
 
     def _slower(self) -> float:
         """By how much slower they fall in the layers built so far."""
         usual = found = FIRST_WEIGHT * sum(map(self._usual, self.problems))
         for name, decay in self.decays.items():
             own = self._usual(name)
-            slower = decay * self.problems[name] / own
+            slower = decay * self._count(name) / own
             usual += own
             found += own * min(max(slower, 1 / MOST_SLOWER), MOST_SLOWER)
         return found / usual
 
-    def share(self, layer: str) -> Share:
-        """What a layer may take."""
-        own, allowed = self.promise.sensitivity[layer], self.promise.allowed
-        felt, slower = own > 0, self._slower()
+    def _left(self) -> tuple[Doubles, Doubles]:
+        """The error that is left at every output, and κ·P of the layers to come there, usually."""
+        allowed = self.promise.allowed
         every, rest, spent = np.zeros((3, len(allowed)))
         for name in self.problems:
             reached = self._usual(name) * (self.promise.sensitivity[name] > 0)
@@ -109,22 +128,13 @@ class NoiseBudget:
         for name, cost in self.pending.items():
             waiting = [reader not in self.built for reader in self.promise.readers[name]]
             spent += cost * (sum(waiting) / max(len(waiting), 1))
-        left = np.maximum(allowed - spent, LEAST_REST * allowed * rest / np.maximum(every, 1))
-        reach = float((own / allowed).max(initial=0))
-        before = [(self.problems[name], cost) for name, cost in self.costs.items()]
-        mean = sum(p * cost for p, cost in before) / max(sum(p for p, _ in before), 1)
-        usual, problems = self._usual(layer), max(self.problems[layer], 1)
-        apart = self.promise.apart.get(layer)
-        count = 0.0 if apart is None else float((apart[felt] / own[felt]).max(initial=0))
-        return Share(
-            left[felt] / own[felt],
-            slower * (rest[felt] - usual),
-            problems,
-            decay=slower * usual / problems,
-            most=MOST_GROWTH * mean / reach if mean and reach else np.inf,
-            ratio=self.ratio,
-            apart=count,
-        )
+        least = LEAST_REST * allowed * rest / np.maximum(every, 1e-300)
+        return np.maximum(allowed - spent, least), rest
+
+    def _mean_cost(self) -> float:
+        """ν of the layers built so far; 0: of none it is known."""
+        cost = sum(self._count(name) * cost for name, cost in self.costs.items())
+        return cost / max(sum(map(self._count, self.costs)), 1)
 
     def spend(self, name: str, layer: Layer, stats: LayerStats) -> None:
         """A layer is built, which is `layer` in the mean of its copies."""
@@ -135,7 +145,7 @@ class NoiseBudget:
             self.pending[name] = self.promise.apart[name] * (stats.apart or 0.0)
         if stats.price and stats.error and stats.marginal:
             self.ratio, own = stats.price / stats.marginal, stats.error - inherited
-            self.decays[name] = own / stats.marginal / max(self.problems[name], 1)
+            self.decays[name] = own / stats.marginal / self._count(name)
             if own < MAX_ERROR / 2:  # else it might have cost less than others
                 felt = float((self.promise.sensitivity[name] / self.promise.allowed).max(initial=0))
                 self.costs[name] = stats.marginal * felt
