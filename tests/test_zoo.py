@@ -104,7 +104,7 @@ def killed(*arguments):  # as soon as the first network is finished
         yield model
 
 folder.convert_folder = killed
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which may be ignored
 main()
 """
 
