@@ -27,7 +27,7 @@ from lt_onnx.options import Device, Options, Output, Pictures, changed
 from lt_onnx.planning.allocation import check_names
 from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import Prediction, predict
-from lt_onnx.progress import Progress, silent
+from lt_onnx.progress import Progress, Stopwatch, silent
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.model_file import model_files
 from lt_onnx.report.command import command_of
@@ -35,7 +35,6 @@ from lt_onnx.report.document import Report
 from lt_onnx.samples.choose import Given, calibration_inputs, loaded, validation_inputs
 from lt_onnx.samples.images import check_pictures
 from lt_onnx.samples.samples import AS_THEY_ARE, Samples
-from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import DeviceError, resolve
 from lt_onnx.subset_sum.compilation import compile_ahead
 from lt_onnx.units import html_table

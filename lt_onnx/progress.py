@@ -1,11 +1,14 @@
-"""How far a long call is, as bars with the time left.
+"""How far a long call is, as bars with the time left, and where its time went.
 
-Comes in: (stage, share done). Goes out: on a terminal or in a notebook a bar for each stage.
+Comes in: (stage, share done). Goes out: on a terminal or in a notebook a bar for each stage;
+seconds by stage.
 """
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 Progress: TypeAlias = Callable[[str, float], None]  # (stage, share done)
@@ -100,3 +103,19 @@ def told(progress: Progress | bool) -> Iterator[Progress]:
             yield tell
     else:
         yield progress or silent
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent in each stage; stages may be entered many times, never one inside another."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Count the time of the `with` block towards `stage`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start

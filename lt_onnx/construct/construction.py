@@ -24,8 +24,8 @@ from lt_onnx.ops.activations import Activation, response
 from lt_onnx.options import Device, Init
 from lt_onnx.planning.allocation import problems
 from lt_onnx.planning.prediction import construction_batch
+from lt_onnx.progress import Stopwatch
 from lt_onnx.samples.samples import Samples
-from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import RangeError
 from lt_onnx.target import Array, Floats, Indices, Step, step_nodes
 

@@ -22,9 +22,9 @@ from lt_onnx.construct.shared_problems import SharedProblems
 from lt_onnx.construct.stepwise_run import Made
 from lt_onnx.layout import CONSTANT
 from lt_onnx.options import Device
+from lt_onnx.progress import Stopwatch
 from lt_onnx.runtime import Program
 from lt_onnx.source.layer import draw_rows
-from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.target import Array, Doubles, Floats
 
 # random weights that are drawn and solved at a time: as many as a block, but a GPU wants more

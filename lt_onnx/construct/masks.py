@@ -16,7 +16,7 @@ from lt_onnx.construct.layer_task import BLOCK_WEIGHTS, Block, LayerTask, RowCho
 from lt_onnx.construct.results import Tally
 from lt_onnx.construct.shared_problems import GroupProblems, SharedProblems
 from lt_onnx.options import Select, Sigma
-from lt_onnx.stopwatch import Stopwatch
+from lt_onnx.progress import Stopwatch
 from lt_onnx.subset_sum import Drawn, Rule, solve_rows, write_masked
 from lt_onnx.target import Array, Doubles, Floats, Indices
 

@@ -17,10 +17,9 @@ from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.manifest import GENERATOR, OptionsRecord
 from lt_onnx.planning.plan import plan
-from lt_onnx.progress import Progress
+from lt_onnx.progress import Progress, Stopwatch
 from lt_onnx.samples.samples import Samples
 from lt_onnx.source.layer import draw_bias, scaled_rows
-from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.subset_sum import Device
 from lt_onnx.version import __version__
 from lt_onnx.writing.checkpoint import Checkpoint

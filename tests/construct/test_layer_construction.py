@@ -11,8 +11,8 @@ from lt_onnx.construct.layer_construction import LayerSums, construct_rows, repe
 from lt_onnx.construct.layer_task import LayerTask
 from lt_onnx.construct.results import BuiltLayer, MaskedRows, SavedLayer
 from lt_onnx.options import Options, Select
+from lt_onnx.progress import Stopwatch
 from lt_onnx.runtime import Program
-from lt_onnx.stopwatch import Stopwatch
 
 Make = Callable[..., LayerTask]
 OPSETS = {"": 17}

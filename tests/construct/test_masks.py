@@ -10,8 +10,8 @@ from lt_onnx.construct.layer_task import BLOCK_WEIGHTS, LayerTask, RowChoice
 from lt_onnx.construct.masks import HEADROOM, MAX_RESCALING, WIDER, choose, first_lambdas, rescaled
 from lt_onnx.construct.shared_problems import SharedProblems
 from lt_onnx.options import Options, Select, Sigma
+from lt_onnx.progress import Stopwatch
 from lt_onnx.source.layer import draw_rows
-from lt_onnx.stopwatch import Stopwatch
 from lt_onnx.target import Doubles
 
 Make = Callable[..., LayerTask]

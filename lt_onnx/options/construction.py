@@ -1,143 +1,20 @@
-"""Everything a user can choose, as frozen groups.
+"""Settings of a construction."""
 
-A field that is annotated with a `Param` is also an option of the command line (`cli.options`), so
-that a new one is declared here alone. Values are checked when a group is made.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any
 
 from lt_onnx.errors import InputError
-from lt_onnx.units import byte_count, comma_text, numbers, share
+from lt_onnx.options.choices import PAPER_MODES, Init, Mode, Select, Sigma, Weights, choose
+from lt_onnx.options.param import Param, params_of
+from lt_onnx.units import share
 
 MAX_BASE_SIZE = 32  # elements of a base set: their masks are 32-bit words
 MIN_PRICE_BITS, MAX_PRICE_BITS = 0.01, 100
 MAX_SQNR = 60  # decibels: float32 and its rounding are not far behind
 DEFAULT_COPIES = 11  # m of one-for-one layers
-
-
-class Mode(StrEnum):
-    """Depth of the source network."""
-
-    L_PLUS_1 = "l+1"
-    L_PLUS_K = "l+k"
-    TWO_L = "2l"
-
-
-PAPER_MODES = (Mode.L_PLUS_1, Mode.TWO_L)  # Theorems 3.2 and 3.1
-
-
-class Select(StrEnum):
-    """Which of the subsets that fit is taken."""
-
-    NOISE = "noise"
-    SMALLEST = "smallest"
-    BEST = "best"
-    EXACT = "exact"  # the oracle: exact weights on one copy; proves the rewriting, is no ticket
-
-
-class Sigma(StrEnum):
-    """How many scales a layer has."""
-
-    CHANNEL = "channel"
-    LAYER = "layer"
-
-
-class Init(StrEnum):
-    """Initial scale σ of a layer; every scheme is uniform on [-σ, σ]."""
-
-    UNIT = "unit"
-    KAIMING = "kaiming"
-    XAVIER = "xavier"
-    LECUN = "lecun"
-
-
-class Weights(StrEnum):
-    """How masked weights are stored."""
-
-    FOLDED = "folded"
-    MASKED = "masked"
-    SPARSE = "sparse"
-    SEEDED = "seeded"
-
-
-class Device(StrEnum):
-    """Where subset sums are solved; `auto` is a GPU where one can be used, else the CPU."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-class ImageLayout(StrEnum):
-    """Where a model's image input has its channels."""
-
-    NCHW = "nchw"
-    NHWC = "nhwc"
-
-
-class Resize(StrEnum):
-    """What becomes of an image of another size than the model's."""
-
-    NONE = "none"  # it is refused
-    CROP = "crop"  # the shorter side is scaled to fit, and the middle is cut out
-    STRETCH = "stretch"
-
-
-Choice = TypeVar("Choice", bound=StrEnum)
-
-
-def choices(kind: type[StrEnum]) -> list[str]:
-    """The values of an enumeration that users are offered."""
-    return [member.value for member in kind if member is not Select.EXACT]
-
-
-def choose(kind: type[Choice], name: str, value: str) -> Choice:
-    """The member that has this value. Raises InputError naming the argument and the choices."""
-    if value not in choices(kind) and value is not Select.EXACT:
-        raise InputError(f"`{name}` is '{value}'; choose one of {', '.join(choices(kind))}")
-    return kind(value)
-
-
-@dataclass(frozen=True)
-class Param:
-    """How the command line asks for a field.
-
-    Where `key` is `LAYER=` or `OUTPUT:`, values may be given for one of them alone, any number of
-    times. They become a mapping, in which "" stands for every other one; with `singles` they go to
-    that field, as pairs, and every other one's value (None for `auto`) to the field itself.
-    """
-
-    help: str
-    unit: str | None = None  # stands for the value in `--help`; None: its type, or its choices
-    flags: tuple[str, ...] = ()  # none: the field's own name
-    read: Callable[[str], Any] | None = None  # makes a value of text; raises ValueError
-    expects: str | None = None  # what `read` takes, for its error; None: a number
-    key: str = ""
-    singles: str | None = None
-
-
-def params_of(group: type) -> dict[str, tuple[Any, Param]]:
-    """Type and `Param` of every field of a group that has one."""
-    params = {}
-    for name, hint in get_type_hints(group, include_extras=True).items():
-        for param in getattr(hint, "__metadata__", ()):
-            if isinstance(param, Param):
-                params[name] = hint.__origin__, param
-    return params
-
-
-def changed(group: Any) -> dict[str, Any]:
-    """What of a group differs from its defaults, as the command line has it."""
-    chosen = {field.name: getattr(group, field.name) for field in fields(group)}
-    return {
-        name: comma_text(value) if isinstance(value, tuple) else value
-        for name, value in chosen.items()
-        if value != getattr(type(group), name)
-    }
+PROMISES = (15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0, 50.0)  # decibels, of a frontier
 
 
 @dataclass(frozen=True)
@@ -303,9 +180,6 @@ def _pairs(by_layer: Mapping[str, Any] | None) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted((by_layer or {}).items()))
 
 
-PROMISES = (15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0, 50.0)  # decibels, of a frontier
-
-
 def settings_of(
     mode: Mode | None,
     sqnr: Sequence[float],
@@ -330,125 +204,3 @@ def settings_of(
         for m in sizes
         for one in built
     ]
-
-
-@dataclass(frozen=True)
-class Output:
-    """What is written, and under which conditions.
-
-    `path` is the ticket's; None: `<target>.ticket.onnx` beside the target. `max_memory` is in
-    bytes. With `resume`, what is finished is kept beside the ticket while that is made, and the
-    same call goes on from there.
-    """
-
-    path: Annotated[
-        Path | None,
-        Param("Ticket, or folder for several; else beside the target.", flags=("--output", "-o")),
-    ] = None
-    emit_source: Annotated[bool, Param("Also write the source network.")] = False
-    max_memory: Annotated[
-        int | None,
-        Param(
-            "Refuse to need more, e.g. 8G.",
-            unit="BYTES",
-            read=byte_count,
-            expects="bytes, as in 800M or 8G",
-        ),
-    ] = None
-    force: Annotated[bool, Param("Overwrite what exists under an output's name.")] = False
-    resume: Annotated[bool, Param("Keep what is finished; go on from there if killed.")] = False
-
-
-_PER_CHANNEL = "numbers for all channels or each, as in 0.5 or 0.485,0.456,0.406"
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """How the pixels of image files become numbers: (pixel / 255 - mean) / std.
-
-    `mean` and `std` hold a number for all channels or one for each; None takes nothing off and
-    divides by nothing. Raises InputError for std 0.
-    """
-
-    layout: Annotated[ImageLayout, Param("Where the model's image input has its channels.")] = (
-        ImageLayout.NCHW
-    )
-    mean: Annotated[
-        tuple[float, ...] | None,
-        Param(
-            "Taken off an image's pixels in [0, 1].",
-            unit="R,G,B",
-            read=numbers,
-            expects=_PER_CHANNEL,
-        ),
-    ] = None
-    std: Annotated[
-        tuple[float, ...] | None,
-        Param(
-            "What an image's pixels are divided by then.",
-            unit="R,G,B",
-            read=numbers,
-            expects=_PER_CHANNEL,
-        ),
-    ] = None
-    resize: Annotated[Resize, Param("Of images of another size; none: they are refused.")] = (
-        Resize.NONE
-    )
-
-    def __post_init__(self) -> None:
-        if not all(self.std or (1.0,)):
-            raise InputError("`std` holds 0; give numbers that can be divided by")
-
-    def __str__(self) -> str:
-        """What was done to the pixels."""
-        said = ["pixels in [0, 1]"]
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            said.append(f"no {name}" if values is None else f"{name} {comma_text(values)}")
-        return ", ".join(said if self.resize is Resize.NONE else [*said, f"resize {self.resize}"])
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Who does many pieces of work: processes of this machine, or the workers of a Dask cluster.
-
-    Raises InputError for values out of range, or that contradict each other.
-    """
-
-    workers: Annotated[
-        int, Param("Conversions at a time, on this machine.", flags=("--workers", "-w"))
-    ] = 1
-    memory: Annotated[
-        int | None,
-        Param(
-            "Memory of all conversions at a time; else the machine's.",
-            unit="BYTES",
-            read=byte_count,
-            expects="bytes, as in 800M or 8G",
-        ),
-    ] = None
-    scheduler: Annotated[
-        str | None, Param("Address of a Dask scheduler, whose workers convert.", unit="URL")
-    ] = None
-    scheduler_file: Annotated[
-        Path | None, Param("The same, as `dask scheduler --scheduler-file` wrote it.", unit="FILE")
-    ] = None
-
-    def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise InputError(f"`workers` is {self.workers}; give 1 or more")
-        if self.scheduler is not None and self.scheduler_file is not None:
-            raise InputError("`scheduler` and `scheduler_file` are two clusters; give one")
-        for name in ("workers", "memory") if self.elsewhere else ():
-            if getattr(self, name) != getattr(Workers, name):
-                raise InputError(
-                    f"`{name}` is of this machine: what a scheduler's workers have is said where "
-                    "they are started"
-                )
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether there is a cluster to connect to."""
-        return self.scheduler is not None or self.scheduler_file is not None
-
-
-ONE_WORKER = Workers()

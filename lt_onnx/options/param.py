@@ -1,0 +1,45 @@
+"""How the command line asks for a field."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, get_type_hints
+
+from lt_onnx.units import comma_text
+
+
+@dataclass(frozen=True)
+class Param:
+    """How the command line asks for a field.
+
+    Where `key` is `LAYER=` or `OUTPUT:`, values may be given for one of them alone, any number of
+    times. They become a mapping, in which "" stands for every other one; with `singles` they go to
+    that field, as pairs, and every other one's value (None for `auto`) to the field itself.
+    """
+
+    help: str
+    unit: str | None = None  # stands for the value in `--help`; None: its type, or its choices
+    flags: tuple[str, ...] = ()  # none: the field's own name
+    read: Callable[[str], Any] | None = None  # makes a value of text; raises ValueError
+    expects: str | None = None  # what `read` takes, for its error; None: a number
+    key: str = ""
+    singles: str | None = None
+
+
+def params_of(group: type) -> dict[str, tuple[Any, Param]]:
+    """Type and `Param` of every field of a group that has one."""
+    params = {}
+    for name, hint in get_type_hints(group, include_extras=True).items():
+        for param in getattr(hint, "__metadata__", ()):
+            if isinstance(param, Param):
+                params[name] = hint.__origin__, param
+    return params
+
+
+def changed(group: Any) -> dict[str, Any]:
+    """What of a group differs from its defaults, as the command line has it."""
+    chosen = {field.name: getattr(group, field.name) for field in fields(group)}
+    return {
+        name: comma_text(value) if isinstance(value, tuple) else value
+        for name, value in chosen.items()
+        if value != getattr(type(group), name)
+    }
