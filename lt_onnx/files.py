@@ -35,9 +35,9 @@ BUSY = (errno.EAGAIN, errno.EACCES)  # of a lock that another process holds
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems that have none
 
 # what stays when this process is interrupted, for it to tell: files that it gave their names, and
-# checkpoints, from which the same command goes on
-finished: list[Path] = []
-resumable: list[Path] = []
+# checkpoints, from which the same command goes on; in other places by their URLs
+finished: list[Path | str] = []
+resumable: list[Path | str] = []
 _locks: dict[Path, tuple[int, int]] = {}  # held by this process: the thread, and the open lock file
 
 

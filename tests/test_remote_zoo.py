@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import onnx
 import pytest
@@ -123,6 +124,12 @@ def test_a_zoo_takes_urls_and_external_data_that_lies_beside(
     again = {m["name"]: m for m in json.loads((out / "zoo.json").read_text())["models"]}
     assert again["e"]["reused"]
     assert digest == hashlib.sha256((out / "e.ticket.onnx").read_bytes()).hexdigest()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lt_onnx.cli.zoo._print_counts", Mock(side_effect=KeyboardInterrupt))
+        assert run([*words, "--report-only"]) == 3
+    told = f"interrupted; finished and there: file://{out}/e.ticket.onnx (lt-onnx verify"
+    assert told in (shown := capsys.readouterr().err)
+    assert f"; file://{out} keeps what is finished: the same command goes on" in shown
     for place in (f"file://{tmp_path}/nowhere", "nonsense://bucket"):
         assert run(["zoo", place, "-o", str(tmp_path / "o"), "-q"]) == 2
         assert place in capsys.readouterr().err

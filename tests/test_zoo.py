@@ -109,7 +109,10 @@ main()
 """
 
 
-@pytest.mark.parametrize("who", long_but(["SIGKILL", "SIGINT"], ["all", "SIGKILL", "SIGINT"]))
+ENDS = ["all", "SIGKILL", "SIGINT", "SIGTERM"]
+
+
+@pytest.mark.parametrize("who", long_but(["SIGKILL", "SIGINT"], ENDS))
 def test_ended_half_way_it_goes_on_and_leaves_the_same_bytes(
     folder: Path, tmp_path: Path, who: str
 ) -> None:
@@ -122,9 +125,9 @@ def test_ended_half_way_it_goes_on_and_leaves_the_same_bytes(
     assert len(finished) == 1
     times = {path: path.stat().st_mtime_ns for path in finished}
     only = [str(folder), "-o", str(halved), "-q", *FEW]
-    if who == "SIGINT":  # what is finished is told, and reported
+    if who in ("SIGINT", "SIGTERM"):  # what is finished is told, and reported
         assert killed.returncode == 3
-        assert "interrupted; finished and there: " in killed.stderr
+        assert killed.stderr == told_of(halved, *halved.rglob("*.ticket.onnx"))
         told = json.loads((halved / "zoo.json").read_text())["models"]
         assert sorted(m["verdict"] for m in told) == ["error", "passed"]
         assert not [path for path in halved.rglob(".*") if path.suffix != ".resume"]
@@ -140,6 +143,50 @@ def test_ended_half_way_it_goes_on_and_leaves_the_same_bytes(
     assert tickets(halved) == tickets(whole)
     assert times == {path: path.stat().st_mtime_ns for path in finished}
     assert not [path for path in halved.rglob("*") if path.name.endswith(".part")]
+
+
+def told_of(output: Path, *there: Path) -> str:
+    """What a zoo says that was interrupted when these tickets were finished."""
+    more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+    return (
+        f"lt-onnx: error: interrupted; finished and there: {max(there)}{more} (lt-onnx verify and "
+        f"validate judge it); {output} keeps what is finished: the same command goes on from there"
+        "\n"
+    )
+
+
+@pytest.mark.parametrize("at", ["the first report", "the last word"])
+def test_whenever_it_is_interrupted_it_tells_every_finished_ticket(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    at: str,
+) -> None:
+    output = tmp_path / "tickets"
+    words = ["zoo", str(folder), "-o", str(output), *FEW]
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def run_interrupted() -> str:
+        place = "_Summary.write" if at == "the first report" else "_print_counts"
+        with monkeypatch.context() as patch:
+            patch.setattr(f"lt_onnx.cli.zoo.{place}", interrupt)
+            assert run(words) == 3
+        return capsys.readouterr().err
+
+    told = run_interrupted()
+    there = [output / f"{name}.ticket.onnx" for name in ("plain-relu", "deeper/plain-tanh")]
+    assert all(path.is_file() for path in there)
+    assert (output / "zoo.json").is_file() == (at == "the last word")
+    assert told == run_interrupted() == told_of(output, *there)
+    assert run(words) == 0
+    assert capsys.readouterr().out.count("finished before") == 2
+    # tickets of another command are there, too, and none of this one's
+    words += ["--seed", "1", "--report", str(tmp_path / "other.json")]
+    told = run_interrupted()
+    assert told.startswith(f"lt-onnx: error: interrupted; {output} keeps what is finished")
 
 
 def test_the_output_may_lie_in_the_folder(

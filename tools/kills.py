@@ -104,7 +104,7 @@ def untrue(said: str, folder: Path, before: set[str]) -> str:
     if counted < len(tickets & made) or counted > len(contents(folder)):
         return f"it said {said!r} and there are {sorted(contents(folder))}"
     resumed = re.search(r"; (\S+) keeps what is finished", said)
-    if resumed is not None and not (folder / resumed[1]).is_file():
+    if resumed is not None and not (folder / resumed[1]).exists():
         return f"{resumed[1]} is not there"
     others = [name for name in left if not name.endswith(".resume")]
     if others or (left and resumed is None):

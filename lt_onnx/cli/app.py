@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -141,16 +142,21 @@ def _interrupted(error: BaseException) -> bool:
 
 def _what_stays() -> str:
     """What a command that ends early leaves, and how to go on."""
-    files, checkpoints = ([p for p in paths if p.exists()] for paths in (finished, resumable))
+    files, checkpoints = ([*filter(_is_there, places)] for places in (finished, resumable))
     told = ""
     if files:
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
         told += f"; finished and there: {files[-1]}{more}"
-        if files[-1].suffix == ".onnx":
+        if str(files[-1]).endswith(".onnx"):
             told += " (lt-onnx verify and validate judge it)"
     if checkpoints:
         told += f"; {checkpoints[0]} keeps what is finished: the same command goes on from there"
     return told
+
+
+def _is_there(place: Path | str) -> bool:
+    """Whether a file or folder exists; of one that has a URL that is known."""
+    return "://" in str(place) or Path(place).exists()
 
 
 def _fail(message: str, code: int) -> int:

@@ -1,8 +1,8 @@
 """`lt-onnx zoo`."""
 
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -98,12 +98,13 @@ def zoo_command(
             job = FolderJob(local, Path(output), each, pictures, _words(config))
             summary = _Summary(job.networks(), job.output, report)
         summary.check(command, config, force=written.force)
-        entries = _entries(summary, workers, report_only=report_only, quiet=quiet or json)
-        document = summary.write(entries)
-    if json:
-        print_json(document)
-    elif not quiet:
-        _print_counts(entries, summary.places)
+        with summary.going_on():
+            _convert(summary, workers, report_only=report_only, quiet=quiet or json)
+            document = summary.write()
+            if json:
+                print_json(document)
+            elif not quiet:
+                _print_counts(summary)
     raise typer.Exit(0 if document["verdict"] == "passed" else 1)
 
 
@@ -142,6 +143,7 @@ class _Summary:
         from lt_onnx.report.formats import CONFIG_SUFFIX, FORMATS
 
         self.networks, self.folder, self.store = networks, folder, store
+        self.entries: dict[str, Model] = {}  # by the networks' names
         self.paths = report or [folder / f"zoo{suffix}" for suffix in FORMATS]
         self.told = [*self.paths, self.paths[0].with_suffix(CONFIG_SUFFIX)]
         self.places = [str(p) if store is None else store.at(p.name) for p in self.paths]
@@ -169,13 +171,48 @@ class _Summary:
         except OSError as error:
             raise InputError(f"{self.folder}: cannot be made: {error.strerror}") from None
 
-    def write(self, entries: "list[Model]") -> dict[str, Any]:
+    def add(self, entry: "Model") -> "Model":
+        """The entry of a network as it is kept."""
+        import msgspec
+
+        entry = msgspec.structs.replace(entry, message=flagged(entry.message))
+        self.entries[entry.name] = entry
+        return entry
+
+    @property
+    def others(self) -> "list[Network]":
+        """The networks that have no entry yet."""
+        return [network for network in self.networks if network.name not in self.entries]
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Let what ends the block early be told with the tickets that are finished."""
+        before = self._tickets()
+        try:
+            yield
+        except BaseException:
+            made = {path for path, time in self._tickets().items() if before.get(path) != time}
+            named = {entry.ticket for entry in self.entries.values() if entry.ticket is not None}
+            finished[:] = sorted({*map(str, made), *named})
+            if self.store is not None:
+                resumable[:] = [self.store.url]
+            elif any(self.folder.iterdir()):
+                resumable[:] = [self.folder]
+            raise
+
+    def _tickets(self) -> dict[Path, int]:
+        """The tickets in a local folder, finished under this command or another, and since when."""
+        paths = [network.job.ticket for network in self.networks if self.store is None]
+        return {path: path.stat().st_mtime_ns for path in paths if path.is_file()}
+
+    def write(self) -> dict[str, Any]:
         """Write it, in the networks' order."""
         from lt_onnx.report.document import collection
         from lt_onnx.report.formats import write_reports
 
-        order = {network.name: number for number, network in enumerate(self.networks)}
-        document = collection(self.command, sorted(entries, key=lambda model: order[model.name]))
+        names = [network.name for network in self.networks]
+        entries = [self.entries[name] for name in names if name in self.entries]
+        document = collection(self.command, entries)
         write_reports(self.paths, document, **self.how)
         if self.store is not None:
             for path in self.told:
@@ -183,29 +220,23 @@ class _Summary:
         return document
 
 
-def _entries(
-    summary: _Summary, workers: Workers, *, report_only: bool, quiet: bool
-) -> "list[Model]":
-    """The entry of every network, told as it comes; an interrupt writes the report of them."""
-    import msgspec
-
+def _convert(summary: _Summary, workers: Workers, *, report_only: bool, quiet: bool) -> None:
+    """Every network, told as it comes; an interrupt writes the report of them."""
     from lt_onnx.cluster.executor import opened
     from lt_onnx.zoo.folder import convert_folder, finished_entries
 
-    networks: list[Network] = summary.networks
-    entries: dict[str, Model] = {}
+    networks = summary.networks
     validated = networks[0].job.validate
 
     def add(entry: "Model") -> None:
-        entry = msgspec.structs.replace(entry, message=flagged(entry.message))
-        entries[entry.name] = entry
+        entry = summary.add(entry)
         if not quiet:
             say(_line(entry, validated=validated))
 
     if report_only:
         for entry in finished_entries(networks):
             add(entry)
-        return list(entries.values())
+        return
     try:
         with opened(workers) as executor, progress_of_many(len(networks), quiet) as (tell, end):
             if executor.dashboard and not quiet:
@@ -215,20 +246,18 @@ def _entries(
                     end(entry.name)
                     add(entry)
     except (KeyboardInterrupt, ResourceError):
-        left = [network for network in networks if network.name not in entries]
-        summary.write([*entries.values(), *finished_entries(left)])
-        finished[:] = sorted(summary.folder.rglob("*.ticket.onnx"))
-        resumable.extend(sorted(summary.folder.rglob(".*.resume")))
+        for entry in finished_entries(summary.others):
+            summary.add(entry)
+        summary.write()
         raise
-    return list(entries.values())
 
 
-def _print_counts(entries: "list[Model]", places: list[str]) -> None:
+def _print_counts(summary: _Summary) -> None:
     """How many networks passed, and where the report of all is."""
-    counts = Counter(model.verdict for model in entries)
+    counts = Counter(model.verdict for model in summary.entries.values())
     say(
         f"{counts['passed']} passed, {counts['failed']} failed, {counts['error']} could not be "
-        f"converted; summary in {', '.join(places)}"
+        f"converted; summary in {', '.join(summary.places)}"
     )
 
 
