@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.source import philox, threads
-from lt_onnx.subset_sum.full import Halves, full, no_halves
+from lt_onnx.subset_sum.full import Halves, bits_of, float_of, full, no_halves
+from lt_onnx.subset_sum.limits import check, check_sign
 from lt_onnx.subset_sum.problem import Drawn, Floats, Indices, Masks, Places, Rows
 from lt_onnx.subset_sum.smallest import smallest_of_batch
 
@@ -38,12 +39,18 @@ def solve_full(
     """A flat batch under the full objective."""
     mask, residual = np.empty(len(z), np.uint32), np.empty(len(z), np.float32)
 
+    met = [(np.float32(0),) * 3]
+
     def work(start: int, stop: int) -> None:
-        part = slice(start, stop)
-        batch = x[part], z[part], weight[part], penalty[part]
-        _solve_full(batch, (mask[part], residual[part]), (limit, no_halves()))
+        part, own = slice(start, stop), slice(None) if len(penalty) == 1 else slice(start, stop)
+        batch = x[part], z[part], weight[part], penalty[own]
+        met.append(_solve_full(batch, (mask[part], residual[part]), (limit, no_halves())))
 
     threads.share(len(z), work, least=MIN_BATCH)
+    elements, prices, lowest = zip(*met, strict=True)  # NumPy's maximum is NaN where there is one
+    check(np.max(elements), "x")
+    check(np.max(prices), "penalty")
+    check_sign(min(lowest), "penalty")
     return mask, residual
 
 
@@ -52,9 +59,10 @@ def solve_smallest(
 ) -> tuple[Masks, Floats]:
     """Rows of independent problems under the smallest rule."""
     given = draw(base) if isinstance(base, Drawn) else base
-    shared = rows.groups(len(z)), rows.index, rows.gain
-    batch = given, *shared, np.ascontiguousarray(z).reshape(-1)
-    mask, residual = smallest_of_batch(batch, tolerance=tolerance, limit=limit)
+    group = np.empty(0, np.int64) if rows.group is None else rows.group
+    batch = given, group, rows.index, rows.gain, np.ascontiguousarray(z).reshape(-1)
+    mask, residual, largest = smallest_of_batch(batch, tolerance=tolerance, limit=limit)
+    check(largest, "x")
     return mask.reshape(z.shape), residual.reshape(z.shape)
 
 
@@ -159,13 +167,25 @@ def _write_masked(
 @numba.njit(cache=True, nogil=True)
 def _solve_full(
     batch: tuple[Floats, Floats, Floats, Floats], answers: Answers, search: Search
-) -> None:
-    """A flat batch (x, z, a, p) under the full objective."""
+) -> tuple[np.float32, np.float32, np.float32]:
+    """A flat batch (x, z, a, p) under the full objective; p is of one row, or of all.
+
+    Returns the largest |x|, the largest |p| and the least p, NaN above all numbers.
+    """
     x, z, a, p = batch
     mask, residual = answers
     limit, scratch = search
+    price = np.empty(x.shape[1], np.float32)
+    most, dearest, least = np.int32(0), np.int32(0), np.float32(0)
     for b in range(len(z)):
-        mask[b], residual[b] = full(x[b], z[b], a[b], p[b], limit, scratch)
+        own = b if len(p) > 1 else 0
+        for s in range(x.shape[1]):
+            price[s] = p[own, s] + np.float32(0)  # no negative zero
+            most = max(most, bits_of(abs(x[b, s])))
+            dearest = max(dearest, bits_of(abs(price[s])))
+            least = min(least, price[s])
+        mask[b], residual[b] = full(x[b], z[b], a[b], price, limit, scratch)
+    return float_of(most), float_of(dearest), least
 
 
 @numba.njit(cache=True, nogil=True)

@@ -22,12 +22,15 @@ class Kernels(Protocol):
     def solve_full(
         self, x: Floats, z: Floats, *, weight: Floats, penalty: Floats, limit: int
     ) -> tuple[Masks, Floats]:
-        """A flat batch under the full objective."""
+        """A flat batch under the full objective; `penalty` may be of one row for all problems.
+
+        Raises RangeError or ValueError for x and penalties out of range.
+        """
 
     def solve_smallest(
         self, base: Floats | Drawn, z: Floats, *, rows: Rows, tolerance: np.float32, limit: int
     ) -> tuple[Masks, Floats]:
-        """Rows of independent problems under the smallest rule."""
+        """Rows of independent problems under the smallest rule. Raises RangeError as above."""
 
     def solve_rows(
         self, base: Floats | Drawn, z: Floats, *, rows: Rows, limit: int

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lt_onnx.options import MAX_BASE_SIZE
 from lt_onnx.subset_sum import gpu_kernels
-from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE, subsets_up_to
+from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE, check, check_sign, subsets_up_to
 from lt_onnx.subset_sum.problem import DeviceError, Drawn, Floats, Indices, Masks, Rows
 
 TABLE = gpu_kernels.TABLE.value
@@ -38,6 +38,10 @@ class Gpu:
     ) -> tuple[Masks, Floats]:
         """A flat batch under the full objective."""
         m = x.shape[1]
+        check(np.abs(x).max(initial=0), "x")
+        check(np.abs(penalty).max(initial=0), "penalty")
+        check_sign(penalty.min(initial=0), "penalty")
+        penalty = np.broadcast_to(penalty + np.float32(0), x.shape)  # no negative zero
 
         def run(start: int, stop: int) -> gpu_kernels.Answers:
             out = self._answers(stop - start)
@@ -58,6 +62,8 @@ class Gpu:
         source = self._source(base, rows.groups(len(z)))
         table = self._table(m, limit, ordered=True)
         drawn = isinstance(base, Drawn)
+        if not isinstance(base, Drawn):
+            check(np.abs(base).max(initial=0), "x")
 
         def run(start: int, stop: int) -> gpu_kernels.Answers:
             count = (stop - start) * n

@@ -1,6 +1,7 @@
 """Limits of the search, and the subsets that are within them."""
 
 from math import comb
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,18 @@ MAX_MAGNITUDE = 1e17  # of a number, so that squares of sums stay finite in floa
 
 class RangeError(ValueError):
     """Numbers that are not finite, or above MAX_MAGNITUDE."""
+
+
+def check(largest: float | np.floating[Any], name: str) -> None:
+    """Raise RangeError where the largest magnitude of some numbers is none of those allowed."""
+    if not largest <= MAX_MAGNITUDE:
+        raise RangeError(f"{name} must be finite and at most {MAX_MAGNITUDE:g} in magnitude")
+
+
+def check_sign(least: float | np.floating[Any], name: str) -> None:
+    """Raise ValueError where the least of some numbers is negative."""
+    if least < 0:
+        raise ValueError(f"{name} must not be negative")
 
 
 def size_limit(m: int) -> int:

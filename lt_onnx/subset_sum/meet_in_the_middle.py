@@ -1,8 +1,8 @@
 """The smallest rule by meeting in the middle, for problems with few answers, or none.
 
-Every subset is a part of the first half of the elements and a part of the second. Their sums give
-each error up to rounding; the subsets that rounding could put first are summed anew, element by
-element, in the order of the package.
+Every subset is a part of the first elements and a part of the others. Their sums give each error up
+to rounding; the subsets that rounding could put first are summed anew, element by element, in the
+order of the package.
 """
 
 from typing import TypeAlias
@@ -10,14 +10,38 @@ from typing import TypeAlias
 import numba
 import numpy as np
 
-from lt_onnx.subset_sum.full import INFINITE, MAX_HALVES, bits_of, float_of
-from lt_onnx.subset_sum.problem import Floats, Indices, Masks, Places
+from lt_onnx.subset_sum.full import INFINITE, bits_of, float_of
+from lt_onnx.subset_sum.lanes import LANES, lowest, within
+from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE
+from lt_onnx.subset_sum.problem import Floats, Places
 
+UNEVEN = 4  # elements that the first part has more than the second, for longer loops
 ROUNDING = np.float32(4e-6)  # of Σ|x| + |z|: more than two orders of summation can differ by
 
-# independent problems of rows: base [R, L], group [R], index and gain [G, N, M] as in `Rows`,
-# z [R · N]; number b is problem b mod N of row b ÷ N
-Batch: TypeAlias = tuple[Floats, Indices, Places, Floats, Floats]
+# scratch space: sums of all subsets of either part, and the bits of the least error with each sum
+# of the second
+Halves: TypeAlias = tuple[Floats, Floats, Places]
+
+
+@numba.njit()
+def no_halves() -> Halves:
+    """Scratch space of one thread."""
+    lows = 1 << (MAX_EXHAUSTIVE_SIZE + UNEVEN) // 2
+    highs = 1 << (MAX_EXHAUSTIVE_SIZE - UNEVEN) // 2
+    return (
+        np.empty(lows + LANES, np.float32),
+        np.empty(highs, np.float32),
+        np.empty(highs, np.int32),
+    )
+
+
+@numba.njit()
+def left(x: Floats, z: np.float32, mask: np.uint32) -> np.float32:
+    """What is left of z when the elements of `mask` are taken from it, ascending."""
+    while mask:
+        z -= x[lowest(mask)]
+        mask &= mask - np.uint32(1)
+    return z
 
 
 @numba.njit()
@@ -62,17 +86,16 @@ def _before(mask: np.uint32, other: np.uint32) -> bool:
 
 
 @numba.njit()
-def _smallest(
-    x: Floats, z: np.float32, tolerance: np.float32, low: Floats, high: Floats, closest: Places
+def smallest_of_all(
+    x: Floats, z: np.float32, tolerance: np.float32, halves: Halves
 ) -> tuple[np.uint32, np.float32]:
-    """First subset in order of (size, lexicographic) within `tolerance`, else the closest one.
-
-    Scratch space [MAX_HALVES]: sums of all subsets of either half, and the bits of the least error
-    with each sum of `high`.
-    """
+    """First subset in order of (size, lexicographic) within `tolerance`, else the closest one."""
+    low, high, closest = halves
     m = len(x)
-    half = m // 2
+    half = min((m + UNEVEN) // 2, m)
     lows, highs = _sum_subsets(x[:half], low), _sum_subsets(x[half:], high)
+    for i in range(lows, lows + LANES):
+        low[i] = np.inf
     least = INFINITE
     for h in range(highs):
         closest[h] = _least_error(z - high[h], low, lows)
@@ -85,34 +108,14 @@ def _smallest(
     for h in range(highs):
         if float_of(closest[h]) > reach:
             continue
-        for i in range(lows):
-            if abs(z - high[h] - low[i]) > reach:
-                continue
-            mask = np.uint32(h << half | i)
-            error = z
-            for s in range(m):
-                if mask >> np.uint32(s) & np.uint32(1):
-                    error -= x[s]
-            # errors within the tolerance are as good as each other
-            rank, best_rank = max(abs(error), tolerance), max(abs(best_error), tolerance)
-            if rank < best_rank or (rank == best_rank and _before(mask, best)):
-                best, best_error = mask, error
+        for start in range(0, lows, LANES):
+            bits = within(low, start, z - high[h], reach)
+            while bits:
+                mask = np.uint32(h << half | start + lowest(bits))
+                bits &= bits - np.uint32(1)
+                error = left(x, z, mask)
+                # errors within the tolerance are as good as each other
+                rank, best_rank = max(abs(error), tolerance), max(abs(best_error), tolerance)
+                if rank < best_rank or (rank == best_rank and _before(mask, best)):
+                    best, best_error = mask, error
     return best, best_error
-
-
-@numba.njit(cache=True, nogil=True)
-def smallest_of_all(
-    batch: Batch, tolerance: np.float32, mask: Masks, residual: Floats, numbers: Indices
-) -> None:
-    """Answer the problems `numbers` of a batch, of at most MAX_EXHAUSTIVE_SIZE elements each."""
-    base, group, index, gain, z = batch
-    _, n, m = index.shape
-    x = np.empty(m, np.float32)
-    low, high = np.empty(MAX_HALVES, np.float32), np.empty(MAX_HALVES, np.float32)
-    closest = np.empty(MAX_HALVES, np.int32)
-    for b in numbers:
-        r, k = b // n, b % n
-        g = group[r]
-        for s in range(m):
-            x[s] = base[r, max(index[g, k, s], 0)] * gain[g, k, s]
-        mask[b], residual[b] = _smallest(x, z[b], tolerance, low, high, closest)

@@ -1,169 +1,247 @@
 """The smallest rule (the paper's Algorithms 1 and 2): the fewest elements within the tolerance.
 
-Problems are searched side by side: one walk over the subsets of a size, in lexicographic order,
-serves a whole tile of problems, so that every step is a few vector instructions; what is open after
-a size fills new tiles. Problems without any subset within the tolerance get the closest subset, the
-first if several: by `meet_in_the_middle` up to MAX_EXHAUSTIVE_SIZE elements; beyond, one walk more
-finds the least error, and the search is repeated with that as the tolerance.
+One problem after another; its subsets in order of (size, lexicographic), LANES of them at a time.
 
-Arrays are [element, problem]. A subset's key has bit M-1-s for element s: among subsets of one
-size the lexicographically first has the largest key.
+- Up to DIRECT elements: all but the last are taken from z, and what is left is compared with all
+  that may be the last.
+- More: what is left is compared with sums of two or three elements, listed once for a problem in
+  lexicographic order, so that those that may follow an element are the end of a list. As a listed
+  sum rounds otherwise, subsets within reach of the tolerance are summed anew, element by element.
+
+Problems without any subset within the tolerance get the closest subset, the first if several: by
+`meet_in_the_middle` up to MAX_EXHAUSTIVE_SIZE elements; beyond, by a walk that takes whatever is
+closer than what it took last.
 """
 
-from collections.abc import Callable
-from functools import partial
+from functools import cache
+from itertools import combinations
 from math import comb
+from typing import TypeAlias
 
 import numba
 import numpy as np
 
 from lt_onnx.source.threads import share
-from lt_onnx.subset_sum.full import INFINITE, bits_of, float_of
+from lt_onnx.subset_sum.full import bits_of, float_of
+from lt_onnx.subset_sum.lanes import LANES, add, lowest, within
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE
-from lt_onnx.subset_sum.meet_in_the_middle import Batch, smallest_of_all
-from lt_onnx.subset_sum.problem import Floats, Indices, Masks
+from lt_onnx.subset_sum.meet_in_the_middle import ROUNDING, Halves, left, no_halves, smallest_of_all
+from lt_onnx.subset_sum.problem import Floats, Indices, Masks, Places
 
-TILE = 512  # problems that one walk serves
-CLOSEST_TILE = 64  # the same where the least error is wanted
-APART = 16  # numbers between two rows of a tile, so that they do not meet in the same cache sets
-MEETING_START = 4096  # what meeting in the middle costs, in its steps: 2^M and a start …
-WALK_STEPS = 8  # … and what walking over one subset costs in them
+DIRECT = 3  # size of the largest subsets whose elements are taken one by one
+LISTED = 3  # elements of the longest listed sums
+WALK_STEPS = 10  # what walking over one subset costs, in the 2^M steps of meeting in the middle
+MIN_BATCH = 64  # problems that are worth a thread
+
+# independent problems of rows: base [R, L], group [R], index and gain [G, N, M] as in `Rows`,
+# z [R · N]; number b is problem b mod N of row b ÷ N
+Batch: TypeAlias = tuple[Floats, Indices, Places, Floats, Floats]
+# subsets of 1 to LISTED elements, a list each, LANES numbers apart: masks [P], and where in a list
+# those begin whose first element is s or a later one, [LISTED + 1, M + 2]; it ends at s = M
+Lists: TypeAlias = tuple[Masks, Indices]
+# the sums of all lists [P], the first of which are the elements of a problem; and of a walk, what
+# is left of z, and the chosen elements, [M + 1]
+Space: TypeAlias = tuple[Floats, Floats, Indices]
+
+
+@cache
+def _lists(m: int) -> Lists:
+    """The lists of m elements."""
+    masks: list[int] = []
+    begins = np.zeros((LISTED + 1, m + 2), np.int64)
+    for size in range(1, LISTED + 1):
+        subsets = list(combinations(range(m), size))
+        begins[size] = [len(masks) + len(subsets) - comb(max(m - s, 0), size) for s in range(m + 2)]
+        masks += [sum(1 << s for s in subset) for subset in subsets] + [0] * LANES
+    return np.array(masks, np.uint32), begins
 
 
 @numba.njit()
-def _first_keys(x: Floats, z: Floats, tolerance: Floats, size: int, rest: Floats) -> Masks:
-    """Keys of the first subsets of `size` elements within the tolerances, 0 where there is none.
+def _first(sums: Floats, start: int, stop: int, rest: np.float32, reach: np.float32) -> int:
+    """Where the first of sums[start:stop] within reach of `rest` is, or `stop`."""
+    while start < stop:
+        bits = within(sums, start, rest, reach)
+        if bits:
+            first: int = start + lowest(bits)
+            return first
+        start += LANES
+    return stop
 
-    x [M, ≥ W], z and tolerance [W]; scratch space [size, ≥ W] for what is left of z.
+
+@numba.njit()
+def _few(
+    x: Floats, m: int, z: np.float32, tolerance: np.float32, limit: int
+) -> tuple[np.uint32, np.float32]:
+    """The first subset of up to DIRECT elements within the tolerance, and its error; or none."""
+    one = np.uint32(1)
+    last = _first(x, 0, m, z, tolerance)
+    if last < m:
+        return one << np.uint32(last), z - x[last]
+    for i in range(m - 1 if limit > 1 else 0):
+        left = z - x[i]
+        last = _first(x, i + 1, m, left, tolerance)
+        if last < m:
+            return one << np.uint32(i) | one << np.uint32(last), left - x[last]
+    for i in range(m - 2 if limit > 2 else 0):
+        rest = z - x[i]
+        for j in range(i + 1, m - 1):
+            left = rest - x[j]
+            last = _first(x, j + 1, m, left, tolerance)
+            if last < m:
+                pair = one << np.uint32(i) | one << np.uint32(j)
+                return pair | one << np.uint32(last), left - x[last]
+    return np.uint32(0), z
+
+
+@numba.njit()
+def _list(sums: Floats, begins: Indices, size: int) -> None:
+    """List the sums of `size` elements, from those of one element less."""
+    m = begins.shape[1] - 2
+    for s in range(m):
+        to = begins[size, s]
+        for start in range(begins[size - 1, s + 1], begins[size - 1, m], LANES):
+            add(sums, to, start, sums[s])
+            to += LANES
+    for i in range(begins[size, m], begins[size, m] + LANES):
+        sums[i] = np.inf
+
+
+@numba.njit()
+def _walk(
+    lists: Lists, space: Space, z: np.float32, sizes: tuple[int, int], bound: np.float32, any_: bool
+) -> tuple[np.uint32, np.float32]:
+    """A subset of sizes[0] … sizes[1] elements, and its error; or none.
+
+    The first whose |error| is at most `bound`, where `any_` is enough; else the first of the
+    closest of them.
     """
-    m, count = len(x), len(z)
-    key, chosen = np.zeros(count, np.uint32), np.empty(m + 1, np.int64)
-    rest[0, :count] = z
-    depth = start = 0
-    prefix = np.uint32(0)
-    while True:
-        if depth == size - 1:
-            for last in range(start, m):
-                subset = prefix | (np.uint32(1) << np.uint32(m - 1 - last))
-                for i in range(count):
-                    error = abs(rest[depth, i] - x[last, i])
-                    key[i] = max(key[i], subset if error <= tolerance[i] else np.uint32(0))
-        elif m - start >= size - depth:
-            for i in range(count):
-                rest[depth + 1, i] = rest[depth, i] - x[start, i]
-            chosen[depth] = start
-            prefix |= np.uint32(1) << np.uint32(m - 1 - start)
-            depth += 1
-            start += 1
-            continue
-        if depth == 0 or key.min() > 0:
-            return key
-        depth -= 1
-        prefix ^= np.uint32(1) << np.uint32(m - 1 - chosen[depth])
-        start = chosen[depth] + 1
+    masks, begins = lists
+    sums, rest, chosen = space
+    m = begins.shape[1] - 2
+    scale = abs(z)
+    for s in range(m):
+        scale += abs(sums[s])
+    slack = ROUNDING * scale
+    best, best_error = np.uint32(0), z
+    listed = 1
+    for size in range(sizes[0], sizes[1] + 1):
+        tail = min((size + 1) // 2, LISTED)
+        while listed < tail:
+            listed += 1
+            _list(sums, begins, listed)
+        depth, start, prefix = 0, 0, np.uint32(0)
+        rest[0] = z
+        while True:
+            if depth == size - tail:
+                at, stop = begins[tail, start], begins[tail, m]
+                while at < stop:
+                    at = _first(sums, at, stop, rest[depth], bound + slack)
+                    if at < stop:
+                        mask = prefix | masks[at]
+                        error = left(sums, z, mask)
+                        if abs(error) <= bound:
+                            best, best_error = mask, error
+                            if any_ or error == 0:
+                                return best, best_error
+                            bound = float_of(bits_of(abs(error)) - np.int32(1))
+                        at += 1
+            elif m - start >= size - depth:
+                rest[depth + 1] = rest[depth] - sums[start]
+                chosen[depth] = start
+                prefix |= np.uint32(1) << np.uint32(start)
+                depth += 1
+                start += 1
+                continue
+            if depth == 0:
+                break
+            depth -= 1
+            start = chosen[depth] + 1
+            prefix ^= np.uint32(1) << np.uint32(chosen[depth])
+    return best, best_error
 
 
 @numba.njit()
-def _fill(batch: Batch, numbers: Indices, out: Floats) -> None:
-    """Write the base sets of the problems `numbers` side by side into out [M, W]."""
-    base, group, index, gain, _ = batch
-    n = index.shape[1]
-    for i in range(len(numbers)):
-        r, k = numbers[i] // n, numbers[i] % n
-        row, g = base[r], group[r]
-        for s in range(len(out)):
-            out[s, i] = row[max(index[g, k, s], 0)] * gain[g, k, s]
+def _more(
+    lists: Lists,
+    space: Space,
+    z: np.float32,
+    tolerance: np.float32,
+    sizes: tuple[int, int],
+    halves: Halves,
+) -> tuple[np.uint32, np.float32]:
+    """The smallest subset of more than DIRECT elements, or the closest one, and its error."""
+    m, (walked, limit) = lists[1].shape[1] - 2, sizes
+    mask, error = np.uint32(0), z
+    if walked > DIRECT:
+        mask, error = _walk(lists, space, z, (DIRECT + 1, walked), tolerance, True)
+    if not mask and m <= MAX_EXHAUSTIVE_SIZE:
+        mask, error = smallest_of_all(space[0][:m], z, tolerance, halves)
+    elif not mask:
+        closer = float_of(bits_of(abs(z)) - np.int32(1))  # than the empty subset
+        mask, error = _walk(lists, space, z, (1, limit), closer, False)
+    return mask, error
 
 
 @numba.njit(cache=True, nogil=True)
-def _search(
-    batch: Batch, tolerance: Floats, mask: Masks, residual: Floats, size: int, numbers: Indices
-) -> None:
-    """Search one size of the problems `numbers`; solved ones are marked -1 there."""
-    _, _, index, _, z = batch
-    m = index.shape[2]
-    for part in range(-(-len(numbers) // TILE)):
-        mine = numbers[part * TILE : (part + 1) * TILE]
-        x = np.empty((m, len(mine) + APART), np.float32)
-        _fill(batch, mine, x)
-        rest = np.empty((size, len(mine) + APART), np.float32)
-        key = _first_keys(x, z[mine], tolerance[mine], size, rest)
-        for i in np.flatnonzero(key):
-            b = mine[i]
-            residual[b] = z[b]
-            for s in range(m):
-                if key[i] >> np.uint32(m - 1 - s) & np.uint32(1):
-                    mask[b] |= np.uint32(1) << np.uint32(s)
-                    residual[b] -= x[s, i]
-            mine[i] = -1
+def _solve(
+    batch: Batch,
+    answers: tuple[Masks, Floats],
+    part: tuple[int, int],
+    tolerance: np.float32,
+    sizes: tuple[int, int],
+    lists: Lists,
+) -> np.float32:
+    """Answer the problems part[0] … part[1]-1 of a batch; returns the largest |x|, or NaN.
+
+    `sizes` are those of the largest subsets that are walked over, and of the largest there are.
+    """
+    base, group, index, gain, z = batch
+    mask, residual = answers
+    _, n, m = index.shape
+    sums = np.full(len(lists[0]), np.inf, np.float32)
+    rest, chosen = np.empty(m + 1, np.float32), np.empty(m + 1, np.int64)
+    space, halves = (sums, rest, chosen), no_halves()
+    largest = np.int32(0)
+    r, k = part[0] // n, part[0] % n
+    for b in range(part[0], part[1]):
+        g = group[r] if len(group) else 0
+        for s in range(m):
+            sums[s] = base[r, max(index[g, k, s], 0)] * gain[g, k, s]
+            largest = max(largest, bits_of(abs(sums[s])))
+        got, error = np.uint32(0), z[b]
+        if abs(error) > tolerance:
+            got, error = _few(sums, m, z[b], tolerance, sizes[1])
+            if not got:
+                got, error = _more(lists, space, z[b], tolerance, sizes, halves)
+        mask[b], residual[b] = got, error
+        k += 1
+        if k == n:
+            r, k = r + 1, 0
+    return float_of(largest)
 
 
-@numba.njit(cache=True, nogil=True)
-def _least_errors(batch: Batch, limit: int, least: Floats, numbers: Indices) -> None:
-    """The least error that subsets of 1 to `limit` elements leave to the problems `numbers`."""
-    _, _, index, _, z = batch
-    m = index.shape[2]
-    for part in range(-(-len(numbers) // CLOSEST_TILE)):
-        mine = numbers[part * CLOSEST_TILE : (part + 1) * CLOSEST_TILE]
-        count = len(mine)
-        x, rest = np.empty((m, count), np.float32), np.empty((m + 1, count), np.float32)
-        _fill(batch, mine, x)
-        rest[0] = z[mine]
-        bits, chosen = np.full(count, INFINITE), np.empty(m + 1, np.int64)
-        depth = start = 0
-        while start < m or depth > 0:
-            if start == m:
-                depth -= 1
-                start = chosen[depth] + 1
-                continue
-            for i in range(count):
-                error = rest[depth, i] - x[start, i]
-                rest[depth + 1, i] = error
-                bits[i] = min(bits[i], bits_of(abs(error)))
-            if depth < limit - 1:
-                chosen[depth] = start
-                depth += 1
-            start += 1
-        for i in range(count):
-            least[mine[i]] = float_of(bits[i])
+def smallest_of_batch(
+    batch: Batch, *, tolerance: np.float32, limit: int
+) -> tuple[Masks, Floats, np.float32]:
+    """Masks and residuals of a batch, flat, and the largest |x|, or NaN."""
+    count, m = len(batch[-1]), batch[2].shape[2]
+    mask, residual = np.empty(count, np.uint32), np.empty(count, np.float32)
+    sizes = _walked(m, limit), limit
+    met = [np.float32(0)]
+
+    def work(start: int, stop: int) -> None:
+        part = start, stop
+        met.append(_solve(batch, (mask, residual), part, tolerance, sizes, _lists(m)))
+
+    share(count, work, least=MIN_BATCH)
+    return mask, residual, np.max(met)
 
 
-def smallest_of_batch(batch: Batch, *, tolerance: np.float32, limit: int) -> tuple[Masks, Floats]:
-    """Masks and residuals of a batch, flat."""
-    _, _, index, _, z = batch
-    m = index.shape[2]
-    mask, residual = np.zeros(len(z), np.uint32), z.copy()
-    allowed = np.full(len(z), tolerance)
-
-    def search(numbers: Indices, last: int) -> Indices:
-        """Search all sizes up to `last`; returns the problems that stay open."""
-        for size in range(1, last + 1):
-            if len(numbers):
-                _in_tiles(numbers, TILE, partial(_search, batch, allowed, mask, residual, size))
-                numbers = numbers[numbers >= 0]
-        return numbers
-
-    unsolved = np.flatnonzero(np.abs(z) > tolerance)
-    if m <= MAX_EXHAUSTIVE_SIZE:
-        unsolved = search(unsolved, largest_walked(m))
-        _in_tiles(unsolved, 1, partial(smallest_of_all, batch, tolerance, mask, residual))
-    else:
-        unsolved = search(unsolved, limit)
-        if len(unsolved):
-            _in_tiles(unsolved, CLOSEST_TILE, partial(_least_errors, batch, limit, allowed))
-            search(unsolved[allowed[unsolved] < np.abs(z[unsolved])], limit)  # others: none fits
-    return mask, residual
-
-
-def _in_tiles(numbers: Indices, size: int, work: Callable[[Indices], None]) -> None:
-    """Call `work` for all `numbers`, parts of whole tiles of that size on each thread."""
-    count = -(-len(numbers) // size)
-    share(count, lambda start, stop: work(numbers[start * size : stop * size]))
-
-
-def largest_walked(m: int) -> int:
+def _walked(m: int, limit: int) -> int:
     """Size up to which walking over subsets is cheaper than meeting in the middle."""
-    size = 1
-    while size < m and comb(m, size + 1) * WALK_STEPS <= (1 << m) + MEETING_START:
+    if m > MAX_EXHAUSTIVE_SIZE:
+        return limit
+    size = DIRECT
+    while 2 * size < m and comb(m, size + 1) * WALK_STEPS <= 1 << m:
         size += 1
     return size

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from lt_onnx.options import MAX_BASE_SIZE, Device
 from lt_onnx.subset_sum.device import Kernels, kernels
-from lt_onnx.subset_sum.limits import MAX_MAGNITUDE, RangeError, size_limit
+from lt_onnx.subset_sum.limits import check, check_sign, size_limit
 from lt_onnx.subset_sum.problem import Drawn, Floats, Masks, Result, Rows, Rule, Solution
 
 
@@ -43,7 +43,7 @@ def solve(
             10^17, or a tolerance together with the full objective.
         DeviceError: `cuda` where no GPU can be used, or one without memory for a single problem.
     """
-    base, goal = _numbers(x, "x"), _numbers(z, "z")
+    base, goal = np.ascontiguousarray(x, np.float32), _numbers(z, "z")
     if base.ndim != 2 or goal.shape != base.shape[:1]:
         raise ValueError(
             f"x must be [B, M] and z [B]; got {list(base.shape)} and {list(goal.shape)}"
@@ -64,14 +64,15 @@ def solve(
             base, goal[:, None], rows=alone, tolerance=within, limit=limit
         )
         mask, residual = masks[:, 0], residuals[:, 0]
-        missed = np.where(np.abs(residual) > within, Result.MISS, Result.FOUND).astype(np.uint8)
+        missed = (np.abs(residual) > within).view(np.uint8) * np.uint8(Result.MISS)
     else:
-        a = _numbers(1 if weight is None else weight, "weight", count)
-        p = _numbers(0 if penalty is None else penalty, "penalty", *base.shape)
-        if (a < 0).any() or (p < 0).any():
-            raise ValueError("weight and penalty must not be negative")
-        p = p + np.float32(0)  # no negative zero
-        mask, residual = on.solve_full(base, goal, weight=a, penalty=p, limit=limit)
+        a = np.broadcast_to(_numbers(1 if weight is None else weight, "weight"), count)
+        check_sign(a.min(initial=0), "weight")
+        p = np.asarray(0 if penalty is None else penalty, np.float32)
+        p = np.ascontiguousarray(np.broadcast_to(p, base.shape if p.ndim > 1 else (1, m)))
+        mask, residual = on.solve_full(
+            base, goal, weight=np.ascontiguousarray(a), penalty=p, limit=limit
+        )
     return Solution(mask, residual, missed)
 
 
@@ -143,9 +144,8 @@ def _smallest_with_feedback(
     return masks, residuals
 
 
-def _numbers(values: ArrayLike, name: str, *shape: int) -> Floats:
-    """Values as contiguous float32, broadcast to `shape` where one is given. Raises RangeError."""
-    array = np.ascontiguousarray(np.asarray(values, np.float32))
-    if not np.maximum(array.max(initial=0), -array.min(initial=0)) <= MAX_MAGNITUDE:
-        raise RangeError(f"{name} must be finite and at most {MAX_MAGNITUDE:g} in magnitude")
-    return np.ascontiguousarray(np.broadcast_to(array, shape)) if shape else array
+def _numbers(values: ArrayLike, name: str) -> Floats:
+    """Values as contiguous float32. Raises RangeError."""
+    array = np.ascontiguousarray(values, np.float32)
+    check(np.abs(array).max(initial=0), name)
+    return array
