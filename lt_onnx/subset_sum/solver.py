@@ -43,7 +43,7 @@ def solve(
             10^17, or a tolerance together with the full objective.
         DeviceError: `cuda` where no GPU can be used, or one without memory for a single problem.
     """
-    base, goal = np.ascontiguousarray(x, np.float32), _numbers(z, "z")
+    base, goal = _float32(x), _numbers(z, "z")
     if base.ndim != 2 or goal.shape != base.shape[:1]:
         raise ValueError(
             f"x must be [B, M] and z [B]; got {list(base.shape)} and {list(goal.shape)}"
@@ -66,13 +66,11 @@ def solve(
         mask, residual = masks[:, 0], residuals[:, 0]
         missed = (np.abs(residual) > within).view(np.uint8) * np.uint8(Result.MISS)
     else:
-        a = np.broadcast_to(_numbers(1 if weight is None else weight, "weight"), count)
+        a = _numbers(1 if weight is None else weight, "weight")
+        p = _float32(0 if penalty is None else penalty)
         check_sign(a.min(initial=0), "weight")
-        p = np.asarray(0 if penalty is None else penalty, np.float32)
-        p = np.ascontiguousarray(np.broadcast_to(p, base.shape if p.ndim > 1 else (1, m)))
-        mask, residual = on.solve_full(
-            base, goal, weight=np.ascontiguousarray(a), penalty=p, limit=limit
-        )
+        a, p = _shaped(a, count), p if p.shape == base.shape else _shaped(p, 1, m)
+        mask, residual = on.solve_full(base, goal, weight=a, penalty=p, limit=limit)
     return Solution(mask, residual, missed)
 
 
@@ -144,8 +142,18 @@ def _smallest_with_feedback(
     return masks, residuals
 
 
+def _float32(values: ArrayLike) -> Floats:
+    """Values as kernels take them; themselves, if they are so already."""
+    return np.require(values, np.float32, ["C", "W"])
+
+
 def _numbers(values: ArrayLike, name: str) -> Floats:
-    """Values as contiguous float32. Raises RangeError."""
-    array = np.ascontiguousarray(values, np.float32)
+    """The same. Raises RangeError."""
+    array = _float32(values)
     check(np.abs(array).max(initial=0), name)
     return array
+
+
+def _shaped(values: Floats, *shape: int) -> Floats:
+    """Values repeated to a shape that they do not have."""
+    return values if values.shape == shape else np.broadcast_to(values, shape).copy()
