@@ -69,7 +69,7 @@ def solve(
         a = _numbers(1 if weight is None else weight, "weight")
         p = _float32(0 if penalty is None else penalty)
         check_sign(a.min(initial=0), "weight")
-        a, p = _shaped(a, count), p if p.shape == base.shape else _shaped(p, 1, m)
+        a, p = _shaped(a, count), _shaped(p, count if p.ndim > 1 else 1, m)
         mask, residual = on.solve_full(base, goal, weight=a, penalty=p, limit=limit)
     return Solution(mask, residual, missed)
 

@@ -61,6 +61,30 @@ def test_ties_go_to_the_first_subset() -> None:
     assert solve(x, z).mask.tolist() == [0b0001]
 
 
+@pytest.mark.parametrize("shape", [(), (6,), (1, 6), (50, 1), (50, 6)])
+def test_penalties_of_any_shape_are_broadcast(shape: tuple[int, ...]) -> None:
+    x, z, _ = problems(3, 50, 6)
+    p = np.random.default_rng(4).uniform(0, 0.1, shape).astype(np.float32)
+    p.flags.writeable = False
+    whole = np.broadcast_to(p, x.shape)
+
+    same(solve(x, z, penalty=p), subset_oracle.full(x, z, np.ones(50, np.float32), whole))
+
+
+@pytest.mark.parametrize("m", [15, 22])
+@pytest.mark.parametrize("z", [0.125, 99.0])
+def test_where_no_subset_is_within_the_tolerance_the_first_of_the_closest_answers(
+    m: int, z: float
+) -> None:
+    """Between the points of a grid, where many are as close, and out of reach."""
+    x = np.round(problems(5, 3, m)[0] * 4) / 4
+    goals = np.full(len(x), z, np.float32)
+    answer = solve(x, goals, tolerance=0.01)
+
+    same(answer, subset_oracle.smallest(x, goals, np.float32(0.01)))
+    assert answer.result.all()
+
+
 def test_more_than_twenty_elements_are_exact_up_to_a_size() -> None:
     x, z, p = problems(0, 3, 24)
     z *= 3
@@ -97,6 +121,10 @@ def test_statistics_are_the_papers() -> None:
         ([[1.0]], [0.0], {"tolerance": 0.1, "weight": 1.0}, "not both"),
         ([[1.0]], [0.0], {"tolerance": -1.0}, "tolerance"),
         ([[1.0]], [0.0], {"penalty": [-1.0]}, "negative"),
+        ([[1.0]], [0.0], {"penalty": [np.nan]}, "penalty must be finite"),
+        ([[1.0]], [0.0], {"weight": -1.0}, "weight"),
+        ([[0.0], [2e17], [0.0]], [0.0] * 3, {"tolerance": 0.1}, "x must be finite"),
+        ([[0.0], [np.nan], [0.0]], [0.0] * 3, {"tolerance": 0.1}, "x must be finite"),
     ],
 )
 def test_bad_problems_are_refused(x: object, z: object, keys: dict, words: str) -> None:
