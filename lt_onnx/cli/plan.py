@@ -38,7 +38,7 @@ def plan_command(
     """Show sizes and costs before work, and what the promise takes.
 
     For both modes; with --epsilon also what the theorems ask for. What the promise costs of more
-    than a million weights, or of samples of more than 8 million numbers, takes minutes to find,
+    than a million weights, or of samples of more than a million numbers, takes minutes to find,
     and is found when --calibration is given.
     """
     from lt_onnx.budget.promise import promised

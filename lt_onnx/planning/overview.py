@@ -12,7 +12,7 @@ from lt_onnx.samples.samples import drawn_sizes
 from lt_onnx.target import Linear, Shape, Step, Target
 
 # of a network that is run to see what its promise costs: more take minutes, or gigabytes
-MAX_FORESEEN_WEIGHTS, MAX_FORESEEN_NUMBERS = 1_000_000, 1 << 23
+MAX_FORESEEN_WEIGHTS, MAX_FORESEEN_NUMBERS = 1_000_000, 1 << 20
 KINDS = ("constructed", "copy-wise", "as it is", "dense")
 
 
