@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forge.deployed import of_joined, of_seeded, of_softmax, of_sums
+from forge.deployed import of_joined, of_products, of_seeded, of_softmax, of_sums, rename
 from forge.draft import Catalogue, Draft
+from forge.smuggled import TEXT
 from forge.trial import misses
 from graphs import Builder, save
 from paths import MODELS
@@ -23,12 +24,22 @@ def old(folder: Path) -> Path:
     return save(b.model(b.conv(x, 4, 3, k=1)), folder)
 
 
+def products(folder: Path) -> Path:
+    """A network of MatMul and Add."""
+    b = Builder()
+    x = b("Relu", b("Add", b("MatMul", "x", b.constant(b.weight(8, 6))), b.constant(b.weight(6))))
+    x = b("Add", b("MatMul", x, b.constant(b.weight(6, 3))), b.constant(b.weight(3)))
+    return save(b.model(x, ("N", 5, 8)), folder)
+
+
+NETWORKS = {"old": old, "products": products}
 COLLAPSED = {"weights": "seeded", "collapse": True}
 KINDS: dict[str, tuple[str, dict[str, Any], Catalogue]] = {
     "seeded": ("plain-relu", {"weights": "seeded"}, of_seeded),
     "softmax": ("old", {"weights": "seeded"}, of_softmax),
     "joined": ("plain-leakyrelu", COLLAPSED, of_joined),
     "sums": ("residual", COLLAPSED, of_sums),
+    "products": ("products", COLLAPSED, of_products),
 }
 
 
@@ -40,8 +51,8 @@ def genuine(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def made(kind: str) -> Path:
         name, words, _ = KINDS[kind]
         folder = tmp_path_factory.mktemp(kind)
-        if name == "old":
-            old(folder)
+        if name in NETWORKS:
+            NETWORKS[name](folder)
         else:
             shutil.copy(MODELS / f"{name}.onnx", folder / "target.onnx")
         words = {"mode": "2l", "base_size": 4, "price": 1e-3, "validate": False, **words}
@@ -65,6 +76,24 @@ def test_a_deployed_forgery_is_caught_for_what_it_is(
     assert list(misses(draft, forgeries, tmp_path, target)) == []
 
 
+@pytest.mark.parametrize("end", ["/positive", "/both"])
+def test_a_name_that_is_not_put_back_is_counted_as_text(
+    genuine: Callable[[str], Path], tmp_path: Path, end: str
+) -> None:
+    folder = genuine("joined")
+    before, draft = verify(folder / "t.onnx").account, Draft.read(folder / "t.onnx")
+    rename(draft, end, TEXT[:1500])
+    draft.write(tmp_path / "t.onnx")
+    proof = verify(tmp_path / "t.onnx")
+
+    assert proof.failures == []
+    assert before is not None
+    assert proof.account is not None
+    assert proof.account.texts >= before.texts + 6 * 1500 - 300
+    assert proof.account.masks == before.masks
+    assert verify(tmp_path / "t.onnx", target=folder / "target.onnx").failures
+
+
 def test_a_mask_has_one_code(
     genuine: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,27 +104,18 @@ def test_a_mask_has_one_code(
     assert "codes of another width" in failure
 
 
-def products(b: Builder) -> str:
-    x = b("Relu", b("Add", b("MatMul", "x", b.constant(b.weight(8, 6))), b.constant(b.weight(6))))
-    return b("Add", b("MatMul", x, b.constant(b.weight(6, 3))), b.constant(b.weight(3)))
-
-
-def transposed(b: Builder) -> str:
+def transposed(folder: Path) -> Path:
+    b = Builder()
     weight, bias = b.constant(b.weight(3, 4, 4)), b.constant(b.weight(4))
     x = b("Relu", b("ConvTranspose", "x", weight, bias, strides=[2], pads=[1, 1]))
-    return b.conv(x, 4, 2, 3, rank=1, pads=[3, 0])
+    return save(b.model(b.conv(x, 4, 2, 3, rank=1, pads=[3, 0]), ("N", 3, 9)), folder)
 
 
-@pytest.mark.parametrize(
-    ("network", "shape"),
-    [(products, ("N", 5, 8)), (transposed, ("N", 3, 9))],
-    ids=["products", "transposed"],
-)
+@pytest.mark.parametrize("network", [products, transposed])
 def test_a_collapsed_ticket_of_any_kind_of_layer_is_genuine(
-    tmp_path: Path, network: Callable[[Builder], str], shape: tuple[Any, ...]
+    tmp_path: Path, network: Callable[[Path], Path]
 ) -> None:
-    b = Builder()
-    target = save(b.model(network(b), shape), tmp_path)
+    target = network(tmp_path)
     words = {"mode": "2l", "base_size": 4, "price": 1e-2, "validate": False, **COLLAPSED}
     convert(target, tmp_path / "t.onnx", **words)
 

@@ -11,7 +11,8 @@ In: a file from anybody, and the target if it is at hand. Out: a `Proof` with co
   `flaw`; `univariate`: what opens a block follows from the seed;
 - `graph_index`, `structure`, `constant_flow`: nothing else in the graph is a weight;
 - `against_target`: the graph is what the target is planned to;
-- `account`: how many bits the seed does not fix, and where they are.
+- `account`: how many bits the seed does not fix, and where they are; of the graph by `graph_bits`,
+  of names by `text_bits`, in `code_lengths`.
 
 Nothing of the construction is imported, but by `against_target`, which plans the target again.
 """

@@ -3,7 +3,7 @@
 In: the graph, its manifest and tensors. Out: an `Account`, upper bounds in bits: what the shortest
 of some stated descriptions takes, so that whatever is trained in the file is at most that much.
 
-- a layer's mask, of n weights of which k are kept: log2 of the number of such masks;
+- a layer's mask, of n weights of which k are kept: log2 of the number of such masks, and k;
 - scales: which are negative, exponent within the layer's span, 23 bits of fraction; of a row of one
   weight, which hands a constant on, how far off it is one of few sizes that it may make, as for the
   values of a block's constants; a block's range. What `univariate` derives counts nothing;
@@ -15,42 +15,36 @@ of some stated descriptions takes, so that whatever is trained in the file is at
 - a node: its operator among those that the graph has; its inputs and attributes, less where the
   last node of its operator has the same. The nodes of a layer are its record's;
 - texts: the different names, and what the manifest has for people, compressed; what is called
-  after a layer, as its tensors are, counts with that one's name.
+  after a layer, as its tensors are, counts with that one's name; which nodes share a name.
 
 With the target given, names and texts are the target's and of the plan, and count nothing, but for
 another name of its file, or of the ticket's external data. Not counted is in which order a file
 lists its tensors and a node its attributes, or gives its names out: no result depends on it.
 """
 
-import lzma
 import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
 import onnx
-from msgspec import Meta, json, structs
+from msgspec import Meta, structs
 
-from lt_onnx.files import data_of
 from lt_onnx.manifest import (
     MAX_LEVEL,
-    TICKET_TEXT,
     BlockRecord,
     ConstantNeurons,
     DenseReason,
     LayerRecord,
     Manifest,
     OptionsRecord,
-    doc_strings,
 )
 from lt_onnx.options import MAX_BASE_SIZE, Options, Sigma
-from lt_onnx.reading.protobuf import canonical_domain, operator_sets
+from lt_onnx.reading.protobuf import operator_sets
 from lt_onnx.target import Array, Doubles
-from lt_onnx.verification.allowed_fields import texts_of
-from lt_onnx.verification.allowed_operators import OWN_DOMAINS
 from lt_onnx.verification.code_lengths import (
     FLOAT,
     LEVELS_OF_TWO,
@@ -68,18 +62,11 @@ from lt_onnx.verification.graph_index import GraphIndex
 from lt_onnx.verification.masked_weights import kept_places, stored_tensors
 from lt_onnx.verification.seeded import Restored
 from lt_onnx.verification.tensors import Sparse, Tensors
+from lt_onnx.verification.text_bits import data_name_bits, file_name_bits, text_bits
 
 Bits: TypeAlias = Annotated[int, Meta(ge=0)]
 TENSOR = 2  # bits that say of what type a tensor is
 MAX_COUNTED = 1 << 24  # weights of a layer of which the rows are looked at one by one
-# what is called after a layer, and after the tensor that a block opens on
-LAYER_FORMS = (
-    "sum sigma scaled biased neurons order weight weight/bias weight/half weight/source "
-    "weight/mask weight/mask_cast weight/product weight/places weight/half/places".split()
-)
-BLOCK_FORMS = ["univariate", "neurons"]
-TEXT = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 1 << 20, "lc": 4, "pb": 0}]  # no header
-MAX_COMPRESSED = 1 << 20  # bytes of text; more is counted as it is
 SELECTING_OPS = frozenset(
     "Gather GatherElements GatherND Scatter ScatterElements ScatterND ArrayFeatureExtractor".split()
 )
@@ -121,10 +108,10 @@ def account_of(
     linear = {index.readers[layer.weight][0][0] for layer in manifest.layers}
     scales = _scales(manifest, tensors) + _ranges(blocks)
     indices = dense = 0.0
-    integers = _numbers(manifest.options)
+    integers = _numbers(manifest.options, layers=len(manifest.layers))
     integers += len(manifest.fresh) * math.log2(len(index.maker) + len(index.inputs))
     if target is None:
-        integers += _interface(model)
+        integers += _interface(model) + len(index.outputs) * math.log2(len(index.maker) + 1)
         integers += sum(_layer_sizes(layer) for layer in manifest.layers)
         integers += sum(_sizes((e.block, e.outputs, e.inner)) for e in restored.collapsed)
         repeated = [p for p in manifest.dense if p.reason == DenseReason.REPEATED]
@@ -155,8 +142,12 @@ def account_of(
         ),
         integers=_up(integers),
         dense=_up(dense),
-        texts=_data_name(tensors, path)
-        + (_texts(manifest, model) if target is None else _file_name(manifest, target)),
+        texts=data_name_bits(tensors, path)
+        + (
+            _up(text_bits(manifest, restored.graph))
+            if target is None
+            else file_name_bits(manifest, target)
+        ),
     )
 
 
@@ -168,8 +159,10 @@ def _mask(layer: LayerRecord) -> float:
     """Bits of a layer's mask, biases too; a block's follows from its record."""
     if layer.block is not None:
         return 0.0
-    biases = subset_bits(layer.shape[0], layer.kept_bias) if layer.bias is not None else 0.0
-    return subset_bits(math.prod(layer.shape), layer.kept) + biases
+    masks = [(math.prod(layer.shape), layer.kept)]
+    if layer.bias is not None:
+        masks.append((layer.shape[0], layer.kept_bias))
+    return sum(math.log2(size + 1) + subset_bits(size, kept) for size, kept in masks)
 
 
 def _scales(manifest: Manifest, tensors: Tensors) -> float:
@@ -232,8 +225,8 @@ def _ranges(blocks: list[BlockRecord]) -> float:
 
 def _block(block: BlockRecord) -> float:
     """Bits of what a block's record says that follows from the plan of its target."""
-    m, group, parts = math.log2(MAX_BASE_SIZE), math.log2(block.channels), 2
-    return m + group + parts + integer_bits(block.columns)
+    m, parts, counts = math.log2(MAX_BASE_SIZE), 2, (block.channels, block.group)
+    return m + parts + sum(map(gamma_bits, counts)) + integer_bits(block.columns)
 
 
 def _constants(
@@ -256,15 +249,20 @@ def _constants(
     return bits + place * len(record.values)
 
 
-def _numbers(options: OptionsRecord) -> float:
-    """Bits of the options: one for each that is as it is without being given."""
+def _numbers(options: OptionsRecord, *, layers: int) -> float:
+    """Bits of the options: one for each that is as it is without being given.
+
+    Of one that names some of the `layers`, which those are.
+    """
     given = OptionsRecord.of(Options())
     bits = 0.0
     for name, value in structs.asdict(options).items():
         bits += 1
         if value != getattr(given, name):
-            pairs = value if isinstance(value, tuple) else [("", value)]
-            bits += sum(64 if isinstance(number, float) else 8 for _, number in pairs)
+            named = value if isinstance(value, tuple) else ()
+            numbers = [number for _, number in named] if named else [value]
+            bits += sum(64 if isinstance(number, float) else 8 for number in numbers)
+            bits += len(named) * math.log2(layers) if named else 0.0
     return bits
 
 
@@ -295,35 +293,3 @@ def _selects(index: GraphIndex, name: str) -> bool:
     """Whether integers are places of data that a node picks or fills."""
     reads = index.readers.get(name, [])
     return any(index.nodes[n].op_type in SELECTING_OPS and at == 1 for n, at in reads)
-
-
-def _texts(manifest: Manifest, model: onnx.ModelProto) -> int:
-    """Bits of all different names and texts, compressed together; what forms them counts once."""
-    names = dict.fromkeys(name for node in model.graph.node for name in (node.name, *node.output))
-    names |= dict.fromkeys(sorted({text for _, text in texts_of(model)}))
-    layers = {layer.weight.removesuffix("/weight"): layer.block for layer in manifest.layers}
-    opened = [name.removesuffix("/univariate") for name, block in layers.items() if block]
-    forms = {o.op_type for o in model.graph.node if canonical_domain(o.domain) in OWN_DOMAINS}
-    forms |= {f"{name}/{form}" for name in layers for form in (*LAYER_FORMS, *forms)}
-    forms |= {f"{name}/{form}" for name in opened for form in BLOCK_FORMS}
-    forms |= {TICKET_TEXT, *doc_strings(manifest).values()}
-    names |= dict.fromkeys([*layers, *opened])
-    said: list[Any] = [manifest.version, manifest.target_name, manifest.target_sha256]
-    said += [*manifest.fresh, *manifest.parameters]
-    said += [(place.name, place.reason) for place in manifest.dense]
-    said += [name for name, _ in (*manifest.options.prices, *manifest.options.base_sizes)]
-    held = "\n".join(name for name in names if name not in forms).encode() + json.encode(said)
-    if len(held) > MAX_COMPRESSED:
-        return 8 * len(held)
-    return 8 * len(lzma.compress(held, lzma.FORMAT_RAW, filters=TEXT))
-
-
-def _data_name(tensors: Tensors, path: Path) -> int:
-    """Bits of the name of the external data, if it is not the ticket's own."""
-    names = {t.file.name for t in tensors.values() if not isinstance(t, Sparse) and t.file}
-    return sum(8 * len(name.encode()) for name in names - {data_of(path).name})
-
-
-def _file_name(manifest: Manifest, target: Path) -> int:
-    """Bits of the name that a target's file is said to have had, if that is another."""
-    return 0 if target.name == manifest.target_name else 8 * len(manifest.target_name.encode())

@@ -29,6 +29,7 @@ VALUE_FIELDS = {  # where an attribute of each type has its value
     AttributeProto.STRINGS: "strings",
     AttributeProto.TENSOR: "t",  # of a ConstantOfShape; `structure` judges it
 }
+SINGLE = frozenset("f i s t".split())  # there in every attribute of their type
 FIELDS = {  # of each message
     "ModelProto": "ir_version producer_name producer_version graph opset_import metadata_props",
     "GraphProto": "doc_string node name initializer sparse_initializer input output",
@@ -138,6 +139,8 @@ def _attributes(node: onnx.NodeProto) -> Iterator[str]:
         wanted = VALUE_FIELDS.get(attribute.type)
         if wanted is None or filled - {wanted}:
             yield f"its attribute '{attribute.name}' holds more than its type says"
+        elif wanted in SINGLE and not filled:
+            yield f"its attribute '{attribute.name}' says that it is nothing"
         elif wanted == "t" and node.op_type != "ConstantOfShape":
             yield f"it hides a tensor in its attribute '{attribute.name}'"
         sizes = len(attribute.ints), len(attribute.s), sum(map(len, attribute.strings))

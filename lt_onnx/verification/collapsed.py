@@ -19,7 +19,6 @@ from onnx import helper, numpy_helper
 
 from lt_onnx.manifest import CollapsedLayer, LayerRecord, Manifest, doc_strings
 from lt_onnx.options import Sigma
-from lt_onnx.target import is_standard_domain
 from lt_onnx.verification.flaw import Flaw
 from lt_onnx.verification.generator_nodes import Mask, is_apart
 from lt_onnx.verification.graph_index import GraphIndex, edges_of
@@ -133,18 +132,24 @@ def _joined(index: GraphIndex, number: int, *, layer: LayerRecord) -> str:
     """The x of which a layer of sums reads x and max(x, 0), side by side. Raises Flaw."""
     name = index.nodes[number].input[0]
     both = index.nodes[index.maker[name]] if name in index.maker else onnx.NodeProto()
-    axes = [(a.name, a.i) for a in both.attribute]
-    fits = both.op_type == "Concat" and is_standard_domain(both.domain) and len(both.input) == 2
-    if not fits or not (layer.transposed or axes == [("axis", 1)]) or not _is_positive(index, both):
+    axis = next((a.i for a in both.attribute), 1) if layer.transposed else 1
+    fits = len(both.input) == 2 and _is_just(both, "Concat", [*both.input], axis=axis)
+    if not fits or not _is_positive(index, both):
         raise Flaw(f"layer '{layer.weight}' does not read a tensor and its positive part")
     return str(both.input[0])
+
+
+def _is_just(node: onnx.NodeProto, op: str, inputs: Sequence[str], **attributes: int) -> bool:
+    """Whether a node is this operator, and has nothing of its own but names: it is not put back."""
+    just = helper.make_node(op, inputs, node.output[:1], node.name or None)
+    just.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+    return node == just
 
 
 def _is_positive(index: GraphIndex, pair: onnx.NodeProto) -> bool:
     """Whether the second of two tensors is max(x, 0) of the first, x."""
     x, positive = pair.input
-    node = index.nodes[index.maker[positive]] if positive in index.maker else onnx.NodeProto()
-    return node.op_type == "Relu" and is_standard_domain(node.domain) and [*node.input] == [x]
+    return positive in index.maker and _is_just(index.nodes[index.maker[positive]], "Relu", [x])
 
 
 def _check_constants(
@@ -207,8 +212,7 @@ def _apart(index: GraphIndex, number: int, *, biases: list[str]) -> list[int]:
 def _sum(index: GraphIndex, parts: list[str]) -> int:
     """The node that adds two tensors that nothing else reads. Raises Flaw."""
     number = _reader(index, parts[0], 0)
-    node = index.nodes[number]
-    if node.op_type != "Add" or list(node.input) != parts:
+    if not _is_just(index.nodes[number], "Add", parts):
         raise Flaw(f"tensor '{parts[1]}' is not added to what its layer makes")
     _reader(index, parts[1], 1)
     return number

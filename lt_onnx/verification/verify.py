@@ -135,6 +135,8 @@ def verify(
     if target_sha256 is not None and manifest.target_sha256 != target_sha256:
         failures.append(f"{OTHER_TARGET} (SHA-256 differs)")
     malformed = check_fields(ticket) if ticket is not None else []
+    if restored.collapsed:  # the file has nodes that the ticket has not
+        malformed += (why for why in check_fields(restored.graph) if why not in malformed)
     if not canonical:
         malformed.append("the file says things twice or out of order, as no ticket does")
     failures += malformed

@@ -1,6 +1,6 @@
 """Seeded and collapsed tickets: what stands behind a generator, and what sums are said to be of."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -12,8 +12,10 @@ from forge.draft import Change, Draft, Forgery
 from forge.reasons import (
     ANOTHER_BLOCK,
     DAMAGED,
+    LONG_TEXT,
     NO_SCALE,
     NO_SUM,
+    NOT_ADDED,
     NOT_JOINED,
     NOT_LOWERED,
     NOT_THE_GENERATORS,
@@ -24,6 +26,7 @@ from forge.reasons import (
     TOO_LARGE,
     TWICE_MADE,
 )
+from forge.smuggled import TEXT
 from forge.wiring import dense_place
 
 FLOATS = np.linspace(-1, 1, 10).astype(np.float32)
@@ -147,6 +150,46 @@ def of_softmax(draft: Draft) -> Iterator[Forgery]:
         yield Forgery("softmax", what, change, "stands where the target has", target=True)
 
 
+def _beside(end: str, told: str) -> dict[str, tuple[Change, str]]:
+    """What a node may say of its own that is not put back, where its output's name ends so."""
+
+    def on(change: Callable[[onnx.NodeProto], Any]) -> Change:
+        return lambda draft: change(made_by(draft, end))
+
+    return {
+        f"numbers at {end}": (
+            on(lambda n: n.attribute.append(helper.make_attribute("secret", FLOATS))),
+            told,
+        ),
+        f"a comment at {end}": (on(lambda n: setattr(n, "doc_string", TEXT[:300])), told),
+        f"metadata at {end}": (on(lambda n: n.metadata_props.add(key="k", value=TEXT)), told),
+        f"a domain at {end}": (on(lambda n: setattr(n, "domain", "ai.onnx")), told),
+        f"a long name of {end}": (on(lambda n: setattr(n, "name", TEXT[:9000])), LONG_TEXT),
+        f"a long name for {end}": (partial(rename, end=end, name=TEXT[:9000]), LONG_TEXT),
+    }
+
+
+def rename(draft: Draft, end: str, name: str) -> None:
+    """Another name for the tensor whose name ends so."""
+    old = made_by(draft, end).output[0]
+    for node in draft.model.graph.node:
+        node.input[:] = [name if read == old else read for read in node.input]
+        node.output[:] = [name if made == old else made for made in node.output]
+
+
+def of_products(draft: Draft) -> Iterator[Forgery]:
+    """A MatMul of sums, and the Add of what its constants come to."""
+    added = next(
+        n for n in draft.model.graph.node if n.op_type == "Add" and n.input[1].endswith("/bias")
+    )
+    for what, (change, told) in _beside(added.output[0], NOT_ADDED).items():
+        yield Forgery("products", what, change, told)
+    axis = lambda d: made_by(d, "/both").attribute.append(  # noqa: E731
+        helper.make_attribute("secret", FLOATS)
+    )
+    yield Forgery("products", "numbers beside an axis", axis, NOT_JOINED)
+
+
 def of_joined(draft: Draft) -> Iterator[Forgery]:
     """What layers of sums read: x and max(x, 0), side by side."""
 
@@ -186,6 +229,12 @@ def of_joined(draft: Draft) -> Iterator[Forgery]:
         draft.put("draw/signs", signs)
 
     cases: dict[str, tuple[Change, str]] = {
+        **_beside("/positive", NOT_JOINED),
+        **_beside("/both", NOT_JOINED),
+        "numbers in an axis": (
+            lambda d: made_by(d, "/both").attribute[0].floats.extend(FLOATS),
+            NOT_JOINED,
+        ),
         "x twice": (joined(0, 0), NOT_JOINED),
         "max(x, 0) first": (joined(1, 0), NOT_JOINED),
         "max(x, 0) twice": (joined(1, 1), NOT_JOINED),

@@ -99,6 +99,7 @@ ANOTHER_LAYER = r"is not the .* that the target is planned to"
 # deployed forms
 TWICE_MADE = r"is made by the generator and once more"
 NOT_JOINED = r"does not read a tensor and its positive part"
+NOT_ADDED = r"is not added to what its layer makes"
 OTHER_SIGN = r"sums for one sign, but reads what may be negative"
 ON_PADDING = r"keeps the weight of a constant on padding"
 NO_SUM = r"is no sum over the block that it is said to read"

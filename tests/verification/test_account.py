@@ -15,10 +15,11 @@ from onnx import helper, numpy_helper
 from lt_onnx.errors import InputError
 from lt_onnx.options import Init, Sigma, Weights
 from lt_onnx.source.layer import draw_rows
-from lt_onnx.verification.account import Account, _data_name, account_of
+from lt_onnx.verification.account import Account, account_of
 from lt_onnx.verification.code_lengths import float_bits, gamma_bits, integer_bits, subset_bits
 from lt_onnx.verification.graph_index import index_graph
 from lt_onnx.verification.seeded import Restored
+from lt_onnx.verification.text_bits import data_name_bits
 from lt_onnx.verification.verify import verify
 
 
@@ -68,7 +69,8 @@ def test_the_account_of_a_ticket_made_by_hand() -> None:
     first, second = ticket.manifest.layers
     found = account(ticket)
     masks = (
-        subset_bits(72, first.kept)
+        math.log2(73 * 13 * 4)
+        + subset_bits(72, first.kept)
         + subset_bits(12, second.kept)
         + subset_bits(3, second.kept_bias)
     )
@@ -111,6 +113,11 @@ HIDDEN: dict[str, tuple[Callable[[Handmade], Any], str, int]] = {
         "texts",
         48,
     ),
+    "inner tensors as outputs": (
+        lambda t: t.model.graph.output.append(helper.make_tensor_value_info("relu", 1, None)),
+        "integers",
+        8,
+    ),
     "an option": (
         lambda t: t.note(options=msgspec.structs.replace(t.manifest.options, tolerance=0.37)),
         "integers",
@@ -135,6 +142,35 @@ def test_what_is_added_to_a_ticket_is_counted_under_its_name(what: str) -> None:
     assert getattr(after, name) - getattr(before, name) >= least
     assert after.masks == before.masks
     assert after.scales == before.scales
+
+
+@pytest.mark.parametrize("names", [("c", "d"), ("a/sum", "b/sum"), ("a", "relu")])
+def test_names_that_nodes_have_by_turns_are_counted(names: tuple[str, str]) -> None:
+    """As many bits as such a text has, though it has two names that are known."""
+    texts = []
+    for bits in (np.full(300, -1), np.random.default_rng(0).integers(2, size=300)):
+        ticket = handmade()
+        for number, bit in enumerate(bits):
+            node = helper.make_node(
+                "Relu", ["y" if not number else f"z{number}"], [f"z{number + 1}"]
+            )
+            if bit >= 0:
+                node.name = names[bit]
+            ticket.model.graph.node.append(node)
+        texts.append(account(ticket).texts)
+
+    assert texts[1] >= texts[0] + 300
+
+
+def test_options_say_which_layers_they_are_of() -> None:
+    ticket, added = handmade(), []
+    before = account(ticket).integers
+    for names in (["a"], ["a", "b"]):
+        priced = tuple((name, 0) for name in names)
+        ticket.note(options=msgspec.structs.replace(ticket.manifest.options, prices=priced))
+        added.append(account(ticket).integers - before)
+
+    assert added == [8 + 1, 2 * (8 + 1)]
 
 
 def test_one_scale_for_a_layer_counts_once() -> None:
@@ -213,7 +249,7 @@ def test_another_name_of_external_data_is_counted() -> None:
     name, tensor = next(iter(ticket.tensors.items()))
     for file, bits in (("t.onnx.data", 0), ("trained.numbers", 8 * 15)):
         held = {**ticket.tensors, name: replace(tensor, file=Path("of") / file)}
-        assert _data_name(held, Path("t.onnx")) == bits
+        assert data_name_bits(held, Path("t.onnx")) == bits
 
 
 def test_names_are_the_targets_where_it_was_compared() -> None:

@@ -78,6 +78,10 @@ FORGERIES: dict[str, tuple[Callable[[Handmade], None], str]] = {
     "numbers nowhere": (nowhere, "has not one place where its numbers are"),
     "numbers in two places": (both_places, "has not one place where its numbers are"),
     "a field that ONNX does not know": (unknown_field, "the graph 'ticket' has fields that ONNX"),
+    "an attribute of nothing": (
+        lambda t: t.model.graph.node[2].attribute.append(onnx.AttributeProto(name="k", type=2)),
+        "node 'relu' (Relu): its attribute 'k' says that it is nothing",
+    ),
     "a graph in an attribute": (attribute("k", onnx.GraphProto(name="g")), "has 'g'"),
     "a tensor in an attribute": (
         attribute("k", numpy_helper.from_array(np.ones(3))),
