@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lt_onnx.manifest import METADATA_KEY, SEAL_KEY, BlockRecord, DenseReason
 from lt_onnx.options import Weights
+from lt_onnx.packing.archive import write_members
 from lt_onnx.packing.pack import pack
 from lt_onnx.verification.generator import deviation, weights_at
 
@@ -40,12 +41,16 @@ def sparse_file(path: Path, size: int, head: bytes = b"") -> Path:
 def repacked(
     folder: Path, change: Callable[[dict[str, bytes]], object], *, deflated: str = ""
 ) -> Path:
-    """A pack of a genuine sparse ticket with other members, one of them deflated."""
+    """A pack of a genuine sparse ticket with other members, or one of them deflated."""
     path = folder / "t.ltz"
     pack(handmade(Weights.SPARSE).write(folder / "t.onnx"), path, force=True)
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     change(members)
+    if not deflated:
+        with path.open("w+b") as stream:
+            write_members(stream, members)
+        return path
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             kind = zipfile.ZIP_DEFLATED if name == deflated else zipfile.ZIP_STORED
@@ -94,7 +99,7 @@ def graph_of_parts(folder: Path) -> Path:
     def change(members: dict[str, bytes]) -> None:
         members["graph.onnx"] = bomb
 
-    return repacked(folder, change, deflated="graph.onnx")
+    return repacked(folder, change)
 
 
 def long_name(folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """A pack's description, and the random layers of a ticket as packing and unpacking see them."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -42,6 +43,10 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: int
     name: str = ""
     files: tuple[PackedFile, ...] = ()
+
+    def to_json(self) -> bytes:
+        """It as it is written."""
+        return json.dumps(msgspec.to_builtins(self), sort_keys=True).encode()
 
 
 @dataclass(frozen=True)

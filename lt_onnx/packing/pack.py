@@ -1,19 +1,17 @@
 """From a ticket to its pack."""
 
 import hashlib
-import json
-import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-import msgspec
 import numpy as np
 
 from lt_onnx.errors import InputError
 from lt_onnx.files import atomic_write, check_file, check_places, check_suffix
 from lt_onnx.options import Weights
+from lt_onnx.packing.archive import write_members
 from lt_onnx.packing.copies import Copies, find_lag, find_stride
 from lt_onnx.packing.format import (
     MAX_GRAPH_BYTES,
@@ -94,11 +92,10 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
             f"{ticket}: {len(graph) / 1e6:.0f} MB of it are parameters of the target; a pack holds "
             f"{MAX_GRAPH_BYTES >> 20} MiB: keep the ticket itself"
         )
-    about = msgspec.to_builtins(About(PACK_FORMAT, ticket.name, tuple(files)))
-    with atomic_write(output, force=force) as (stream,), zipfile.ZipFile(stream, "w") as archive:
-        _add(archive, "pack.json", json.dumps(about, sort_keys=True).encode())
-        _add(archive, "graph.onnx", graph)
-        _add(archive, "masks.bin", masks.content(), zipfile.ZIP_STORED)
+    about = About(PACK_FORMAT, ticket.name, tuple(files)).to_json()
+    members = {"pack.json": about, "graph.onnx": graph, "masks.bin": masks.content()}
+    with atomic_write(output, force=force) as (stream,):
+        write_members(stream, members)
     return output.stat().st_size, sum(file.size for file in files)
 
 
@@ -149,15 +146,6 @@ def _stored_rows(layer: PackedLayer, tensor: Tensor | Sparse) -> Callable[[int, 
     dense.reshape(-1)[tensor.places] = tensor.values
     rows = dense.T if transposed else dense
     return lambda start, stop: rows[start:stop]
-
-
-def _add(
-    archive: zipfile.ZipFile, name: str, content: bytes, method: int = zipfile.ZIP_LZMA
-) -> None:
-    """Add an entry that is the same on every machine."""
-    entry = zipfile.ZipInfo(name)
-    entry.compress_type = method
-    archive.writestr(entry, content)
 
 
 def _hash(path: Path) -> str:

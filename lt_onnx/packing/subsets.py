@@ -46,8 +46,9 @@ class Masks:
 
     @property
     def is_over(self) -> bool:
-        """Whether all has been read."""
-        return int(self._coder.place[0]) == self._coder.data.size
+        """Whether all has been read, and ends as it is written."""
+        low, _, code = self._coder.words
+        return int(self._coder.place[0]) == self._coder.data.size and bool(low == code)
 
     def layer(
         self, grouping: Grouping | None, shape: tuple[int, ...], copies: Copies | None = None

@@ -1,11 +1,8 @@
 """From a pack to its ticket. A pack may come from anybody: all it says is checked."""
 
 import hashlib
-import lzma
 import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedRandom
@@ -18,11 +15,11 @@ from google.protobuf.message import DecodeError
 
 from lt_onnx import files
 from lt_onnx.errors import InputError, ResourceError
-from lt_onnx.files import atomic_write, check_file, check_places, check_suffix, data_of
+from lt_onnx.files import atomic_write, check_places, check_suffix, data_of
 from lt_onnx.manifest import BlockRecord, parse_manifest
 from lt_onnx.options import Weights
+from lt_onnx.packing.archive import read_members
 from lt_onnx.packing.format import (
-    MAX_GRAPH_BYTES,
     PACK_FORMAT,
     SUFFIX,
     About,
@@ -48,10 +45,6 @@ MAX_KEPT_BYTES = 12  # of a kept weight in a sparse ticket
 MAX_WEIGHTS_PER_BYTE = 1 << 15
 MAX_KEPT_PER_BYTE = 64
 MAX_ORDER = 64  # places for every neuron: a constant may stand at many
-MAX_MEMBER_BYTES = {"pack.json": 1 << 16, "graph.onnx": MAX_GRAPH_BYTES, "masks.bin": 1 << 30}
-# what zipfile and its decompressors raise for what is none of theirs
-ZIP_ERRORS = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, EOFError)
-DAMAGED = (*ZIP_ERRORS, RuntimeError, ValueError, KeyError, TypeError, OverflowError)
 
 
 class _Pack:
@@ -62,7 +55,7 @@ class _Pack:
     """
 
     def __init__(self, path: Path) -> None:
-        about, graph, masks = _members(path, "pack.json", "graph.onnx", "masks.bin")
+        about, graph, masks = read_members(path, "pack.json", "graph.onnx", "masks.bin")
         self.path, self.model = path, onnx.ModelProto()
         if too_many_parts(graph):
             raise InputError(f"{path}: its graph is made of more parts than any network")
@@ -70,6 +63,8 @@ class _Pack:
             self.model.ParseFromString(graph)
         except DecodeError:
             raise InputError(f"{path}: damaged: its graph is no ONNX model") from None
+        if self.model.SerializeToString(deterministic=True) != graph:
+            raise InputError(f"{path}: damaged: its graph says things twice or out of order")
         manifest = parse_manifest(path, metadata_of(self.model))
         if manifest is None:
             raise InputError(f"{path}: its graph is no ticket")
@@ -78,6 +73,12 @@ class _Pack:
         self.manifest, self.groupings = manifest, groupings(self.layers, self.tensors)
         self.masks = Masks(masks, price_bits=manifest.options.price_bits)
 
+    def put(self, tensor: onnx.TensorProto, numbers: bytes) -> None:
+        """Give a tensor the numbers that follow from seed and masks. Raises InputError."""
+        if tensor.raw_data:
+            raise self.damaged(f"tensor '{name_text(tensor.name)}' is not empty")
+        tensor.raw_data = numbers
+
     def damaged(self, why: str) -> InputError:
         """What to raise for a pack that contradicts itself."""
         return InputError(f"{self.path}: damaged, or forged: {why}")
@@ -85,7 +86,7 @@ class _Pack:
 
 def ticket_name(packed: Path) -> str:
     """The file name of a pack's ticket. Raises InputError."""
-    return _files(packed, _members(packed, "pack.json")[0])[0].name
+    return _files(packed, read_members(packed, "pack.json")[0])[0].name
 
 
 @contextmanager
@@ -198,7 +199,7 @@ def _fill(
     for proto in filled.protos(""):
         emptied = raw_tensors(pack.tensors[name_of(proto)])
         for held, drawn_again in zip(emptied, raw_tensors(proto), strict=True):
-            held.raw_data = drawn_again.raw_data
+            pack.put(held, drawn_again.raw_data)
     if layer.record.bias is not None:
         drawn = layer.biases(pack.seed)
         if masks is not None:
@@ -207,7 +208,7 @@ def _fill(
             keeps = np.isin(np.arange(drawn.size), neurons.biased)
         biases = np.where(keeps, drawn, np.float32(0))
         for held in raw_tensors(pack.tensors[layer.record.bias]):
-            held.raw_data = biases.tobytes()
+            pack.put(held, biases.tobytes())
 
 
 def _derive(pack: _Pack, layer: PackedLayer, block: BlockRecord) -> Neurons:
@@ -226,33 +227,9 @@ def _derive(pack: _Pack, layer: PackedLayer, block: BlockRecord) -> Neurons:
         neurons = derived(layer.record, block, pack.manifest, width=width, kept=kept)
     except Flaw as flaw:
         raise pack.damaged(str(flaw)) from None
-    scale.raw_data, order.raw_data = neurons.scale.tobytes(), neurons.order.tobytes()
+    pack.put(scale, neurons.scale.tobytes())
+    pack.put(order, neurons.order.tobytes())
     return neurons
-
-
-def _members(packed: Path, *names: str) -> list[bytes]:
-    """Members of the zip file. Raises InputError."""
-    check_file(packed)
-    contents = []
-    try:
-        with zipfile.ZipFile(packed) as archive:
-            if sorted(archive.namelist()) != sorted(MAX_MEMBER_BYTES) or archive.comment:
-                raise ValueError("members")
-            for name in names:
-                if (
-                    name == "masks.bin"
-                    and archive.getinfo(name).compress_type != zipfile.ZIP_STORED
-                ):
-                    raise ValueError(name)  # they are LZMA already
-                with archive.open(name) as stream:
-                    contents.append(stream.read(MAX_MEMBER_BYTES[name] + 1))
-                if len(contents[-1]) > MAX_MEMBER_BYTES[name]:
-                    raise ValueError(name)
-    except OSError as error:
-        raise InputError(f"{packed}: cannot be read: {error.strerror or error}") from None
-    except DAMAGED:
-        raise InputError(f"{packed}: not a pack of lt-onnx, or damaged") from None
-    return contents
 
 
 def _files(packed: Path, content: bytes) -> tuple[PackedFile, ...]:
@@ -272,6 +249,8 @@ def _files(packed: Path, content: bytes) -> tuple[PackedFile, ...]:
         plain = all(name.isprintable() and Path(name).name == name != "" for name in names)
         if not plain or names not in ([about.name], [about.name, f"{about.name}.data"]):
             raise ValueError("files")
+        if about.to_json() != content:
+            raise ValueError("written otherwise")
     except (ValueError, RecursionError):
         raise InputError(f"{packed}: not a pack of lt-onnx, or damaged") from None
     return about.files

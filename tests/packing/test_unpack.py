@@ -1,9 +1,12 @@
 """A pack that contradicts itself is refused with what is wrong in it, before a ticket appears."""
 
+import io
 import json
 import shutil
+import struct
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.manifest import METADATA_KEY, LayerRecord
 from lt_onnx.options import Weights
+from lt_onnx.packing.archive import write_members
 from lt_onnx.packing.format import PackedLayer, initializers_of, layers_of
 from lt_onnx.packing.pack import pack
 from lt_onnx.packing.unpack import ticket_name, unpack, unpacked_if_packed
@@ -46,9 +50,8 @@ def members_of(packed: Path) -> Members:
 
 
 def write(path: Path, members: Members) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
+    with path.open("w+b") as stream:
+        write_members(stream, members)
     return path
 
 
@@ -185,6 +188,123 @@ FORGED: dict[str, tuple[Callable[[Members], object], str]] = {
     "a bias without a name": (graph(nameless_bias), "it has no tensor ''"),
     "a tensor elsewhere": (graph(outside), "sizes of its layers and of its files disagree"),
 }
+
+
+SECRET = np.random.default_rng(0).bytes(5000)
+
+
+def rezipped(content: bytes, **fields: Any) -> bytes:
+    """The same members, of which the archive says more."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as held, zipfile.ZipFile(stream, "w") as archive:
+        for entry in held.infolist():
+            for field, value in fields.items():
+                setattr(entry, field, value)
+            archive.writestr(entry, held.read(entry.filename))
+    return stream.getvalue()
+
+
+def between(content: bytes) -> bytes:
+    """Bytes before the directory, which says so."""
+    directory = content.index(b"PK\1\2")
+    end = bytearray(content[-22:])
+    end[16:20] = struct.pack("<L", directory + len(SECRET))
+    return content[:directory] + SECRET + content[directory:-22] + bytes(end)
+
+
+def behind_a_stream(content: bytes) -> bytes:
+    """Bytes behind the end of a compressed member, that count as its own."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        first, second, third = archive.infolist()
+        directory = archive.start_dir
+    start = second.header_offset
+    made, grown = bytearray(content), second.compress_size + len(SECRET)
+    made[start + 18 : start + 22] = struct.pack("<L", grown)
+    at = directory + 46 + len(first.filename)
+    made[at + 20 : at + 24] = struct.pack("<L", grown)
+    at += 46 + len(second.filename)
+    made[at + 42 : at + 46] = struct.pack("<L", third.header_offset + len(SECRET))
+    made[-6:-2] = struct.pack("<L", directory + len(SECRET))
+    return bytes(made[: third.header_offset]) + SECRET + bytes(made[third.header_offset :])
+
+
+def number(at: int) -> Callable[[bytes], bytes]:
+    """Another byte in a header, that unzip reads past."""
+    return lambda content: content[:at] + b"\x07" + content[at + 1 :]
+
+
+def with_lzma(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    def changed(content: bytes) -> bytes:
+        start = 30 + len("pack.json")
+        return content[:start] + change(content[start:])
+
+    return changed
+
+
+# a pack that becomes the very same ticket, and holds more than that
+FULLER: dict[str, Callable[[bytes], bytes]] = {
+    "nothing": lambda content: content,
+    "bytes before it": lambda content: SECRET + content,
+    "bytes behind it": lambda content: content + SECRET,
+    "bytes between": between,
+    "bytes behind a stream": behind_a_stream,
+    "comments": partial(rezipped, comment=SECRET),
+    "fields": partial(rezipped, extra=b"\x99\x99" + struct.pack("<H", len(SECRET)) + SECRET),
+    "a time": partial(rezipped, date_time=(2001, 2, 3, 4, 5, 6)),
+    "rights": partial(rezipped, external_attr=0o777 << 16),
+    "another system": partial(rezipped, create_system=7),
+    "a time in a header": number(10),
+    "a disk": number(-18),
+    "a version of LZMA": with_lzma(lambda held: b"\x07" + held[1:]),
+}
+
+
+@pytest.mark.parametrize("name", FULLER)
+def test_a_pack_holds_nothing_besides_its_members(packed: Path, tmp_path: Path, name: str) -> None:
+    fuller = tmp_path / "t.ltz"
+    fuller.write_bytes(FULLER[name](packed.read_bytes()))
+    with zipfile.ZipFile(fuller) as archive:
+        assert {n: archive.read(n) for n in archive.namelist()} == members_of(packed)
+
+    if name == "nothing":
+        assert unpack(fuller, tmp_path / "t.onnx")
+        return
+    with pytest.raises(InputError, match=NO_PACK):
+        unpack(fuller, tmp_path / "t.onnx")
+    assert run(["verify", str(fuller)]) == 2
+
+
+def numbers(end: str) -> Callable[[Members], None]:
+    return graph(lambda model: setattr(named(model, end), "raw_data", SECRET))
+
+
+def another_end(coded: bytes) -> bytes:
+    """Another number of those by which a range coder may say the same symbols."""
+    return coded[:-8] + (int.from_bytes(coded[-8:], "big") + 1).to_bytes(8, "big")
+
+
+EMPTY = "is not empty"
+FULLER_MEMBERS: dict[str, tuple[Callable[[Members], object], str]] = {
+    "numbers of a weight": (numbers("univariate/weight"), EMPTY),
+    "numbers of a bias": (numbers("weight/bias"), EMPTY),
+    "numbers of scales": (numbers("univariate/sigma"), EMPTY),
+    "blanks": (lambda m: m.update({"pack.json": m["pack.json"].replace(b",", b",  ")}), NO_PACK),
+    "a graph that says things twice": (
+        lambda m: m.update({"graph.onnx": b"\x08\x07" + m["graph.onnx"]}),
+        "says things twice or out of order",
+    ),
+    "another end of the masks": (masks(another_end), "more masks than its layers need"),
+}
+
+
+@pytest.mark.parametrize("name", FULLER_MEMBERS)
+def test_members_hold_nothing_that_becomes_nothing(packed: Path, tmp_path: Path, name: str) -> None:
+    change, message = FULLER_MEMBERS[name]
+    members = members_of(packed)
+    change(members)
+
+    with pytest.raises(InputError, match=message):
+        unpack(write(tmp_path / "bad.ltz", members), tmp_path / "t.onnx")
 
 
 @pytest.mark.parametrize("name", FORGED)

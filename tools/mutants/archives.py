@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lt_onnx.packing.archive import MAX_MEMBER_BYTES, write_members
 from mutants.models import of_json, of_model
 from mutants.values import TEXTS, Random, of_bytes, raw
 
@@ -31,7 +32,11 @@ def of_pack(rng: Random, content: bytes, others: list[bytes]) -> bytes:
         members[at] = name, of_model(rng, inner, [inner])
     else:
         members[at] = name, of_bytes(rng, inner, [inner])
-    return zipped(members)
+    if [name for name, _ in members] != [*MAX_MEMBER_BYTES]:
+        return zipped(members)
+    stream = io.BytesIO()  # as packs are: else nobody looks into it
+    write_members(stream, dict(members))
+    return stream.getvalue()
 
 
 def zipped(members: list[tuple[str, bytes]]) -> bytes:
