@@ -10,7 +10,7 @@ for byte:
                   it has none a bit for every number
 
 `format` holds what both directions share, `archive` is the file, `pack` writes packs, `unpack`
-writes tickets. Both go through `subsets`, a ticket's masks as bytes: `grouping` and `copies` tell where base sets lie,
-`cells` which goals a subset is chosen for, `prices` at what price, `goals` how goals are spread,
-`subset_code` makes symbols of that, `range_coder` bytes.
+writes tickets. Both go through `subsets`, a ticket's masks as bytes: `grouping` and `copies` tell
+where base sets lie, `cells` which goals a subset is chosen for, `prices` at what price, `goals` how
+goals are spread, `subset_code` makes symbols of that, `range_coder` bytes.
 """
