@@ -8,41 +8,22 @@ plain scalar Numba loops. `real` takes its problems from the conversion of --tar
 """
 
 import json
-import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import bench_solver
-import numba
-import numpy as np
 import typer
-import yardsticks
 from bench_convert import timed_conversion
+from machine import machine
 from random_resnet import SIZES
-from timing import Clock, Line, seconds
+from timing import Clock, Line
 
 from lt_onnx.cluster.calls import Call
 from lt_onnx.cluster.rows import swept
 from lt_onnx.options import Workers
 
 PARTS = ("solver", "real", "rows", "drawn", "convert", "equality")
-
-
-def machine() -> Line:
-    """What the figures were measured on, and its limits."""
-    source, out = np.ones(1 << 26, np.float32), np.empty(1 << 26, np.float32)
-    rounds = 2000 if Clock.quick else 40_000
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((v.split(":")[1].strip() for v in lines if v.startswith("model name")), name)
-    return {
-        "cpu": name,
-        "threads": numba.get_num_threads(),
-        "copy_GB_per_s": 2 * source.nbytes / seconds(lambda: yardsticks.copy(source, out)) / 1e9,
-        "sums_G_per_s": 64 * 1024 * rounds / seconds(lambda: yardsticks.peak_subsets(rounds)) / 1e9,
-    }
 
 
 def convert(device: str, workers: Workers, rows: Path | None) -> list[Line]:
@@ -66,8 +47,11 @@ def show(document: Line) -> None:
     if "gpu" in limits:
         print(f"{limits['gpu']}, CUDA {limits['cuda']}; yardsticks on the processor")
     print(
-        f"{limits['cpu']}, {limits['threads']} threads: copies {limits['copy_GB_per_s']:.1f} "
-        f"GB/s, compares {limits['sums_G_per_s']:.1f} G sums/s in cache"
+        f"{limits['cpu']}, compiled for {limits['compiled_for']} with {limits['vectors']}, "
+        f"{limits['threads']} threads on {limits['affinity'] or 'all'} processors at "
+        f"{limits['clock_GHz']:.1f} GHz:\ncompares at most {limits['sums_G_per_s']:.1f} G sums/s "
+        f"({limits['compared_G_per_s']:.1f} in cache, {limits['issued_G_per_s']:.1f} by "
+        f"instructions), copies {limits['copy_GB_per_s']:.1f} GB/s"
     )
     solved = [line for part in PARTS[:4] for line in document.get(part, [])]
     if solved:
@@ -118,12 +102,24 @@ def show(document: Line) -> None:
         )
 
 
+def check_shares(document: Line) -> None:
+    """Exit where a rate is above the limit, which then is none."""
+    for part in PARTS[:4]:
+        for line in document.get(part, []):
+            if line.get("share_of_limit", 0) > 1:
+                share, of = f"{line['share_of_limit']:.0%}", f"{line['rule']}, m = {line['m']}"
+                raise SystemExit(f"{of}: {share} of the machine's limit, as it was measured")
+
+
 def main(
     parts: Annotated[list[str] | None, typer.Argument(help=f"Some of {', '.join(PARTS)}.")] = None,
     target: Annotated[Path | None, typer.Option(help="Network for `real`.")] = None,
     calibration: Annotated[Path | None, typer.Option(help="Its calibration inputs.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write figures here.")] = None,
+    base_size: Annotated[
+        list[int] | None, typer.Option(help="Of these sizes alone, for `solver`.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Conversions at a time, for `convert`.")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Dask's, for `convert`.")] = None,
     rows: Annotated[
@@ -144,7 +140,7 @@ def main(
         document["machine"]["gpu"] = torch.cuda.get_device_name()
         document["machine"]["cuda"] = torch.version.cuda
     runs: dict[str, Callable[[], list[Line]]] = {
-        "solver": lambda: bench_solver.solver(device, document["machine"]),
+        "solver": lambda: bench_solver.solver(device, document["machine"], base_size),
         "real": lambda: bench_solver.real(
             target or Path("models/residual.onnx"), calibration, device, document["machine"]
         ),
@@ -158,6 +154,7 @@ def main(
     show(document)
     if json_file is not None:
         json_file.write_text(json.dumps(document, indent=1) + "\n")
+    check_shares(document)
 
 
 if __name__ == "__main__":

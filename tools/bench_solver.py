@@ -1,8 +1,8 @@
 """Time the solver against its yardsticks, and compare its answers with brute force.
 
-A solver's limit is what the machine could do with its work: comparing as many sums as it visits
-(measured by a loop that does nothing else, in cache), or reading its problems and writing its
-answers (measured by a copy). The share is that of the tighter one.
+A solver's limit is what the machine could do with its work: comparing as many sums as it visits, or
+reading its problems and writing its answers, as `machine` measures both. The share is that of the
+tighter one.
 """
 
 import tempfile
@@ -54,10 +54,10 @@ def share(line: Line, bytes_each: int, limits: Line) -> Line:
     return line
 
 
-def solver(device: str, limits: Line) -> list[Line]:
+def solver(device: str, limits: Line, sizes: list[int] | None) -> list[Line]:
     """Both rules over base sizes and tolerances, flat batches."""
     lines = []
-    for m in (8, 15) if Clock.quick else BASE_SIZES:
+    for m in sizes or ((8, 15) if Clock.quick else BASE_SIZES):
         for tolerance in (0.01, 0.001):
             for normal in (False, True) if tolerance == 0.01 else (False,):
                 lines.append(share(_smallest(m, tolerance, normal, device), 4 * m + 12, limits))

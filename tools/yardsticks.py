@@ -172,26 +172,3 @@ def brute_full(x, z, a, p):  # type: ignore[no-untyped-def]
                 best = value
                 masks[b], errors[b] = mask, error
     return masks, errors
-
-
-@numba.njit(cache=True, parallel=True)
-def peak_subsets(rounds):  # type: ignore[no-untyped-def]
-    """Compare `rounds` × 1,024 sums with a tolerance, 64 times over: all in a core's cache."""
-    total = np.zeros(64, np.uint32)
-    for piece in numba.prange(64):
-        rest, x = np.ones(1024, np.float32), np.ones(1024, np.float32)
-        key = np.zeros(1024, np.uint32)
-        for subset in range(rounds):
-            for i in range(1024):
-                found = np.uint32(subset) if abs(rest[i] - x[i]) <= x[i] else np.uint32(0)
-                key[i] = max(key[i], found)
-        total[piece] = key[5]
-    return total
-
-
-@numba.njit(cache=True, parallel=True)
-def copy(source, out):  # type: ignore[no-untyped-def]
-    """A plain copy on all cores, for the memory's speed."""
-    for piece in numba.prange(64):
-        size = source.size // 64
-        out[piece * size : (piece + 1) * size] = source[piece * size : (piece + 1) * size]

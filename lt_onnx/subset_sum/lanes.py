@@ -25,10 +25,10 @@ def within(_: Any, values: Any, start: Any, rest: Any, reach: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, place, rest, reach = arguments
-        numbers = builder.load(_lanes(context, builder, signature.args[0], array, place), align=4)
-        bits = builder.bitcast(builder.fsub(_spread(builder, rest), numbers), _WORDS)
+        numbers = builder.load(pointer(context, builder, signature.args[0], array, place), align=4)
+        bits = builder.bitcast(builder.fsub(spread(builder, rest), numbers), _WORDS)
         error = builder.and_(bits, ir.Constant(_WORDS, [0x7FFFFFFF] * LANES))
-        close = builder.fcmp_ordered("<=", builder.bitcast(error, _FLOATS), _spread(builder, reach))
+        close = builder.fcmp_ordered("<=", builder.bitcast(error, _FLOATS), spread(builder, reach))
         return builder.zext(builder.bitcast(close, ir.IntType(LANES)), ir.IntType(32))
 
     return types.uint32(values, types.intp, types.float32, types.float32), generate
@@ -41,9 +41,9 @@ def add(_: Any, values: Any, to: Any, start: Any, number: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, to, start, number = arguments
         kind = signature.args[0]
-        numbers = builder.load(_lanes(context, builder, kind, array, start), align=4)
-        total = builder.fadd(numbers, _spread(builder, number))
-        builder.store(total, _lanes(context, builder, kind, array, to), align=4)
+        numbers = builder.load(pointer(context, builder, kind, array, start), align=4)
+        total = builder.fadd(numbers, spread(builder, number))
+        builder.store(total, pointer(context, builder, kind, array, to), align=4)
         return context.get_dummy_value()
 
     return types.void(values, types.intp, types.intp, types.float32), generate
@@ -60,13 +60,13 @@ def lowest(_: Any, bits: Any) -> Any:
     return types.int64(types.uint32), generate
 
 
-def _lanes(context: Any, builder: Any, kind: Any, array: Any, start: Any) -> Any:
+def pointer(context: Any, builder: Any, kind: Any, array: Any, start: Any) -> Any:
     """A pointer to LANES numbers of an array."""
     first = builder.gep(context.make_array(kind)(context, builder, array).data, [start])
     return builder.bitcast(first, _FLOATS.as_pointer())
 
 
-def _spread(builder: Any, number: Any) -> Any:
+def spread(builder: Any, number: Any) -> Any:
     """LANES times the same number."""
     none, zero = ir.Constant(_FLOATS, ir.Undefined), ir.Constant(ir.IntType(32), 0)
     one = builder.insert_element(none, number, zero)
