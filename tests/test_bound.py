@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graphs import save
+from graphs import Builder, save
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import MODELS, MODES, SHIPPED, long_but
@@ -181,12 +181,23 @@ def test_it_reads_masked_weights_as_folded_ones(tmp_path: Path) -> None:
 
 
 def test_it_tells_what_it_cannot_bound(tmp_path: Path) -> None:
-    target = export("hybrid", tmp_path)
+    b = Builder()
+    x = b("Relu", b.conv("x", 3, 4))
+    ratio = b("Div", x, b("Add", x, b.constant(1.0)))
+    target = save(b.model(b.conv(ratio, 4, 2)), tmp_path)
     ticket = convert(target, tmp_path / "t.onnx", mode="2l", bound=True)
 
     assert violations(ticket, target) == {}
     assert not is_finite(ticket)
-    assert "no bound through" in ticket.report.bound.reason
+    assert ticket.report.bound.reason.startswith("no bound through Div")
+
+
+def test_a_normalization_and_attention_are_bounded(tmp_path: Path) -> None:
+    target = export("hybrid", tmp_path)
+    ticket = convert(target, tmp_path / "t.onnx", mode="2l", bound=True)
+
+    assert violations(ticket, target) == {}
+    assert is_finite(ticket)
 
 
 REAL = [

@@ -1,5 +1,6 @@
 """Operators without random weights: what comes out holds for every point of what goes in."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,10 @@ CONSTANTS = {
     "slope": np.array([[[0.1]], [[0.5]], [[2.0]], [[0.0]]], np.float32),
     "pads": np.array([0, 0, 1, 0, 0, 0, 1, 2]),
     "places": np.array([3, 0, 0]),
+    "row": np.full((1, 4, 1, 6), -7, np.float32),
+    "matrix": np.linspace(-1, 2, 36, dtype=np.float32).reshape(6, 6),
+    "gains": np.linspace(-1, 2, 6, dtype=np.float32),
+    "shifts": np.linspace(3, -2, 6, dtype=np.float32),
     "scales": np.array([1, 1, 2, 2], np.float32),
     "zero": np.array(0, np.float32),
     "one": np.array(1, np.float32),
@@ -35,6 +40,7 @@ NODES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "Transpose": (("x",), {"perm": [0, 2, 3, 1]}),
     "Gather": (("x", "places"), {"axis": 1}),
     "Concat": (("x", "y"), {"axis": 1}),
+    "Concat with constants": (("x", "row", "y"), {"axis": 2}),
     "SpaceToDepth": (("x",), {"blocksize": 2}),
     "Pad": (("x", "pads"), {}),
     "MaxPool": (("x",), {"kernel_shape": [2, 2]}),
@@ -50,6 +56,11 @@ NODES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "PRelu": (("x", "slope"), {}),
     "Softmax": (("x",), {"axis": 1}),
     "Tanh": (("x",), {}),
+    "MatMul": (("x", "y"), {}),
+    "MatMul by constants": (("x", "matrix"), {}),
+    "LayerNormalization": (("x", "gains", "shifts"), {"axis": -1, "epsilon": 0.5}),
+    "LayerNormalization of little": (("x", "gains"), {"axis": -1}),
+    "LayerNormalization over two axes": (("x", "matrix"), {"axis": 2, "epsilon": 0.1}),
 }
 
 
@@ -71,14 +82,14 @@ def ranges(seed: int = 0) -> dict[str, Range]:
     }
 
 
-@pytest.mark.parametrize("op", NODES)
+@pytest.mark.parametrize("case", NODES)
 def test_no_point_of_the_inputs_leaves_the_range_or_exceeds_the_error(
-    blueprint: Any, op: str
+    blueprint: Any, case: str
 ) -> None:
-    inputs, attributes = NODES[op]
-    node = Node(op, op.lower(), inputs, ("out",), attributes)
+    inputs, attributes = NODES[case]
+    node = Node(case.partition(" ")[0], case, inputs, ("out",), attributes)
     found = ranges()
-    apply(node, found, blueprint)
+    apply(node, found, {}, blueprint)
     rng = np.random.default_rng(1)
 
     def run(values: dict[str, Array]) -> Array:
@@ -116,11 +127,40 @@ def test_what_has_no_rule_is_told(
     blueprint: Any, op: str, inputs: tuple[str, ...], attributes: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(UnboundedError, match=reason):
-        apply(Node(op, "n", inputs, ("out",), attributes), ranges(), blueprint)
+        apply(Node(op, "n", inputs, ("out",), attributes), ranges(), {}, blueprint)
 
 
 def test_an_interval_that_overflows_is_told(blueprint: Any) -> None:
     found = ranges()
     found["x"].high[0, 0] = np.inf
+    node = Node("MaxPool", "n", ("x",), ("out",), {"kernel_shape": [2, 2]})
     with pytest.raises(UnboundedError, match="it overflows"):
-        apply(Node("MaxPool", "n", ("x",), ("out",), {"kernel_shape": [2, 2]}), found, blueprint)
+        apply(node, found, {}, blueprint)
+
+
+def test_what_shapes_decide_is_known(blueprint: Any) -> None:
+    """As a target expands a token for every sample, and makes constants from nothing."""
+    found, known = ranges(), dict[str, Array]()
+    for node in (
+        Node("Shape", "n", ("x",), ("sizes",), {}),
+        Node("Expand", "n", ("y", "sizes"), ("again",), {}),
+        Node("ConstantOfShape", "n", ("sizes",), ("ones",), {"value": np.ones(1, np.float32)}),
+        Node("Add", "n", ("again", "ones"), ("sum",), {}),
+    ):
+        apply(node, found, known, blueprint)
+
+    assert known["sizes"].tolist() == [*SHAPE]
+    assert found["ones"].error.max() == 0
+    assert found["sum"].low == pytest.approx(found["y"].low + 1, abs=1e-5)
+
+
+def test_a_normalization_bounds_what_comes_after_it_whatever_came_before(blueprint: Any) -> None:
+    found = ranges()
+    found["x"] = replace(found["x"], error=np.full(SHAPE, 1e9))
+    apply(Node("LayerNormalization", "n", ("x", "gains"), ("out",), {}), found, {}, blueprint)
+
+    most = 2 * 6**0.5 * np.abs(CONSTANTS["gains"])
+    assert (found["out"].error <= most * 1.001).all()
+    nothing = Node("LayerNormalization", "n", ("x", "gains"), ("out",), {"epsilon": 0.0})
+    with pytest.raises(UnboundedError, match="its epsilon is 0"):
+        apply(nothing, found, {}, blueprint)

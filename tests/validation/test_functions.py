@@ -1,10 +1,12 @@
 """Activations in double precision: slopes and least values hold for every one that is known."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from lt_onnx.target import Node
-from lt_onnx.validation.bound.functions import Function, function_of
+from lt_onnx.validation.bound.functions import Function, function_of, function_of_all
 from lt_onnx.validation.bound.ranges import Range, UnboundedError
 
 KNOWN = (
@@ -15,6 +17,39 @@ KNOWN = (
 
 def function(op: str, **attributes: float) -> Function:
     return function_of(Node(op, op.lower(), ("x",), ("y",), attributes), {})
+
+
+CHAIN = [
+    Node("Div", "d", ("x", "root"), ("d",), {}),
+    Node("Erf", "e", ("d",), ("e",), {}),
+    Node("Add", "a", ("e", "one"), ("a",), {}),
+    Node("Mul", "m", ("x", "a"), ("m",), {}),
+]
+
+
+def chained(root: float = 2**0.5, one: float = 1.0, read: str = "x") -> Function | None:
+    """x (1 + erf(x / √2)) as exports write it."""
+    constants = {"root": np.array(root, np.float32), "one": np.array(one, np.float32)}
+    last = Node("Mul", "m", (read, "a"), ("m",), {})
+    return function_of_all([*CHAIN[:3], last], constants)
+
+
+def test_several_operators_are_one_function_that_is_known() -> None:
+    phi, x = chained(), np.linspace(-8, 8, 200_001)
+    assert phi is not None
+    y = phi.of(x)
+
+    assert y == pytest.approx(2 * function("Gelu").of(x), abs=1e-6)
+    assert np.abs(np.diff(y) / np.diff(x)).max() <= phi.steepest
+    assert phi.least is not None
+    assert y.min() >= phi.least
+    assert function_of_all(CHAIN[1:2], {}) == function("Erf")
+
+
+@pytest.mark.parametrize("other", [{"root": 1.5}, {"one": 0.9}, {"read": "z"}])
+def test_other_operators_of_these_kinds_are_not(other: dict[str, Any]) -> None:
+    assert chained(**other) is None
+    assert function_of_all(CHAIN[:3], {}) is None
 
 
 @pytest.mark.parametrize("op", KNOWN)

@@ -72,6 +72,7 @@ def certified_bound(blueprint: Blueprint, ticket: Path, *, samples: Samples) -> 
         if np.issubdtype(port.dtype, np.floating):
             low, high = (end.astype(np.float64) for end in box[port.name])
             ranges[port.name] = Range.exact(low, high)
+    known: dict[str, Array] = {}  # what is the same for every input
     tensors = locate_tensors(ticket, open_ticket(ticket)[0])
     layers: dict[str, float] = {}
     reason: str | None = None
@@ -85,7 +86,7 @@ def certified_bound(blueprint: Blueprint, ticket: Path, *, samples: Samples) -> 
                 error = np.compress(data, ranges[step.output].error, step.out_layout.axis)
                 layers[step.name] = float(error.max())
             else:
-                apply(step.node, ranges, blueprint)
+                apply(step.node, ranges, known, blueprint)
         except UnboundedError as unbounded:
             reason = reason or str(unbounded)
             if isinstance(step, Build):

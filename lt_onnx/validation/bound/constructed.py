@@ -19,8 +19,9 @@ from lt_onnx.layout import CONSTANT, UNUSED
 from lt_onnx.ops.conv_padding import pads_for
 from lt_onnx.source.layer import SourceLayer
 from lt_onnx.target import Array
-from lt_onnx.validation.bound.functions import function_of
+from lt_onnx.validation.bound.functions import function_of_all
 from lt_onnx.validation.bound.ranges import (
+    FUNCTION_ERROR,
     OUTWARD,
     Doubles,
     Range,
@@ -43,12 +44,12 @@ def bound_neurons(
     """
     if step.input not in ranges:
         raise UnboundedError(f"the inputs of '{step.name}' are not bounded")
-    if len(blueprint.activation.nodes) > 1:
+    phi = function_of_all(blueprint.activation.nodes, blueprint.target.constants)
+    if phi is None:
         raise UnboundedError(
             f"no bound through the neurons of '{step.name}': "
             f"{blueprint.activation.title} is several operators"
         )
-    phi = function_of(blueprint.activation.nodes[0], blueprint.target.constants)
     x, model, axis = ranges[step.input], step.model, step.out_layout.axis
     channel, h, bias = _neurons(step, tensors)
 
@@ -69,6 +70,8 @@ def bound_neurons(
     # φ(h x̂): off by what x̂ is, by φ's distance from its linear model, and by rounding
     remainder = phi.remainder(model.positive, model.negative, model.offset, reach)
     input_rounding = dot_error(1) * (reach + np.abs(bias))
+    if phi.multiplied:  # so that it is an error of the output
+        input_rounding = input_rounding + 2 * FUNCTION_ERROR * (reach + np.abs(bias))
     ends = [column(up) * np.maximum(v, 0) + column(down) * np.minimum(v, 0) for v in (low, high)]
     data = Range(
         column(offset) + np.minimum(*ends),

@@ -1,6 +1,7 @@
 """Activations φ as a bound needs them: values in double precision, sup |φ'| and the minimum."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.nn import functional as nn
 from lt_onnx.target import Array, Node
 from lt_onnx.validation.bound.ranges import Doubles, Range, UnboundedError
 
+MAX_OFF = 1e-6  # of a constant in float32
 GRID_POINTS = 4001  # at which a function's distance from its linear model is evaluated
 
 
@@ -23,6 +25,7 @@ class Function:
     steepest: float
     least: float | None = None
     smooth: bool = True  # computed by a series or a library, not by comparing and multiplying
+    multiplied: bool = False  # by x, what a library computes, and its error
 
     def image(self, x: Range) -> Range:
         """The range of φ(x)."""
@@ -70,6 +73,27 @@ FIXED = {  # those that no attribute changes; the slopes are rounded up, the lea
     "Mish": Function(_torch(nn.mish), 1.1, -0.309),
     "Erf": Function(_torch(torch.erf), 1.1284),
 }
+
+
+def function_of_all(nodes: Sequence[Node], constants: Mapping[str, Array]) -> Function | None:
+    """The activation of one operator, or of several: x (1 + erf(x / √2)); None: no such.
+
+    Raises UnboundedError for one that is not known.
+    """
+    if len(nodes) == 1:
+        return function_of(nodes[0], constants)
+    if [node.op for node in nodes] != ["Div", "Erf", "Add", "Mul"]:
+        return None
+    root, one = (
+        [float(constants[name].reshape(-1)[0]) for name in node.inputs if name in constants]
+        for node in (nodes[0], nodes[2])
+    )
+    wiring = nodes[0].inputs[1] in constants and nodes[0].inputs[0] in nodes[3].inputs
+    if not wiring or len(root) != 1 or one != [1.0] or abs(root[0] - math.sqrt(2)) > MAX_OFF:
+        return None
+    return Function(
+        _torch(lambda x: x * (1 + torch.erf(x / root[0]))), 2.26, -0.341, multiplied=True
+    )
 
 
 def function_of(node: Node, constants: Mapping[str, Array]) -> Function:

@@ -5,6 +5,7 @@ what they do to the data. The others are elementwise:
 
     x + y, x − y    e_x + e_y
     x y             |x| e_y + |y| e_x + e_x e_y
+    matrices        see `mixtures`; LayerNormalization, too
     PRelu           max(slope, 1) e_x + |x| e_slope, where no slope is negative
     Softmax         min(max e / 2, 1): 1/2 bounds its derivative from ∞-norm to ∞-norm
     activation φ    sup |φ'| e, see `functions`
@@ -21,6 +22,7 @@ from lt_onnx.ops.table import ELEMENTWISE
 from lt_onnx.runtime import evaluate
 from lt_onnx.target import Array, Node
 from lt_onnx.validation.bound.functions import function_of
+from lt_onnx.validation.bound.mixtures import normalized, product_of_matrices, scaled
 from lt_onnx.validation.bound.ranges import OUTWARD, Doubles, Range, Slopes, UnboundedError
 
 REARRANGING = frozenset(
@@ -29,35 +31,52 @@ REARRANGING = frozenset(
 )
 PICKING = frozenset("MaxPool GlobalMaxPool ReduceMax".split())  # slopes do not survive these
 AVERAGING = frozenset("AveragePool GlobalAveragePool ReduceMean ReduceSum Upsample Resize".split())
+SHAPE_OPS = frozenset("Shape Size".split())
 MOVE_ROUNDING = 2.0**-22  # relative: of the casts to float32 when an interval is moved
 SUM_ROUNDING = 3e-5  # relative: of a float32 sum of up to 500 terms, generously
 
 Ranges = dict[str, Range]
 
 
-def apply(node: Node, ranges: Ranges, blueprint: Blueprint) -> None:
-    """Put the ranges of the node's outputs. Raises UnboundedError where there is no rule."""
-    constants = {**blueprint.target.constants, **blueprint.constants}
+def apply(node: Node, ranges: Ranges, known: dict[str, Array], blueprint: Blueprint) -> None:
+    """Put the ranges of the node's outputs, or what is the same for every input into `known`.
+
+    Raises UnboundedError where there is no rule.
+    """
+    constants = {**blueprint.target.constants, **blueprint.constants, **known}
     data = [name for name in node.inputs if name and name not in constants]
+    if node.op in SHAPE_OPS and all(name in ranges for name in data):
+        feeds = {name: np.zeros(ranges[name].low.shape, np.float32) for name in data}
+        known.update(_evaluated(node, feeds, constants, blueprint))
+        return
+    if not data and node.inputs and not node.domain:
+        same = _evaluated(node, {}, constants, blueprint)
+        known.update(same)
+        floats = {name: v for name, v in same.items() if np.issubdtype(v.dtype, np.floating)}
+        ranges.update((name, _exact(value)) for name, value in floats.items())
+        return
     if not any(name in ranges for name in data):
         if blueprint.target.integers.issuperset(node.outputs):
             return  # arithmetic with shapes
-        sizes = [d for d in blueprint.target.shapes.get(node.outputs[0], ()) if isinstance(d, int)]
-        if node.op == "EyeLike" and len(sizes) == 2 and not node.attributes.get("k"):
-            one_hot = np.eye(sizes[0], sizes[1])
-            ranges[node.outputs[0]] = Range.exact(one_hot, one_hot)
-            return
         raise UnboundedError(f"no bound through {node.op} '{node.name}'")
     if node.domain or any(name not in ranges for name in data):
         raise UnboundedError(f"no bound through {node.op} '{node.name}': shapes are computed")
     if node.op in REARRANGING | PICKING | AVERAGING:
-        ranges.update(_moved(node, {name: ranges[name] for name in data}, constants, blueprint))
+        # what is joined to data is moved as data is; shapes and places are not
+        moved = [name for name in node.inputs if name] if node.op == "Concat" else data
+        parts = {name: _range_of(name, ranges, constants) for name in moved}
+        ranges.update(_moved(node, parts, constants, blueprint))
         return
     inputs = [_range_of(name, ranges, constants) for name in node.inputs if name]
     if node.op in ("Add", "Sum", "Sub"):
         result = _sum(node, inputs)
     elif node.op in ("Mul", "Div"):
-        result = _product(node, inputs, divisor_is_data=node.inputs[1] in ranges)
+        result = _product(node, inputs, divisor_is_data=node.inputs[1] in data)
+    elif node.op == "MatMul" and min(factor.low.ndim for factor in inputs) > 1:
+        result = product_of_matrices(*inputs)
+    elif node.op == "LayerNormalization" and len(node.outputs) == 1:
+        bias = inputs[2] if len(inputs) > 2 else None
+        result = normalized(node, inputs[0], inputs[1], bias)
     elif node.op == "PRelu":
         result = _prelu(node, *inputs)
     elif node.op == "Softmax":
@@ -88,7 +107,8 @@ def _moved(
             raise UnboundedError(f"no bound at {node.op} '{node.name}': it overflows")
         feeds = {name: (v / top).astype(np.float32) for name, v in values.items()}
         opsets = blueprint.target.opsets
-        results = evaluate([node], feeds, constants=constants, outputs=outputs, opsets=opsets)
+        others = {name: value for name, value in constants.items() if name not in feeds}
+        results = evaluate([node], feeds, constants=others, outputs=outputs, opsets=opsets)
         return [value.astype(np.float64) * top for value in results]
 
     ends = [run(attrgetter(part)) for part in ("low", "high", "error")]
@@ -112,8 +132,20 @@ def _moved(
 def _range_of(name: str, ranges: Ranges, constants: Mapping[str, Array]) -> Range:
     if name in ranges:
         return ranges[name]
-    value = constants[name].astype(np.float64)
-    return Range.exact(value, value)
+    return _exact(constants[name])
+
+
+def _exact(value: Array) -> Range:
+    return Range.exact(value.astype(np.float64), value.astype(np.float64))
+
+
+def _evaluated(
+    node: Node, feeds: Mapping[str, Array], constants: Mapping[str, Array], blueprint: Blueprint
+) -> dict[str, Array]:
+    """What a node makes of what does not depend on the input."""
+    outputs, opsets = [name for name in node.outputs if name], blueprint.target.opsets
+    made = evaluate([node], feeds, constants=constants, outputs=outputs, opsets=opsets)
+    return dict(zip(outputs, made, strict=True))
 
 
 def _sum(node: Node, terms: list[Range]) -> Range:
@@ -133,10 +165,7 @@ def _product(node: Node, factors: list[Range], *, divisor_is_data: bool) -> Rang
         if divisor_is_data or not (b.low != 0).all():
             raise UnboundedError(f"no bound through Div '{node.name}'")
         b = Range.exact(1 / b.low, 1 / b.low)
-    ends = [x * y for x in (a.low, a.high) for y in (b.low, b.high)]
-    low, high = np.minimum.reduce(ends), np.maximum.reduce(ends)
-    error = a.largest * b.error + b.largest * a.error + a.error * b.error
-    return Range(low, high, error).rounded()
+    return scaled(a, b)
 
 
 def _prelu(node: Node, x: Range, slope: Range) -> Range:
