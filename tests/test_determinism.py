@@ -1,5 +1,6 @@
 """Settings that must not matter do not: one hash per ticket. See `tools/determinism.py`."""
 
+import platform
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 from paths import MODELS, TOOLS
 
 TOOL = TOOLS / "determinism.py"
+KINDS = TOOLS / "processors.py"
 
 
 @pytest.mark.parametrize(
@@ -22,3 +24,14 @@ def test_threads_chunks_and_hash_seeds_decide_no_byte(words: list[str], runs: in
 
     assert made.returncode == 0, made.stdout + made.stderr
     assert made.stdout.count(f"×{runs}") == 2
+
+
+@pytest.mark.long
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names kinds of x86")
+def test_neither_the_solvers_nor_numpys_vectors_decide_a_byte() -> None:
+    command = [sys.executable, str(KINDS), str(MODELS / "plain-relu.onnx"), "--base-size", "3"]
+    made = subprocess.run(command, capture_output=True, text=True)
+
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert made.stdout.count("the same bytes") >= 6
+    assert made.stdout.count("\n") == 10
