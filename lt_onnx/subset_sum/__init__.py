@@ -26,7 +26,8 @@ operation rounded once, no fused multiply-add, in this order:
 
 In: base sets and targets. Out: masks and residuals. `problem` has the values, `limits` what is
 searched, `solver` the entry points, `device` the choice of kernels; `cpu` (Numba: `full`,
-`smallest`, `meet_in_the_middle`; `lanes` has its vectors) and `gpu` (Triton: `gpu_kernels`) answer.
+`sorted_halves`, `smallest`, `meet_in_the_middle`; vectors: `lanes`) and `gpu` (Triton:
+`gpu_kernels`) answer.
 `compilation` gets the former ready while other work is done.
 """
 

@@ -44,7 +44,7 @@ def solve_full(
     def work(start: int, stop: int) -> None:
         part, own = slice(start, stop), slice(None) if len(penalty) == 1 else slice(start, stop)
         batch = x[part], z[part], weight[part], penalty[own]
-        met.append(_solve_full(batch, (mask[part], residual[part]), (limit, no_halves())))
+        met.append(solve_part(batch, (mask[part], residual[part]), (limit, no_halves())))
 
     threads.share(len(z), work, least=MIN_BATCH)
     elements, prices, lowest = zip(*met, strict=True)  # NumPy's maximum is NaN where there is one
@@ -165,7 +165,7 @@ def _write_masked(
 
 
 @numba.njit(cache=True, nogil=True)
-def _solve_full(
+def solve_part(
     batch: tuple[Floats, Floats, Floats, Floats], answers: Answers, search: Search
 ) -> tuple[np.float32, np.float32, np.float32]:
     """A flat batch (x, z, a, p) under the full objective; p is of one row, or of all.

@@ -3,7 +3,8 @@
 Up to MAX_EXHAUSTIVE_SIZE elements (meet in the middle): every subset is a part of the first half of
 the elements and a part of the second. The best subset of at most two elements gives a bound; a half
 whose penalties alone exceed it cannot win, and neither can anything that contains it, so both lists
-of halves stay short. Beyond: a walk over the subsets up to the size limit that leaves out whatever
+of halves stay short. Where nothing costs anything they do not, and `sorted_halves` takes over from
+SORTED elements on. Beyond: a walk over the subsets up to the size limit that leaves out whatever
 costs more than the best so far. Float addition of numbers ≥ 0 is monotone, rounding included, so
 nothing that could win or tie is ever left out.
 
@@ -16,21 +17,24 @@ from typing import TypeAlias
 import numba
 import numpy as np
 
+from lt_onnx.subset_sum.lanes import LANES
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE
 from lt_onnx.subset_sum.problem import Floats, Masks
+from lt_onnx.subset_sum.sorted_halves import SORTED, closest
 
 MAX_HALVES = 1 << (MAX_EXHAUSTIVE_SIZE - MAX_EXHAUSTIVE_SIZE // 2)  # subsets of half the elements
 INFINITE = np.int32(0x7F800000)  # the bits of float32 infinity
 
-# scratch space: sums, costs and masks of subsets of either half, each [2, MAX_HALVES + 1]; the last
-# place is written to and never read
-Halves: TypeAlias = tuple[Floats, Floats, Masks]
+# scratch space: sums, costs and masks of subsets of either half, each [2, MAX_HALVES + LANES], the
+# last places of which are never chosen; and of `sorted_halves`, [4, the same]
+Halves: TypeAlias = tuple[Floats, Floats, Masks, Floats]
 
 
 def no_halves() -> Halves:
     """Scratch space for `full`, of one thread; what compiled code makes takes long to compile."""
-    shape = (2, MAX_HALVES + 1)
-    return np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.uint32)
+    shape = (2, MAX_HALVES + LANES)
+    sums, costs = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    return sums, costs, np.empty(shape, np.uint32), np.empty((4, shape[1]), np.float32)
 
 
 @numba.njit()
@@ -119,7 +123,10 @@ def full(
     cap = upper_bound(x, z, a, p)
     lows = list_halves(x, p, np.int64(0), cap, scratch)
     highs = list_halves(x, p, np.int64(1), cap, scratch)
-    sums, costs, masks = scratch
+    sums, costs, masks, space = scratch
+    free = lows * highs == 1 << len(x) and costs[0, lows - 1] + costs[1, highs - 1] == 0
+    if free and len(x) >= SORTED:
+        return closest(x, z, a, sums, space)
     best = INFINITE
     place = 0
     for h in range(highs):

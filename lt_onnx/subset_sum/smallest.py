@@ -45,7 +45,7 @@ Space: TypeAlias = tuple[Floats, Floats, Indices]
 
 
 @cache
-def _lists(m: int) -> Lists:
+def lists_of(m: int) -> Lists:
     """The lists of m elements."""
     masks: list[int] = []
     begins = np.zeros((LISTED + 1, m + 2), np.int64)
@@ -183,7 +183,7 @@ def _more(
 
 
 @numba.njit(cache=True, nogil=True)
-def _solve(
+def solve_part(
     batch: Batch,
     answers: tuple[Masks, Floats],
     part: tuple[int, int],
@@ -226,18 +226,18 @@ def smallest_of_batch(
     """Masks and residuals of a batch, flat, and the largest |x|, or NaN."""
     count, m = len(batch[-1]), batch[2].shape[2]
     mask, residual = np.empty(count, np.uint32), np.empty(count, np.float32)
-    sizes = _walked(m, limit), limit
+    sizes = walked(m, limit), limit
     met = [np.float32(0)]
 
     def work(start: int, stop: int) -> None:
         part = start, stop
-        met.append(_solve(batch, (mask, residual), part, tolerance, sizes, _lists(m)))
+        met.append(solve_part(batch, (mask, residual), part, tolerance, sizes, lists_of(m)))
 
     share(count, work, least=MIN_BATCH)
     return mask, residual, np.max(met)
 
 
-def _walked(m: int, limit: int) -> int:
+def walked(m: int, limit: int) -> int:
     """Size up to which walking over subsets is cheaper than meeting in the middle."""
     if m > MAX_EXHAUSTIVE_SIZE:
         return limit

@@ -18,7 +18,7 @@ KINDS = {  # by the numbers that a vector holds
 WIDEST = """
 from lt_onnx.subset_sum import smallest, solve
 solve([[1.0, 2.0]], [1.0], tolerance=0.1)
-(code,) = smallest._solve.inspect_asm().values()
+(code,) = smallest.solve_part.inspect_asm().values()
 print(16 if "zmm" in code else 8 if "ymm" in code else 4)
 """
 

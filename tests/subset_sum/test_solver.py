@@ -71,6 +71,19 @@ def test_penalties_of_any_shape_are_broadcast(shape: tuple[int, ...]) -> None:
     same(solve(x, z, penalty=p), subset_oracle.full(x, z, np.ones(50, np.float32), whole))
 
 
+@pytest.mark.parametrize("m", [18, 19, 20])
+@pytest.mark.parametrize("weight", [0.0, 1e-38, 0.06, 1e17])
+def test_sorted_halves_find_the_lowest_mask_of_the_closest(m: int, weight: float) -> None:
+    """Random numbers, a grid whose sums tie, a target out of reach, and one that underflows."""
+    x, z, _ = problems(m, 5, m)
+    x[1], z[1] = np.round(x[1] * 8) / 8, 0.375
+    x[2], z[2] = np.round(x[2] * 4) / 4, 0.3
+    z[3], x[4], z[4] = -50, x[4] * 1e-18, 1e-18
+    a = np.full(5, weight, np.float32)
+
+    same(solve(x, z, weight=a), subset_oracle.full(x, z, a, 0 * x))
+
+
 @pytest.mark.parametrize("m", [15, 22])
 @pytest.mark.parametrize("z", [0.125, 99.0])
 def test_where_no_subset_is_within_the_tolerance_the_first_of_the_closest_answers(
