@@ -1,12 +1,12 @@
 """What each search costs, by base size: why the solver goes from one to the next where it does.
 
-    python tools/borders.py [--count 400]
+    python tools/borders.py [--count 4000]
 
-Microseconds of one thread for a problem. Of the best subset, where elements cost next to nothing:
-comparing all pairs of halves; where they cost nothing, the least error by two sorted lists of sums,
-and what the solver does, which finds the subset by the former up to 17 elements and by the latter
-beyond. Of the smallest rule, where no subset is within the tolerance: meeting in the middle, and
-walking over the subsets of four elements, of five, …, up to the size in the last column.
+Nanoseconds of one thread for a problem. The smallest rule, within ε of targets from U[-1, 1]:
+walking over subsets of up to three elements, of four, …, before halves meet in the middle; the last
+column is what the solver does. The best subset: comparing all pairs of halves (its elements cost
+next to nothing); the least error alone by two sorted lists of sums; and the solver, which compares
+pairs up to 17 elements and sorts beyond.
 """
 
 import time
@@ -24,7 +24,7 @@ from lt_onnx.subset_sum.problem import Floats
 from lt_onnx.subset_sum.sorted_halves import least_error, sort_sums
 
 SIZES = (8, 10, 12, 14, 15, 16, 18, 20)
-LARGEST = 8  # subsets that are walked over here
+LAST = range(smallest.DIRECT, 8)  # sizes of the largest subsets that are walked over
 
 
 @numba.njit(nogil=True)
@@ -40,7 +40,7 @@ def through_sorted(x: Floats, z: Floats, space: Floats) -> Floats:
     return least
 
 
-def microseconds(work: Callable[[], object], count: int) -> float:
+def nanoseconds(work: Callable[[], object], count: int) -> float:
     """The shortest time that a problem takes this thread."""
     work()
     times = []
@@ -48,46 +48,52 @@ def microseconds(work: Callable[[], object], count: int) -> float:
         start = time.thread_time()
         work()
         times.append(time.thread_time() - start)
-    return min(times) / count * 1e6
+    return min(times) / count * 1e9
 
 
-def row(m: int, count: int) -> list[float]:
-    """Pairs, sorted halves, the solver; meeting in the middle, and walks over 4 … LARGEST."""
+def walks(m: int, count: int, tolerance: float) -> list[float]:
+    """Of the smallest rule, by the largest subsets that are walked over."""
     x, z, _, _ = bench_solver.batch(m, count)
     answers, part = (np.empty(count, np.uint32), np.empty(count, np.float32)), (0, count)
     place, gain = np.arange(m, dtype=np.int32)[None, None], np.ones((1, 1, m), np.float32)
-    batch, none = (x, np.empty(0, np.int64), place, gain, z), np.float32(1e-10)
-    lists, halves = smallest.lists_of(m), no_halves()
-    ones, free = np.ones(count, np.float32), np.zeros((1, m), np.float32)
+    batch, within = (x, np.empty(0, np.int64), place, gain, z), np.float32(tolerance)
+    lists = smallest.lists_of(m)
 
-    def walked(size: int) -> float:
+    def up_to(size: int) -> float:
         sizes = size, m
-        return microseconds(
-            lambda: smallest.solve_part(batch, answers, part, none, sizes, lists), count
+        return nanoseconds(
+            lambda: smallest.solve_part(batch, answers, part, within, sizes, lists), count
         )
 
-    def best(price: Floats) -> float:
-        problems = x, z, ones, price
-        return microseconds(lambda: cpu.solve_part(problems, answers, (m, halves)), count)
+    return [up_to(size) for size in LAST]
 
-    others = [walked(size) for size in range(smallest.DIRECT, min(m // 2, LARGEST) + 1)]
-    pairs, ours = best(free + np.float32(1e-35)), best(free)
+
+def best(m: int, count: int) -> list[float]:
+    """Of the best subset: pairs, sorted halves, the solver."""
+    x, z, _, _ = bench_solver.batch(m, count)
+    answers, halves = (np.empty(count, np.uint32), np.empty(count, np.float32)), no_halves()
+    ones, free = np.ones(count, np.float32), np.zeros((1, m), np.float32)
+
+    def solver(price: Floats) -> float:
+        problems = x, z, ones, price
+        return nanoseconds(lambda: cpu.solve_part(problems, answers, (m, halves)), count)
+
+    pairs, ours = solver(free + np.float32(1e-35)), solver(free)
     if not np.array_equal(np.abs(answers[1]), through_sorted(x, z, halves[3])):
         raise SystemExit(f"m = {m}: two ways to the best subset differ")
-    halved = microseconds(lambda: through_sorted(x, z, halves[3]), count)
-    return [pairs, halved, ours, others[0], *np.diff(others)]
+    return [pairs, nanoseconds(lambda: through_sorted(x, z, halves[3]), count), ours]
 
 
-def main(count: Annotated[int, typer.Option(help="Problems.")] = 400) -> None:
+def main(count: Annotated[int, typer.Option(help="Problems.")] = 4000) -> None:
     """Print the table."""
-    sizes = range(smallest.DIRECT + 1, LARGEST + 1)
-    print("          best subset     smallest: walks over subsets of")
-    print(" m   pairs sorted solver   meet" + "".join(f"{size:6}" for size in sizes) + "  up to")
+    sizes = "".join(f"{size:7}" for size in LAST)
+    print("    smallest, ε = .01: up to" + " " * 18 + "ε = .001: up to" + " " * 25 + "best subset")
+    print(f" m{sizes}  {sizes} solver    pairs  sorted  solver")
     for m in SIZES:
-        pairs, halved, ours, meeting, *others = row(m, count)
-        walks = "".join(f"{took:6.2f}" for took in others).ljust(6 * len(sizes))
-        last = smallest.walked(m, m)
-        print(f"{m:2} {pairs:7.2f} {halved:6.2f} {ours:6.2f} {meeting:6.2f}{walks} {last:6}")
+        found = [walks(m, count, tolerance) for tolerance in (0.01, 0.001)]
+        told = "  ".join("".join(f"{took:7.0f}" for took in row) for row in found)
+        rest = "".join(f"{took:8.0f}" for took in best(m, max(2, count // 20)))
+        print(f"{m:2}{told} {smallest.walked(m, m):6} {rest}")
 
 
 if __name__ == "__main__":

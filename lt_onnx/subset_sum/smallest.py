@@ -30,7 +30,8 @@ from lt_onnx.subset_sum.problem import Floats, Indices, Masks, Places
 
 DIRECT = 3  # size of the largest subsets whose elements are taken one by one
 LISTED = 3  # elements of the longest listed sums
-WALK_STEPS = 10  # what walking over one subset costs, in the 2^M steps of meeting in the middle
+# size of the largest subsets that are walked over, up to a base size: `tools/borders.py` says why
+WALKED = {10: DIRECT, 14: 5, MAX_EXHAUSTIVE_SIZE: 6}
 MIN_BATCH = 64  # problems that are worth a thread
 
 # independent problems of rows: base [R, L], group [R], index and gain [G, N, M] as in `Rows`,
@@ -238,10 +239,7 @@ def smallest_of_batch(
 
 
 def walked(m: int, limit: int) -> int:
-    """Size up to which walking over subsets is cheaper than meeting in the middle."""
+    """Size of the largest subsets that are walked over, before halves meet where they do."""
     if m > MAX_EXHAUSTIVE_SIZE:
         return limit
-    size = DIRECT
-    while 2 * size < m and comb(m, size + 1) * WALK_STEPS <= 1 << m:
-        size += 1
-    return size
+    return next(size for most, size in WALKED.items() if m <= most)
