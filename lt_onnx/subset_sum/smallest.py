@@ -70,25 +70,37 @@ def _first(sums: Floats, start: int, stop: int, rest: np.float32, reach: np.floa
 
 
 @numba.njit()
+def _last(x: Floats, m: int, start: int, rest: np.float32, reach: np.float32) -> np.uint32:
+    """Bit i is set where x[start + i] is within reach of `rest`; elements stay in registers."""
+    bits = within(x, 0, rest, reach)
+    if m > LANES:
+        bits |= within(x, LANES, rest, reach) << np.uint32(LANES)
+    return np.uint32(bits >> np.uint32(start))
+
+
+@numba.njit()
 def _few(
     x: Floats, m: int, z: np.float32, tolerance: np.float32, limit: int
 ) -> tuple[np.uint32, np.float32]:
     """The first subset of up to DIRECT elements within the tolerance, and its error; or none."""
     one = np.uint32(1)
-    last = _first(x, 0, m, z, tolerance)
-    if last < m:
+    bits = _last(x, m, 0, z, tolerance)
+    if bits:
+        last = lowest(bits)
         return one << np.uint32(last), z - x[last]
     for i in range(m - 1 if limit > 1 else 0):
         left = z - x[i]
-        last = _first(x, i + 1, m, left, tolerance)
-        if last < m:
+        bits = _last(x, m, i + 1, left, tolerance)
+        if bits:
+            last = i + 1 + lowest(bits)
             return one << np.uint32(i) | one << np.uint32(last), left - x[last]
     for i in range(m - 2 if limit > 2 else 0):
         rest = z - x[i]
         for j in range(i + 1, m - 1):
             left = rest - x[j]
-            last = _first(x, j + 1, m, left, tolerance)
-            if last < m:
+            bits = _last(x, m, j + 1, left, tolerance)
+            if bits:
+                last = j + 1 + lowest(bits)
                 pair = one << np.uint32(i) | one << np.uint32(j)
                 return pair | one << np.uint32(last), left - x[last]
     return np.uint32(0), z
