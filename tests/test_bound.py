@@ -16,6 +16,7 @@ from random_graphs import random_graph
 from torch_networks import export
 
 from lt_onnx import convert
+from lt_onnx.cli.app import run
 from lt_onnx.options import Select
 from lt_onnx.pipeline import Ticket
 from lt_onnx.reading.lowering import read_target
@@ -180,16 +181,19 @@ def test_it_reads_masked_weights_as_folded_ones(tmp_path: Path) -> None:
     assert folded == masked
 
 
-def test_it_tells_what_it_cannot_bound(tmp_path: Path) -> None:
+def test_it_tells_what_it_cannot_bound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     b = Builder()
     x = b("Relu", b.conv("x", 3, 4))
     ratio = b("Div", x, b("Add", x, b.constant(1.0)))
-    target = save(b.model(b.conv(ratio, 4, 2)), tmp_path)
+    target = save(b.model(y := b.conv(ratio, 4, 2)), tmp_path)
     ticket = convert(target, tmp_path / "t.onnx", mode="2l", bound=True)
+    words = ["convert", str(target), "-o", str(tmp_path / "u.onnx"), "--mode", "2l", "--bound"]
 
     assert violations(ticket, target) == {}
     assert not is_finite(ticket)
-    assert ticket.report.bound.reason.startswith("no bound through Div")
+    assert run(words) == 0
+    shown = capsys.readouterr().out
+    assert f"  {y}: none found\n  not everywhere: no bound through Div 'Div_" in shown
 
 
 def test_a_normalization_and_attention_are_bounded(tmp_path: Path) -> None:

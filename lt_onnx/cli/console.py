@@ -1,5 +1,6 @@
 """What the commands print: plain lines and tables for a terminal of 80 columns, or for a pipe."""
 
+import math
 import os
 import re
 import shutil
@@ -228,7 +229,8 @@ def print_bound(bound: "Mapping[str, Any]") -> None:
     """What the error never exceeds."""
     say(f"bounded   over {bound['box']}")
     for name, value in bound["outputs"].items():
-        say(f"  {name}: |error| ≤ {value:.3g} for every input of the box")
+        found = f"|error| ≤ {value:.3g} for every input of the box"
+        say(f"  {name}: {found if math.isfinite(value) else 'none found'}")
     if bound["reason"] is not None:
         say(f"  not everywhere: {bound['reason']}")
 
