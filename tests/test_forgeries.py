@@ -76,6 +76,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "outputs": ("odd", {"mode": "l+1"}),
     "mixed": ("mixed", {"mode": "2l"}),
     "constant": ("constant", {"mode": "2l"}),
+    "fitted": ("plain-relu", {"mode": "2l", "fit_scales": True}),
     "between": ("plain-relu", {"mode": "l+k", "base_sizes": {"second": 4}, "price": 1e-3}),
 }
 WHOLE_FILES = ["folded", "masked", "sparse", "mirrored", "half", "dense", "convnext", "mixed"]
@@ -85,6 +86,8 @@ TRIALS: list[tuple[str, Catalogue]] = [
     ("sparse", of_weights),
     ("half", of_weights),
     ("mirrored", of_scales),
+    ("fitted", of_scales),
+    ("between", of_scales),
     ("mirrored", of_blocks),
     ("masked", of_blocks),
     ("folded", of_wiring),
