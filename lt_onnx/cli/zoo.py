@@ -196,7 +196,7 @@ class _Summary:
             finished[:] = sorted({*map(str, made), *named})
             if self.store is not None:
                 resumable[:] = [self.store.url]
-            elif any(self.folder.iterdir()):
+            elif self.folder.is_dir() and any(self.folder.iterdir()):
                 resumable[:] = [self.folder]
             raise
 
