@@ -99,7 +99,8 @@ def _check_same(name: str, tensor: Tensor | Sparse, derived: Floats | Indices) -
     """Raise Flaw unless the tensor has these bits."""
     held = tensor.array().reshape(-1)
     if held.dtype != derived.dtype or len(held) != len(derived):
-        raise Flaw(f"tensor '{name}' has {len(held)} numbers, its block has {len(derived)}")
+        counts = f"{len(held)} numbers ({held.dtype}), its block has {len(derived)}"
+        raise Flaw(f"tensor '{name}' has {counts} ({derived.dtype})")
     bits = np.uint32 if derived.dtype == np.float32 else np.int64
     same = held.view(bits) == derived.view(bits)
     if not same.all():

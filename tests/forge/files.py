@@ -37,6 +37,7 @@ from forge.reasons import (
     NOTHING_MAKES,
     OLD_IR,
     OUT_OF_ORDER,
+    OWN_NAME,
     SAID_TWICE,
     SAYS_NOTHING,
     SCALE_READ,
@@ -94,8 +95,11 @@ def _tensor(draft: Draft, name: str) -> Iterator[Forgery]:
     places: dict[str, Told] = {
         "bytes more": (lambda t: setattr(t, "raw_data", t.raw_data + b"\0" * 4), BYTES),
         "no name": (lambda t: setattr(t, "name", ""), NAMELESS),
-        "another name": (lambda t: setattr(t, "name", f"{t.name}/other"), NO_SUCH_TENSOR),
-        "said to be external": (lambda t: setattr(t, "data_location", 1), EXTERNAL),
+        "another name": (
+            lambda t: setattr(t, "name", f"{t.name}/other"),
+            f"{NO_SUCH_TENSOR}|{OWN_NAME}",
+        ),
+        "said to be external": (lambda t: setattr(t, "data_location", 1), f"{EXTERNAL}|{NO_PLACE}"),
         "a place outside": (lambda t: t.external_data.add(key="location", value="x"), NO_PLACE),
     }
     if held.raw_data:
@@ -106,7 +110,10 @@ def _tensor(draft: Draft, name: str) -> Iterator[Forgery]:
         places[f"dims {dims[:3]}"] = (shaped, f"{BYTES}|{NO_TENSOR}|{UNFIT}")
     for kind in (0, 99, -1, TensorProto.STRING, TensorProto.DOUBLE, TensorProto.UINT4):
         typed = lambda t, to=kind: setattr(t, "data_type", to)  # noqa: E731
-        places[f"type {kind}"] = (typed, f"{BYTES}|{NO_TENSOR}|{UNKNOWN_TYPE}")
+        told = f"{BYTES}|{NO_TENSOR}|{UNKNOWN_TYPE}"
+        if kind == TensorProto.DOUBLE:  # as wide as whole numbers are
+            told += f"|{NEITHER}|{UNFIT}"
+        places[f"type {kind}"] = (typed, told)
     for what, (change, told) in places.items():
         yield Forgery(where, what, lambda d, to=change: to(d.proto(name)), told)
     again: dict[str, Callable[[onnx.GraphProto], Any]] = {
