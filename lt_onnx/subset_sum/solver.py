@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from lt_onnx.options import MAX_BASE_SIZE, Device
 from lt_onnx.subset_sum.device import Kernels, kernels
 from lt_onnx.subset_sum.limits import check, check_sign, size_limit
-from lt_onnx.subset_sum.problem import Drawn, Floats, Masks, Result, Rows, Rule, Solution
+from lt_onnx.subset_sum.problem import Drawn, Floats, Masks, Rows, Rule, Solution
 
 
 def solve(
@@ -64,7 +64,7 @@ def solve(
             base, goal[:, None], rows=alone, tolerance=within, limit=limit
         )
         mask, residual = masks[:, 0], residuals[:, 0]
-        missed = (np.abs(residual) > within).view(np.uint8) * np.uint8(Result.MISS)
+        missed = ((residual > within) | (residual < -within)).view(np.uint8)  # True: Result.MISS
     else:
         a = _numbers(1 if weight is None else weight, "weight")
         p = _float32(0 if penalty is None else penalty)
@@ -150,7 +150,7 @@ def _float32(values: ArrayLike) -> Floats:
 def _numbers(values: ArrayLike, name: str) -> Floats:
     """The same. Raises RangeError."""
     array = _float32(values)
-    check(np.abs(array).max(initial=0), name)
+    check(np.maximum(array.max(initial=0), -array.min(initial=0)), name)
     return array
 
 
