@@ -31,7 +31,7 @@ def seconds(run: Callable[[], object], rounds: int = 3) -> float:
 
 
 def rate(run: Callable[[int], object], guess: float, most: int) -> float:
-    """Problems per second of `run(count)`: the best of ten times a tenth of a second, or `most`."""
+    """Problems per second of `run(count)`: the best of up to ten times a tenth of a second."""
     run(2)
     count, wanted = min(most, max(2, int(guess * 0.05))), 0.02 if Clock.quick else 0.1
     while True:
@@ -41,7 +41,8 @@ def rate(run: Callable[[int], object], guess: float, most: int) -> float:
         if took > wanted / 3 or count == most:
             break
         count = min(most, int(count * max(2, wanted / max(took, 1e-6))))
-    return count / min(took, seconds(lambda: run(count), 9))
+    rounds = max(1, min(9, int(1 / took)))
+    return count / min(took, seconds(lambda: run(count), rounds))
 
 
 def python_rate(run: Callable[[int], object], subsets: float) -> float | None:
