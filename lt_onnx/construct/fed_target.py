@@ -98,7 +98,7 @@ class FedTarget:
         on all, that is chance, and what it is on all counts.
         """
         powers = zip(self.values(layers), self._clean, strict=True)
-        squares = [np.square(value - clean) for value, clean in powers]
+        squares = [_misfit(value, clean) for value, clean in powers]
         return np.array([self._error(i, square) for i, square in enumerate(squares)])
 
     def lasting_errors(self, layers: Mapping[str, Layer]) -> Doubles:

@@ -23,7 +23,7 @@ from lt_onnx.construct.shared_problems import SharedProblems
 from lt_onnx.subset_sum import Drawn, write_masked
 from lt_onnx.target import Doubles, Floats, Indices
 
-MIN_PROBLEMS, MIN_ROWS, MAX_GROUPS, MAX_COPIES = 4096, 8, 16, 4  # that a price is tried on
+MIN_PROBLEMS, MIN_ROWS, MAX_GROUPS, MAX_COPIES = 4096, 24, 16, 4  # that a price is tried on
 MIN_PRICE, FIRST_PRICE, MAX_PRICE = 1e-10, 1e-3, 0.3
 MAX_TRIALS = 4
 CLOSE = 0.04  # decades within which a price is what it should be
@@ -52,11 +52,12 @@ def find_price(task: LayerTask, shared: SharedProblems, *, lam: Doubles, share: 
     if not task.linear.weight.any():  # biases alone
         return Trial(MIN_PRICE, 0.0, 0.0, 0.0, 0.0, 0.0)
     shared.prepare([Block(slice(0, 0), group) for group, _ in rows])
+    typical = _typical(task, rows, lam=lam)
     guess = share.ratio * share.marginal(share.decay)
     price = guess if np.isfinite(guess) else FIRST_PRICE
     price, trials = float(np.clip(price, MIN_PRICE, MAX_PRICE)), list[Trial]()
     for left in reversed(range(MAX_TRIALS)):
-        trial = _try(replace(task, price=price), shared, rows, lam=lam, apart=share.apart)
+        trial = _try(replace(task, price=price), shared, rows, lam=lam, apart=share.apart, typical=typical)
         if not (trial.error > 0 and 0 < trial.marginal < np.inf):  # the inputs known say nothing
             break
         trials.append(trial)
@@ -92,6 +93,28 @@ def _sample(task: LayerTask) -> list[tuple[range, Indices]]:
     return sample
 
 
+def _typical(task: LayerTask, sample: Sequence[tuple[range, Indices]], *, lam: Doubles) -> float:
+    """λ² of all rows over the variation of their outputs, relative to the rows of `sample`.
+
+    Errors grow with λ², so that those of few rows tell by this what all of a layer come to.
+    """
+    scale, power = np.square(lam[:, 0]), _variation(task)
+    ratios = []
+    for number in (0, 1):
+        rows = np.concatenate([(task.data_rows(g, slice(0, len(lam))), few)[number] for g, few in sample])
+        ratios.append(scale[rows].sum() / max(power[task.channel[rows]].sum(), 1e-300))
+    return float(ratios[0] / max(ratios[1], 1e-300)) or 1.0
+
+
+def _variation(task: LayerTask) -> Doubles:
+    """Variation of every channel of the target's outputs over the inputs, [O]."""
+    axes = tuple(i for i in range(task.y[0].ndim) if i != task.axis)
+    count = sum(y.size // y.shape[task.axis] for y in task.y)
+    mean = sum(y.sum(axes, dtype=np.float64) for y in task.y) / count
+    square = sum(np.square(y, dtype=np.float64).sum(axes) for y in task.y) / count
+    return np.maximum(square - np.square(mean), 0.0)
+
+
 def _try(
     task: LayerTask,
     shared: SharedProblems,
@@ -99,6 +122,7 @@ def _try(
     *,
     lam: Doubles,
     apart: float,
+    typical: float,
 ) -> Trial:
     """Solve the sampled rows with the task's price, and measure; deviations count `apart`."""
     features, source, copies = task.features, task.step.source, task.step.out_layout.copies
@@ -134,14 +158,14 @@ def _try(
     mean, own = (fresh * loss(float(fresh[0]), float(seen[0]))).tolist()
     signal = max(float(powers["fresh"][0]), 1e-300)
     inherited, rows_count = inherited / signal, int(np.count_nonzero(task.channel >= 0))
-    cost = mean + apart * own
+    cost = (mean + apart * own) * typical
     solved = float(seen[0] + seen[1] * (1 - 1 / copies))  # the error that subsets are chosen for
     return Trial(
         task.price,
         marginal=weighed / signal / rows_count * cost / max(solved, 1e-300),
         error=cost + inherited / copies,
         inherited=inherited / copies,
-        apart=(own + inherited) * (copies > 1),
+        apart=(own * typical + inherited) * (copies > 1),
         kept=kept / max(asked, 1),
     )
 
