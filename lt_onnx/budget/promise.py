@@ -17,7 +17,7 @@ from lt_onnx.planning.prediction import Need, needs, sized, target_work
 from lt_onnx.samples.samples import Samples
 from lt_onnx.target import Doubles
 
-MARGIN_DB = 2.5  # that is built beyond the promise: other inputs differ from these …
+MARGIN_DB = 3.0  # that is built beyond the promise: other inputs differ from these …
 RANDOM_MARGIN_DB = 8.0  # … and real ones more from random ones
 MOST_DB = 60.0  # of an output, whatever agreement asks for
 STEP_DB = 0.5

@@ -5,7 +5,7 @@ per relative error power of the layer's own output.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -51,7 +51,6 @@ class Sensitivity:
     floors: dict[str, Doubles]  # least error power of a layer by COPIES that it reads, [COPIES]
     kept: dict[str, list[tuple[float, float]]]  # error powers that were tried, weights per problem
     deviations: Deviations  # of copies, by TRIED_COPIES
-    decays: dict[str, float] = field(default_factory=dict)
 
     def least(self, floors: Mapping[str, Doubles]) -> Doubles:
         """What the least errors [m] of some layers come to at the outputs, [outputs, m]."""
@@ -113,7 +112,6 @@ def sensitivity(
             disturbance = _Disturbance(step, x, output, seed, tried=len(tried))
             felt, layer = _felt(disturbance, fed, shares[step.name], like=like)
             found.layers[step.name], found.kept[step.name] = felt, disturbance.kept
-            found.decays[step.name] = disturbance.decay
             if layer is not None and step.name in kept:
                 errors = fed.scaled_errors({step.name: layer})
                 for known, error in zip(found.errors, errors, strict=True):
@@ -238,7 +236,6 @@ class _Disturbance:
         self.signal = self._power(self.goals)
         if not np.isfinite(self.signal):
             raise too_large(linear.name)
-        self.decay = np.nan
         self.kept: list[tuple[float, float]] = []  # error powers so far, weights per problem
 
     def draw(self, error: float, like: _Like) -> tuple[Layer, float] | None:
@@ -254,7 +251,6 @@ class _Disturbance:
             rows, _, kept = self._built(price, few)
             off = max(self._power(rows - goals) / signal, 1e-12)
             self.kept.append((off, kept))
-            self.decay = off / max(self._marginal(price, few) / signal, 1e-300)
             miss = float(np.log10(off / error))
             if abs(miss) < 0.15:
                 like.ratio = price / off**STEEPNESS
@@ -274,14 +270,6 @@ class _Disturbance:
         bias = self.linear.bias - np.einsum("gon,gn->go", change, self.mean).reshape(-1)
         weight = rows.reshape(self.linear.weight.shape)
         return Layer(weight.astype(np.float32), bias.astype(np.float32)), power
-
-    def _marginal(self, mu: float, which: Indices) -> float:
-        """The error power that one weight less per problem adds to some rows of every group."""
-        n, price = self.goals.shape[2], 0.0
-        for part, rows in self.parts:
-            price = price + rows.price.mean(1, dtype=np.float64) * (part.stop - part.start) / n
-        weighed = np.square(self.scale[:, which, 0]).sum(1) * price
-        return float(mu * n * weighed.sum()) * self.seen.shape[1]
 
     def least(self, m: int, deviation: float) -> tuple[float, float]:
         """Least relative error power of a row that reads m copies of its inputs.

@@ -94,29 +94,30 @@ class FedTarget:
     def errors(self, layers: Mapping[str, Layer]) -> Doubles:
         """Relative error power of every output that varies, with `layers` replaced.
 
-        On inputs that layers are not made from, if these are not too few; if it is less there than
-        on all, that is chance, and what it is on all counts.
+        Layers behind are fitted to what they really read, so that a gain and a mean of each channel
+        are no error. On inputs that layers are not made from, if these are not too few; if it is
+        less there than on all, that is chance, and what it is on all counts.
         """
-        powers = zip(self.values(layers), self._clean, strict=True)
-        squares = [_misfit(value, clean) for value, clean in powers]
-        return np.array([self._error(i, square) for i, square in enumerate(squares)])
+        return self._measured(layers)[0]
 
-    def lasting_errors(self, layers: Mapping[str, Layer]) -> Doubles:
-        """What is left of the errors in a ticket of which `layers` are built, [outputs].
+    def errors_elsewhere(self, layers: Mapping[str, Layer]) -> Doubles:
+        """The same on inputs of other origin, [outputs].
 
-        Layers to come are fitted to what they really read, with a gain and a mean for each channel.
-        And errors may be larger elsewhere, on inputs of other origin: what is lost from inputs that
-        layers are made from to others is taken to be lost once more.
+        What is lost from inputs that layers are made from to others is taken to be lost once more.
         """
-        errors = []
+        errors, lost = self._measured(layers)
+        return errors * lost
+
+    def _measured(self, layers: Mapping[str, Layer]) -> tuple[Doubles, Doubles]:
+        """Errors, and what is lost on the inputs that layers are not made from, [outputs]."""
+        errors, lost = np.ones((2, len(self._varying)))
         for i, (value, clean) in enumerate(zip(self.values(layers), self._clean, strict=True)):
             square = _misfit(value, clean)
-            error = self._error(i, square)
+            errors[i] = self._error(i, square)
             if self._fresh is not None and len(square) == self._count:
-                parts = square[: self._fresh].mean(), square[self._fresh :].mean()
-                error *= loss(*map(float, parts))
-            errors.append(error)
-        return np.array(errors)
+                fresh, seen = square[: self._fresh].mean(), square[self._fresh :].mean()
+                lost[i] = loss(float(fresh), float(seen))
+        return errors, lost
 
     def _error(self, i: int, square: Doubles) -> float:
         """Error power from the `square` of an output's error."""

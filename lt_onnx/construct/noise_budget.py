@@ -124,7 +124,7 @@ class NoiseBudget:
             every += reached
             rest += reached * (name not in self.built)
         if self.built:
-            spent += self.promise.target.lasting_errors(self.built) + self.inherited
+            spent += self.promise.target.errors_elsewhere(self.built) + self.inherited
         for name, cost in self.pending.items():
             waiting = [reader not in self.built for reader in self.promise.readers[name]]
             spent += cost * (sum(waiting) / max(len(waiting), 1))

@@ -57,7 +57,9 @@ def find_price(task: LayerTask, shared: SharedProblems, *, lam: Doubles, share: 
     price = guess if np.isfinite(guess) else FIRST_PRICE
     price, trials = float(np.clip(price, MIN_PRICE, MAX_PRICE)), list[Trial]()
     for left in reversed(range(MAX_TRIALS)):
-        trial = _try(replace(task, price=price), shared, rows, lam=lam, apart=share.apart, typical=typical)
+        trial = _try(
+            replace(task, price=price), shared, rows, lam=lam, apart=share.apart, typical=typical
+        )
         if not (trial.error > 0 and 0 < trial.marginal < np.inf):  # the inputs known say nothing
             break
         trials.append(trial)
@@ -98,12 +100,13 @@ def _typical(task: LayerTask, sample: Sequence[tuple[range, Indices]], *, lam: D
 
     Errors grow with λ², so that those of few rows tell by this what all of a layer come to.
     """
-    scale, power = np.square(lam[:, 0]), _variation(task)
-    ratios = []
-    for number in (0, 1):
-        rows = np.concatenate([(task.data_rows(g, slice(0, len(lam))), few)[number] for g, few in sample])
-        ratios.append(scale[rows].sum() / max(power[task.channel[rows]].sum(), 1e-300))
-    return float(ratios[0] / max(ratios[1], 1e-300)) or 1.0
+    power, ratios = _variation(task), list[float]()
+    every = [task.data_rows(group, slice(0, len(lam))) for group, _ in sample]
+    for some in (every, [few for _, few in sample]):
+        rows = np.concatenate(some)
+        own = power[task.channel[rows]].sum()
+        ratios.append(float(np.square(lam[rows, 0]).sum() / max(own, 1e-300)))
+    return ratios[0] / max(ratios[1], 1e-300) or 1.0
 
 
 def _variation(task: LayerTask) -> Doubles:
@@ -112,7 +115,7 @@ def _variation(task: LayerTask) -> Doubles:
     count = sum(y.size // y.shape[task.axis] for y in task.y)
     mean = sum(y.sum(axes, dtype=np.float64) for y in task.y) / count
     square = sum(np.square(y, dtype=np.float64).sum(axes) for y in task.y) / count
-    return np.maximum(square - np.square(mean), 0.0)
+    return np.asarray(np.maximum(square - np.square(mean), 0.0))
 
 
 def _try(
