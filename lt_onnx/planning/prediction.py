@@ -18,7 +18,7 @@ from lt_onnx.samples.samples import OPEN_AXIS, VALIDATION_BATCH, batch_size, dra
 from lt_onnx.target import Linear, Target
 
 MAX_CALIBRATION_WORK = 4e11  # multiply-adds of layers on their features, for all calibration
-POSITIONS_PER_WEIGHT, MAX_CALIBRATION_COUNT = 4, 1024
+POSITIONS_PER_WEIGHT, USUAL_CALIBRATION_COUNT, MAX_CALIBRATION_COUNT = 4, 192, 1024
 MAX_CALIBRATION_NUMBERS = 1e8 / 3  # of the widest tensor, all samples together
 INPUT_BYTES, OUTPUT_BYTES = 5.2, 16.8  # held for a number that a layer reads, and makes
 MAX_POSITIONS = 8192  # output positions that H is made from …
@@ -279,8 +279,9 @@ def _affordable_count(
     )
     most = 8
     if select is Select.NOISE:
-        wanted = max((need.inputs for need in needs(target, builds)), default=0)
-        most = int(np.clip(POSITIONS_PER_WEIGHT * wanted, 192, MAX_CALIBRATION_COUNT))
+        needed = max((need.inputs for need in needs(target, builds)), default=0)
+        wanted = POSITIONS_PER_WEIGHT * needed
+        most = int(np.clip(wanted, USUAL_CALIBRATION_COUNT, MAX_CALIBRATION_COUNT))
     # one sample of a wide tensor has as many places as many samples of others
     least = 4 if widest < MAX_CALIBRATION_NUMBERS else 1
     return int(min(max(affordable, least), most))

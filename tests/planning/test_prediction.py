@@ -80,7 +80,7 @@ def test_numbers_of_a_layer_are_those_of_target_and_ticket(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("width", "options", "count"),
-    [(8, {}, 128), (8, {"select": Select.BEST}, 8), (400, {}, 34), (600, {}, 15), (6000, {}, 1)],
+    [(8, {}, 192), (8, {"select": Select.BEST}, 8), (400, {}, 34), (600, {}, 15), (6000, {}, 1)],
 )
 def test_calibration_takes_the_samples_that_it_can_afford(
     tmp_path: Path, width: int, options: dict[str, object], count: int
