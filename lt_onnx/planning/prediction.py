@@ -279,8 +279,7 @@ def _affordable_count(
     )
     most = 8
     if select is Select.NOISE:
-        needed = max((need.inputs for need in needs(target, builds)), default=0)
-        wanted = POSITIONS_PER_WEIGHT * needed
+        wanted = POSITIONS_PER_WEIGHT * max((n.inputs for n in needs(target, builds)), default=0)
         most = int(np.clip(wanted, USUAL_CALIBRATION_COUNT, MAX_CALIBRATION_COUNT))
     # one sample of a wide tensor has as many places as many samples of others
     least = 4 if widest < MAX_CALIBRATION_NUMBERS else 1
