@@ -26,6 +26,7 @@ from lt_onnx.target import Doubles, Floats, Indices
 MIN_PROBLEMS, MIN_ROWS, MAX_GROUPS, MAX_COPIES = 4096, 24, 16, 4  # that a price is tried on
 MIN_PRICE, FIRST_PRICE, MAX_PRICE = 1e-10, 1e-3, 0.3
 MAX_TRIALS = 4
+ROUNDING = 1e-12  # of a constant's power
 CLOSE = 0.04  # decades within which a price is what it should be
 FIRST_SLOPE, SLOPES = 1.15, (0.8, 2.0)  # decades that one weight less costs more, for one of price
 
@@ -48,18 +49,15 @@ def find_price(task: LayerTask, shared: SharedProblems, *, lam: Doubles, share: 
     `shared` is asked for the groups of the rows that are tried, `lam` [R, 2] are the layer's
     `first_lambdas`.
     """
-    rows = _sample(task)
-    if not task.linear.weight.any():  # biases alone
+    sample = _sample(task, lam)
+    if sample is None:  # biases alone
         return Trial(MIN_PRICE, 0.0, 0.0, 0.0, 0.0, 0.0)
-    shared.prepare([Block(slice(0, 0), group) for group, _ in rows])
-    typical = _typical(task, rows, lam=lam)
+    shared.prepare([Block(slice(0, 0), group) for group, _ in sample.rows])
     guess = share.ratio * share.marginal(share.decay)
     price = guess if np.isfinite(guess) else FIRST_PRICE
     price, trials = float(np.clip(price, MIN_PRICE, MAX_PRICE)), list[Trial]()
     for left in reversed(range(MAX_TRIALS)):
-        trial = _try(
-            replace(task, price=price), shared, rows, lam=lam, apart=share.apart, typical=typical
-        )
+        trial = _try(replace(task, price=price), shared, sample, lam=lam, apart=share.apart)
         if not (trial.error > 0 and 0 < trial.marginal < np.inf):  # the inputs known say nothing
             break
         trials.append(trial)
@@ -80,59 +78,69 @@ def _slope(trials: Sequence[Trial]) -> float:
     return float(np.clip(np.log(b.marginal / a.marginal) / np.log(b.price / a.price), *SLOPES))
 
 
-def _sample(task: LayerTask) -> list[tuple[range, Indices]]:
-    """Rows to try prices on, by group: evenly spread channels, some copies of each, [q·c]."""
-    layout, groups = task.step.out_layout, task.linear.group
-    count = task.features.index.shape[1] * task.features.taps  # problems of a row
+@dataclass(frozen=True)
+class _Sample:
+    """Rows to try prices on, of those with weights to choose: no pruned or constant channel's."""
+
+    rows: Sequence[tuple[range, Indices]]  # by group: channels evenly spread, some copies of each
+    # λ² over the variation of outputs: of all rows of these groups, relative to that of `rows`.
+    # Errors grow with λ², so that those of few rows tell by this what all come to
+    typical: float
+    count: int  # such rows of the layer
+
+
+def _sample(task: LayerTask, lam: Doubles) -> _Sample | None:
+    """Rows to try prices on; None where no row has a weight."""
+    layout, channel, power = task.step.out_layout, task.channel, _variation(task)
+    weighs = np.abs(task.linear.weight).reshape(len(power), -1).max(1, initial=0) > 0
+    if (weighs & (power > 0)).any():  # of the others no error is told
+        weighs &= power > 0
+    data = np.flatnonzero(channel >= 0)
+    data = data[weighs[channel[data]]]
+    groups = np.unique(data // task.group_rows)
+    if not len(groups):
+        return None
+    few = np.linspace(0, len(groups) - 1, min(len(groups), MAX_GROUPS)).round().astype(int)
+    chosen = groups[few].tolist()
+    problems = task.features.index.shape[1] * task.features.taps  # of a row
     copies = min(layout.copies, MAX_COPIES)
-    chosen = np.unique(np.linspace(0, groups - 1, min(groups, MAX_GROUPS)).round().astype(int))
-    each = -(-max(MIN_ROWS, MIN_PROBLEMS // count) // (len(chosen) * copies))
-    sample = []
-    for group in (range(g, g + 1) for g in chosen.tolist()):
-        rows = task.data_rows(group, slice(0, len(task.channel))).reshape(layout.copies, -1)
-        channels = np.linspace(0, rows.shape[1] - 1, min(each, rows.shape[1])).astype(int)
-        sample.append((group, rows[:copies, np.unique(channels)].reshape(-1)))
-    return sample
+    each = -(-max(MIN_ROWS, MIN_PROBLEMS // problems) // (len(chosen) * copies))
+    every = [data[data // task.group_rows == group] for group in chosen]
+    by_copy = [rows.reshape(layout.copies, -1) for rows in every]
+    tried = [rows[:copies, _spread(rows.shape[1], each)].reshape(-1) for rows in by_copy]
 
-
-def _typical(task: LayerTask, sample: Sequence[tuple[range, Indices]], *, lam: Doubles) -> float:
-    """λ² of all rows over the variation of their outputs, relative to the rows of `sample`.
-
-    Errors grow with λ², so that those of few rows tell by this what all of a layer come to.
-    """
-    power, ratios = _variation(task), list[float]()
-    every = [task.data_rows(group, slice(0, len(lam))) for group, _ in sample]
-    for some in (every, [few for _, few in sample]):
+    def ratio(some: Sequence[Indices]) -> float:
         rows = np.concatenate(some)
-        own = power[task.channel[rows]].sum()
-        ratios.append(float(np.square(lam[rows, 0]).sum() / max(own, 1e-300)))
-    return ratios[0] / max(ratios[1], 1e-300) or 1.0
+        return float(np.square(lam[rows, 0]).sum() / max(power[channel[rows]].sum(), 1e-300))
+
+    parts = [(range(group, group + 1), rows) for group, rows in zip(chosen, tried, strict=True)]
+    return _Sample(parts, ratio(every) / ratio(tried), len(data))
+
+
+def _spread(count: int, most: int) -> Indices:
+    """Evenly spread numbers below `count`, `most` of them or fewer."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 def _variation(task: LayerTask) -> Doubles:
-    """Variation of every channel of the target's outputs over the inputs, [O]."""
+    """Variation of every channel of the target's outputs over the inputs, [O]; 0 of a constant."""
     axes = tuple(i for i in range(task.y[0].ndim) if i != task.axis)
     count = sum(y.size // y.shape[task.axis] for y in task.y)
     mean = sum(y.sum(axes, dtype=np.float64) for y in task.y) / count
     square = sum(np.square(y, dtype=np.float64).sum(axes) for y in task.y) / count
-    return np.asarray(np.maximum(square - np.square(mean), 0.0))
+    power = square - np.square(mean)
+    return np.where(power > ROUNDING * square, power, 0.0)
 
 
 def _try(
-    task: LayerTask,
-    shared: SharedProblems,
-    sample: Sequence[tuple[range, Indices]],
-    *,
-    lam: Doubles,
-    apart: float,
-    typical: float,
+    task: LayerTask, shared: SharedProblems, sample: _Sample, *, lam: Doubles, apart: float
 ) -> Trial:
     """Solve the sampled rows with the task's price, and measure; deviations count `apart`."""
     features, source, copies = task.features, task.step.source, task.step.out_layout.copies
     kept = asked = 0.0
     powers = {"fresh": np.zeros(3), "seen": np.zeros(3)}  # those of _powers
     inherited = weighed = 0.0
-    for group, rows in sample:
+    for group, rows in sample.rows:
         problems = shared.groups[group].at(task.price)
         goals = features.goals(task.linear, task.channel[rows].astype(np.int64))
         goals, one = goals.reshape(len(rows), -1), np.zeros(len(rows), np.int64)
@@ -160,12 +168,12 @@ def _try(
     fresh, seen = (error[1:] / max(error[0], 1e-300) for error in powers.values())
     mean, own = (fresh * loss(float(fresh[0]), float(seen[0]))).tolist()
     signal = max(float(powers["fresh"][0]), 1e-300)
-    inherited, rows_count = inherited / signal, int(np.count_nonzero(task.channel >= 0))
+    inherited, typical = inherited / signal, sample.typical
     cost = (mean + apart * own) * typical
     solved = float(seen[0] + seen[1] * (1 - 1 / copies))  # the error that subsets are chosen for
     return Trial(
         task.price,
-        marginal=weighed / signal / rows_count * cost / max(solved, 1e-300),
+        marginal=weighed / signal / sample.count * cost / max(solved, 1e-300),
         error=cost + inherited / copies,
         inherited=inherited / copies,
         apart=(own * typical + inherited) * (copies > 1),

@@ -1,6 +1,7 @@
 """The price of a layer is the one at which a weight less costs what it may."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,23 @@ def test_what_a_weight_costs_is_what_the_error_grows_by_without_it(make_task: Ma
     grown = few.error - few.inherited - (many.error - many.inherited)
     between = (few.marginal * many.marginal) ** 0.5
     assert between / 3 < grown / left_out < between * 3
+
+
+def test_channels_without_a_weight_say_nothing_of_the_others(make_task: Make) -> None:
+    """Of a pruned layer half carries its power: a weight costs twice as much of that."""
+
+    def scaled(factors: list[float]) -> LayerTask:
+        task, factor = make_task(), np.array(factors, np.float32)
+        linear = task.linear
+        weight = linear.weight * factor[:, None, None, None]
+        bias, column = np.zeros_like(linear.bias), factor[:, None, None]
+        y = [(value - linear.bias[:, None, None]) * column for value in task.y]
+        step = replace(task.step, linear=replace(linear, weight=weight, bias=bias))
+        return replace(task, step=step, y=y)
+
+    whole, pruned = price(scaled([0.01] * 4), 1e-4), price(scaled([0.01, 0, 0.01, 0]), 2e-4)
+    assert pruned.price == pytest.approx(whole.price, rel=0.5)
+    assert pruned.marginal == pytest.approx(2e-4, rel=0.5)
 
 
 def test_copies_that_deviate_at_a_cost_are_made_better(make_task: Make) -> None:
