@@ -55,10 +55,9 @@ def zoo_command(
 ) -> None:
     """Convert every network of a folder.
 
-    NAME.samples.npz and NAME.calibration.npz beside a model are used for it, or folders of images
-    that are called NAME.samples and NAME.calibration. One that fails does not stop the rest, and
-    finished tickets are not made again. Without --report the summary goes to
-    zoo.json, .md, .xml and .html in the output folder.
+    NAME.samples.npz and NAME.calibration.npz beside a model are used for it, or folders of images,
+    NAME.samples and NAME.calibration. One that fails does not stop the rest, and finished tickets
+    are not made again. Without --report the summary is zoo.json, .md, .xml, .html with the tickets.
     """
     from lt_onnx.cluster.executor import check_installed
     from lt_onnx.pipeline import Job
