@@ -45,20 +45,20 @@ def constant_places(layout: Layout) -> Indices:
     return np.flatnonzero(layout.channel == CONSTANT)
 
 
-def constant_values(layout: Layout, x: Sequence[Array], axis: int) -> tuple[Indices, Floats]:
+def extremes(value: Array, axis: int) -> Array:
+    """The least and the largest number of every channel on `axis`, [2, C]."""
+    others = tuple(i for i in range(value.ndim) if i != axis)
+    return np.stack([value.min(axis=others), value.max(axis=others)])
+
+
+def constant_values(layout: Layout, seen: Sequence[Array]) -> tuple[Indices, Floats]:
     """The C channels of `layout` that really are constant and not zero: places [C], values [C].
 
-    `x` are values over the calibration, batch by batch, of the channels that should be constant, in
-    order and on `axis`.
+    `seen` are the `extremes` of the channels that should be constant, in order, batch by batch.
     """
     places = constant_places(layout)
     if not len(places):
         return places, np.zeros(0, np.float32)
-    lows, highs = [], []
-    for value in x:
-        others = tuple(i for i in range(value.ndim) if i != axis)
-        lows.append(value.min(axis=others))
-        highs.append(value.max(axis=others))
-    low, high = np.min(lows, 0), np.max(highs, 0)
+    low, high = np.min([low for low, _ in seen], 0), np.max([high for _, high in seen], 0)
     constant = (high - low <= MAX_SPREAD * np.abs(high)) & (high != 0)
     return places[constant], ((low + high) / 2)[constant]

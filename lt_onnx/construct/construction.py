@@ -154,7 +154,7 @@ class _Construction:
             self.blueprint.options.price_of(step.name),
             self.response(step.follows),
             x=x,
-            constants=constant_values(layout, constants, layout.axis),
+            constants=constant_values(layout, constants),
             y=self.target.values[step.linear.output],
             fresh=self.fresh,
             device=self.device,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.blueprint import Build
-from lt_onnx.construct.constants import constant_places
+from lt_onnx.construct.constants import constant_places, extremes
 from lt_onnx.construct.stepwise_run import taken
 from lt_onnx.layout import Layout
 from lt_onnx.runtime import by_batch
@@ -100,7 +100,7 @@ class Features:
     def delivered(
         self, x: Sequence[Array], layout: Layout
     ) -> tuple[Sequence[Array], Sequence[Array]]:
-        """What sums are made of by batch, and the channels that should be constant.
+        """What sums are made of by batch, and the extremes of channels that should be constant.
 
         `x` are the layer's inputs in `layout`. Copies are what they are; of a block all neurons of
         a feature share their input, so that one of them over its gain stands for them: the features
@@ -108,7 +108,7 @@ class Features:
         """
         places, axis = constant_places(layout), layout.axis
         if not self.shared_input:
-            return x, list(taken(x, places, axis))
+            return x, by_batch(taken(x, places, axis), lambda value: extremes(value, axis))
         first = np.arange(len(self.index))[:, None] * self.width
         own = (first + np.maximum(self.index, 0).max(2)).reshape(-1)
         twins = own + self.twin if self.twin else own[:0]
@@ -119,7 +119,8 @@ class Features:
         def look(value: Array) -> tuple[Floats, Array]:
             member, twin, constant = np.split(value, edges, axis)
             column = inverse.astype(np.float32).reshape(-1, *[1] * (value.ndim - axis - 1))
-            return (member - twin if self.twin else member) * column, constant
+            feature = (member - twin if self.twin else member) * column
+            return feature, extremes(constant, axis)
 
         some = taken(x, np.concatenate([own, twins, places]), axis)
         features, constants = zip(*by_batch(some, look), strict=True)

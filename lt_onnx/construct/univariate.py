@@ -12,9 +12,17 @@ from typing import Literal
 import numpy as np
 
 from lt_onnx.blueprint import Expand
-from lt_onnx.construct.constants import PERIOD, SIZES, Response, constant_places, constant_values
+from lt_onnx.construct.constants import (
+    PERIOD,
+    SIZES,
+    Response,
+    constant_places,
+    constant_values,
+    extremes,
+)
 from lt_onnx.construct.layer_task import BLOCK_WEIGHTS
 from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows
+from lt_onnx.construct.stepwise_run import taken
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.layout import CONSTANT
 from lt_onnx.manifest import BlockRecord, ConstantNeurons
@@ -210,8 +218,8 @@ def _constant_inputs(step: Expand, x: Sequence[Array]) -> tuple[Indices, Floats]
         return np.zeros(0, np.int64), np.zeros(0, np.float32)
     assert step.in_layout is not None
     axis = step.out_layout.axis
-    channels = [np.take(v, constant_places(step.in_layout), axis) for v in x]
-    places, values = constant_values(step.in_layout, channels, axis)
+    channels = taken(x, constant_places(step.in_layout), axis)
+    places, values = constant_values(step.in_layout, [extremes(v, axis) for v in channels])
     if not len(places):
         raise LostConstantsError(step.name, step.tensor)
     return places, values

@@ -84,7 +84,7 @@ def make_task() -> Callable[..., LayerTask]:
         h = h.astype(np.float32)
         features, response = Features.of(step, {}), Response(h, h)
         x, channels = features.delivered(x, inner)
-        constants = constant_values(inner, channels, inner.axis)
+        constants = constant_values(inner, channels)
         return LayerTask(step, options or Options(), features, 1e-3, response, x, constants, y)
 
     return make

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lt_onnx.construct.constants import Response, constant_places, constant_values
+from lt_onnx.construct.constants import Response, constant_places, constant_values, extremes
 from lt_onnx.layout import CONSTANT, UNUSED, Layout
 
 POWERS = np.concatenate([2.0 ** np.arange(-8, 9), -(2.0 ** np.arange(-8, 9))]).astype(np.float32)
@@ -34,8 +34,8 @@ def test_constants_are_the_channels_that_stay_one_number_and_are_not_zero() -> N
     x[0][..., 4] = x[1][..., 4] = 0
     x[0][..., 5] = -3
     x[1][..., 5] = -3.00001
-    channels = [v[..., constant_places(layout)] for v in x]
-    places, values = constant_values(layout, channels, 2)
+    seen = [extremes(v[..., constant_places(layout)], 2) for v in x]
+    places, values = constant_values(layout, seen)
 
     assert places.tolist() == [1, 5]
     np.testing.assert_allclose(values, [2, -3], rtol=1e-5)
@@ -43,6 +43,6 @@ def test_constants_are_the_channels_that_stay_one_number_and_are_not_zero() -> N
 
 def test_a_layout_without_constants_has_none() -> None:
     channel = np.zeros(2, np.int32)
-    places, values = constant_values(Layout(1, 1, channel, channel, channel), [np.ones((1, 2))], 1)
+    places, values = constant_values(Layout(1, 1, channel, channel, channel), [np.ones((2, 0))])
 
     assert places.size == values.size == 0

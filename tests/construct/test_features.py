@@ -131,7 +131,7 @@ def test_one_neuron_over_its_gain_stands_for_all_of_a_feature(make_task: Make) -
     whole = np.repeat(x[:, :, :1], features.taps, 2).reshape(2, -1)
 
     np.testing.assert_allclose(seen[0], positive, rtol=1e-5)
-    np.testing.assert_array_equal(constants[0], np.ones((2, 1, 4)))
+    np.testing.assert_array_equal(constants[0], np.ones((2, 1)))
     np.testing.assert_allclose(
         features.unit * seen[0][:, :, 0] @ sums.T, whole @ rows.T, rtol=1e-4, atol=1e-4
     )
