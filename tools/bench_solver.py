@@ -16,7 +16,8 @@ from timing import MAX_YARDSTICK_SECONDS, Clock, Floats, Line, python_rate, rate
 
 from lt_onnx.options import MAX_BASE_SIZE
 from lt_onnx.subset_sum import MAX_EXHAUSTIVE_SIZE, Drawn, Rows, Rule, solve, solve_rows
-from lt_onnx.subset_sum.full import list_halves, no_halves, upper_bound
+from lt_onnx.subset_sum.full import list_halves, no_halves
+from lt_onnx.subset_sum.objective import upper_bound
 
 BASE_SIZES = (8, 10, 12, 15, 18, 20, 24, 30)
 
@@ -34,7 +35,7 @@ def batch(m: int, count: int, normal: bool = False) -> tuple[Floats, ...]:
 def visited_by_full(x: Floats, z: Floats, a: Floats, p: Floats) -> float:
     """Subsets that pruning leaves to be compared, per problem: pairs of halves, and the bound's."""
     m, total = x.shape[1], 0
-    scratch, count = no_halves(), min(len(z), 500)
+    scratch, count = no_halves()[0], min(len(z), 500)
     for b in range(count):
         cap = upper_bound(x[b], z[b], a[b], p[b])
         low = list_halves(x[b], p[b], np.int64(0), cap, scratch)

@@ -79,9 +79,9 @@ def best(m: int, count: int) -> list[float]:
         return nanoseconds(lambda: cpu.solve_part(problems, answers, (m, halves)), count)
 
     pairs, ours = solver(free + np.float32(1e-35)), solver(free)
-    if not np.array_equal(np.abs(answers[1]), through_sorted(x, z, halves[3])):
+    if not np.array_equal(np.abs(answers[1]), through_sorted(x, z, halves[1])):
         raise SystemExit(f"m = {m}: two ways to the best subset differ")
-    return [pairs, nanoseconds(lambda: through_sorted(x, z, halves[3]), count), ours]
+    return [pairs, nanoseconds(lambda: through_sorted(x, z, halves[1]), count), ours]
 
 
 def main(count: Annotated[int, typer.Option(help="Problems.")] = 4000) -> None:

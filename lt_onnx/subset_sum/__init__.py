@@ -25,9 +25,9 @@ operation rounded once, no fused multiply-add, in this order:
   ascending order, and p is summed in ascending order.
 
 In: base sets and targets. Out: masks and residuals. `problem` has the values, `limits` what is
-searched, `solver` the entry points, `device` the choice of kernels; `cpu` (Numba: `full`,
-`sorted_halves`, `smallest`, `meet_in_the_middle`; vectors: `lanes`) and `gpu` (Triton:
-`gpu_kernels`) answer.
+searched, `solver` the entry points, `device` the choice of kernels; `cpu` (Numba: `objective`,
+`full`, `sorted_halves`, `by_size`, `smallest`, `meet_in_the_middle`; vectors: `lanes`) and `gpu`
+(Triton: `gpu_kernels`) answer.
 `compilation` gets the former ready while other work is done.
 """
 

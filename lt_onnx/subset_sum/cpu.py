@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.source import philox, threads
-from lt_onnx.subset_sum.full import Halves, bits_of, float_of, full, no_halves
+from lt_onnx.subset_sum.full import Halves, full, no_halves
 from lt_onnx.subset_sum.limits import check, check_sign
+from lt_onnx.subset_sum.objective import bits_of, float_of
 from lt_onnx.subset_sum.problem import Drawn, Floats, Indices, Masks, Places, Rows
 from lt_onnx.subset_sum.smallest import smallest_of_batch
 

@@ -10,9 +10,9 @@ from typing import TypeAlias
 import numba
 import numpy as np
 
-from lt_onnx.subset_sum.full import INFINITE, bits_of, float_of
 from lt_onnx.subset_sum.lanes import LANES, lowest, within
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE
+from lt_onnx.subset_sum.objective import INFINITE, bits_of, float_of
 from lt_onnx.subset_sum.problem import Floats, Places
 
 UNEVEN = 4  # elements that the first part has more than the second, for longer loops

@@ -22,10 +22,10 @@ import numba
 import numpy as np
 
 from lt_onnx.source.threads import share
-from lt_onnx.subset_sum.full import bits_of, float_of
 from lt_onnx.subset_sum.lanes import LANES, add, lowest, within
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE
 from lt_onnx.subset_sum.meet_in_the_middle import ROUNDING, Halves, left, no_halves, smallest_of_all
+from lt_onnx.subset_sum.objective import bits_of, float_of
 from lt_onnx.subset_sum.problem import Floats, Indices, Masks, Places
 
 DIRECT = 3  # size of the largest subsets whose elements are taken one by one

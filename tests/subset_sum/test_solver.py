@@ -98,6 +98,18 @@ def test_where_no_subset_is_within_the_tolerance_the_first_of_the_closest_answer
     assert answer.result.all()
 
 
+@pytest.mark.parametrize("m", [21, 25, 32])
+@pytest.mark.parametrize("price", [0.0, 1e-7, 1e-3])
+def test_beyond_twenty_elements_answers_are_those_of_brute_force(m: int, price: float) -> None:
+    x, z, p = problems(3, 4, m)
+    x[1], z[1], p[1] = np.round(x[1] * 4) / 4, 0.5, 1  # many subsets tie
+    z[2], x[3] = 40, x[3] * 1e-18  # out of reach, and rounding is all there is
+    p = (p * price).astype(np.float32)
+    a = np.full(4, 0.06, np.float32)
+
+    same(solve(x, z, weight=a, penalty=p), subset_oracle.full(x, z, a, p))
+
+
 def test_more_than_twenty_elements_are_exact_up_to_a_size() -> None:
     x, z, p = problems(0, 3, 24)
     z *= 3
