@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lt_onnx.runtime import Program
+from lt_onnx.construct.parted_run import Part, PartedRun
 from lt_onnx.samples.variation import Variation
 from lt_onnx.target import Array, Doubles, Floats, Linear, Node, Target, step_nodes
 
 MIN_FRESH = 16  # inputs that layers are not made from, to judge by those alone
 MIN_FITTED = 16  # numbers that a gain and a mean are told from
+PARTS = 8  # of the target, that are run anew from the first with another layer
 MAX_LOSS = 4.0  # of what is measured by few inputs not more is taken for true
 
 
@@ -47,25 +48,19 @@ class FedTarget:
 
         Of the inputs the first `fresh` are none that layers are made from; None: all.
         """
-        constants, nodes = dict(target.constants), list[Node]()
-        for step in target.steps:
-            own, parameters = step_nodes(step)
-            if isinstance(step, Linear) and step.name in bent:
-                own = bent_nodes(step, own)
-                parameters |= {f"{step.name}/v": np.zeros_like(parameters[f"{step.name}/w"])}
-                parameters |= {f"{step.name}/0": np.zeros_like(step.bias)}
-            nodes += own
-            constants |= parameters
-        names = [f"{layer.name}/{key}" for layer in target.linears for key in "wb"]
-        names += [f"{name}/v" for name in bent]
+        parts = _parts(target, bent)
+        self._part = {name: i for i, part in enumerate(parts) for name in part.layers}
         self._transposed = {layer.name: layer.op == "MatMul" for layer in target.linears}
-        self._own = {name: constants.pop(name) for name in names}
-        self._feeds = feeds
-        like = {**feeds[0], **self._own}
-        self._program = Program(
-            nodes, like, constants=constants, outputs=outputs, opsets=target.opsets
+        zeros = {f"{layer.name}/0": np.zeros_like(layer.bias) for layer in target.linears}
+        self._network = PartedRun(
+            parts,
+            feeds,
+            constants={**target.constants, **zeros},
+            outputs=outputs,
+            opsets=target.opsets,
         )
-        clean = self._run({})
+        self._kept: Mapping[str, Layer] = {}  # the layers that were replaced in the kept run
+        clean = self._run({}, keep=True)
         self._count, self._fresh = sum(len(next(iter(feed.values()))) for feed in feeds), fresh
         powers = [_variation(value[self._judged(value)]) for value in clean]
         self._varying = [i for i, power in enumerate(powers) if power > 0]
@@ -74,17 +69,12 @@ class FedTarget:
         self._whole_power = [_variation(clean[i]) for i in self._varying]
         self.outputs = tuple(outputs[i] for i in self._varying)
 
-    def values(self, layers: Mapping[str, Layer]) -> list[Doubles]:
-        """The outputs that vary, [N, …] each, with `layers` replaced."""
-        fed: dict[str, Array] = {}
-        for name, layer in layers.items():
-            weights = {"w": layer.weight, "v": layer.bent}
-            for key, weight in weights.items():
-                if weight is not None:
-                    weight = weight.T if self._transposed[name] else weight
-                    fed[f"{name}/{key}"] = np.ascontiguousarray(weight, np.float32)
-            fed[f"{name}/b"] = layer.bias.astype(np.float32)
-        values = self._run(fed)
+    def values(self, layers: Mapping[str, Layer], *, keep: bool = False) -> list[Doubles]:
+        """The outputs that vary, [N, …] each, with `layers` replaced.
+
+        With `keep` these stay as they are in later calls, which are faster for it.
+        """
+        values = self._run(layers, keep=keep)
         return [values[i].astype(np.float64) for i in self._varying]
 
     def clean(self) -> list[Doubles]:
@@ -101,17 +91,20 @@ class FedTarget:
         return self._measured(layers)[0]
 
     def errors_elsewhere(self, layers: Mapping[str, Layer]) -> Doubles:
-        """The same on inputs of other origin, [outputs].
+        """The same on inputs of other origin, [outputs]; `layers` are kept, see `values`.
 
         What is lost from inputs that layers are made from to others is taken to be lost once more.
         """
-        errors, lost = self._measured(layers)
+        errors, lost = self._measured(layers, keep=True)
         return errors * lost
 
-    def _measured(self, layers: Mapping[str, Layer]) -> tuple[Doubles, Doubles]:
+    def _measured(
+        self, layers: Mapping[str, Layer], *, keep: bool = False
+    ) -> tuple[Doubles, Doubles]:
         """Errors, and what is lost on the inputs that layers are not made from, [outputs]."""
         errors, lost = np.ones((2, len(self._varying)))
-        for i, (value, clean) in enumerate(zip(self.values(layers), self._clean, strict=True)):
+        values = self.values(layers, keep=keep)
+        for i, (value, clean) in enumerate(zip(values, self._clean, strict=True)):
             square = _misfit(value, clean)
             errors[i] = self._error(i, square)
             if self._fresh is not None and len(square) == self._count:
@@ -138,10 +131,46 @@ class FedTarget:
         few = self._fresh is None or self._fresh < MIN_FRESH or len(value) != self._count
         return slice(None if few else self._fresh)
 
-    def _run(self, fed: Mapping[str, Array]) -> list[Array]:
-        parts = self._program.map([{**feed, **self._own, **fed} for feed in self._feeds])
-        joined = zip(*parts, strict=True)
+    def _run(self, layers: Mapping[str, Layer], *, keep: bool) -> list[Array]:
+        names = layers.keys() | self._kept.keys()
+        changed = [name for name in names if layers.get(name) is not self._kept.get(name)]
+        first = min((self._part[name] for name in changed), default=0)
+        if keep:
+            self._kept = dict(layers)
+        weights = {
+            f"{name}/{key}": np.ascontiguousarray(weight, np.float32)
+            for name, layer in layers.items()
+            for key, weight in self._weights(name, layer).items()
+        }
+        joined = zip(*self._network.run(weights, first=first, keep=keep), strict=True)
         return [_joined([np.atleast_1d(value) for value in values]) for values in joined]
+
+    def _weights(self, name: str, layer: Layer) -> dict[str, Floats]:
+        """A layer's own, as its nodes have them."""
+        own = {"w": layer.weight, "b": layer.bias}
+        own |= {} if layer.bent is None else {"v": layer.bent}
+        if self._transposed[name]:
+            own |= {key: own[key].T for key in own if key != "b"}
+        return own
+
+
+def _parts(target: Target, bent: Collection[str]) -> list[Part]:
+    """The target's steps, PARTS with about as many layers each."""
+    each = -(-len(target.linears) // PARTS)
+    parts: list[Part] = []
+    for step in target.steps:
+        nodes, own = step_nodes(step)
+        if isinstance(step, Linear) and step.name in bent:
+            nodes = bent_nodes(step, nodes)
+            own |= {f"{step.name}/v": np.zeros_like(own[f"{step.name}/w"])}
+        full = not parts or (isinstance(step, Linear) and len(parts[-1].layers) == each)
+        if full:
+            parts.append(Part())
+        parts[-1].nodes.extend(nodes)
+        parts[-1].weights.update(own)
+        if isinstance(step, Linear):
+            parts[-1].layers.append(step.name)
+    return parts
 
 
 def _joined(batches: Sequence[Array]) -> Array:
