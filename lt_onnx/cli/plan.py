@@ -63,7 +63,7 @@ def plan_command(
     few = calibration is not None or is_small(network)
     plans = []
     for one in PAPER_MODES if mode is None else [mode]:
-        blueprint, forecast = plan(network, replace(options, mode=one)), None
+        blueprint, forecast, given = plan(network, replace(options, mode=one)), None, None
         if network.linears and few and not shapes_only:
             given = None if calibration is None else loaded(calibration, network.inputs)
             count = predict(blueprint, sizes=given.sizes if given else None).calibration_count
@@ -78,7 +78,7 @@ def plan_command(
             )
         promise = None if forecast is None else forecast.figures(blueprint)
         theory_rows = [asdict(row) for row in theory]
-        plans.append({**plan_overview(blueprint), "promise": promise, "theory": theory_rows})
+        plans.append({**plan_overview(blueprint, given), "promise": promise, "theory": theory_rows})
     document = {"target": str(target), "plans": plans}
     write_reports(reports, document, **how)
     if json:

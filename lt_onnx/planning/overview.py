@@ -6,9 +6,9 @@ from typing import Any
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.manifest import DensePlace
 from lt_onnx.ops.activations import next_one
-from lt_onnx.planning.prediction import layer_memory, layer_seconds, predict, read_whole
+from lt_onnx.planning.prediction import layer_memory, layer_seconds, predict, read_whole, sized
 from lt_onnx.reading.sized import largest_tensors
-from lt_onnx.samples.samples import drawn_sizes
+from lt_onnx.samples.samples import Samples, drawn_sizes
 from lt_onnx.target import Linear, Shape, Step, Target
 
 # of a network that is run to see what its promise costs: more take minutes, or gigabytes
@@ -71,9 +71,15 @@ def _step_row(blueprint: Blueprint, step: Step, place: DensePlace | None) -> dic
     }
 
 
-def plan_overview(blueprint: Blueprint) -> dict[str, Any]:
-    """What `plan` shows: every random layer, and what the whole will take."""
-    prediction, target = predict(blueprint), blueprint.target
+def plan_overview(blueprint: Blueprint, seen: Samples | None = None) -> dict[str, Any]:
+    """What `plan` shows: every random layer, and what the whole will take.
+
+    `seen` are inputs for calibration; None: random ones.
+    """
+    drawn = {port.name: drawn_sizes(port) for port in blueprint.target.inputs}
+    sizes, most = (drawn, None) if seen is None else (seen.sizes, seen.count)
+    prediction = predict(blueprint, most=most, sizes=sizes)
+    target = sized(blueprint.target, sizes)
     rows, whole = [], read_whole(blueprint)
     for step in blueprint.steps:
         if isinstance(step, Run):

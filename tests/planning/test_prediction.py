@@ -180,7 +180,7 @@ def test_validation_may_cost_as_much_as_construction(monkeypatch: pytest.MonkeyP
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks as Linux tells them")
 @pytest.mark.parametrize("name", long_but(["residual"], SHIPPED))
 def test_a_conversion_takes_the_memory_that_its_plan_says(name: str) -> None:
-    command = [sys.executable, str(TOOLS / "memory.py"), str(MODELS / f"{name}.onnx")]
+    command = [sys.executable, str(TOOLS / "forecasts.py"), str(MODELS / f"{name}.onnx")]
     made = subprocess.run(command, capture_output=True, text=True)
 
     assert made.returncode == 0, made.stdout + made.stderr
