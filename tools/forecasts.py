@@ -3,15 +3,14 @@
     python tools/forecasts.py TARGET ... [--modes l+1 2l] [--weights folded masked sparse]
                               [--validate] [--per-layer] [--bound] [--calibration FILE]
 
-Every conversion runs in a process of its own, whose peak resident memory the system tells; ratios
-are prediction over truth. Of --calibration {} is a target's name. Seconds are this machine's. Exits
-with 1 when memory departs by more than a quarter, or takes more than 1.15 of what was said: what
---max-memory lets pass would not hold it.
+Every conversion runs in a process of its own. Memory is its largest resident set, as Linux tells
+it; ratios are prediction over truth. Of --calibration {} is a target's name. Seconds are those of
+this machine. Exits with 1 when memory departs by more than a quarter, or takes more than 1.15 of
+what was said: what --max-memory lets pass would not hold it.
 """
 
 import argparse
 import itertools
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,14 +24,23 @@ from lt_onnx.planning.prediction import Prediction, predict
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.samples.choose import calibration_inputs, loaded
 
+LOOK_SECONDS = 0.02  # from one look at a process to the next
+
 
 def measured(words: list[str]) -> tuple[int, int, float]:
-    """Exit code of a command, its peak resident bytes, and seconds."""
-    started = time.perf_counter()
+    """Exit code of a command, its peak resident bytes, and seconds.
+
+    Those of the process alone: what the system says of one that has ended counts its children's
+    too, which share its memory when they start.
+    """
+    started, peak = time.perf_counter(), 0
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    return code, usage.ru_maxrss * 1024, time.perf_counter() - started
+    status = Path(f"/proc/{process.pid}/status")
+    while (code := process.poll()) is None:
+        lines = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        peak = max([peak, *(int(line.split()[1]) for line in lines)])
+        time.sleep(LOOK_SECONDS)
+    return code, peak * 1024, time.perf_counter() - started
 
 
 def said(given: argparse.Namespace, target: Path, options: Options, samples: str) -> Prediction:

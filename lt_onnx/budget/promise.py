@@ -13,7 +13,8 @@ from lt_onnx.construct.noise_budget import MAX_ERROR, Promise
 from lt_onnx.options import Mode
 from lt_onnx.planning.allocation import MIN_NEURONS, problems
 from lt_onnx.planning.plan import plan
-from lt_onnx.planning.prediction import Need, needs, sized, target_work
+from lt_onnx.planning.prediction import Need, needs
+from lt_onnx.planning.sizes import sized, target_work
 from lt_onnx.samples.samples import Samples
 from lt_onnx.target import Doubles
 

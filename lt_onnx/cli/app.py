@@ -29,6 +29,7 @@ from lt_onnx.cli import (
 )
 from lt_onnx.cli.console import flagged, say
 from lt_onnx.cli.options import expanded
+from lt_onnx.cores import share_heap
 from lt_onnx.errors import LtOnnxError, is_interrupt
 from lt_onnx.files import DISK_FULL, finished, resumable
 from lt_onnx.version import __version__
@@ -86,6 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as shells have it in the background
             signal.signal(number, _interrupt)
+    share_heap()
     code = run(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):  # all is done, and told
         signal.signal(number, signal.SIG_IGN)

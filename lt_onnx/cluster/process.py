@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from lt_onnx.cluster.calls import MAX_DEATHS, Call, Failure, Outcome, died
+from lt_onnx.cores import share_heap
 from lt_onnx.errors import LtOnnxError, ResourceError, is_interrupt
 from lt_onnx.progress import Progress
 
@@ -176,6 +177,7 @@ def serve(pipe: Connection) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    share_heap()
     _allow_children()  # reading a file forks one
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (1, 2):  # what libraries say there is nobody's to read

@@ -11,7 +11,7 @@ import numpy as np
 
 from lt_onnx.construct import moments
 from lt_onnx.construct.layer_task import Block, LayerTask
-from lt_onnx.planning.prediction import MAX_POSITIONS, MAX_PROBLEMS
+from lt_onnx.planning.sizes import MAX_POSITIONS, MAX_PROBLEMS
 from lt_onnx.subset_sum import Rows
 from lt_onnx.subset_sum.grid import on_grid
 from lt_onnx.target import Doubles, Floats

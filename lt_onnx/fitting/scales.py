@@ -24,7 +24,7 @@ from lt_onnx.errors import InputError, ResourceError, UnsupportedError
 from lt_onnx.files import atomic_write, data_of
 from lt_onnx.manifest import SEAL_KEY, Manifest
 from lt_onnx.options import Sigma, Weights
-from lt_onnx.planning.prediction import MAX_BATCH
+from lt_onnx.planning.memory import MAX_BATCH
 from lt_onnx.reading.model_file import open_session
 from lt_onnx.runtime import Session, by_batch, first_line
 from lt_onnx.samples.choose import calibration_inputs

@@ -6,7 +6,9 @@ from typing import Any
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.manifest import DensePlace
 from lt_onnx.ops.activations import next_one
-from lt_onnx.planning.prediction import layer_memory, layer_seconds, predict, read_whole, sized
+from lt_onnx.planning.memory import layer_memory
+from lt_onnx.planning.prediction import layer_seconds, predict
+from lt_onnx.planning.sizes import sized
 from lt_onnx.reading.sized import largest_tensors
 from lt_onnx.samples.samples import Samples, drawn_sizes
 from lt_onnx.target import Linear, Shape, Step, Target
@@ -80,13 +82,14 @@ def plan_overview(blueprint: Blueprint, seen: Samples | None = None) -> dict[str
     sizes, most = (drawn, None) if seen is None else (seen.sizes, seen.count)
     prediction = predict(blueprint, most=most, sizes=sizes)
     target = sized(blueprint.target, sizes)
-    rows, whole = [], read_whole(blueprint)
+    rows, count = [], prediction.calibration_count
+    memory = layer_memory(target, blueprint, count=count, batch=prediction.batch)
     for step in blueprint.steps:
         if isinstance(step, Run):
             continue
         one_for_one = isinstance(step, Build) and step.one_for_one
         constructed = "one-for-one" if one_for_one else "two-for-one"
-        layout, source, count = step.in_layout, step.source, prediction.calibration_count
+        layout, source = step.in_layout, step.source
         rows.append(
             {
                 "name": step.name,
@@ -98,9 +101,7 @@ def plan_overview(blueprint: Blueprint, seen: Samples | None = None) -> dict[str
                 "constants": step.out_layout.constants,
                 "weights": source.count,
                 "bytes": 4 * source.size,
-                "memory_bytes": layer_memory(
-                    target, step, count=count, batch=prediction.batch, whole=step.name in whole
-                ),
+                "memory_bytes": memory[step.name],
                 "seconds": layer_seconds(target, step, count),
             }
         )

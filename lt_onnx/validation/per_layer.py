@@ -24,7 +24,7 @@ from lt_onnx.errors import InputError
 from lt_onnx.layout import Layout
 from lt_onnx.manifest import Manifest
 from lt_onnx.planning.plan import plan
-from lt_onnx.planning.prediction import TRACE_BATCH, activation_count, exposed_together
+from lt_onnx.planning.sizes import TRACE_BATCH, activation_count, exposed_together
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.model_file import open_session, read_manifest
 from lt_onnx.runtime import Program

@@ -186,7 +186,9 @@ class TicketWriter:
 
     def finish(self) -> None:
         """Write the graph and give the files their names."""
-        write_sealed(self._model(), self._streams, self.path)
+        model = self._model()
+        self._tensors = {}  # the model has a copy
+        write_sealed(model, self._streams, self.path)
         self.__exit__(None, None, None)
 
     def _form(self, spec: SourceLayer) -> Form:

@@ -1,0 +1,141 @@
+"""Bytes that a conversion takes, layer by layer, and at its end.
+
+Comes in: a Blueprint, and how many samples are run. Goes out: the largest of what it takes in turn.
+Constants are measured on many networks: `tools/forecasts.py`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from lt_onnx import files
+from lt_onnx.blueprint import Blueprint, Build, Expand, Run
+from lt_onnx.cores import thread_count
+from lt_onnx.planning.sizes import (
+    MAX_PROBLEMS,
+    TRACE_BATCH,
+    activation_count,
+    exposed_together,
+    held_numbers,
+    made_numbers,
+    numbers,
+    patches,
+    positions,
+    read_whole,
+    waiting_numbers,
+)
+from lt_onnx.reading.sized import largest_tensors
+from lt_onnx.samples.samples import VALIDATION_BATCH, batch_size
+from lt_onnx.target import Target
+
+MAX_BATCH, MAX_BATCH_NUMBERS = 32, 1 << 24  # samples that are run at a time, and their numbers
+NUMBER_BYTES = 4
+PATCH_BYTES = 16  # for an entry at a position
+# for a number of a batch under way: of neurons, of all neurons of a block, and of a layer's tensors
+NEURON_BATCH_BYTES, WHOLE_BATCH_BYTES, LAYER_BATCH_BYTES = 15, 17, 6
+CHUNK_BYTES, MAX_CHUNK = 34, 1 << 23  # for a weight of the rows under construction, and how many
+ROW_WEIGHT_BYTES = 64  # for a weight of one row
+GROWN_BYTES = 64  # for a number of a tensor that has several samples of one
+PROGRAM_BYTES = 262_000_000  # before any layer: the interpreter and its libraries
+EXPAND_BYTES, TARGET_WEIGHT_BYTES = 2_000_000, 12  # EXPAND: of a univariate layer
+NEURON_BYTES = 11.2  # for a number that a univariate layer makes, while a ticket is run
+INPUT_BYTES, OUTPUT_BYTES = 5.2, 16.8  # and for one that another layer reads, and makes
+UNIVARIATE_WEIGHT_BYTES = 8.6  # such layers are held whole, drawn and read again by the proof
+# of a ticket of one file while that is put together: times its bytes, and what is not given back
+WRITING_FACTOR, LEFT_SHARE = 3.7, 0.5
+RUNNING_FACTOR = 1.9  # times the weights in float32, while a runtime has the file open as well
+EXPOSED_BYTES = 9.0  # for a number of the layers that are compared together
+BOUND_BYTES, BOUND_FACTOR = 165_000_000, 20.5  # of torch, and times what a layer holds of a sample
+TORCH_BYTES, FIT_BYTES = 230_000_000, 6  # to fit scales; the latter for a number of a layer
+
+
+def conversion_memory(
+    blueprint: Blueprint,
+    target: Target,
+    sizes: Mapping[str, Sequence[int]],
+    *,
+    count: int,
+    batch: int,
+    file_bytes: int,
+    validated: bool,
+    traced: bool,
+    bounded: bool,
+) -> int:
+    """Bytes at the largest.
+
+    `target` is the blueprint's with `sizes` of a sample by input; `count` samples for calibration,
+    `batch` run at a time; `file_bytes` of the ticket, which is run (`validated`), its layers
+    compared (`traced`) and its error certified (`bounded`).
+    """
+    steps = [step for step in blueprint.steps if not isinstance(step, Run)]
+    expands = sum(isinstance(step, Expand) for step in steps)
+    inline = file_bytes if file_bytes <= files.INLINE_LIMIT else 0  # else it goes to another file
+    layers = layer_memory(target, blueprint, count=count, batch=batch)
+    largest, widest = (
+        max(layers.values(), default=0),
+        max((run_bytes(target, step) for step in steps), default=0),
+    )
+    peaks = [inline + largest, round(LEFT_SHARE * largest + WRITING_FACTOR * inline)]
+    peaks.append(GROWN_BYTES * largest_tensors(target, sizes)[1])
+    # a runtime copies what is in the graph, and maps what lies in a file of its own
+    opened = file_bytes + (round(RUNNING_FACTOR * blueprint.weight_bytes) if inline else 0)
+    sample = sum(math.prod(sizes[port.name]) for port in target.inputs)
+    if validated:
+        peaks.append(opened + batch_size(sample, VALIDATION_BATCH) * widest)
+    if traced:
+        counts = [activation_count(target, blueprint, linear) for linear in target.linears]
+        exposed = max(sum(counts[part]) for part in exposed_together(counts))
+        peaks.append(opened + round(EXPOSED_BYTES * batch_size(sample, TRACE_BATCH) * exposed))
+    if blueprint.options.fit_scales:
+        each = FIT_BYTES * sum(activation_count(target, None, one) for one in target.linears)
+        at_once = thread_count() * batch_size(sample, MAX_BATCH)
+        peaks = [TORCH_BYTES + peak for peak in (*peaks, opened + 3 * inline + at_once * each)]
+    if bounded:
+        peaks.append(BOUND_BYTES + inline + round(BOUND_FACTOR * widest))
+    held = TARGET_WEIGHT_BYTES * sum(linear.weight.size for linear in target.linears)
+    return PROGRAM_BYTES + held + EXPAND_BYTES * expands + max(peaks)
+
+
+def layer_memory(target: Target, blueprint: Blueprint, *, count: int, batch: int) -> dict[str, int]:
+    """Bytes that constructing each layer takes with `count` samples, `batch` run at a time."""
+    whole, waiting = read_whole(blueprint), waiting_numbers(target, blueprint)
+    found: dict[str, int] = {}
+    for step in blueprint.steps:
+        if isinstance(step, Expand):
+            drawn = UNIVARIATE_WEIGHT_BYTES * step.source.size
+            found[step.name] = round(drawn) + ROW_WEIGHT_BYTES * step.source.row_size
+        elif isinstance(step, Build):
+            found[step.name] = (
+                _built(target, step, count=count, batch=batch, whole=step.name in whole)
+                + NUMBER_BYTES * count * waiting[step.name]
+            )
+    return found
+
+
+def _built(target: Target, step: Build, *, count: int, batch: int, whole: bool) -> int:
+    """Of one layer, tensors that wait for layers behind it apart."""
+    linear, at_once = step.linear, min(batch, count)
+    read, made = held_numbers(target, step)
+    # what it reads, what it makes, once with its scales and once without, and what the target does
+    held = read + 2 * made + len(linear.bias) * positions(target, linear.output, linear.op)
+    under_way = LAYER_BATCH_BYTES * at_once * made
+    if step.expand is None:
+        under_way = LAYER_BATCH_BYTES * at_once * (read + made) // 2
+    else:  # its features, beside the tensor that they are parts of
+        held += read // len(step.coefficients)
+        neurons, _ = made_numbers(target, step, whole=whole)
+        threads = thread_count() if batch * neurons <= MAX_BATCH_NUMBERS else 1  # large: alone
+        each = WHOLE_BATCH_BYTES if whole else NEURON_BATCH_BYTES
+        under_way += each * min(batch * threads, count) * neurons
+    sampled, entries = patches(target, step, count)
+    seen = PATCH_BYTES * sampled * min(entries, MAX_PROBLEMS)
+    rows = ROW_WEIGHT_BYTES * step.source.row_size + CHUNK_BYTES * min(step.source.size, MAX_CHUNK)
+    return NUMBER_BYTES * count * held + under_way + seen + rows
+
+
+def run_bytes(target: Target, step: Expand | Build) -> int:
+    """Bytes that running a layer over one sample takes: some tensors of float32."""
+    if isinstance(step, Expand):
+        places = positions(target, step.tensor, step.nodes[0].op)
+        return round(NEURON_BYTES * step.source.shape[0] * places)
+    read, made = numbers(target, step)
+    return round(INPUT_BYTES * read + OUTPUT_BYTES * made)

@@ -1,0 +1,147 @@
+"""Numbers that pass through the layers of target and ticket, and multiply-adds, per sample.
+
+Comes in: a Blueprint's steps, and a Target with sizes. Goes out: what follows from shapes alone.
+"Numbers" are entries of tensors.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from lt_onnx.blueprint import Blueprint, Build, Expand, Run
+from lt_onnx.reading.sized import with_sizes
+from lt_onnx.samples.samples import OPEN_AXIS
+from lt_onnx.target import Linear, Target
+
+MAX_POSITIONS = 8192  # output positions that H is made from …
+MAX_PROBLEMS = 1152  # … and problems with one H: Cholesky takes O(n · MAX_PROBLEMS²)
+# samples whose layers are compared at a time, and numbers of both networks that are held for it
+TRACE_BATCH, MAX_EXPOSED = 16, 1 << 26
+
+
+def sized(target: Target, sizes: Mapping[str, Sequence[int]]) -> Target:
+    """The target with inputs of these sizes, where it leaves them open."""
+    if all(isinstance(d, int) and d > 0 for port in target.inputs for d in port.shape[1:]):
+        return target
+    return with_sizes(target, sizes)
+
+
+def read_whole(blueprint: Blueprint) -> frozenset[str]:
+    """The layers for which all neurons of their block are made: other nodes stand between.
+
+    Everywhere else one neuron stands for all that make the same of their input.
+    """
+    opened = {step.output for step in blueprint.steps if isinstance(step, Expand)}
+    builds = (step for step in blueprint.steps if isinstance(step, Build) and step.expand)
+    return frozenset(step.name for step in builds if step.input not in opened)
+
+
+def numbers(target: Target, step: Build) -> tuple[int, int]:
+    """Numbers in the input and in the output of a layer of the ticket, per sample."""
+    linear = step.linear
+    read = step.in_layout.width * positions(target, linear.input, linear.op)
+    return read, step.source.shape[0] * positions(target, linear.output, linear.op)
+
+
+def held_numbers(target: Target, step: Build) -> tuple[int, int]:
+    """Numbers in input and output of a layer that are held; of a block its features."""
+    read, made = numbers(target, step)
+    if step.expand is not None:
+        linear = step.linear
+        channels = linear.weight.shape[1] * linear.group * len(step.coefficients)
+        read = channels * positions(target, linear.input, linear.op)
+    return read, made
+
+
+def made_numbers(target: Target, step: Build, *, whole: bool) -> tuple[int, int]:
+    """Numbers in input and output of a layer under construction; see `read_whole`.
+
+    Of a block one neuron of each feature is run, its mirror image, and all constants.
+    """
+    read, made = held_numbers(target, step)
+    if whole or step.expand is None:
+        return numbers(target, step)[0], made
+    constants = step.in_layout.constants * positions(target, step.linear.input, step.linear.op)
+    return read * (2 if step.in_layout.mirror else 1) + constants, made
+
+
+def waiting_numbers(target: Target, blueprint: Blueprint) -> dict[str, int]:
+    """Numbers of the ticket's tensors that wait while a layer is built, by layer, its input apart.
+
+    They are read behind it: skip connections.
+    """
+    last = {name: i for i, step in enumerate(blueprint.steps) for name in _read(step)}
+    copies, held, waiting = Counter[str](), dict[str, int](), dict[str, int]()
+    for i, step in enumerate(blueprint.steps):
+        if isinstance(step, Build):
+            others = (held[name] for name in held if name != step.input and last[name] > i)
+            waiting[step.name] = sum(others)
+            held[step.output] = numbers(target, step)[1]
+            copies[step.output] = step.source.shape[0] // len(step.linear.bias)
+        elif isinstance(step, Run):
+            most = max((copies[name] for name in step.node.inputs), default=0)
+            for name in step.node.outputs:
+                shape = (d if isinstance(d, int) else 1 for d in target.shapes.get(name, (0,))[1:])
+                copies[name], held[name] = most, most * math.prod(shape)
+        held = {name: count for name, count in held.items() if last.get(name, -1) > i}
+    return waiting
+
+
+def _read(step: Run | Expand | Build) -> Iterator[str]:
+    return (name for node in step.nodes for name in node.inputs)
+
+
+def patches(target: Target, step: Build, count: int) -> tuple[int, int]:
+    """Positions that moments are made from, and entries of a patch of one group."""
+    places = count * positions(target, step.linear.output, step.linear.op)
+    entries = math.prod(step.linear.weight.shape[1:]) * len(step.coefficients)
+    return min(places, MAX_POSITIONS), entries
+
+
+def activation_count(target: Target, blueprint: Blueprint | None, linear: Linear) -> int:
+    """Numbers in input and output of a layer, of the target and of its ticket, per sample."""
+    own: int = linear.weight.shape[1] * linear.group * positions(target, linear.input, linear.op)
+    own += len(linear.bias) * positions(target, linear.output, linear.op)
+    for step in blueprint.steps if blueprint is not None else ():
+        if isinstance(step, Build) and step.name == linear.name:
+            return own + sum(numbers(target, step))
+    return 2 * own
+
+
+def exposed_together(counts: Sequence[int]) -> Iterator[slice]:
+    """Neighbouring layers of so many numbers each whose tensors are compared at a time.
+
+    `MAX_EXPOSED` of a batch, or one layer.
+    """
+    start = 0
+    for stop in range(1, len(counts) + 1):
+        if stop == len(counts) or sum(counts[start : stop + 1]) * TRACE_BATCH > MAX_EXPOSED:
+            yield slice(start, stop)
+            start = stop
+
+
+def feature_multiply_adds(target: Target, step: Build) -> int:
+    """Of one layer that is run on the features it reads, per sample."""
+    if step.expand is None:
+        return multiply_adds(target, step)
+    weights = math.prod(step.linear.weight.shape[1:]) * len(step.coefficients)
+    places = positions(target, step.linear.output, step.linear.op)
+    return step.source.shape[0] * weights * places
+
+
+def multiply_adds(target: Target, step: Build) -> int:
+    """Of one layer of the ticket, per sample."""
+    return step.source.size * positions(target, step.linear.output, step.linear.op)
+
+
+def target_work(target: Target) -> int:
+    """Multiply-adds of the target's layers, per sample."""
+    layers = target.linears
+    return sum(layer.weight.size * positions(target, layer.output, layer.op) for layer in layers)
+
+
+def positions(target: Target, tensor: str, op: str) -> int:
+    """Places of a tensor that a layer of kind `op` treats alike, per sample."""
+    shape = target.shapes.get(tensor, ())
+    spatial = shape[2:] if op == "Conv" else shape[1:-1]
+    return math.prod(d if isinstance(d, int) else OPEN_AXIS for d in spatial)
