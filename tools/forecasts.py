@@ -11,11 +11,11 @@ what was said: what --max-memory lets pass would not hold it.
 
 import argparse
 import itertools
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from timing import run_alone
 
 from lt_onnx.budget.promise import promised
 from lt_onnx.options import Options, make_options
@@ -23,24 +23,6 @@ from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import Prediction, predict
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.samples.choose import calibration_inputs, loaded
-
-LOOK_SECONDS = 0.02  # from one look at a process to the next
-
-
-def measured(words: list[str]) -> tuple[int, int, float]:
-    """Exit code of a command, its peak resident bytes, and seconds.
-
-    Those of the process alone: what the system says of one that has ended counts its children's
-    too, which share its memory when they start.
-    """
-    started, peak = time.perf_counter(), 0
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    status = Path(f"/proc/{process.pid}/status")
-    while (code := process.poll()) is None:
-        lines = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-        peak = max([peak, *(int(line.split()[1]) for line in lines)])
-        time.sleep(LOOK_SECONDS)
-    return code, peak * 1024, time.perf_counter() - started
 
 
 def said(given: argparse.Namespace, target: Path, options: Options, samples: str) -> Prediction:
@@ -73,7 +55,7 @@ def main() -> None:
     parser.add_argument("--calibration", default="")
     given = parser.parse_args()
     least, most = 1 / 1.15, 1.25
-    tool, ratios, paces = [sys.executable, "-m", "lt_onnx"], [], []
+    ratios, paces = [], []
     print(f"{'target':26}{'mode':>5} {'weights':8}{'said, MB':>10}{'used':>7}{'ratio':>7}", end="")
     print(f"{'said, s':>10}{'took':>7}{'ratio':>7}", flush=True)
     for target, mode, weights in itertools.product(given.targets, given.modes, given.weights):
@@ -88,8 +70,7 @@ def main() -> None:
         prediction = said(given, target, options, samples)
         with tempfile.TemporaryDirectory() as folder:
             out = str(Path(folder) / "t.onnx")
-            convert = [*tool, "convert", str(target), "-o", out, "--quiet", *words]
-            code, used, took = measured(convert)
+            code, took, used = run_alone(["convert", str(target), "-o", out, "--quiet", *words])
         ratio, pace = prediction.memory_bytes / used, prediction.seconds / took
         print(
             f"{target.stem[:25]:26}{mode:>5} {weights:8}{prediction.memory_bytes / 1e6:10.0f}"

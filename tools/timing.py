@@ -1,7 +1,11 @@
 """Rates of a run, by the clock: what the benchmarks share."""
 
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,6 +15,16 @@ Floats: TypeAlias = NDArray[np.float32]
 Line: TypeAlias = dict[str, Any]
 
 MAX_YARDSTICK_SECONDS = 10.0  # for one problem; beyond, the yardstick is left out
+
+# the process tells its own peak: what the system says of one that has ended begins with that of the
+# process it came from, and counts what its children share with it
+ALONE = """
+import atexit, pathlib, re, sys
+status, out = pathlib.Path("/proc/self/status"), pathlib.Path(sys.argv.pop(1))
+atexit.register(lambda: out.write_text(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]))
+from lt_onnx.cli.app import main
+main()
+"""
 
 
 class Clock:
@@ -54,3 +68,14 @@ def python_rate(run: Callable[[int], object], subsets: float) -> float | None:
         run(done)
         done += 1
     return done / (time.perf_counter() - start)
+
+
+def run_alone(words: list[str]) -> tuple[int, float, int]:
+    """Exit code, seconds and bytes at the peak of a command of lt-onnx, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        peak = Path(folder) / "peak"
+        start = time.perf_counter()
+        made = subprocess.run(
+            [sys.executable, "-c", ALONE, str(peak), *words], stdout=subprocess.DEVNULL
+        )
+        return made.returncode, time.perf_counter() - start, int(peak.read_text()) * 1024
