@@ -31,7 +31,7 @@ MAX_BATCH, MAX_BATCH_NUMBERS = 32, 1 << 24  # samples that are run at a time, an
 NUMBER_BYTES = 4
 PATCH_BYTES = 16  # for an entry at a position
 # for a number of a batch under way: of neurons, of all neurons of a block, and of a layer's tensors
-NEURON_BATCH_BYTES, WHOLE_BATCH_BYTES, LAYER_BATCH_BYTES = 15, 15, 6
+NEURON_BATCH_BYTES, WHOLE_BATCH_BYTES, LAYER_BATCH_BYTES = 18, 15, 6
 CHUNK_BYTES, MAX_CHUNK = 34, 1 << 23  # for a weight of the rows under construction, and how many
 ROW_WEIGHT_BYTES = 64  # for a weight of one row
 GROWN_BYTES = 64  # for a number of a tensor that has several samples of one
