@@ -144,12 +144,12 @@ def check_room(
     """
     if max_memory is not None and memory_bytes > max_memory:
         needed = f"about {size_text(memory_bytes)} of memory are needed, `max_memory` allows"
-        mend = "lower `base_size` or use `mode=2l`"
+        mend = "lower `base_size`; `mode=2l` needs least"
         raise ResourceError(f"{target}: {needed} {size_text(max_memory)}: {mend}")
     free = shutil.disk_usage(paths[0].parent).free
     if file_bytes * FILE_SYSTEM_OVERHEAD > free:
         needed = f"about {size_text(file_bytes)} are needed, {size_text(free)} are free"
-        mend = "lower `base_size`, use `mode=2l` or another disk"
+        mend = "lower `base_size` or take another disk; `mode=2l` needs least"
         raise ResourceError(f"{paths[0]}: {needed}: {mend}")
 
 

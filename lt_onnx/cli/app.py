@@ -118,7 +118,7 @@ def run(arguments: list[str] | None) -> int:
     except LtOnnxError as error:
         return _fail(str(error), error.exit_code)
     except MemoryError:
-        return _fail("out of memory: lower `base_size` or use `mode=2l`", 3)
+        return _fail("out of memory: lower `base_size`; `mode=2l` needs least", 3)
     except BrokenPipeError:
         return 3
     except OSError as error:  # what no reader or writer has told in words of its own

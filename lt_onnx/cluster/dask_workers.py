@@ -225,7 +225,7 @@ def _too_large(memory: int, limits: Mapping[str, float]) -> Failure:
     """Why no worker makes a call."""
     largest = size_text(max(limits.values()))
     needed = f"about {size_text(memory)} of memory are needed, the workers have {largest}"
-    said = f"{needed}: lower `base_size` or use `mode=2l`"
+    said = f"{needed}: lower `base_size`; `mode=2l` needs least"
     return Failure("ResourceError", said, ResourceError.exit_code)
 
 

@@ -219,7 +219,7 @@ def _made(function: Callable[..., Any], call: Call, tell: Progress) -> Outcome:
     except LtOnnxError as error:
         return Outcome(failure=Failure(type(error).__name__, str(error), error.exit_code))
     except MemoryError:
-        said = "out of memory: lower `base_size` or use `mode=2l`"
+        said = "out of memory: lower `base_size`; `mode=2l` needs least"
         return Outcome(failure=Failure("MemoryError", said, ResourceError.exit_code))
     except Exception as error:
         if is_interrupt(error):

@@ -56,7 +56,7 @@ def test_what_fails_is_told_and_not_made_again(process: Process) -> None:
     assert told == {
         "input": ("InputError", "`seed` is wrong", 2),
         "resource": ("ResourceError", "too much", 3),
-        "memory": ("MemoryError", "out of memory: lower `base_size` or use `mode=2l`", 3),
+        "memory": ("MemoryError", "out of memory: lower `base_size`; `mode=2l` needs least", 3),
         "value": ("ValueError", "ValueError: of what?", 2),
     }
 
