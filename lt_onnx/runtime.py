@@ -6,7 +6,7 @@ an activation's range is what the ticket really sees, not what a second implemen
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as status
 
-from lt_onnx.cores import thread_count
+from lt_onnx.cores import spread, thread_count
 from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import check_file, check_network, data_of
 from lt_onnx.target import Array, Node, Shape
@@ -233,11 +233,12 @@ def by_batch(batches: Sequence[T], look: Callable[[T], U]) -> list[U]:
 
     A batch is asked for when its turn comes. Those of `batches` that are `alone` take turns.
     """
-    count = len(batches)
-    if count < 2 or thread_count() < 2 or getattr(batches, "alone", False):
-        return [look(batches[b]) for b in range(count)]
-    with ThreadPoolExecutor(thread_count()) as pool:
-        return list(pool.map(lambda b: look(batches[b]), range(count)))
+    threads = 1 if getattr(batches, "alone", False) else thread_count()
+    return spread([partial(_looked, batches, look, b) for b in range(len(batches))], threads)
+
+
+def _looked(batches: Sequence[T], look: Callable[[T], U], b: int) -> U:
+    return look(batches[b])
 
 
 def _open_shape(value: Array) -> Shape:

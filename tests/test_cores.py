@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from lt_onnx import cores
-from lt_onnx.cores import core_count, group_quota, thread_count
-from lt_onnx.source.threads import solver_threads
+from lt_onnx.cores import core_count, group_quota, solver_threads, thread_count
 
 
 def test_threads_are_as_many_as_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

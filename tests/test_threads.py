@@ -3,10 +3,11 @@
 import os
 import threading
 import time
+from functools import partial
 
 import pytest
 
-from lt_onnx.source.threads import share
+from lt_onnx.cores import share, spread
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +40,16 @@ def test_work_may_share_work() -> None:
     share(9, lambda start, stop: [met.extend(done(5)) for _ in range(start, stop)])
 
     assert sorted(met) == sorted([*range(5)] * 9)
+
+
+def test_calls_are_answered_in_their_order() -> None:
+    def call(number: int) -> int:
+        time.sleep(0.002 * (5 - number))
+        return number
+
+    calls = [partial(call, number) for number in range(5)]
+    assert spread(calls, 3) == spread(calls, 1) == [*range(5)]
+    assert spread([partial(spread, calls, 3)] * 4, 3) == [[*range(5)]] * 4  # and in each other
 
 
 def test_after_an_error_nothing_goes_on() -> None:

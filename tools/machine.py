@@ -21,7 +21,7 @@ from numba import types
 from numba.extending import intrinsic
 from timing import Clock, Floats, Line
 
-from lt_onnx.source import threads
+from lt_onnx.cores import share, solver_threads
 from lt_onnx.subset_sum import lanes
 from lt_onnx.subset_sum.lanes import LANES
 
@@ -120,7 +120,7 @@ def rate_of_all(work: Callable[[], object]) -> float:
 
     The time that a thread spends on a processor: others' work makes no limit lower.
     """
-    count = threads.solver_threads()
+    count = solver_threads()
     rates: list[float] = []
 
     def one(start: int, stop: int) -> None:
@@ -133,7 +133,7 @@ def rate_of_all(work: Callable[[], object]) -> float:
     best = 0.0
     for _ in range(3 if Clock.quick else 15):
         rates.clear()
-        threads.share(count, one)
+        share(count, one)
         best = max(best, sum(rates))
     return best
 
@@ -157,7 +157,7 @@ def limits() -> Line:
         "sums_G_per_s": max(compared, issued * LANES / 3) / 1e9,
         "compared_G_per_s": compared / 1e9,
         "issued_G_per_s": issued * LANES / 3 / 1e9,
-        "clock_GHz": cycles / threads.solver_threads() / 1e9,
+        "clock_GHz": cycles / solver_threads() / 1e9,
         "copy_GB_per_s": max(copies(size) for size in COPIED) / 1e9,
     }
 
@@ -189,7 +189,7 @@ def machine() -> Line:
         "compiled_for": settings.CPU_NAME or llvm.get_host_cpu_name(),
         "features": used,
         "vectors": next((v for key, v in widths.items() if key in used), "none of these"),
-        "threads": threads.solver_threads(),
+        "threads": solver_threads(),
         "affinity": allowed,
         **limits(),
     }

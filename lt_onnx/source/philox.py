@@ -11,7 +11,7 @@ position `p` of a weight in its layer:
 import numba
 import numpy as np
 
-from lt_onnx.source.threads import share
+from lt_onnx.cores import share
 from lt_onnx.target import Floats
 
 MIN_PIECE = 1 << 14  # positions that one thread draws

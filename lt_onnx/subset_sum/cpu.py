@@ -11,7 +11,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_onnx.source import philox, threads
+from lt_onnx.cores import share, solver_threads
+from lt_onnx.source import philox
 from lt_onnx.subset_sum.full import Halves, full, no_halves
 from lt_onnx.subset_sum.limits import check, check_sign
 from lt_onnx.subset_sum.objective import bits_of, float_of
@@ -47,7 +48,7 @@ def solve_full(
         batch = x[part], z[part], weight[part], penalty[own]
         met.append(solve_part(batch, (mask[part], residual[part]), (limit, no_halves())))
 
-    threads.share(len(z), work, least=MIN_BATCH)
+    share(len(z), work, least=MIN_BATCH)
     elements, prices, lowest = zip(*met, strict=True)  # NumPy's maximum is NaN where there is one
     check(np.max(elements), "x")
     check(np.max(prices), "penalty")
@@ -74,7 +75,7 @@ def solve_rows(base: Floats | Drawn, z: Floats, *, rows: Rows, limit: int) -> tu
     step = np.zeros_like(rows.price) if rows.step is None else rows.step
     given = rows.index, rows.gain, rows.weight, rows.noise, rows.price, rows.order
     shared = *given, upper, group, step
-    height = max(1, min(MAX_HEIGHT, -(-len(z) // (2 * threads.solver_threads()))))
+    height = max(1, min(MAX_HEIGHT, -(-len(z) // (2 * solver_threads()))))
     number = np.arange(len(z)) - np.searchsorted(group, group)  # of a row in its group
     tiles = np.append(np.flatnonzero(number % height == 0), len(z))
     masks, residuals = np.zeros(z.shape, np.uint32), np.zeros(z.shape, np.float32)
@@ -90,7 +91,7 @@ def solve_rows(base: Floats | Drawn, z: Floats, *, rows: Rows, limit: int) -> tu
         batch, answers = (z, tiles[start : stop + 1]), (masks, residuals)
         _solve_rows(source, batch, shared, answers, (limit, no_halves()), space)
 
-    threads.share(len(tiles) - 1, work)
+    share(len(tiles) - 1, work)
     return masks, residuals
 
 
@@ -98,7 +99,7 @@ def draw(rows: Drawn) -> Floats:
     """The rows as an array, [R, width]."""
     drawn = np.empty((len(rows.numbers), rows.width), np.float32)
     source = _source(rows)
-    threads.share(len(drawn), lambda start, stop: _draw(drawn, source, start, stop))
+    share(len(drawn), lambda start, stop: _draw(drawn, source, start, stop))
     return drawn
 
 
@@ -131,7 +132,7 @@ def write_masked(
         chosen = np.empty(drawn.width, bool)
         _write_masked(out, at[part], source, masks[part], (places, group[part]), (twin, chosen))
 
-    threads.share(len(at), work)
+    share(len(at), work)
 
 
 @numba.njit(cache=True, nogil=True)

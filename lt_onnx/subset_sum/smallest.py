@@ -21,7 +21,7 @@ from typing import TypeAlias
 import numba
 import numpy as np
 
-from lt_onnx.source.threads import share
+from lt_onnx.cores import share
 from lt_onnx.subset_sum.lanes import LANES, add, lowest, within
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE
 from lt_onnx.subset_sum.meet_in_the_middle import ROUNDING, Halves, left, no_halves, smallest_of_all
