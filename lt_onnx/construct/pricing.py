@@ -52,7 +52,7 @@ def find_price(task: LayerTask, shared: SharedProblems, *, lam: Doubles, share: 
     sample = _sample(task, lam)
     if sample is None:  # biases alone
         return Trial(MIN_PRICE, 0.0, 0.0, 0.0, 0.0, 0.0)
-    shared.prepare([Block(slice(0, 0), group) for group, _ in sample.rows])
+    shared.prepare([Block(slice(0, 0), groups) for groups, _ in sample.rows])
     guess = share.ratio * share.marginal(share.decay)
     price = guess if np.isfinite(guess) else FIRST_PRICE
     price, trials = float(np.clip(price, MIN_PRICE, MAX_PRICE)), list[Trial]()
@@ -82,7 +82,8 @@ def _slope(trials: Sequence[Trial]) -> float:
 class _Sample:
     """Rows to try prices on, of those with weights to choose: no pruned or constant channel's."""
 
-    rows: Sequence[tuple[range, Indices]]  # by group: channels evenly spread, some copies of each
+    # by neighbouring groups: channels evenly spread, some copies of each, group by group
+    rows: Sequence[tuple[range, Indices]]
     # λ² over the variation of outputs: of all rows of these groups, relative to that of `rows`.
     # Errors grow with λ², so that those of few rows tell by this what all come to
     typical: float
@@ -113,7 +114,10 @@ def _sample(task: LayerTask, lam: Doubles) -> _Sample | None:
         rows = np.concatenate(some)
         return float(np.square(lam[rows, 0]).sum() / max(power[channel[rows]].sum(), 1e-300))
 
+    blocks = {block.groups for block in task.blocks()}
     parts = [(range(group, group + 1), rows) for group, rows in zip(chosen, tried, strict=True)]
+    if len(blocks) == 1:  # what all groups share is needed for their rows as well
+        parts = [(blocks.pop(), np.concatenate(tried))]
     return _Sample(parts, ratio(every) / ratio(tried), len(data))
 
 
@@ -140,29 +144,33 @@ def _try(
     kept = asked = 0.0
     powers = {"fresh": np.zeros(3), "seen": np.zeros(3)}  # those of _powers
     inherited = weighed = 0.0
-    for group, rows in sample.rows:
-        problems = shared.groups[group].at(task.price)
+    for groups, rows in sample.rows:
+        problems, group = shared.groups[groups].at(task.price), rows // task.group_rows
+        group = group - groups.start
         goals = features.goals(task.linear, task.channel[rows].astype(np.int64))
-        goals, one = goals.reshape(len(rows), -1), np.zeros(len(rows), np.int64)
+        goals = goals.reshape(len(rows), -1)
         drawn = Drawn(task.options.seed, source.index, rows, source.row_size)
         masks, _, own = solve_masks(
-            task, problems, drawn=drawn, group=one, goals=goals, lam=lam[rows]
+            task, problems, drawn=drawn, group=group, goals=goals, lam=lam[rows]
         )
-        index, gain = features.problems(group, slice(None))
+        index, gain = features.problems(groups, slice(None))
         weight = np.zeros((len(rows), source.row_size), np.float32)
-        write_masked(weight, np.arange(len(rows)), drawn=drawn, masks=masks, rows=(index, one))
-        elements = np.where(index[0] >= 0, weight[:, np.maximum(index[0], 0)] * gain[0], 0)
-        reached = elements.sum(2, dtype=np.float64) * own[:, None]  # [r, V·K]
-        added = np.zeros(len(rows))  # power of the deviation of the copies that are read
-        for part, common in problems.parts:
-            square = np.square(elements[:, part], dtype=np.float64) * common.noise[0]
-            added += square.sum((1, 2)) * own**2
-        patches = {"fresh": problems.fresh[0], "seen": problems.seen[0]}
-        for name, x in patches.items():
-            found, more = _powers(x, goals, reached, added=added, copies=copies)
-            powers[name] += found
-            inherited += more * (name == "fresh")
-        weighed += float((problems.price[0] * own**2).sum())
+        write_masked(weight, np.arange(len(rows)), drawn=drawn, masks=masks, rows=(index, group))
+        for g in np.unique(group):
+            at = np.flatnonzero(group == g)
+            elements = weight[at][:, np.maximum(index[g], 0)] * gain[g]
+            elements[:, index[g] < 0] = 0
+            reached = elements.sum(2, dtype=np.float64) * own[at, None]  # [r, V·K]
+            added = np.zeros(len(at))  # power of the deviation of the copies that are read
+            for part, common in problems.parts:
+                square = np.square(elements[:, part], dtype=np.float64) * common.noise[g]
+                added += square.sum((1, 2)) * own[at] ** 2
+            patches = {"fresh": problems.fresh[g], "seen": problems.seen[g]}
+            for name, x in patches.items():
+                found, more = _powers(x, goals[at], reached, added=added, copies=copies)
+                powers[name] += found
+                inherited += more * (name == "fresh")
+        weighed += float((problems.price[group] * own**2).sum())
         kept += float(np.bitwise_count(masks).sum())
         asked += float(np.count_nonzero(goals))
     fresh, seen = (error[1:] / max(error[0], 1e-300) for error in powers.values())
