@@ -23,6 +23,8 @@ from lt_onnx.cluster.calls import Call
 from lt_onnx.cluster.rows import swept
 from lt_onnx.options import Workers
 
+# of a conversion, in their order; some take no time worth a column
+STAGES = ("sensitivity", "prices", "solve", "run", "moments", "biases", "write", "verify")
 PARTS = ("solver", "real", "rows", "drawn", "convert", "equality")
 
 
@@ -87,15 +89,11 @@ def show(document: Line) -> None:
             f"\n{compared:,} problems, m = 1 to 32, both rules, compared with NumPy: {wrong} differ"
         )
     if document.get("convert"):
-        print(
-            "\ntarget  options         source    s     RSS  random solve write run  moments verify"
-        )
+        heads = "".join(f"{name[:6]:>7}" for name in STAGES)
+        print(f"\ntarget  options         source      s   RSS{heads}")
     for line in document.get("convert", []):
         stages = line["stages"]
-        parts = " ".join(
-            f"{stages.get(key, 0):6.1f}"
-            for key in ("random numbers", "solve", "write", "run", "moments", "verify")
-        )
+        parts = " ".join(f"{stages.get(key, 0):6.1f}" for key in STAGES)
         print(
             f"{line['target']:7} {line['words']:15} {line['source'] / 1e6:6.0f} M "
             f"{line['seconds']:6.1f} {line['peak_RSS_GB']:4.2f} {parts}"
