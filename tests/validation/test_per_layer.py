@@ -10,7 +10,7 @@ from perturbed import CHANGES, LAYERS, network, perturbed, weight_of
 from lt_onnx import convert
 from lt_onnx.errors import InputError
 from lt_onnx.options import Select
-from lt_onnx.planning import prediction
+from lt_onnx.planning import sizes
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.samples.samples import Samples, random_samples
 from lt_onnx.validation.per_layer import LayerError, check_layer_errors, trace
@@ -83,7 +83,7 @@ def test_few_numbers_are_exposed_at_a_time(tmp_path: Path, monkeypatch: pytest.M
     target = network(tmp_path)
     wrong = perturbed(target, weight_of(target, "first"), CHANGES["a flipped sign"])
     together = trace(target, wrong, inputs(target))
-    monkeypatch.setattr(prediction, "MAX_EXPOSED", 1)
+    monkeypatch.setattr(sizes, "MAX_EXPOSED", 1)
 
     assert trace(target, wrong, inputs(target)) == together
 
