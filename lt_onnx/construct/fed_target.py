@@ -51,7 +51,9 @@ class FedTarget:
         parts = _parts(target, bent)
         self._part = {name: i for i, part in enumerate(parts) for name in part.layers}
         self._transposed = {layer.name: layer.op == "MatMul" for layer in target.linears}
-        zeros = {f"{layer.name}/0": np.zeros_like(layer.bias) for layer in target.linears}
+        zeros = {
+            f"{one.name}/0": np.zeros_like(one.bias) for one in target.linears if one.name in bent
+        }
         self._network = PartedRun(
             parts,
             feeds,
@@ -163,8 +165,7 @@ def _parts(target: Target, bent: Collection[str]) -> list[Part]:
         if isinstance(step, Linear) and step.name in bent:
             nodes = bent_nodes(step, nodes)
             own |= {f"{step.name}/v": np.zeros_like(own[f"{step.name}/w"])}
-        full = not parts or (isinstance(step, Linear) and len(parts[-1].layers) == each)
-        if full:
+        if not parts or (isinstance(step, Linear) and len(parts[-1].layers) == each):
             parts.append(Part())
         parts[-1].nodes.extend(nodes)
         parts[-1].weights.update(own)

@@ -33,7 +33,7 @@ from lt_onnx.planning.sizes import (
     sized,
     target_work,
 )
-from lt_onnx.samples.samples import drawn_sizes
+from lt_onnx.samples.samples import drawn_sizes, fixed_batch
 from lt_onnx.target import Target
 
 MAX_CALIBRATION_WORK = 4e11  # multiply-adds of layers on their features, for all calibration
@@ -135,9 +135,9 @@ def construction_batch(blueprint: Blueprint, sizes: Mapping[str, Sequence[int]])
 
 
 def _batch(target: Target, blueprint: Blueprint) -> int:
-    fixed = [port.shape[0] for port in target.inputs if port.shape]
-    if any(isinstance(size, int) for size in fixed):
-        return max(min(size for size in fixed if isinstance(size, int)), 1)
+    fixed = fixed_batch(target.inputs)
+    if fixed is not None:
+        return fixed
     builds, whole = (s for s in blueprint.steps if isinstance(s, Build)), read_whole(blueprint)
     widest = max((max(made_numbers(target, s, whole=s.name in whole)) for s in builds), default=1)
     return int(np.clip(MAX_BATCH_NUMBERS // max(widest, 1), 1, MAX_BATCH))

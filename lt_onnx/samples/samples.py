@@ -91,8 +91,8 @@ class Samples:
         """Feeds of at most `size` samples, fewer large ones, or of the batch that a model fixes."""
         if are_whole(ports):
             return [{k: v[i] for k, v in self.arrays.items()} for i in range(self.count)]
-        fixed = {p.shape[0] for p in ports if p.shape and isinstance(p.shape[0], int)}
-        size = min(fixed) if fixed else batch_size(self.numbers, size)
+        fixed = fixed_batch(ports)
+        size = fixed or batch_size(self.numbers, size)
         stop = self.count - self.count % size if fixed else self.count
         return [{k: v[i : i + size] for k, v in self.arrays.items()} for i in range(0, stop, size)]
 
@@ -270,6 +270,14 @@ def _text(port: Port) -> str:
 def batch_size(numbers: int, most: int) -> int:
     """How many samples of `numbers` numbers each make a batch, `most` at most."""
     return max(1, min(most, MAX_BATCH_NUMBERS // max(numbers, 1)))
+
+
+def fixed_batch(ports: tuple[Port, ...]) -> int | None:
+    """The batch that a model fixes; None: any."""
+    if are_whole(ports):
+        return 1
+    fixed = [p.shape[0] for p in ports if p.shape and isinstance(p.shape[0], int)]
+    return max(min(fixed), 1) if fixed else None
 
 
 def are_whole(ports: tuple[Port, ...]) -> bool:

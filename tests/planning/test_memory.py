@@ -52,7 +52,12 @@ def test_a_layer_takes_memory_for_every_sample(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks as Linux tells them")
 @pytest.mark.parametrize("name", long_but(["residual"], SHIPPED))
 def test_a_conversion_takes_the_memory_that_its_plan_says(name: str) -> None:
-    command = [sys.executable, str(TOOLS / "forecasts.py"), str(MODELS / f"{name}.onnx")]
+    command = [
+        sys.executable,
+        str(TOOLS / "forecasts.py"),
+        str(MODELS / f"{name}.onnx"),
+        "--validate",
+    ]
     made = subprocess.run(command, capture_output=True, text=True)
 
     assert made.returncode == 0, made.stdout + made.stderr
