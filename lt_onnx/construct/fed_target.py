@@ -12,6 +12,7 @@ from lt_onnx.target import Array, Doubles, Floats, Linear, Node, Target, step_no
 MIN_FRESH = 16  # inputs that layers are not made from, to judge by those alone
 MIN_FITTED = 16  # numbers that a gain and a mean are told from
 PARTS = 8  # of the target, that are run anew from the first with another layer
+ROUNDING = 1e-12  # of an output's power: what is below is no error of a layer
 MAX_LOSS = 4.0  # of what is measured by few inputs not more is taken for true
 
 
@@ -107,7 +108,8 @@ class FedTarget:
         errors, lost = np.ones((2, len(self._varying)))
         values = self.values(layers, keep=keep)
         for i, (value, clean) in enumerate(zip(values, self._clean, strict=True)):
-            square = _misfit(value, clean)
+            error, fitted = _misfit(value, clean)
+            square = np.square(error) * fitted
             errors[i] = self._error(i, square)
             if self._fresh is not None and len(square) == self._count:
                 fresh, seen = square[: self._fresh].mean(), square[self._fresh :].mean()
@@ -120,12 +122,13 @@ class FedTarget:
         return max(judged, float(square.sum()) / self._whole_power[i])
 
     def scaled_errors(self, layers: Mapping[str, Layer]) -> list[Doubles | None]:
-        """Errors of the outputs, each scaled to the power of its variation; None where none is."""
+        """Errors as of `errors`, [N, …] of each output, of its variation's power; None for none."""
         scaled: list[Doubles | None] = []
-        pairs = zip(self.values(layers), self.clean(), self._power, strict=True)
-        for value, clean, power in pairs:
-            noise = float(np.square(value - clean).sum())
-            scaled.append((value - clean) * np.sqrt(power / noise) if noise > 0 else None)
+        triples = zip(self.values(layers), self._clean, self._whole_power, strict=True)
+        for value, clean, power in triples:
+            error, _ = _misfit(value, clean)
+            noise = float(np.square(error).sum())
+            scaled.append(error * np.sqrt(power / noise) if noise > ROUNDING * power else None)
         return scaled
 
     def _judged(self, value: Array) -> slice:
@@ -189,8 +192,11 @@ def loss(fresh: float, seen: float) -> float:
     return float(np.clip(fresh / max(seen, 1e-300), 1.0, MAX_LOSS))
 
 
-def _misfit(value: Doubles, clean: Doubles) -> Doubles:
-    """Squared error of an output [N, C, …] when each channel had its best gain and mean."""
+def _misfit(value: Doubles, clean: Doubles) -> tuple[Doubles, float]:
+    """Error of an output [N, C, …] when each channel had its best gain and mean.
+
+    And the factor by which its power is larger for what they were not fitted to.
+    """
     axes = (0, *range(2, value.ndim))
     count = value.size / max(value.shape[1], 1) if value.ndim > 1 else 0
     if count < MIN_FITTED:
@@ -198,9 +204,7 @@ def _misfit(value: Doubles, clean: Doubles) -> Doubles:
     value, clean = (v - v.mean(axes, keepdims=True) for v in (value, clean))
     power = np.square(value).sum(axes, keepdims=True)
     gain = (value * clean).sum(axes, keepdims=True) / np.maximum(power, 1e-300)
-    fitted = count / max(count - 2, 1)  # to how many numbers, of which two took part
-    misfit: Doubles = np.square(clean - gain * value) * fitted
-    return misfit
+    return gain * value - clean, count / max(count - 2, 1)  # two of so many numbers took part
 
 
 def bent_nodes(linear: Linear, nodes: Sequence[Node]) -> list[Node]:

@@ -4,6 +4,7 @@ Comes in: a comparison, and what its layers came to. Goes out: checks, in whose
 messages the layers stand that took more of the error than their part.
 """
 
+import math
 from collections.abc import Sequence
 
 from lt_onnx.construct.results import LayerStats
@@ -36,6 +37,9 @@ def promise_checks(
         if out.agreement is not None and (given or out.judged is Judged.EQUALITY):
             held = out.agreement >= options.agreement
             said = f"{out.agreement:.2%} agree; {options.agreement:.2%} were promised"
+            if not held and fidelity.samples * (1 - options.agreement) < 1 > options.agreement:
+                enough = math.ceil(1 / (1 - options.agreement))
+                said += f" ({fidelity.samples} samples are too few to tell: give {enough:,})"
             checks.append(_check("agreement", out, held, said, short))
     return checks
 

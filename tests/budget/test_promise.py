@@ -40,6 +40,13 @@ def test_decibels_are_kept_with_a_margin_and_agreement_asks_for_more() -> None:
     assert 3 + MARGIN_DB <= few < many
 
 
+def test_scores_that_lie_near_one_another_need_smaller_errors() -> None:
+    """As many inputs change their class as errors are large: half of them need 6 dB more."""
+    half, fewer = (decibels(Options(sqnr=3, agreement=share)) for share in (0.9, 0.95))
+    assert half > 3 + MARGIN_DB
+    assert fewer - half == pytest.approx(20 * np.log10(2))
+
+
 def test_a_higher_promise_takes_more_copies() -> None:
     target = read_target(TARGET)
     forecasts = [

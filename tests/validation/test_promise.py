@@ -20,6 +20,19 @@ def test_what_is_held_and_what_is_missed_is_told() -> None:
     assert agreement.message == "output 'scores': 99.50% agree; 99.00% were promised"
 
 
+def test_too_few_samples_to_tell_a_share_are_named() -> None:
+    few = replace(fidelity(variation_db=None, agreement=50 / 51), samples=51)
+    (missed,) = promise_checks(few, Options(), [])
+    (enough,) = promise_checks(replace(few, samples=100), Options(), [])
+    (every,) = promise_checks(few, Options(agreement=1.0), [])
+
+    said = "output 'scores': 98.04% agree; 99.00% were promised"
+    assert missed.message == f"{said} (51 samples are too few to tell: give 100)"
+    assert enough.message == said
+    assert "too few" not in every.message
+    assert not any(check.passed for check in (missed, enough, every))
+
+
 def test_layers_that_took_more_than_their_part_are_named() -> None:
     out = replace(OUTPUT, variation_db=20.0, agreement=None)
     taken = [
