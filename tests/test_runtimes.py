@@ -18,7 +18,8 @@ from paths import MODES
 from lt_onnx import convert
 from lt_onnx.target import Array
 
-NODE = {**os.environ, "NODE_PATH": str(Path(__file__).parents[1] / "node_modules")}
+MODULES = [str(Path(__file__).parents[1] / "node_modules"), os.environ.get("NODE_PATH", "")]
+NODE = {**os.environ, "NODE_PATH": os.pathsep.join(filter(None, MODULES))}
 COLLAPSED = {"mode": "2l", "weights": "seeded", "collapse": True}
 RUN: list[tuple[str, dict[str, Any]]] = [
     ("residual", {"mode": "l+1"}),

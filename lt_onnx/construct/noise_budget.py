@@ -46,7 +46,6 @@ class Share:
     problems: float  # P
     decay: float  # κ, as it is expected
     most: float  # that one weight less may cost, relative error power of its own
-    ratio: float  # of the last layer's price to what one weight less costs there; NaN: unknown
     apart: float = 0.0  # what the deviation of its copies counts: as much error of their mean
 
     def marginal(self, decay: float) -> float:
@@ -76,7 +75,6 @@ class NoiseBudget:
     inherited: Doubles | float = 0.0  # error of the deviation that layers found in copies
     # of what layers behind will find and hand on, by layer: set aside for those
     pending: dict[str, Doubles] = field(default_factory=dict)
-    ratio: float = np.nan  # of the last layer's price to what a weight less costs there
     decays: dict[str, float] = field(default_factory=dict)  # κ by layer
     costs: dict[str, float] = field(default_factory=dict)  # ν by layer, of what is allowed
 
@@ -93,7 +91,6 @@ class NoiseBudget:
             self._count(layer),
             decay=slower * usual / self._count(layer),
             most=MOST_GROWTH * cost / reach if cost and reach else np.inf,
-            ratio=self.ratio,
             apart=0.0 if apart is None else float((apart[felt] / own[felt]).max(initial=0)),
         )
 
@@ -143,8 +140,8 @@ class NoiseBudget:
         self.inherited += self.promise.sensitivity[name] * inherited
         if name in self.promise.apart:
             self.pending[name] = self.promise.apart[name] * (stats.apart or 0.0)
-        if stats.price and stats.error and stats.marginal:
-            self.ratio, own = stats.price / stats.marginal, stats.error - inherited
+        if stats.error and stats.marginal:
+            own = stats.error - inherited
             self.decays[name] = own / stats.marginal / self._count(name)
             if own < MAX_ERROR / 2:  # else it might have cost less than others
                 felt = float((self.promise.sensitivity[name] / self.promise.allowed).max(initial=0))

@@ -24,7 +24,7 @@ from lt_onnx.subset_sum import Drawn, write_masked
 from lt_onnx.target import Doubles, Floats, Indices
 
 MIN_PROBLEMS, MIN_ROWS, MAX_GROUPS, MAX_COPIES = 4096, 24, 16, 4  # that a price is tried on
-MIN_PRICE, FIRST_PRICE, MAX_PRICE = 1e-10, 1e-3, 0.3
+MIN_PRICE, MAX_PRICE = 1e-10, 0.3
 MAX_TRIALS = 4
 ROUNDING = 1e-12  # of a constant's power
 CLOSE = 0.04  # decades within which a price is what it should be
@@ -53,9 +53,7 @@ def find_price(task: LayerTask, shared: SharedProblems, *, lam: Doubles, share: 
     if sample is None:  # biases alone
         return Trial(MIN_PRICE, 0.0, 0.0, 0.0, 0.0, 0.0)
     shared.prepare([Block(slice(0, 0), groups) for groups, _ in sample.rows])
-    guess = share.ratio * share.marginal(share.decay)
-    price = guess if np.isfinite(guess) else FIRST_PRICE
-    price, trials = float(np.clip(price, MIN_PRICE, MAX_PRICE)), list[Trial]()
+    price, trials = _first_price(task, shared, sample, lam=lam, share=share), list[Trial]()
     for left in reversed(range(MAX_TRIALS)):
         trial = _try(replace(task, price=price), shared, sample, lam=lam, apart=share.apart)
         if not (trial.error > 0 and 0 < trial.marginal < np.inf):  # the inputs known say nothing
@@ -68,6 +66,28 @@ def find_price(task: LayerTask, shared: SharedProblems, *, lam: Doubles, share: 
             break
         price = wanted
     return trial
+
+
+def _first_price(
+    task: LayerTask, shared: SharedProblems, sample: "_Sample", *, lam: Doubles, share: Share
+) -> float:
+    """The μ at which a weight costs what it may, if what it adds to an error is μ·λ² and no more.
+
+    Of copies nearly all error is their own.
+    """
+    features, copies = task.features, task.step.out_layout.copies
+    cost = signal = 0.0
+    for groups, rows in sample.rows:
+        problems, group = shared.groups[groups], rows // task.group_rows - groups.start
+        goals = features.goals(task.linear, task.channel[rows].astype(np.int64))
+        goals = goals.reshape(len(rows), -1).astype(np.float32)
+        cost += float((problems.price[group] * lam[rows, 0] ** 2).sum())
+        for g in np.unique(group):
+            made = moments.about_mean(problems.fresh[g][None])[0] @ goals[group == g].T
+            signal += float(np.square(made, dtype=np.float64).mean(0).sum())
+    felt = sample.typical * (1 / copies + share.apart if copies > 1 else 1.0)
+    price = share.marginal(share.decay) * sample.count * signal / max(cost * felt, 1e-300)
+    return float(np.clip(price, MIN_PRICE, MAX_PRICE))
 
 
 def _slope(trials: Sequence[Trial]) -> float:
