@@ -208,9 +208,10 @@ def _needed(found: Sensitivity, output: int, *, least: float, share: float) -> f
     if clean.shape[1] < 2 or not disturbed:
         return least
     top, needed, allowed = clean.argmax(1), least, max((1 - share) / 2, 1e-9)
+    enough = min(MIN_DIFFERING / len(clean), MAX_DIFFERING / 2)
     for decibels in np.arange(0, MOST_DB, STEP_DB).tolist():
         size = 10 ** (-decibels / 20)
         differ = float(np.mean([(clean + size * error).argmax(1) != top for error in disturbed]))
-        if MIN_DIFFERING / len(clean) <= differ <= MAX_DIFFERING:
+        if enough <= differ <= MAX_DIFFERING:
             needed = max(needed, decibels + 20 * math.log10(differ / allowed))
     return min(needed, MOST_DB)
