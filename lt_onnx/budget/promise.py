@@ -22,8 +22,8 @@ MARGIN_DB = 3.0  # that is built beyond the promise: other inputs differ from th
 RANDOM_MARGIN_DB = 8.0  # … and real ones more from random ones
 MOST_DB = 60.0  # of an output, whatever agreement asks for
 STEP_DB = 0.5
-# inputs, and the share of all, that have another class where it is told how many have
-MIN_DIFFERING, MAX_DIFFERING = 4, 0.1
+# inputs that have another class where it is told how many have, or the share if all are few
+DIFFERING, MAX_DIFFERING = 4, 0.1
 SLOPE = -0.5  # weights per problem for a decade of error, where only one error was tried
 BLOCK_COPIES = 11  # with which the layers between the blocks of mode `l+k` have to be right enough
 ROOM = 0.3  # of what is allowed that the least errors of all layers may come to
@@ -200,18 +200,19 @@ def _copies(least: Doubles, made: Promise) -> tuple[int, float]:
 def _needed(found: Sensitivity, output: int, *, least: float, share: float) -> float:
     """The decibels that an output of scores [N, classes, …] needs: `least`, and for `share`.
 
-    While few inputs have another class, they are as many as their errors are large: an error at
-    which enough of them have to count tells how many do at a small one. Half of what may differ is
-    kept for inputs that the target was not trained on, as those of a calibration often are.
+    While few inputs have another class, they are as many as their errors are large: the least error
+    at which enough of them have tells how many do at a smaller one. Half of what may differ is kept
+    for inputs that the target was not trained on, as those of a calibration often are.
     """
     clean, disturbed = found.target.clean()[output], found.errors[output]
     if clean.shape[1] < 2 or not disturbed:
         return least
-    top, needed, allowed = clean.argmax(1), least, max((1 - share) / 2, 1e-9)
-    enough = min(MIN_DIFFERING / len(clean), MAX_DIFFERING / 2)
-    for decibels in np.arange(0, MOST_DB, STEP_DB).tolist():
+    top, allowed = clean.argmax(1), max((1 - share) / 2, 1e-9)
+    enough = min(DIFFERING / len(clean), MAX_DIFFERING)
+    for decibels in np.arange(MOST_DB, -STEP_DB, -STEP_DB).tolist():
         size = 10 ** (-decibels / 20)
         differ = float(np.mean([(clean + size * error).argmax(1) != top for error in disturbed]))
-        if enough <= differ <= MAX_DIFFERING:
-            needed = max(needed, decibels + 20 * math.log10(differ / allowed))
-    return min(needed, MOST_DB)
+        if differ >= enough:
+            needed: float = decibels + 20 * math.log10(differ / allowed)
+            return max(least, min(needed, MOST_DB))
+    return least
