@@ -24,7 +24,7 @@ from lt_onnx.subset_sum import Drawn, write_masked
 from lt_onnx.target import Doubles, Floats, Indices
 
 MIN_PROBLEMS, MIN_ROWS, MAX_GROUPS, MAX_COPIES = 4096, 24, 16, 4  # that a price is tried on
-MIN_PRICE, MAX_PRICE = 1e-10, 0.3
+MIN_PRICE, FIRST_PRICE, MAX_PRICE = 1e-10, 1e-3, 0.3  # FIRST: where inputs say nothing
 MAX_TRIALS = 4
 ROUNDING = 1e-12  # of a constant's power
 CLOSE = 0.04  # decades within which a price is what it should be
@@ -85,6 +85,8 @@ def _first_price(
         for g in np.unique(group):
             made = moments.about_mean(problems.fresh[g][None])[0] @ goals[group == g].T
             signal += float(np.square(made, dtype=np.float64).mean(0).sum())
+    if not 0 < signal < np.inf:
+        return FIRST_PRICE
     felt = sample.typical * (1 / copies + share.apart if copies > 1 else 1.0)
     price = share.marginal(share.decay) * sample.count * signal / max(cost * felt, 1e-300)
     return float(np.clip(price, MIN_PRICE, MAX_PRICE))

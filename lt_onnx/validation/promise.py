@@ -37,8 +37,10 @@ def promise_checks(
         if out.agreement is not None and (given or out.judged is Judged.EQUALITY):
             held = out.agreement >= options.agreement
             said = f"{out.agreement:.2%} agree; {options.agreement:.2%} were promised"
-            if not held and fidelity.samples * (1 - options.agreement) < 1 > options.agreement:
-                enough = math.ceil(1 / (1 - options.agreement))
+            # of so many one may differ; where all were promised, one is enough to tell
+            may = 1 - options.agreement
+            enough = math.ceil(round(1 / may, 6)) if may else 1
+            if not held and fidelity.samples < enough:
                 said += f" ({fidelity.samples} samples are too few to tell: give {enough:,})"
             checks.append(_check("agreement", out, held, said, short))
     return checks
