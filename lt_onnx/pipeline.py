@@ -32,7 +32,7 @@ from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.model_file import model_files
 from lt_onnx.report.command import command_of
 from lt_onnx.report.document import Report
-from lt_onnx.samples.choose import Given, calibration_inputs, loaded, validation_inputs
+from lt_onnx.samples.choose import Calibration, Given, calibration_inputs, loaded, validation_inputs
 from lt_onnx.samples.images import check_pictures
 from lt_onnx.samples.samples import AS_THEY_ARE, Samples
 from lt_onnx.subset_sum import DeviceError, resolve
@@ -42,6 +42,7 @@ from lt_onnx.validation.bound.certify import certified_bound
 from lt_onnx.validation.limits import Limits
 from lt_onnx.validation.outputs import compare_outputs
 from lt_onnx.validation.per_layer import trace
+from lt_onnx.validation.promise import telling_samples, tells_classes
 from lt_onnx.verification.verify import verify
 from lt_onnx.writing.build import Written, fingerprint, write_source, write_ticket
 from lt_onnx.writing.checkpoint import Checkpoint, checkpoint_of
@@ -171,7 +172,7 @@ class Prepared:
 
     blueprint: Blueprint
     force: bool  # they may be replaced
-    inputs: Samples  # for construction
+    calibration: Calibration
     judged: Samples  # for validation
     promise: Promise | None  # None: prices are the options'
     fitted: Samples | None  # to fit scales to; None: it was not asked for
@@ -201,11 +202,11 @@ def _run(job: Job) -> Ticket:
     watch = Stopwatch()
     device = _solver(job.device)
     prepared = _prepared(job, watch)
-    blueprint, inputs = prepared.blueprint, prepared.inputs
+    blueprint, calibration = prepared.blueprint, prepared.calibration
     if not job.output.resume:
         checkpoint_of(job.ticket).unlink(missing_ok=True)
     with (
-        Checkpoint(job.ticket, fingerprint(blueprint, inputs))
+        Checkpoint(job.ticket, fingerprint(blueprint, calibration))
         if job.output.resume
         else nullcontext()
     ) as checkpoint:
@@ -213,7 +214,7 @@ def _run(job: Job) -> Ticket:
         written = write_ticket(
             blueprint,
             job.ticket,
-            inputs=inputs,
+            inputs=calibration.inputs,
             device=device,
             watch=watch,
             progress=job.progress,
@@ -248,16 +249,18 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
         # a finished ticket may lie there that the same call made: its options are known later
         prediction = _with_room(job, blueprint, seen, force=job.output.resume)
         count, kept = prediction.calibration_count, job.samples
+        classes = options.promises and tells_classes(target.outputs)
+        telling = telling_samples(options.agreement) if classes else 0
         if kept is None and seen is not None and options.promises:
-            seen, kept = seen.split(target.inputs)
-        inputs = calibration_inputs(seen, target.inputs, count, options.seed)
+            seen, kept = seen.split(target.inputs, wanted=telling)
+        calibration = calibration_inputs(seen, target.inputs, count, options.seed)
         judged = validation_inputs(
             kept,
             target.inputs,
             multiply_adds=prediction.multiply_adds,
             calibrated=count,
             seed=options.seed + 1,
-            most=None if job.all_samples else prediction.validation_count,
+            most=None if job.all_samples else max(prediction.validation_count, telling),
             pictures=job.pictures,
         )
         job.limits.refuse(target.outputs, judged.labels is not None)
@@ -269,12 +272,12 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
     forecast = None
     if options.promises:
         with watch("sensitivity"):
-            blueprint, forecast = promised(blueprint, inputs, given=given)
+            blueprint, forecast = promised(blueprint, calibration, given=given)
     made = job.output.resume and is_of(job.ticket, target, blueprint.options)
-    prediction = _with_room(job, blueprint, inputs, force=made)
+    prediction = _with_room(job, blueprint, calibration.inputs, force=made)
     job.announce(blueprint, prediction, forecast)
     promise = None if forecast is None else forecast.promise
-    return Prepared(blueprint, job.output.force or made, inputs, judged, promise, fitted)
+    return Prepared(blueprint, job.output.force or made, calibration, judged, promise, fitted)
 
 
 def predicted(job: Job) -> Prediction:
@@ -383,7 +386,7 @@ def _finished(job: Job, written: Written, prepared: Prepared, watch: Stopwatch) 
         trace=layer_errors,
         bound=certificate,
         target_weights=target.weight_count,
-        calibration=prepared.inputs.origin,
+        calibration=prepared.calibration.inputs.origin,
         seconds=watch.seconds,
         weight_bytes=blueprint.weight_bytes,
     )

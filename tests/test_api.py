@@ -93,24 +93,26 @@ def test_validation_takes_as_long_as_the_construction_unless_it_is_told_to_run_a
 ) -> None:
     monkeypatch.setattr("lt_onnx.planning.prediction.MULTIPLY_ADD_SECONDS", 1.0)
     samples, made = MODELS / "digits.samples.npz", {}
-    for every in (False, True):
+    for agreement, every in ((0.9, False), (0.95, True), (0.99, False)):
         ticket = convert(
             MODELS / "plain-relu.onnx",
-            tmp_path / f"{every}.onnx",
+            tmp_path / f"{agreement}.onnx",
             base_size=4,
             samples=samples,
             calibration_count=1,
+            agreement=agreement,
             all_samples=every,
         )
         assert ticket.report.fidelity is not None
-        made[every] = ticket.report
-    some, whole = made[False].fidelity, made[True].fidelity
+        made[agreement] = ticket.report
+    some, whole, telling = (report.fidelity for report in made.values())
 
     assert some.samples == 16
+    assert telling.samples == 100  # as many as tell whether 99 % agree
     assert some.origin == f"{samples} (16 of {whole.samples:,} samples)"
     assert whole.origin == str(samples)
-    assert "--all-samples" in made[True].command
-    assert "--all-samples" not in made[False].command
+    assert "--all-samples" in made[0.95].command
+    assert "--all-samples" not in made[0.9].command
 
 
 def test_names_are_listed_and_what_they_return_is_short() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from lt_onnx.samples.choose import MAX_RANDOM_SAMPLES, calibration_inputs, validation_inputs
 from lt_onnx.samples.samples import Samples, save_samples
@@ -24,14 +25,24 @@ def test_construction_sees_inputs_from_all_over_a_file_too(tmp_path: Path) -> No
     save_samples(tmp_path / "s.npz", counted(10))
     for given in (counted(10), tmp_path / "s.npz", str(tmp_path / "s.npz")):
         chosen = calibration_inputs(given, PORTS, 5, seed=0)
-        assert np.array_equal(chosen.arrays["x"], counted(10).arrays["x"][::2])
-    assert calibration_inputs(None, PORTS, 7, seed=0).count == 7
+        assert np.array_equal(chosen.inputs.arrays["x"], counted(10).arrays["x"][::2])
+        assert chosen.spare is not None
+        assert np.array_equal(chosen.spare.arrays["x"], counted(10).arrays["x"][1::2])
+    assert calibration_inputs(counted(5), PORTS, 5, seed=0).spare is None
+    assert calibration_inputs(None, PORTS, 7, seed=0).inputs.count == 7
 
 
 def test_random_inputs_fill_the_batches_that_a_model_fixes() -> None:
     fixed = (Port("x", (4, 3), np.dtype(np.float32)),)
 
-    assert calibration_inputs(None, fixed, 7, seed=0).count == 8
+    chosen = calibration_inputs(None, fixed, 7, seed=0)
+    assert chosen.spare is not None
+    assert chosen.inputs.count == chosen.spare.count == 8
+    assert not np.isin(chosen.spare.arrays["x"], chosen.inputs.arrays["x"]).any()
+    given = calibration_inputs(counted(19), fixed, 7, seed=0)
+    assert given.spare is not None
+    assert (given.inputs.count, given.spare.count) == (8, 8)
+    assert calibration_inputs(counted(11), fixed, 7, seed=0).spare is None
     assert judged(fixed) == MAX_RANDOM_SAMPLES
 
 
@@ -65,6 +76,23 @@ def test_a_fifth_of_the_inputs_is_kept_out_of_the_construction() -> None:
     assert others.arrays["x"][:, 0].tolist() == [12, 27]
     assert (seen.count, others.count) == (10, 2)
     assert counted(4).split(PORTS)[1] is None  # of few, none
+
+
+def test_as_many_are_kept_out_as_tell_a_share_unless_that_leaves_too_few() -> None:
+    def kept(count: int, wanted: int, batch: int | str = "N") -> np.ndarray | None:
+        ports = (Port("x", (batch, 3), np.dtype(np.float32)),)
+        seen, fresh = counted(count).split(ports, wanted=wanted)
+        if fresh is None:
+            return None
+        own, others = (part.arrays["x"][:, 0] / 3 for part in (fresh, seen))
+        assert sorted([*own, *others]) == list(range(count))
+        return own
+
+    assert kept(4, 0) is None
+    assert kept(10, 2) == pytest.approx([4, 9])
+    assert kept(10, 3) == pytest.approx([1, 4, 6, 9])
+    assert kept(10, 5) == pytest.approx([4, 9])  # not even two of five are as many
+    assert kept(20, 5, batch=2) == pytest.approx([2, 3, 8, 9, 12, 13, 18, 19])
 
 
 def test_batches_that_a_model_fixes_are_kept_out_whole() -> None:

@@ -15,7 +15,7 @@ from lt_onnx.planning.allocation import MIN_NEURONS, problems
 from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import Need, needs
 from lt_onnx.planning.sizes import sized, target_work
-from lt_onnx.samples.samples import Samples
+from lt_onnx.samples.choose import Calibration
 from lt_onnx.target import Doubles
 
 MARGIN_DB = 3.0  # that is built beyond the promise: other inputs differ from these …
@@ -82,27 +82,27 @@ class Forecast:
 
 
 def promised(
-    blueprint: Blueprint, inputs: Samples, *, given: int | None
+    blueprint: Blueprint, calibration: Calibration, *, given: int | None
 ) -> tuple[Blueprint, Forecast]:
     """The plan with as many copies as the promise takes, unless they are given; and what it costs.
 
-    In mode `l+k` also with the blocks that it takes. `inputs` are for calibration, some of those
-    `given`; None: random ones. Raises InputError when the target cannot be run on them.
+    In mode `l+k` also with the blocks that it takes. Of the `given` inputs some are those of the
+    calibration; None: random ones. Raises InputError when the target cannot be run on them.
     """
     options = blueprint.options
     if options.mode is Mode.L_PLUS_K and not options.base_sizes:
-        opening = _opening(forecast(blueprint, inputs, given=given, quiet=True))
+        opening = _opening(forecast(blueprint, calibration, given=given, quiet=True))
         sizes = {name: MIN_NEURONS for name in opening}
         options = replace(options, base_sizes=tuple(sorted(sizes.items())))
         blueprint = plan(blueprint.target, options)
-    made = forecast(blueprint, inputs, given=given)
+    made = forecast(blueprint, calibration, given=given)
     if made.copies is not None and options.base_size is None:
         blueprint = plan(blueprint.target, replace(options, base_size=made.copies))
     return blueprint, made
 
 
 def forecast(
-    blueprint: Blueprint, inputs: Samples, *, given: int | None, quiet: bool = False
+    blueprint: Blueprint, calibration: Calibration, *, given: int | None, quiet: bool = False
 ) -> Forecast:
     """What the ticket of `blueprint` may get wrong, and how many copies that takes.
 
@@ -119,7 +119,7 @@ def forecast(
     copied = {step.name: step.out_layout.copies > 1 for step in builds if step.one_for_one}
     found = sensitivity(
         blueprint.target,
-        inputs,
+        calibration,
         shares,
         copied=copied,
         bent=bent,
@@ -140,7 +140,10 @@ def forecast(
         copies, reach = _copies(found.least(found.floors), made)
         apart = found.deviations.cost(found.layers, options.base_size or copies)
         made = replace(made, apart=apart)
-    need = max(needs(sized(blueprint.target, inputs.sizes), builds), key=lambda need: need.inputs)
+    need = max(
+        needs(sized(blueprint.target, calibration.inputs.sizes), builds),
+        key=lambda need: need.inputs,
+    )
     return Forecast(made, copies, reach, given, need, found)
 
 

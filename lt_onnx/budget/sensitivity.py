@@ -4,7 +4,7 @@ Comes in: a Target and inputs. Goes out: for every layer and output the relative
 per relative error power of the layer's own output.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,8 +17,7 @@ from lt_onnx.construct.noise_budget import MAX_ERROR
 from lt_onnx.construct.stepwise_run import StepwiseRun
 from lt_onnx.errors import too_large
 from lt_onnx.planning.prediction import felt_inputs
-from lt_onnx.samples.choose import whole_batches
-from lt_onnx.samples.samples import Samples
+from lt_onnx.samples.choose import Calibration, whole_batches
 from lt_onnx.subset_sum import Drawn, Rows, Rule, solve_rows, write_masked
 from lt_onnx.target import Array, Doubles, Indices, Linear, Target, step_nodes
 
@@ -37,6 +36,7 @@ MAX_FLOOR_ROWS = 6  # of a group, that the least error with so many copies is so
 MIN_PRICE, MIN_DEVIATION = 1e-9, 1e-6
 STEEPNESS = 0.8  # errors fall about so with prices
 FIRST_FELT, FIRST_RATIO = 0.1, 1e-2  # S of a layer; its price to its error's power of STEEPNESS
+MAX_DRAWS = 8  # of a layer's errors, where few numbers at the outputs tell of them
 FLAT = 0.03  # decades of error that a lower price must take away to be worth another
 LAYER_NUMBER = 1 << 31  # of random numbers that no ticket has
 
@@ -60,7 +60,7 @@ class Sensitivity:
 
 def sensitivity(
     target: Target,
-    inputs: Samples,
+    calibration: Calibration,
     shares: Mapping[str, float],
     *,
     copied: Mapping[str, bool],
@@ -76,14 +76,15 @@ def sensitivity(
     positive and negative inputs each in their own way. Least errors are sought for copies as noisy
     as those before make them, or for `quiet` ones: such as blocks put out.
 
-    `shares` are the error powers that each layer may cause at an output; `work` are the target's
-    multiply-adds for one of the `inputs`. A layer is built as a ticket's are, of subset sums with
-    error feedback and a price that makes it as wrong as it may be: weak weights are left out,
+    Errors are felt on inputs of the calibration, half of them, if there are enough, such as layers
+    are not made from. `shares` are the error powers that each layer may cause at an output; `work`
+    are the target's multiply-adds for one input. A layer is built as a ticket's are, of subset sums
+    with error feedback and a price that makes it as wrong as it may be: weak weights are left out,
     others are a little off.
 
     Raises InputError for a layer of which nothing finite can be told.
     """
-    layers = target.linears
+    layers, inputs = target.linears, calibration.inputs
     count = felt_inputs(target, work)
     feed = inputs.batches(target.inputs, 1)[0]
     felt_tensors = _felt_tensors(target, feed)
@@ -91,6 +92,9 @@ def sensitivity(
     each = sum(felt_tensors.values()) / max(together, 1)
     count = min(count, max(int(MAX_FELT_NUMBERS / max(each, 1)), 2 * together))
     seen, fresh = inputs.split(target.inputs)
+    spare = calibration.spare
+    if spare is not None and spare.count > (fresh.count if fresh is not None else 0):
+        fresh = spare
     feeds = seen.batches(target.inputs, BATCH)
     count, half = (whole_batches(target.inputs, n) for n in (count, -(-count // 2)))
     parts = [inputs.spread(count)] if fresh is None else [fresh.spread(half), seen.spread(half)]
@@ -187,8 +191,9 @@ def _felt(
         drawn = disturbance.draw(error, like)
         if drawn is None:
             break
-        layer, power = drawn
-        felt = fed.errors({disturbance.linear.name: layer}) / power
+        change, power = drawn
+        layer, name = disturbance.changed(change), disturbance.linear.name
+        felt = fed.mean_errors({name: one} for one in disturbance.likely(change)) / power
         most = max(float(felt.max(initial=0)), 1e-9)
         like.felt, nearer = most, min(share / most, MAX_ERROR)
         if abs(np.log10(nearer / power)) < NEAR:
@@ -238,8 +243,11 @@ class _Disturbance:
             raise too_large(linear.name)
         self.kept: list[tuple[float, float]] = []  # error powers so far, weights per problem
 
-    def draw(self, error: float, like: _Like) -> tuple[Layer, float] | None:
-        """A layer whose relative error power is about `error`, and what it is."""
+    def draw(self, error: float, like: _Like) -> tuple[Doubles, float] | None:
+        """A change of its rows [G, R, I·K] with relative error power about `error`, and what it is.
+
+        None where there is none.
+        """
         if not self.signal > 0:
             return None
         few = np.arange(0, self.goals.shape[1], -(-self.goals.shape[1] // MAX_TRIED_ROWS))
@@ -267,9 +275,20 @@ class _Disturbance:
         power = self._power(change) / self.signal
         if not power > 0:
             return None
+        return change, power
+
+    def changed(self, change: Doubles) -> Layer:
+        """The layer with a change of its rows, and a bias that takes the mean of that away."""
         bias = self.linear.bias - np.einsum("gon,gn->go", change, self.mean).reshape(-1)
-        weight = rows.reshape(self.linear.weight.shape)
-        return Layer(weight.astype(np.float32), bias.astype(np.float32)), power
+        weight = (self.goals + change).reshape(self.linear.weight.shape)
+        return Layer(weight.astype(np.float32), bias.astype(np.float32))
+
+    def likely(self, change: Doubles) -> Iterator[Layer]:
+        """Layers that are as likely as that with `change`: signs of rows are chance."""
+        yield self.changed(change)
+        rng = np.random.default_rng([self.seed & 0xFFFFFFFF, self.seed >> 32, LAYER_NUMBER])
+        for _ in range(MAX_DRAWS - 1):
+            yield self.changed(change * rng.choice((-1.0, 1.0), (*change.shape[:2], 1)))
 
     def least(self, m: int, deviation: float) -> tuple[float, float]:
         """Least relative error power of a row that reads m copies of its inputs.

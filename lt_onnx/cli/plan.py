@@ -67,9 +67,9 @@ def plan_command(
         if network.linears and few and not shapes_only:
             given = None if calibration is None else loaded(calibration, network.inputs)
             count = predict(blueprint, sizes=given.sizes if given else None).calibration_count
-            seen = calibration_inputs(given, network.inputs, count, options.seed)
+            found = calibration_inputs(given, network.inputs, count, options.seed)
             blueprint, forecast = promised(
-                blueprint, seen, given=None if given is None else given.count
+                blueprint, found, given=None if given is None else given.count
             )
         theory = []
         if epsilon:

@@ -1,6 +1,6 @@
 """The target with other weights: what layers that are not quite right do to its outputs."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ MIN_FRESH = 16  # inputs that layers are not made from, to judge by those alone
 MIN_FITTED = 16  # numbers that a gain and a mean are told from
 PARTS = 8  # of the target, that are run anew from the first with another layer
 ROUNDING = 1e-12  # of an output's power: what is below is no error of a layer
+TELLING = 32  # errors of about one size, or as many as weigh so much, tell a mean
 MAX_LOSS = 4.0  # of what is measured by few inputs not more is taken for true
 
 
@@ -96,20 +97,46 @@ class FedTarget:
     def errors_elsewhere(self, layers: Mapping[str, Layer]) -> Doubles:
         """The same on inputs of other origin, [outputs]; `layers` are kept, see `values`.
 
-        What is lost from inputs that layers are made from to others is taken to be lost once more.
+        Where inputs that layers are not made from are too few to judge by, what is lost there is
+        taken to be lost from all.
         """
         errors, lost = self._measured(layers, keep=True)
-        return errors * lost
+        return errors * (lost if self._few else 1.0)
+
+    @property
+    def _few(self) -> bool:
+        """Whether inputs that layers are not made from are too few to judge by."""
+        return self._fresh is None or self._fresh < MIN_FRESH
+
+    def mean_errors(self, draws: Iterable[Mapping[str, Layer]]) -> Doubles:
+        """Errors as of `errors`, in the mean of `draws`, [outputs].
+
+        No more are taken of them than it takes for that not to be the chance of a few numbers.
+        """
+        squares = [np.zeros(1) for _ in self._clean]
+        fourth, count = np.zeros(len(squares)), 0
+        for layers in draws:
+            count += 1
+            for i, square in enumerate(self._squares(layers)):
+                squares[i] = squares[i] + square
+                fourth[i] += np.square(square).sum()
+            total = np.array([square.sum() for square in squares])
+            if (total**2 >= TELLING * fourth).all():
+                break
+        return np.array([self._error(i, square / count) for i, square in enumerate(squares)])
+
+    def _squares(self, layers: Mapping[str, Layer], *, keep: bool = False) -> list[Doubles]:
+        """Squares of the errors that layers behind cannot be fitted to, [N, …] of each output."""
+        values = self.values(layers, keep=keep)
+        pairs = (_misfit(*pair) for pair in zip(values, self._clean, strict=True))
+        return [np.square(error) * fitted for error, fitted in pairs]
 
     def _measured(
         self, layers: Mapping[str, Layer], *, keep: bool = False
     ) -> tuple[Doubles, Doubles]:
         """Errors, and what is lost on the inputs that layers are not made from, [outputs]."""
         errors, lost = np.ones((2, len(self._varying)))
-        values = self.values(layers, keep=keep)
-        for i, (value, clean) in enumerate(zip(values, self._clean, strict=True)):
-            error, fitted = _misfit(value, clean)
-            square = np.square(error) * fitted
+        for i, square in enumerate(self._squares(layers, keep=keep)):
             errors[i] = self._error(i, square)
             if self._fresh is not None and len(square) == self._count:
                 fresh, seen = square[: self._fresh].mean(), square[self._fresh :].mean()
@@ -133,7 +160,7 @@ class FedTarget:
 
     def _judged(self, value: Array) -> slice:
         """The inputs by which an output is judged."""
-        few = self._fresh is None or self._fresh < MIN_FRESH or len(value) != self._count
+        few = self._few or len(value) != self._count
         return slice(None if few else self._fresh)
 
     def _run(self, layers: Mapping[str, Layer], *, keep: bool) -> list[Array]:

@@ -59,7 +59,7 @@ def inputs_to_fit(given: Samples | None, target: Target, count: int, seed: int) 
     InputError where it makes no floats.
     """
     count = min(max(count, MIN_INPUTS), MAX_INPUTS)
-    inputs = calibration_inputs(given, target.inputs, count, seed)
+    inputs = calibration_inputs(given, target.inputs, count, seed).inputs
     _check(target, inputs)
     return inputs
 

@@ -6,6 +6,7 @@ out: `Samples`; where nothing was given, random ones, as many as can be afforded
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -26,14 +27,28 @@ Ports: TypeAlias = tuple[Port, ...]
 
 # what validation on random inputs may cost: multiply-adds of the ticket, and numbers drawn
 MAX_VALIDATION_WORK, MAX_VALIDATION_NUMBERS = 3e11, 1 << 21
+MAX_SPARE = 128  # inputs beside those of the calibration
+OTHERS = 3  # from one seed to that of other inputs
 MIN_RANDOM_SAMPLES, MAX_RANDOM_SAMPLES = 4, 256  # for validation
 
 
-def calibration_inputs(given: Given, ports: Ports, count: int, seed: int) -> Samples:
-    """`count` of the inputs given, evenly taken, or as many random ones."""
+@dataclass(frozen=True)
+class Calibration:
+    """Inputs that a ticket's layers are made from, and others, that the whole may be judged by."""
+
+    inputs: Samples
+    spare: Samples | None = None
+
+
+def calibration_inputs(given: Given, ports: Ports, count: int, seed: int) -> Calibration:
+    """`count` of the inputs given, evenly taken, or as many random ones; and some of the others."""
+    count = whole_batches(ports, count)
     if given is None:
-        return _random(ports, count, seed)
-    return loaded(given, ports).spread(whole_batches(ports, count))
+        return Calibration(_random(ports, count, seed), _random(ports, count, seed + OTHERS))
+    samples, batch = loaded(given, ports), whole_batches(ports, 1)
+    spare = samples.others(count, most=MAX_SPARE)
+    whole = spare.count // batch * batch if spare is not None else 0
+    return Calibration(samples.spread(count), spare.first(whole) if spare and whole else None)
 
 
 def validation_inputs(

@@ -71,21 +71,37 @@ class Samples:
         """At most `count` samples, taken at even distances over all of them."""
         if count >= self.count:
             return self
-        chosen = self._part(np.arange(count) * self.count // count)
+        chosen = self._part(self._places(count))
         origin = f"{self.origin} ({count:,} of {self.count:,} samples)"
         return replace(chosen, origin=origin)
+
+    def others(self, count: int, *, most: int) -> "Samples | None":
+        """At most `most` of those that `spread(count)` leaves, at even distances; None: too few."""
+        left = np.delete(np.arange(self.count), self._places(min(count, self.count)))
+        return self._part(left).spread(most) if len(left) else None
+
+    def _places(self, count: int) -> Indices:
+        return np.arange(count) * self.count // count
 
     def _part(self, part: slice | Indices) -> "Samples":
         labels = None if self.labels is None else self.labels[part]
         return Samples({k: v[part] for k, v in self.arrays.items()}, labels, self.origin)
 
-    def split(self, ports: tuple[Port, ...]) -> tuple["Samples", "Samples | None"]:
-        """Four of five samples, and every fifth; of few, all and none. A model's batches stay."""
+    def split(
+        self, ports: tuple[Port, ...], *, wanted: int = 0
+    ) -> tuple["Samples", "Samples | None"]:
+        """Four of five samples, and every fifth; of few, all and none. A model's batches stay.
+
+        Two of five are kept out where fewer than `wanted` would be, and these are as many.
+        """
         sizes = [p.shape[0] for p in ports if p.shape and isinstance(p.shape[0], int)]
-        fifth = np.arange(self.count) // max(sizes, default=1) % 5 == 4
-        if not fifth.any():
+        place = np.arange(self.count) // max(sizes, default=1) % 5
+        kept, two = place == 4, np.isin(place, (1, 4))
+        if kept.sum() < wanted <= two.sum():
+            kept = two
+        if not kept.any():
             return self, None
-        return self._part(np.flatnonzero(~fifth)), self._part(np.flatnonzero(fifth))
+        return self._part(np.flatnonzero(~kept)), self._part(np.flatnonzero(kept))
 
     def batches(self, ports: tuple[Port, ...], size: int) -> list[dict[str, Array]]:
         """Feeds of at most `size` samples, fewer large ones, or of the batch that a model fixes."""

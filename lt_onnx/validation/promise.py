@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.options import Options
 from lt_onnx.samples.samples import RANDOM_ORIGIN
+from lt_onnx.target import Port
 from lt_onnx.validation.fidelity import Check, Fidelity, Judged, OutputFidelity, sqnr_of
 
 MAX_NAMED = 2  # layers
@@ -37,13 +38,25 @@ def promise_checks(
         if out.agreement is not None and (given or out.judged is Judged.EQUALITY):
             held = out.agreement >= options.agreement
             said = f"{out.agreement:.2%} agree; {options.agreement:.2%} were promised"
-            # of so many one may differ; where all were promised, one is enough to tell
-            may = 1 - options.agreement
-            enough = math.ceil(round(1 / may, 6)) if may else 1
+            enough = telling_samples(options.agreement)
             if not held and fidelity.samples < enough:
                 said += f" ({fidelity.samples} samples are too few to tell: give {enough:,})"
             checks.append(_check("agreement", out, held, said, short))
     return checks
+
+
+def tells_classes(outputs: Sequence[Port]) -> bool:
+    """Whether one of the outputs may be one that top-1 agreement is told of."""
+    return any(
+        not port.ranked or (len(port.shape) == 2 and port.shape[1] != 1) or port.dtype.kind != "f"
+        for port in outputs
+    )
+
+
+def telling_samples(agreement: float) -> int:
+    """The fewest samples of which one may differ; where all have to agree, one is enough."""
+    may = 1 - agreement
+    return math.ceil(round(1 / may, 6)) if may else 1
 
 
 def _check(name: str, out: OutputFidelity, held: bool, said: str, short: str) -> Check:

@@ -18,6 +18,7 @@ from lt_onnx.errors import LostConstantsError
 from lt_onnx.manifest import GENERATOR, OptionsRecord
 from lt_onnx.planning.plan import plan
 from lt_onnx.progress import Progress, Stopwatch
+from lt_onnx.samples.choose import Calibration
 from lt_onnx.samples.samples import Samples
 from lt_onnx.source.layer import draw_bias, scaled_rows
 from lt_onnx.subset_sum import Device
@@ -35,14 +36,15 @@ class Written:
     means: dict[str, Layer]  # of constructed layers, by name, in the mean of their copies
 
 
-def fingerprint(blueprint: Blueprint, inputs: Samples) -> str:
+def fingerprint(blueprint: Blueprint, calibration: Calibration) -> str:
     """SHA-256 of all that decides a ticket's masks, for a checkpoint to be known by."""
     options, target = blueprint.options, blueprint.target
     record = msgspec.structs.asdict(OptionsRecord.of(options))
     decisive = [__version__, GENERATOR, target.sha256, options.seed, record, BLOCK_WEIGHTS]
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
-    for name in sorted(inputs.arrays):
-        digest.update(name.encode() + inputs.arrays[name].tobytes())
+    for inputs in filter(None, (calibration.inputs, calibration.spare)):
+        for name in sorted(inputs.arrays):
+            digest.update(name.encode() + inputs.arrays[name].tobytes())
     return digest.hexdigest()
 
 

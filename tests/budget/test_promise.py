@@ -16,15 +16,16 @@ from lt_onnx.cli.console import promise_lines
 from lt_onnx.options import Mode, Options
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
-from lt_onnx.samples.choose import random_samples
-from lt_onnx.samples.samples import Samples, load_samples
+from lt_onnx.samples.choose import Calibration, random_samples
+from lt_onnx.samples.samples import load_samples
 from lt_onnx.target import Target
 
 TARGET = paths.MODELS / "plain-relu.onnx"
 
 
-def digits(target: Target) -> Samples:
-    return load_samples(Path(paths.MODELS / "digits.calibration.npz"), target.inputs).first(64)
+def digits(target: Target) -> Calibration:
+    given = load_samples(Path(paths.MODELS / "digits.calibration.npz"), target.inputs)
+    return Calibration(given.first(64))
 
 
 def decibels(options: Options) -> float:
@@ -69,7 +70,7 @@ def test_without_copies_none_are_chosen() -> None:
 def test_a_promise_costs_about_what_was_said(tmp_path: Path, mode: Mode) -> None:
     target, path = read_target(TARGET), tmp_path / "t.onnx"
     blueprint, made = promised(plan(target, Options(mode)), digits(target), given=64)
-    ticket = convert(TARGET, path, mode=mode, calibration=digits(target), validate=False)
+    ticket = convert(TARGET, path, mode=mode, calibration=digits(target).inputs, validate=False)
     kept = sum(layer.kept for layer in ticket.report.layers)
 
     assert made.possible
@@ -112,7 +113,8 @@ def test_few_inputs_are_said_with_the_layer_that_needs_more(tmp_path: Path) -> N
     b = Builder()
     hidden = b("Relu", b.gemm("x", 40, 6))
     target = read_target(graphs.save(b.model(b.gemm(hidden, 6, 4), shape=("N", 40)), tmp_path))
-    blueprint, inputs = plan(target, Options(Mode.TWO_L)), random_samples(target.inputs, 24, 0)
+    blueprint = plan(target, Options(Mode.TWO_L))
+    inputs = Calibration(random_samples(target.inputs, 24, 0))
     few, enough, drawn = (
         forecast(blueprint, inputs, given=given).figures(blueprint) for given in (24, 40, None)
     )

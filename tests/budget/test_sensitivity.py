@@ -9,6 +9,7 @@ import pytest
 
 from lt_onnx.budget.sensitivity import COPIES, sensitivity
 from lt_onnx.reading.lowering import read_target
+from lt_onnx.samples.choose import Calibration
 from lt_onnx.samples.samples import Samples, random_samples
 from lt_onnx.target import Doubles
 
@@ -19,7 +20,8 @@ def felt(model: onnx.ModelProto, folder: Path) -> list[Doubles]:
     shares = {layer.name: 1e-3 for layer in target.linears}
     drawn = random_samples(target.inputs, 150, 0)
     noise = np.flatnonzero(np.arange(150) % 3 < 2)  # the others are pictures
-    inputs = Samples({name: value[noise] for name, value in drawn.arrays.items()}, None, "noise")
+    values = {name: value[noise] for name, value in drawn.arrays.items()}
+    inputs = Calibration(Samples(values, None, "noise"))
     found = sensitivity(target, inputs, shares, copied={}, bent=(), work=1, seed=0)
     assert found.floors == {}
     return [found.layers[layer.name] for layer in target.linears]
@@ -63,7 +65,7 @@ def test_batches_that_a_model_fixes_stay_whole(tmp_path: Path) -> None:
     target = read_target(graphs.save(b.model(b.conv("x", 3, 4), (40, 3, 6, 6)), tmp_path))
     shares = {layer.name: 1e-3 for layer in target.linears}
     for count in (40, 200):
-        inputs = random_samples(target.inputs, count, 0)
+        inputs = Calibration(random_samples(target.inputs, count, 0))
         found = sensitivity(target, inputs, shares, copied={}, bent=(), work=10**12, seed=0)
         assert [felt.shape for felt in found.layers.values()] == [(1,)]
 
@@ -74,7 +76,7 @@ def test_more_copies_make_a_layer_less_wrong(tmp_path: Path) -> None:
     target = read_target(graphs.save(b.model(b.conv(hidden, 8, 4)), tmp_path))
     shares = {layer.name: 1e-3 for layer in target.linears}
     last = target.linears[-1].name
-    inputs = random_samples(target.inputs, 60, 0)
+    inputs = Calibration(random_samples(target.inputs, 60, 0))
     found = sensitivity(target, inputs, shares, copied={last: True}, bent=(), work=1, seed=0)
 
     floors = found.floors[last]

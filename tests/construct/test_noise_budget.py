@@ -1,5 +1,6 @@
 """Every layer takes a share of the allowed error; what was taken is measured on the target."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import graphs
 import numpy as np
 import pytest
 
-from lt_onnx.construct.fed_target import MAX_LOSS, FedTarget, Layer, loss
+from lt_onnx.construct.fed_target import MAX_LOSS, MIN_FRESH, FedTarget, Layer, loss
 from lt_onnx.construct.noise_budget import (
     COPIED_DECAY,
     FIRST_WEIGHT,
@@ -255,26 +256,30 @@ def test_a_layer_may_treat_positive_and_negative_inputs_each_in_its_own_way(
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_what_fresh_inputs_lose_is_taken_to_be_lost_again_elsewhere(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("fresh", "louder"), [(MIN_FRESH - 4, 5), (MIN_FRESH + 4, 2.5)])
+def test_what_few_fresh_inputs_lose_is_taken_to_be_lost_from_all(
+    fresh: int, louder: float, tmp_path: Path
+) -> None:
     target, _ = network(tmp_path)
     first, _ = target.linears
     (feed,) = random_samples(target.inputs, 40, 0).batches(target.inputs, 40)
-    louder = {"x": np.concatenate([feed["x"][:20] * np.float32(1.6), feed["x"][20:]])}
-    fed = FedTarget(target, [louder], [target.outputs[0].name], fresh=20)
+    feed["x"][:fresh] *= np.float32(louder)
+    fed = FedTarget(target, [feed], [target.outputs[0].name], fresh=fresh)
     wrong = {first.name: Layer(first.weight * np.float32(1.01), first.bias)}
     (value,), (clean,) = fed.values(wrong), fed.clean()
     assert (loss(1, 2), loss(100, 1)) == (1, MAX_LOSS)
     off, sure = value - value.mean(0), clean - clean.mean(0)
     gain = (off * sure).sum(0) / np.square(off).sum(0)
     left = np.square(sure - gain * off).sum(1) * 40 / 38
-    lost = left[:20].mean() / left[20:].mean()
+    lost = left[:fresh].mean() / left[fresh:].mean()
     assert 1.2 < lost < MAX_LOSS
-    powers = [np.square(part - part.mean(0)).sum() for part in (clean[:20], clean)]
-    shares = left[:20].sum() / powers[0], left.sum() / powers[1]
-    most = max(shares)
+    powers = [np.square(part - part.mean(0)).sum() for part in (clean[:fresh], clean)]
+    shares = left[:fresh].sum() / powers[0], left.sum() / powers[1]
     assert shares[0] != pytest.approx(shares[1], rel=0.01)
-    assert fed.errors(wrong) == pytest.approx([most])
-    assert fed.errors_elsewhere(wrong) == pytest.approx([most * lost])
+    few = fresh < MIN_FRESH
+    error = shares[1] if few else max(shares)
+    assert fed.errors(wrong) == pytest.approx([error])
+    assert fed.errors_elsewhere(wrong) == pytest.approx([error * (lost if few else 1)])
 
 
 def test_inputs_may_lie_on_another_axis_of_an_output(tmp_path: Path) -> None:
@@ -288,3 +293,34 @@ def test_inputs_may_lie_on_another_axis_of_an_output(tmp_path: Path) -> None:
     )
 
     np.testing.assert_allclose(parts.clean()[0], whole.clean()[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_mean_error_is_not_the_chance_of_a_few_numbers(tmp_path: Path) -> None:
+    """Of an output that few inputs move, draws are taken until their mean tells; of others one."""
+    target, _ = network(tmp_path)
+    first, _ = target.linears
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(8, *first.weight.shape)).astype(np.float32)
+    draws = [{first.name: Layer(first.weight + np.float32(1e-3) * n, first.bias)} for n in noise]
+    (feed,) = random_samples(target.inputs, 40, 0).batches(target.inputs, 40)
+
+    def told(x: np.ndarray) -> tuple[int, float, list[float]]:
+        fed, taken = FedTarget(target, [{"x": x}], [target.outputs[0].name]), 0
+
+        def counted() -> Iterator[dict[str, Layer]]:
+            nonlocal taken
+            for draw in draws:
+                taken += 1
+                yield draw
+
+        (found,) = fed.mean_errors(counted())
+        return taken, float(found), [float(fed.errors(draw)[0]) for draw in draws]
+
+    usual, error, each = told(feed["x"])
+    assert usual == 1
+    assert error == pytest.approx(each[0])
+    one = np.zeros_like(feed["x"])
+    one[0] = feed["x"][0]
+    most, error, each = told(one)
+    assert most > 1
+    assert error == pytest.approx(np.mean(each[:most]))

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 from documents import LAYERS, OUTPUT, fidelity
 
 from lt_onnx.options import Options
-from lt_onnx.validation.promise import promise_checks
+from lt_onnx.target import Port
+from lt_onnx.validation.promise import promise_checks, telling_samples, tells_classes
 
 
 def test_what_is_held_and_what_is_missed_is_told() -> None:
@@ -57,3 +59,14 @@ def test_what_class_random_inputs_are_of_is_not_promised() -> None:
     assert [check.name for check in promise_checks(drawn, Options(), [])] == [
         "promise of sqnr: scores"
     ]
+
+
+def test_where_classes_are_told_apart_samples_have_to_be_enough() -> None:
+    floats, integers = np.dtype(np.float32), np.dtype(np.int64)
+    told = [Port("y", ("N", 10), floats), Port("y", ("N", 4, 4), integers), Port("y", (), floats)]
+    told[-1] = replace(told[-1], ranked=False)
+    others = [Port("y", ("N", 1), floats), Port("y", ("N", 3, 8, 8), floats)]
+
+    assert [tells_classes([*others, port]) for port in told] == [True] * 3
+    assert not tells_classes(others)
+    assert [telling_samples(share) for share in (0.99, 0.9, 0.995, 1.0)] == [100, 10, 200, 1]
