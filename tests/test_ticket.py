@@ -157,12 +157,18 @@ def test_the_source_is_a_runnable_network_that_the_ticket_is_masked_from(tmp_pat
         assert ((part == 0) | (part == whole)).all()
 
 
-def test_the_plan_predicts_the_files_size(tmp_path: Path) -> None:
-    made = convert(RESIDUAL, tmp_path / "t.onnx", base_size=8, price=1e-3, validate=False)
-    blueprint = plan(read_target(RESIDUAL), make_options(mode="l+1", base_size=8))
+@pytest.mark.parametrize(("form", "near"), [("folded", 1.2), ("sparse", 1.6), ("seeded", 1.6)])
+@pytest.mark.parametrize("mode", ["l+1", "2l"])
+def test_the_plan_predicts_the_files_size(
+    mode: str, form: str, near: float, tmp_path: Path
+) -> None:
+    words = {"mode": mode, "weights": form, "base_size": 8}
+    made = convert(RESIDUAL, tmp_path / "t.onnx", price=1e-3, validate=False, **words)
+    prediction = predict(blueprint := plan(read_target(RESIDUAL), make_options(**words)))
 
     assert made.report.source_weights >= blueprint.source_weights
-    assert 0.8 < predict(blueprint).file_bytes / made.path.stat().st_size < 1.2
+    assert 1 / near < prediction.file_bytes / made.path.stat().st_size < near
+    assert (prediction.file_bytes == prediction.seeded_bytes) == (form == "seeded")
 
 
 def test_weights_in_every_form_and_external_data_are_read(tmp_path: Path) -> None:

@@ -107,8 +107,8 @@ def _print_plan(plan: dict[str, Any]) -> None:
     table(rows, "layer kind channels copies+const weights file memory s".split(), words=2)
     say(
         f"in all    {plan['source_weights']:,} random weights, "
-        f"{size_text(plan['file_bytes'])} file; {plan['dense_parameters']:,} parameters stay dense "
-        f"in {plan['dense_places']} places"
+        f"{size_text(plan['file_bytes'])} file, about {size_text(plan['seeded_bytes'])} seeded; "
+        f"{plan['dense_parameters']:,} parameters stay dense in {plan['dense_places']} places"
     )
     if plan["promise"] is not None:
         for line in promise_lines(plan["promise"]):

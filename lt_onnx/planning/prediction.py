@@ -12,6 +12,7 @@ import numpy as np
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.cores import core_count
 from lt_onnx.options import Select, Weights
+from lt_onnx.planning.allocation import problems
 from lt_onnx.planning.memory import (
     INPUT_BYTES,
     MAX_BATCH,
@@ -40,8 +41,10 @@ MAX_CALIBRATION_WORK = 4e11  # multiply-adds of layers on their features, for al
 POSITIONS_PER_WEIGHT, USUAL_CALIBRATION_COUNT, MAX_CALIBRATION_COUNT = 4, 192, 1024
 MAX_CALIBRATION_NUMBERS = 1e8 / 3  # of the widest tensor, all samples together
 MAX_MADE_NUMBERS = 1e9  # of neurons, of all samples, where a layer's are all made
-# in bytes; of the last two at most
-WEIGHT_BYTES = {Weights.FOLDED: 4, Weights.MASKED: 5, Weights.SPARSE: 3, Weights.SEEDED: 1}
+WEIGHT_BYTES = {Weights.FOLDED: 4, Weights.MASKED: 5}  # of every random weight in a file …
+KEPT_BYTES = {Weights.SPARSE: 12, Weights.SEEDED: 1.2}  # … and of those that are kept
+SEEDED_LAYER_BYTES = 7000  # nodes that make its weights
+KEPT_PER_PROBLEM = 1.2  # at the default promise: 0.5 to 2.2
 
 # seconds of one core, measured: tools/forecasts.py
 PROBLEM_SECONDS, PROBLEM_GROWTH = 6e-7, 1.153  # one problem of 11 elements; for each more
@@ -65,6 +68,7 @@ class Prediction:
 
     source_weights: int
     file_bytes: int
+    seeded_bytes: int  # of the form that makes its own random numbers
     memory_bytes: int
     calibration_count: int
     batch: int  # of them that are run at a time
@@ -100,9 +104,7 @@ def predict(
     whole = read_whole(blueprint)
     count = count or _affordable_count(target, builds, options.select, whole=whole)
     count = count if most is None else min(count, most)
-    size = blueprint.source_weights * WEIGHT_BYTES[options.weights]
-    if options.fp16 and options.weights in (Weights.FOLDED, Weights.MASKED):
-        size -= 2 * blueprint.source_weights
+    size, seeded = (file_bytes(blueprint, form) for form in (options.weights, Weights.SEEDED))
     batch = _batch(target, blueprint)
     memory = conversion_memory(
         blueprint,
@@ -117,6 +119,7 @@ def predict(
     )
     return Prediction(
         source_weights=blueprint.source_weights,
+        seeded_bytes=seeded,
         file_bytes=size + (4 * blueprint.source_weights if source else 0),
         memory_bytes=memory,
         calibration_count=count,
@@ -127,6 +130,18 @@ def predict(
         + (_felt_seconds(target, count) if options.promises else 0)
         + sum(layer_seconds(target, step, count) for step in steps),
     )
+
+
+def file_bytes(blueprint: Blueprint, form: Weights) -> int:
+    """Bytes of a ticket in one form; where those that are kept count, roughly."""
+    weights, steps = blueprint.source_weights, blueprint.steps
+    if form in WEIGHT_BYTES:
+        return weights * (WEIGHT_BYTES[form] - 2 * blueprint.options.fp16)
+    blocks = [step for step in steps if isinstance(step, Expand)]
+    kept = sum(len(step.slots) + step.constants for step in blocks)
+    kept += round(KEPT_PER_PROBLEM * sum(problems(blueprint).values()))
+    layers = len(blueprint.layers) if form is Weights.SEEDED else 0
+    return round(KEPT_BYTES[form] * kept) + SEEDED_LAYER_BYTES * layers
 
 
 def construction_batch(blueprint: Blueprint, sizes: Mapping[str, Sequence[int]]) -> int:

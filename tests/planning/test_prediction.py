@@ -25,8 +25,6 @@ from lt_onnx.reading.lowering import read_target
         ({"fp16": True}, 2),
         ({"weights": Weights.MASKED}, 5),
         ({"weights": Weights.MASKED, "fp16": True}, 3),
-        ({"weights": Weights.SPARSE}, 3),
-        ({"weights": Weights.SPARSE, "fp16": True}, 3),
     ],
 )
 def test_a_file_has_so_many_bytes_a_weight(
