@@ -100,7 +100,9 @@ def sensitivity(
     parts = [inputs.spread(count)] if fresh is None else [fresh.spread(half), seen.spread(half)]
     tried = [feed for part in parts for feed in part.batches(target.inputs, BATCH)]
     first = None if fresh is None else parts[0].count
-    fed = FedTarget(target, tried, list(felt_tensors), bent=bent, fresh=first)
+    fed = FedTarget(
+        target, tried, list(felt_tensors), bent=bent, fresh=first, drawn=inputs.is_random
+    )
     values = {port.name: [f[port.name] for f in [*feeds, *tried]] for port in target.inputs}
     run = StepwiseRun(values, target.steps, opsets=target.opsets, constants=target.constants)
     deviations = Deviations(TRIED_COPIES)

@@ -45,10 +45,12 @@ class FedTarget:
         *,
         bent: Collection[str] = (),
         fresh: int | None = None,
+        drawn: bool = False,
     ) -> None:
         """`outputs` are the tensors that are looked at, `bent` the layers that may be.
 
-        Of the inputs the first `fresh` are none that layers are made from; None: all.
+        Of the inputs the first `fresh` are none that layers are made from; None: all. Inputs that
+        are `drawn` stand in for real ones.
         """
         parts = _parts(target, bent)
         self._part = {name: i for i, part in enumerate(parts) for name in part.layers}
@@ -66,6 +68,7 @@ class FedTarget:
         self._kept: Mapping[str, Layer] = {}  # the layers that were replaced in the kept run
         clean = self._run({}, keep=True)
         self._count, self._fresh = sum(len(next(iter(feed.values()))) for feed in feeds), fresh
+        self._drawn = drawn
         powers = [_variation(value[self._judged(value)]) for value in clean]
         self._varying = [i for i, power in enumerate(powers) if power > 0]
         self._clean = [clean[i].astype(np.float64) for i in self._varying]
@@ -98,10 +101,10 @@ class FedTarget:
         """The same on inputs of other origin, [outputs]; `layers` are kept, see `values`.
 
         Where inputs that layers are not made from are too few to judge by, what is lost there is
-        taken to be lost from all.
+        taken to be lost from all; and where they are drawn, once more on real ones.
         """
         errors, lost = self._measured(layers, keep=True)
-        return errors * (lost if self._few else 1.0)
+        return errors * (lost if self._few or self._drawn else 1.0)
 
     @property
     def _few(self) -> bool:

@@ -54,6 +54,11 @@ class Samples:
         return len(next(iter(self.arrays.values())))
 
     @property
+    def is_random(self) -> bool:
+        """Whether they were drawn, and stand in for real ones."""
+        return self.origin.startswith(RANDOM_ORIGIN)
+
+    @property
     def sizes(self) -> dict[str, tuple[int, ...]]:
         """Sizes of one sample, by input."""
         return {name: value.shape[1:] for name, value in self.arrays.items()}

@@ -280,6 +280,8 @@ def test_what_few_fresh_inputs_lose_is_taken_to_be_lost_from_all(
     error = shares[1] if few else max(shares)
     assert fed.errors(wrong) == pytest.approx([error])
     assert fed.errors_elsewhere(wrong) == pytest.approx([error * (lost if few else 1)])
+    drawn = FedTarget(target, [feed], [target.outputs[0].name], fresh=fresh, drawn=True)
+    assert drawn.errors_elsewhere(wrong) == pytest.approx([error * lost])
 
 
 def test_inputs_may_lie_on_another_axis_of_an_output(tmp_path: Path) -> None:
