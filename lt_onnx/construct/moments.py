@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+from scipy.linalg.lapack import dpotrf, dtrtri
 
 from lt_onnx.ops.conv_padding import pads_for
 from lt_onnx.target import Array, Doubles, Floats, Indices, Linear
@@ -135,11 +136,23 @@ def feedback(H: Doubles) -> tuple[Indices, Floats, Floats]:
     groups = np.arange(len(H))[:, None]
     damped = H[groups[:, :, None], order[:, :, None], order[:, None]]
     damped[:, every, every] += DAMPING * np.maximum(diagonal.mean(1), 1e-30)[:, None]
-    inverse = np.linalg.inv(damped)
-    upper = np.linalg.cholesky((inverse + inverse.swapaxes(1, 2)) / 2).swapaxes(1, 2)
+    upper = np.stack([_inverse_factor(one) for one in damped])
     weight = np.empty(order.shape, np.float32)
     weight[groups, order] = np.diagonal(upper, axis1=1, axis2=2) ** -2.0
     return order, np.ascontiguousarray(upper, np.float32), weight
+
+
+def _inverse_factor(H: Doubles) -> Doubles:
+    """Upper triangular U with H⁻¹ = Uᵀ U, of a positive definite matrix [n, n].
+
+    From last to first, the factor of H is U⁻¹. Where H is no such matrix, as of inputs that are not
+    finite, U is NaN.
+    """
+    lower, missed = dpotrf(H[::-1, ::-1], lower=1, clean=1)
+    if missed or not np.isfinite(lower).all():
+        return np.full_like(H, np.nan)
+    inverse, _ = dtrtri(lower, lower=1)
+    return np.asarray(inverse[::-1, ::-1])
 
 
 def channel_mean(values: Sequence[Array], axis: int) -> Doubles:

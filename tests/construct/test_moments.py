@@ -109,6 +109,15 @@ def test_feedback_moves_the_rest_as_least_squares_would() -> None:
     np.testing.assert_allclose(weight[order], np.diagonal(upper) ** -2.0, rtol=1e-5)
 
 
+def test_feedback_of_what_is_not_finite_is_none() -> None:
+    broken, whole = np.full((3, 3), np.nan), np.eye(3)
+    _, upper, weight = moments.feedback(np.stack([broken, whole]))
+
+    assert np.isnan(upper[0]).all()
+    assert np.isnan(weight[0]).all()
+    assert np.isfinite(upper[1]).all()
+
+
 def test_the_mean_of_a_channel_is_over_all_batches() -> None:
     values = [RNG.normal(size=(n, 4, 3)).astype(np.float32) for n in (2, 5)]
 
