@@ -200,10 +200,11 @@ def print_report(document: "Mapping[str, Any]") -> None:
     base = f", m = {options['base_size']}" if options["base_size"] else ""
     verdict = "genuine" if document["verify"]["genuine"] else "NOT GENUINE"
     print_filled(CONVERSION, {**document, "problems": problems, "base": base})
-    for place in dense[:MAX_PLACES]:
+    holding = [place for place in dense if place["parameters"]]
+    for place in holding[:MAX_PLACES]:
         print_filled(DENSE, place)
-    if len(dense) > MAX_PLACES:
-        say(f"          and {len(dense) - MAX_PLACES} more dense places")
+    if len(holding) > MAX_PLACES:
+        say(f"          and {len(holding) - MAX_PLACES} more dense places")
     print_filled(PROOF, {**document["verify"], "verdict": verdict})
     if document["fit"]:
         say(f"scales    {fit_text(document['fit'])}")

@@ -51,6 +51,5 @@ def inspect_command(
     say(f"steps     {counts}")
     say(
         f"weights   {document['constructed_weights']:,} to construct, "
-        f"{document['dense_parameters']:,} parameters stay dense "
-        f"in {document['dense_places']} places"
+        f"{document['dense_parameters']:,} parameters stay dense"
     )

@@ -108,7 +108,7 @@ def _print_plan(plan: dict[str, Any]) -> None:
     say(
         f"in all    {plan['source_weights']:,} random weights, "
         f"{size_text(plan['file_bytes'])} file, about {size_text(plan['seeded_bytes'])} seeded; "
-        f"{plan['dense_parameters']:,} parameters stay dense in {plan['dense_places']} places"
+        f"{plan['dense_parameters']:,} parameters stay dense"
     )
     if plan["promise"] is not None:
         for line in promise_lines(plan["promise"]):
