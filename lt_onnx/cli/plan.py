@@ -106,9 +106,9 @@ def _print_plan(plan: dict[str, Any]) -> None:
         rows.append([*filled(LAYER, layer | sizes), f"{layer['seconds']:.1f}"])
     table(rows, "layer kind channels copies+const weights file memory s".split(), words=2)
     say(
-        f"in all    {plan['source_weights']:,} random weights, "
-        f"{size_text(plan['file_bytes'])} file, about {size_text(plan['seeded_bytes'])} seeded; "
-        f"{plan['dense_parameters']:,} parameters stay dense"
+        f"in all    {plan['source_weights']:,} random weights; "
+        f"{size_text(plan['file_bytes'])} file, {size_text(plan['seeded_bytes'])} seeded; "
+        f"{plan['dense_parameters']:,} stay dense"
     )
     if plan["promise"] is not None:
         for line in promise_lines(plan["promise"]):
