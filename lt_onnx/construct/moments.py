@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dtrtri
 
 from lt_onnx.ops.conv_padding import pads_for
 from lt_onnx.target import Array, Doubles, Floats, Indices, Linear
 
 MANY_POSITIONS = 50  # for each entry of a patch, from which on chance plays no part in H
 MEAN_SHARE = 0.01  # of the mean's power that counts in H as what varies does
+SMALL = 32  # of a matrix that is inverted at once
 DAMPING = 0.01  # share of the mean diagonal added to H before it is inverted
 
 
@@ -136,23 +136,32 @@ def feedback(H: Doubles) -> tuple[Indices, Floats, Floats]:
     groups = np.arange(len(H))[:, None]
     damped = H[groups[:, :, None], order[:, :, None], order[:, None]]
     damped[:, every, every] += DAMPING * np.maximum(diagonal.mean(1), 1e-30)[:, None]
-    upper = np.stack([_inverse_factor(one) for one in damped])
+    upper = _inverse_factors(damped)
     weight = np.empty(order.shape, np.float32)
     weight[groups, order] = np.diagonal(upper, axis1=1, axis2=2) ** -2.0
     return order, np.ascontiguousarray(upper, np.float32), weight
 
 
-def _inverse_factor(H: Doubles) -> Doubles:
-    """Upper triangular U with H⁻¹ = Uᵀ U, of a positive definite matrix [n, n].
+def _inverse_factors(H: Doubles) -> Doubles:
+    """Upper triangular U with H⁻¹ = Uᵀ U, of positive definite matrices [G, n, n].
 
-    From last to first, the factor of H is U⁻¹. Where H is no such matrix, as of inputs that are not
-    finite, U is NaN.
+    From last to first, the factor of H is U⁻¹. Where H is not finite, U is NaN.
     """
-    lower, missed = dpotrf(H[::-1, ::-1], lower=1, clean=1)
-    if missed or not np.isfinite(lower).all():
-        return np.full_like(H, np.nan)
-    inverse, _ = dtrtri(lower, lower=1)
-    return np.asarray(inverse[::-1, ::-1])
+    sound = np.isfinite(H).all((1, 2))[:, None, None]
+    lower = np.linalg.cholesky(np.where(sound, H, np.eye(H.shape[1]))[:, ::-1, ::-1])
+    return np.where(sound, _inverse(lower)[:, ::-1, ::-1], np.nan)
+
+
+def _inverse(lower: Doubles) -> Doubles:
+    """Of lower triangular matrices [G, n, n]: half by half, as products of small ones."""
+    half = lower.shape[1] // 2
+    if half < SMALL:
+        return np.tril(np.linalg.inv(lower))
+    first, last = _inverse(lower[:, :half, :half]), _inverse(lower[:, half:, half:])
+    out = np.zeros_like(lower)
+    out[:, :half, :half], out[:, half:, half:] = first, last
+    out[:, half:, :half] = -last @ (lower[:, half:, :half] @ first)
+    return out
 
 
 def channel_mean(values: Sequence[Array], axis: int) -> Doubles:
