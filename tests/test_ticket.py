@@ -157,7 +157,7 @@ def test_the_source_is_a_runnable_network_that_the_ticket_is_masked_from(tmp_pat
         assert ((part == 0) | (part == whole)).all()
 
 
-@pytest.mark.parametrize(("form", "near"), [("folded", 1.2), ("sparse", 1.6), ("seeded", 1.6)])
+@pytest.mark.parametrize(("form", "near"), [("folded", 1.2), ("sparse", 1.6), ("seeded", 2.0)])
 @pytest.mark.parametrize("mode", ["l+1", "2l"])
 def test_the_plan_predicts_the_files_size(
     mode: str, form: str, near: float, tmp_path: Path

@@ -147,7 +147,7 @@ def _inverse_factors(H: Doubles) -> Doubles:
 
     From last to first, the factor of H is U⁻¹. Where H is not finite, U is NaN.
     """
-    sound = np.isfinite(H).all((1, 2))[:, None, None]
+    sound = np.isfinite(H).all((1, 2), keepdims=True)
     lower = np.linalg.cholesky(np.where(sound, H, np.eye(H.shape[1]))[:, ::-1, ::-1])
     return np.where(sound, _inverse(lower)[:, ::-1, ::-1], np.nan)
 

@@ -7,7 +7,6 @@ Constants are measured on many networks: `tools/forecasts.py`.
 import math
 from collections.abc import Mapping, Sequence
 
-from lt_onnx import files
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.cores import thread_count
 from lt_onnx.planning.sizes import (
@@ -56,6 +55,7 @@ def conversion_memory(
     count: int,
     batch: int,
     file_bytes: int,
+    inline: int,
     validated: bool,
     traced: bool,
     bounded: bool,
@@ -63,12 +63,12 @@ def conversion_memory(
     """Bytes at the largest.
 
     `target` is the blueprint's with `sizes` of a sample by input; `count` samples for calibration,
-    `batch` run at a time; `file_bytes` of the ticket, which is run (`validated`), its layers
-    compared (`traced`) and its error certified (`bounded`).
+    `batch` run at a time; `file_bytes` of the ticket, of whose weights so many are held until it is
+    written (`inline`); it is run (`validated`), its layers compared (`traced`) and its error
+    certified (`bounded`).
     """
     steps = [step for step in blueprint.steps if not isinstance(step, Run)]
     expands = sum(isinstance(step, Expand) for step in steps)
-    inline = file_bytes if file_bytes <= files.INLINE_LIMIT else 0  # else it goes to another file
     layers = layer_memory(target, blueprint, count=count, batch=batch)
     largest, widest = (
         max(layers.values(), default=0),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lt_onnx import files
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.cores import core_count
 from lt_onnx.options import Select, Weights
@@ -44,7 +45,7 @@ MAX_MADE_NUMBERS = 1e9  # of neurons, of all samples, where a layer's are all ma
 WEIGHT_BYTES = {Weights.FOLDED: 4, Weights.MASKED: 5}  # of every random weight in a file …
 KEPT_BYTES = {Weights.SPARSE: 12, Weights.SEEDED: 1.2}  # … and of those that are kept
 SEEDED_LAYER_BYTES = 7000  # nodes that make its weights
-KEPT_PER_PROBLEM = 1.2  # at the default promise: 0.5 to 2.2
+KEPT_PER_PROBLEM = 1.5  # at the default promise: 0.5 to 3.6
 
 # seconds of one core, measured: tools/forecasts.py
 PROBLEM_SECONDS, PROBLEM_GROWTH = 6e-7, 1.153  # one problem of 11 elements; for each more
@@ -113,6 +114,7 @@ def predict(
         count=count,
         batch=batch,
         file_bytes=size,
+        inline=_inline_bytes(blueprint, size),
         validated=validated,
         traced=traced,
         bounded=bounded,
@@ -142,6 +144,16 @@ def file_bytes(blueprint: Blueprint, form: Weights) -> int:
     kept += round(KEPT_PER_PROBLEM * sum(problems(blueprint).values()))
     layers = len(blueprint.layers) if form is Weights.SEEDED else 0
     return round(KEPT_BYTES[form] * kept) + SEEDED_LAYER_BYTES * layers
+
+
+def _inline_bytes(blueprint: Blueprint, size: int) -> int:
+    """Bytes of a ticket of `size` that are held until it is written; others go to a data file.
+
+    What makes its own random numbers is written of the sparse form.
+    """
+    if blueprint.options.weights in KEPT_BYTES:
+        return file_bytes(blueprint, Weights.SPARSE)
+    return size if size <= files.INLINE_LIMIT else 0
 
 
 def construction_batch(blueprint: Blueprint, sizes: Mapping[str, Sequence[int]]) -> int:

@@ -6,7 +6,8 @@ the ticket's plan, the target's own graph behind it, its layers' weights summed;
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, MutableSequence, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -111,13 +112,24 @@ def _pieces(
 def _emptied(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
     """A ticket's model without tensors, metadata, and what makes its weights of them."""
     casts = {node.name for layer in manifest.layers for node in Form.of(layer).nodes()}
-    nodes = [node for node in model.graph.node if node.name not in casts]
     out = onnx.ModelProto()
-    out.CopyFrom(model)
-    del out.graph.sparse_initializer[:], out.graph.initializer[:], out.metadata_props[:]
-    del out.graph.node[:]
-    out.graph.node.extend(nodes)
+    _copy(model, out, without=("graph", "metadata_props"))
+    _copy(model.graph, out.graph, without=("node", "initializer", "sparse_initializer"))
+    out.graph.node.extend(node for node in model.graph.node if node.name not in casts)
     return out
+
+
+def _copy(message: Any, to: Any, *, without: Collection[str]) -> None:
+    """Copy the fields of a message to an empty one, but for some that may be gigabytes."""
+    for field, value in message.ListFields():
+        if field.name in without:
+            continue
+        if isinstance(value, MutableSequence):
+            getattr(to, field.name).extend(value)
+        elif field.message_type is not None:
+            getattr(to, field.name).CopyFrom(value)
+        else:
+            setattr(to, field.name, value)
 
 
 def _assembled(plan: Blueprint, name: str) -> onnx.ModelProto:

@@ -187,7 +187,6 @@ class TicketWriter:
     def finish(self) -> None:
         """Write the graph and give the files their names."""
         model = self._model()
-        self._tensors = {}  # the model has a copy
         write_sealed(model, self._streams, self.path)
         self.__exit__(None, None, None)
 
@@ -208,6 +207,7 @@ class TicketWriter:
         self._add_arrays(dict(sorted(blueprint.constants.items())))
         name = f"{target.name or 'network'}_{'source' if self.is_source else 'ticket'}"
         model = assemble(name, nodes, tensors=self._tensors, target=target)
+        self._tensors = {}  # the model has a copy
         manifest = self._manifest()
         if self.is_seeded:
             return seeded(model, manifest, blueprint if blueprint.options.collapse else None)
