@@ -252,7 +252,7 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
         classes = options.promises and tells_classes(target.outputs)
         telling = telling_samples(options.agreement) if classes else 0
         if kept is None and seen is not None and options.promises:
-            seen, kept = seen.split(target.inputs, wanted=telling)
+            seen, kept = seen.split(target.inputs, wanted=max(telling, 1))
         calibration = calibration_inputs(seen, target.inputs, count, options.seed)
         judged = validation_inputs(
             kept,

@@ -88,7 +88,8 @@ def test_as_many_are_kept_out_as_tell_a_share_unless_that_leaves_too_few() -> No
         assert sorted([*own, *others]) == list(range(count))
         return own
 
-    assert kept(4, 0) is None
+    assert kept(4, 0) is kept(1, 1) is None
+    assert kept(2, 1) == kept(4, 9) == pytest.approx([1])
     assert kept(10, 2) == pytest.approx([4, 9])
     assert kept(10, 3) == pytest.approx([1, 4, 6, 9])
     assert kept(10, 5) == pytest.approx([4, 9])  # not even two of five are as many

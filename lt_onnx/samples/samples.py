@@ -97,12 +97,13 @@ class Samples:
     ) -> tuple["Samples", "Samples | None"]:
         """Four of five samples, and every fifth; of few, all and none. A model's batches stay.
 
-        Two of five are kept out where fewer than `wanted` would be, and these are as many.
+        Two of five are kept out where fewer than `wanted` would be, and these are as many; or where
+        none would be, and any are wanted.
         """
         sizes = [p.shape[0] for p in ports if p.shape and isinstance(p.shape[0], int)]
         place = np.arange(self.count) // max(sizes, default=1) % 5
         kept, two = place == 4, np.isin(place, (1, 4))
-        if kept.sum() < wanted <= two.sum():
+        if kept.sum() < wanted <= two.sum() or (wanted and not kept.any()):
             kept = two
         if not kept.any():
             return self, None
