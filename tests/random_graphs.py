@@ -248,7 +248,9 @@ def softmax(b: Builder, x: str, size: int) -> Grown:
 def newer(b: Builder, x: str, size: int) -> Grown:
     known = {"Celu": 12, "HardSwish": 14, "Mish": 18, "Gelu": 20, "ThresholdedRelu": 10}
     ops = ["Relu", *[op for op, since in known.items() if b.opset >= since]]
-    return b(str(b.rng.choice(ops)), x), 8, size
+    op = str(b.rng.choice(ops))
+    # it jumps by α at α: what is within rounding of that may fall on either side
+    return b(op, x, **({"alpha": 0.0} if op == "ThresholdedRelu" else {})), 8, size
 
 
 def reduce(b: Builder, x: str, size: int) -> Grown:
