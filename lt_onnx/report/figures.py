@@ -78,6 +78,8 @@ def verdict_of(document: Mapping[str, Any]) -> str:
     shares = [out["agreement"] for out in outputs if out["agreement"] is not None]
     held += [f"{decibels(min(sqnrs))} dB of variation"] if sqnrs else []
     held += [f"{percent(min(shares))} agreement"] if shares else []
+    if outputs and all(out["judged"] == "constant" for out in outputs):
+        held.append("outputs that do not vary over these samples")
     if all(check["name"].startswith("finite: ") for check in document["checks"]):
         held.append("no limits given")  # a validation's
     failures = [check["message"] for check in document["checks"] if not check["passed"]]

@@ -58,6 +58,9 @@ def test_an_output_that_does_not_vary_or_holds_no_floats_says_so() -> None:
     ]
 
     assert rows[0]["SQNR of scores"] == "does not vary; 34.0 dB plain"
+    said = figures.verdict_of(conversion(fidelity=replace(constant, checks=[HELD])))
+    assert said.endswith(", outputs that do not vary over these samples")
+    assert "do not vary" not in figures.verdict_of(conversion(fidelity=integers))
     assert rows[1]["equal entries of scores"] == "75.00 %"
     assert not {"SQNR of scores", "error of scores"} & rows[1].keys()
 
