@@ -76,7 +76,8 @@ def convert(
         model: path of an ONNX file, or a model in memory: an `onnx.ModelProto`, or a torch module
             with its `example_inputs` (then `output` is needed).
         output: path of the ticket; default: `<target>.ticket.onnx` beside the target.
-        mode: `l+1` (Theorem 3.2, Algorithm 2; the default) or `2l` (Theorem 3.1, Algorithm 1).
+        mode: `l+1` (Theorem 3.2, Algorithm 2; the default), `2l` (Theorem 3.1, Algorithm 1), or
+            `l+k`: `l+1` with blocks of `2l` where copies come too far apart.
         base_size: m, elements of a base set, 2 to 32; None chooses block by block.
         tolerance: ε per normalised parameter; decides for `smallest`, counts misses otherwise.
         select: `noise`, `smallest` (the paper's rule) or `best`.
@@ -96,13 +97,14 @@ def convert(
         fp16: store random weights in half precision.
         collapse: with `mode=2l` and `weights=seeded`, sum each block into one layer like its own.
         fit_scales: when the masks are made, fit the scales of all layers together to the target's
-            outputs, by gradient: truer tickets of the same size. Needs torch, and about as long
-            as the construction again.
+            outputs, by gradient: the same masks and size, fewer errors. Needs torch, and about as
+            long as the construction again.
         calibration: inputs for construction: an npz or npy file, a folder of images, a dict of
             arrays [N, …] by input, or the array of a single input; None: random inputs with
             1/f-like spectra.
-        calibration_count: how many of them; None: what takes seconds. More make truer tickets.
-        samples: the same for validation, in a dict also `labels` [N]; None: random normal inputs.
+        calibration_count: how many of them; None: as many as the layers need and time allows.
+        samples: the same for validation, in a dict also `labels` [N]; None: calibration inputs
+            that were kept out of the construction, or random ones of another seed.
         pictures: how images in a folder become inputs.
         emit_source: also write the unmasked network to `<output stem>.source.onnx`.
         max_memory: bytes; more predicted is refused.

@@ -134,7 +134,7 @@ def test_a_deep_residual_ticket_works_where_the_papers_rule_collapses(
     assert not papers.passed
 
 
-def test_more_calibration_inputs_make_truer_tickets(tmp_path: Path) -> None:
+def test_more_calibration_inputs_make_fewer_errors(tmp_path: Path) -> None:
     made = [
         convert(
             MODELS / "residual.onnx",

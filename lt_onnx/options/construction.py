@@ -93,7 +93,8 @@ class Options:
     fp16: Annotated[bool, Param("Store random weights in half precision.")] = False
     collapse: Annotated[bool, Param("Sum each block into one layer (2l, seeded).")] = False
     fit_scales: Annotated[
-        bool, Param("Fit all scales together at the end: truer at the same size; needs torch.")
+        bool,
+        Param("Fit all scales together at the end: fewer errors at the same size; needs torch."),
     ] = False
 
     def __post_init__(self) -> None:
