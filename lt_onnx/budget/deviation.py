@@ -121,24 +121,33 @@ class Deviations:
                 self._steps.append(_Link(output, tuple(shares)))
                 self._follow(self._steps[-1], self.power)
 
-    def cost(self, sensitivity: Mapping[str, Doubles], copies: float) -> dict[str, Doubles]:
+    def cost(
+        self, sensitivity: Mapping[str, Doubles], copies: float
+    ) -> dict[str, dict[str, Doubles]]:
         """Error power at the outputs for relative deviation of a layer's copies, by layer.
 
-        What it comes to in all layers behind, the layer's own mean apart. `sensitivity` are S by
-        layer, [outputs]; `copies` is m.
+        What it comes to in all layers behind, the layer's own mean apart: by the layers that read
+        its output, in each and from there on. `sensitivity` are S by layer, [outputs]; `copies` is
+        m.
         """
-        costs: dict[str, Doubles] = {}  # by tensor
-        nothing = np.zeros_like(next(iter(sensitivity.values())))
+        costs: dict[str, dict[str, Doubles]] = {}  # by tensor, by reader
         for step in reversed(self._steps):
-            after = costs.get(step.output, nothing)
+            after = costs.get(step.output, {})
+            more: list[tuple[str, str, Doubles]]
             if isinstance(step, _Link):
-                more = {name: share * after for name, share in step.inputs}
+                more = [
+                    (name, reader, share * cost)
+                    for name, share in step.inputs
+                    for reader, cost in after.items()
+                ]
             else:
                 mean = sensitivity[step.name] / (copies if step.copied else 1)
-                more = {step.input: step.handed * (mean + after)}
-            for name, cost in more.items():
-                costs[name] = costs.get(name, nothing) + cost
-        return {name: costs.get(output, nothing) for name, output in self._outputs.items()}
+                onward = sum(after.values(), mean)
+                more = [(step.input, step.name, step.handed * onward)]
+            for name, reader, cost in more:
+                known = costs.setdefault(name, {})
+                known[reader] = known.get(reader, 0.0) + cost
+        return {name: costs.get(output, {}) for name, output in self._outputs.items()}
 
 
 def _handed(step: Node, run: StepwiseRun, name: str, output: str) -> float:

@@ -134,7 +134,7 @@ def forecast(
         # what class noise is of says nothing, but an output that is a class map has to be right
         if (rank == 2 and not random) if name in own else rank > 1:
             needed[i] = _needed(found, i, least=built_to, share=options.agreement)
-    made = Promise(10 ** (-needed / 10), found.layers, found.target, found.deviations.readers)
+    made = Promise(10 ** (-needed / 10), found.layers, found.target)
     copies = reach = None
     if found.floors:
         copies, reach = _copies(found.least(found.floors), made)

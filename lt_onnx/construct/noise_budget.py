@@ -8,7 +8,7 @@ the layers built so far, what those do to the outputs is measured, and ν is suc
 come take what is left.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,12 +17,15 @@ from lt_onnx.construct.fed_target import FedTarget, Layer
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.target import Doubles
 
-MAX_ERROR = 0.03  # of a layer, however little the outputs feel of it: errors add up while small
+MAX_ERROR = 0.1
 LEAST_REST = 0.25  # of its share that a layer may still take when those before it took too much
 QUIET_DECAY, COPIED_DECAY = 0.2, 0.4  # κ of layers that read blocks, or copies: about so
 FIRST_WEIGHT = 0.1  # of all problems, as many as count for it before layers are built
 MOST_SLOWER = 3.0  # than usual, or faster: beyond, it is errors that no weight takes away
-MOST_GROWTH = 2.0  # small layers at the end gain little by what larger ones left
+MOST_OVER_MEAN = (
+    2.0  # that a weight may cost: small layers at the end gain little by what others left
+)
+MOST_GROWTH = 4.0  # of errors that are alike; what is beyond is one layer that failed
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,9 @@ class Promise:
     allowed: Doubles  # [outputs]  relative error power
     sensitivity: Mapping[str, Doubles]  # S [outputs], by layer
     target: FedTarget  # its outputs are those
-    readers: Mapping[str, Sequence[str]]  # the layers that read a layer's output
-    # by layer, [outputs], what the deviation of its copies will cost there, by relative power
-    apart: Mapping[str, Doubles] = field(default_factory=dict)
+    # by layer, by each that reads its output: what the deviation of its copies will cost at the
+    # outputs from there on, [outputs] by relative power
+    apart: Mapping[str, Mapping[str, Doubles]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,27 +75,34 @@ class NoiseBudget:
     problems: Mapping[str, float]  # subset-sum problems by layer
     copied: Collection[str] = ()  # the layers that read copies
     built: dict[str, Layer] = field(default_factory=dict)
+    measured: Doubles | float = 0.0  # error of the layers built so far
+    foreseen: Doubles | float = 0.0  # S_l·D_l of the layers built so far
     inherited: Doubles | float = 0.0  # error of the deviation that layers found in copies
-    # of what layers behind will find and hand on, by layer: set aside for those
-    pending: dict[str, Doubles] = field(default_factory=dict)
+    # of copies, by layer: what it will cost in layers to come is set aside for those
+    deviations: dict[str, float] = field(default_factory=dict)
     decays: dict[str, float] = field(default_factory=dict)  # κ by layer
     costs: dict[str, float] = field(default_factory=dict)  # ν by layer, of what is allowed
 
     def share(self, layer: str) -> Share:
         """What a layer may take."""
-        own, allowed = self.promise.sensitivity[layer], self.promise.allowed
-        felt, usual = own > 0, self._usual(layer)
-        slower, (left, rest) = self._slower(), self._left()
+        allowed, (left, rest) = self.promise.allowed, self._left()
+        own = self.promise.sensitivity[layer] * self._growth()
+        felt, usual, slower = own > 0, self._usual(layer), self._slower()
         reach, cost = float((own / allowed).max(initial=0)), self._mean_cost()
-        apart = self.promise.apart.get(layer)
+        apart = sum(self.promise.apart.get(layer, {}).values(), np.zeros_like(allowed))
         return Share(
             left[felt] / own[felt],
             slower * (rest[felt] - usual),
             self._count(layer),
             decay=slower * usual / self._count(layer),
-            most=MOST_GROWTH * cost / reach if cost and reach else np.inf,
-            apart=0.0 if apart is None else float((apart[felt] / own[felt]).max(initial=0)),
+            most=MOST_OVER_MEAN * cost / reach if cost and reach else np.inf,
+            apart=float((apart[felt] / own[felt]).max(initial=0)),
         )
+
+    def _growth(self) -> Doubles:
+        """By how much more the layers built so far come to than each alone: errors may be alike."""
+        some = FIRST_WEIGHT * self.promise.allowed
+        return np.clip((self.measured + some) / (self.foreseen + some), 1.0, MOST_GROWTH)
 
     def _count(self, layer: str) -> float:
         """P_l."""
@@ -120,11 +130,10 @@ class NoiseBudget:
             reached = self._usual(name) * (self.promise.sensitivity[name] > 0)
             every += reached
             rest += reached * (name not in self.built)
-        if self.built:
-            spent += self.promise.target.errors_elsewhere(self.built) + self.inherited
-        for name, cost in self.pending.items():
-            waiting = [reader not in self.built for reader in self.promise.readers[name]]
-            spent += cost * (sum(waiting) / max(len(waiting), 1))
+        spent += self.measured + self.inherited
+        for name, deviation in self.deviations.items():
+            waiting = self.promise.apart[name].items()
+            spent += deviation * sum(cost for reader, cost in waiting if reader not in self.built)
         least = LEAST_REST * allowed * rest / np.maximum(every, 1e-300)
         return np.maximum(allowed - spent, least), rest
 
@@ -136,12 +145,14 @@ class NoiseBudget:
     def spend(self, name: str, layer: Layer, stats: LayerStats) -> None:
         """A layer is built, which is `layer` in the mean of its copies."""
         self.built[name] = layer
+        self.measured = self.promise.target.errors_elsewhere(self.built)
         inherited = stats.inherited or 0.0
+        own = max((stats.error or 0.0) - inherited, 0.0)
+        self.foreseen += self.promise.sensitivity[name] * own
         self.inherited += self.promise.sensitivity[name] * inherited
         if name in self.promise.apart:
-            self.pending[name] = self.promise.apart[name] * (stats.apart or 0.0)
+            self.deviations[name] = stats.apart or 0.0
         if stats.error and stats.marginal:
-            own = stats.error - inherited
             self.decays[name] = own / stats.marginal / self._count(name)
             if own < MAX_ERROR / 2:  # else it might have cost less than others
                 felt = float((self.promise.sensitivity[name] / self.promise.allowed).max(initial=0))

@@ -125,9 +125,14 @@ def test_a_deviation_costs_what_all_layers_behind_make_of_it() -> None:
     felt = {
         name: np.array([s]) for name, s in [("first", 9), ("second", 4), ("third", 2), ("last", 1)]
     }
-    cost = {name: float(value[0]) for name, value in known.cost(felt, 8).items()}
-
-    assert cost["last"] == 0
+    found = known.cost(felt, 8)
+    assert {name: list(readers) for name, readers in found.items()} == {
+        "first": ["second"],
+        "second": ["third"],
+        "third": ["last"],
+        "last": [],
+    }
+    cost = {name: float(sum(map(np.sum, by.values()))) for name, by in found.items()}
     assert cost["third"] == pytest.approx(2)  # one copy is put out: 2·S
     assert cost["second"] == pytest.approx(0.25 * (2 / 8 + 2))
     assert cost["first"] == pytest.approx(0.5 * (4 / 8 + cost["second"]))
@@ -163,3 +168,18 @@ def test_copies_of_a_ticket_are_as_far_apart_as_its_layers_say(tmp_path: Path, n
         power = np.square(signal - signal.mean(axes, keepdims=True)).mean()
         ratios.append(float(off / power) / said[step.name])
     assert np.exp(np.mean(np.log(ratios))) == pytest.approx(1, abs=0.5)
+
+
+def test_what_a_deviation_costs_is_told_by_who_reads_it() -> None:
+    known = Deviations(COUNTS)
+    read(known, layer("one", "x", "a"), handed=1.0)
+    read(known, layer("inner", "a", "b"), handed=0.5)
+    node = Node("Add", "r", ("a", "b"), ("c",))
+    known.add_node(node, ran(node, a=np.eye(4, dtype=np.float32), b=np.eye(4, dtype=np.float32)))
+    read(known, layer("last", "c", "d"), handed=2.0, copied=False)
+    cost = known.cost({name: np.ones(1) for name in ("one", "inner", "last")}, 8)
+
+    share = 2.0 * 0.25  # of two alike that are added each deviates by a quarter of the whole
+    assert cost["inner"]["last"] == pytest.approx([share], rel=1e-4)
+    assert cost["one"]["last"] == pytest.approx([share], rel=1e-4)
+    assert cost["one"]["inner"] == pytest.approx([0.5 * (1 / 8 + share)], rel=1e-4)

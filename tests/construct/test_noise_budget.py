@@ -15,6 +15,7 @@ from lt_onnx.construct.noise_budget import (
     LEAST_REST,
     MAX_ERROR,
     MOST_GROWTH,
+    MOST_OVER_MEAN,
     MOST_SLOWER,
     QUIET_DECAY,
     NoiseBudget,
@@ -43,8 +44,8 @@ def budget(target: Target, fed: FedTarget, **sensitivity: float) -> NoiseBudget:
         first: np.array([sensitivity.get("first", 2.0)]),
         last: np.array([sensitivity.get("last", 1.0)]),
     }
-    apart = {first: np.array([sensitivity.get("apart", 0.0)])}
-    promise = Promise(np.array([ALLOWED]), felt, fed, {first: [last], last: []}, apart)
+    apart = {first: {last: np.array([sensitivity.get("apart", 0.0)])}}
+    promise = Promise(np.array([ALLOWED]), felt, fed, apart)
     return NoiseBudget(promise, {first: 100.0, last: 300.0})
 
 
@@ -122,7 +123,7 @@ def test_a_small_layer_at_the_end_does_not_take_all_that_is_left(tmp_path: Path)
     before = 1e-6
     found = stats(price=1e-3, error=1e-5, marginal=before)
     own.spend(first.name, Layer(first.weight, first.bias), found)
-    assert price_of(own, last.name) == pytest.approx(MOST_GROWTH * 2 * before)
+    assert price_of(own, last.name) == pytest.approx(MOST_OVER_MEAN * 2 * before)
 
     own = replace(own, built={}, costs={}, decays={})
     found = stats(price=1e-3, error=MAX_ERROR, marginal=before)  # as wrong as it may be
@@ -143,14 +144,35 @@ def test_what_a_layer_leaves_goes_to_the_next_and_what_it_takes_is_made_up_for(
     rng = np.random.default_rng(0)
     noise = (0.01 * rng.normal(size=first.weight.shape)).astype(np.float32)
     wrong = Layer(first.weight + noise * np.abs(first.weight).max(), first.bias)
-    taken.spend(first.name, wrong, stats())
     spent = float(fed.errors_elsewhere({first.name: wrong})[0])
+    taken.spend(first.name, wrong, stats(error=spent / 2))
     assert 0 < spent < ALLOWED
     assert taken.share(last.name).allowed == pytest.approx(ALLOWED - spent)
 
     broken = budget(target, fed)
     broken.spend(first.name, Layer(-first.weight, first.bias), stats())
-    assert broken.share(last.name).allowed == pytest.approx(ALLOWED * LEAST_REST * 300 / 400)
+    assert broken.share(last.name).allowed == pytest.approx(
+        ALLOWED * LEAST_REST * 300 / 400 / MOST_GROWTH
+    )
+
+
+def test_layers_that_come_to_more_than_each_alone_leave_less_to_others(tmp_path: Path) -> None:
+    target, fed = network(tmp_path)
+    first, last = target.linears
+    rng = np.random.default_rng(0)
+    noise = (0.01 * rng.normal(size=first.weight.shape)).astype(np.float32)
+    wrong = Layer(first.weight + noise * np.abs(first.weight).max(), first.bias)
+    spent = float(fed.errors_elsewhere({first.name: wrong})[0])
+    as_foreseen, more, less = (budget(target, fed) for _ in range(3))
+    as_foreseen.spend(first.name, wrong, stats(error=spent / 2))
+    more.spend(first.name, wrong, stats(error=spent / 2 / 3))
+    less.spend(first.name, wrong, stats(error=spent))
+
+    some = FIRST_WEIGHT * ALLOWED
+    growth = (spent + some) / (spent / 3 + some)
+    usual = as_foreseen.share(last.name).allowed
+    assert more.share(last.name).allowed == pytest.approx(usual / growth)
+    assert less.share(last.name).allowed == pytest.approx(usual)  # that need not go on
 
 
 def test_errors_that_come_of_deviation_count_too_and_those_to_come_until_they_have(
@@ -177,7 +199,7 @@ def test_a_layer_that_nothing_reads_hands_nothing_on(tmp_path: Path) -> None:
     target, fed = network(tmp_path)
     first, last = target.linears
     own = budget(target, fed)
-    own.promise = replace(own.promise, apart={last.name: np.array([3.0])})
+    own.promise = replace(own.promise, apart={last.name: {}})
     own.spend(last.name, Layer(last.weight, last.bias), stats(apart=ALLOWED))
 
     assert own.share(first.name).left == pytest.approx([ALLOWED / 2])
