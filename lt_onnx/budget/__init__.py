@@ -5,5 +5,6 @@ every layer its share (`construct.noise_budget`).
 
 - `sensitivity`  what an error in each layer does to the outputs, measured on the target alone
 - `deviation`    how far the copies of a channel deviate on their way, and what that costs
+- `uncertainty`  how well so few inputs tell the error of an output
 - `promise`      the error that is allowed, from decibels and from agreement
 """

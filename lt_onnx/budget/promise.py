@@ -9,6 +9,7 @@ import numpy as np
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.budget.sensitivity import COPIES, MEMBERS, Sensitivity, sensitivity
+from lt_onnx.budget.uncertainty import uncertainty
 from lt_onnx.construct.noise_budget import MAX_ERROR, Promise
 from lt_onnx.options import Mode
 from lt_onnx.planning.allocation import MIN_NEURONS, problems
@@ -18,8 +19,9 @@ from lt_onnx.planning.sizes import sized, target_work
 from lt_onnx.samples.choose import Calibration
 from lt_onnx.target import Doubles
 
-MARGIN_DB = 3.0  # that is built beyond the promise: other inputs differ from these …
-RANDOM_MARGIN_DB = 8.0  # … and real ones more from random ones
+MARGIN_DB = 2.0  # that is built beyond the promise: other inputs differ from these …
+RANDOM_MARGIN_DB = 7.0  # … and real ones more from random ones
+SURE = 2.0  # standard deviations of what few inputs tell, beyond both
 MOST_DB = 60.0  # of an output, whatever agreement asks for
 STEP_DB = 0.5
 # inputs that have another class where it is told how many have, or the share if all are few
@@ -130,10 +132,12 @@ def forecast(
     own = {port.name for port in blueprint.target.outputs}
     needed = np.full(len(found.target.outputs), built_to)
     for i, name in enumerate(found.target.outputs):
-        rank = found.target.clean()[i].ndim
+        clean = found.target.clean()[i]
+        needed[i] += SURE * uncertainty(clean, found.errors[i])
+        rank = clean.ndim
         # what class noise is of says nothing, but an output that is a class map has to be right
         if (rank == 2 and not random) if name in own else rank > 1:
-            needed[i] = _needed(found, i, least=built_to, share=options.agreement)
+            needed[i] = _needed(found, i, least=needed[i], share=options.agreement)
     made = Promise(10 ** (-needed / 10), found.layers, found.target)
     copies = reach = None
     if found.floors:

@@ -10,7 +10,7 @@ import pytest
 from graphs import Builder
 
 from lt_onnx import convert
-from lt_onnx.budget.promise import MARGIN_DB, forecast, promised
+from lt_onnx.budget.promise import MARGIN_DB, SURE, forecast, promised
 from lt_onnx.budget.sensitivity import COPIES
 from lt_onnx.cli.console import promise_lines
 from lt_onnx.options import Mode, Options
@@ -36,7 +36,9 @@ def decibels(options: Options) -> float:
 
 
 def test_decibels_are_kept_with_a_margin_and_agreement_asks_for_more() -> None:
-    assert decibels(Options(sqnr=20, agreement=0.5)) == pytest.approx(20 + MARGIN_DB)
+    margin = decibels(Options(sqnr=20, agreement=0.5)) - 20
+    # beside what other inputs may have less, what so few do not tell
+    assert MARGIN_DB < margin < MARGIN_DB + SURE  # a decibel each at most
     few, many = (decibels(Options(sqnr=3, agreement=share)) for share in (0.6, 0.999))
     assert 3 + MARGIN_DB <= few < many
 
