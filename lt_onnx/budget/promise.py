@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from lt_onnx.blueprint import Blueprint, Build, Expand
-from lt_onnx.budget.sensitivity import COPIES, MEMBERS, Sensitivity, sensitivity
+from lt_onnx.budget.disturbance import MEMBERS
+from lt_onnx.budget.sensitivity import COPIES, Sensitivity, sensitivity
 from lt_onnx.budget.uncertainty import uncertainty
 from lt_onnx.construct.noise_budget import MAX_ERROR, Promise
 from lt_onnx.options import Mode

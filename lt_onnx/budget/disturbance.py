@@ -1,0 +1,174 @@
+"""One layer of the target as a ticket's are: of subset sums, and as wrong as it is asked to be."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lt_onnx.construct import moments
+from lt_onnx.construct.fed_target import Layer
+from lt_onnx.construct.masks import HEADROOM
+from lt_onnx.errors import too_large
+from lt_onnx.subset_sum import Drawn, Rows, Rule, solve_rows, write_masked
+from lt_onnx.target import Array, Doubles, Indices, Linear
+
+MAX_POSITIONS = 4096  # output positions that a layer's moments are made from
+MAX_WEIGHTS = 1152  # of a row, with one H
+MEMBERS = 16  # of the base sets
+MAX_TRIED_ROWS, TRIALS = 8, 3  # rows that a price is sought with, and prices that are tried
+MAX_FLOOR_ROWS = 6  # of a group, that the least error with so many copies is sought with
+MIN_PRICE = 1e-9
+STEEPNESS = 0.8  # errors fall about so with prices
+MAX_DRAWS = 8  # of a layer's errors, where few numbers at the outputs tell of them
+FLAT = 0.03  # decades of error that a lower price must take away to be worth another
+LAYER_NUMBER = 1 << 31  # of random numbers that no ticket has
+
+
+@dataclass
+class Guess:
+    """What the last layer was like, as a first guess of the next one."""
+
+    felt: float  # S at the output that feels it most
+    ratio: float  # of its price to its error's power of STEEPNESS
+
+
+class Disturbance:
+    """What the weights of one layer come to when they are subset sums."""
+
+    def __init__(
+        self, linear: Linear, x: Sequence[Array], y: Sequence[Array], seed: int, *, tried: int
+    ) -> None:
+        """`x` and `y` are its inputs and outputs by batch; of the last `tried` errors are told."""
+        shapes = moments.output_shapes(y, linear)
+        rng = np.random.default_rng([seed & 0xFFFFFFFF, seed >> 32, len(linear.bias)])
+        at = moments.positions(shapes[:-tried], MAX_POSITIONS, rng=rng)
+        told = moments.positions(shapes[-tried:], MAX_POSITIONS, rng=rng)
+        floats = [v.astype(np.float32) for v in x]
+        patches = moments.patches(floats, [*at, *told], linear=linear)  # [T, C, K]
+        T, groups, taps = sum(len(batch) for batch in at), linear.group, patches.shape[2]
+        self.linear, self.seed = linear, seed
+        w = linear.weight.astype(np.float64)
+        self.goals = w.reshape(groups, len(w) // groups, -1)
+        seen = patches[T:].reshape(len(patches) - T, groups, -1).swapaxes(0, 1)
+        self.mean = seen.mean(1, dtype=np.float64)  # [G, n]
+        self.seen = moments.about_mean(seen)  # [G, T' + 1, n]
+        self.parts: list[tuple[slice, Rows]] = []
+        channels, width = patches.shape[1] // groups, max(1, MAX_WEIGHTS // taps)
+        for low in range(0, channels, width):
+            own = np.arange(low, min(low + width, channels))
+            every = (np.arange(groups)[:, None] * channels + own).reshape(-1)
+            H = moments.covariance(patches[:T, every], groups, moments.sample_numbers(at))
+            order, upper, weight = moments.feedback(H)
+            n = H.shape[1]
+            nothing = np.zeros((groups, n, 0))
+            rows = Rows.plain(nothing.astype(np.int32), nothing.astype(np.float32))
+            power = np.diagonal(H, axis1=1, axis2=2).mean(1, keepdims=True).astype(np.float32)
+            price = np.repeat(power, n, 1)
+            rows = replace(rows, order=order, upper=upper, weight=weight, price=price)
+            self.parts.append((slice(low * taps, low * taps + n), rows))
+        top = np.abs(self.goals).max(2, keepdims=True, initial=0.0) * HEADROOM
+        self.scale = np.where(top > 0, top, 1.0)
+        self.signal = self._power(self.goals)
+        if not np.isfinite(self.signal):
+            raise too_large(linear.name)
+        self.kept: list[tuple[float, float]] = []  # error powers so far, weights per problem
+
+    def draw(self, error: float, guess: Guess) -> tuple[Doubles, float] | None:
+        """A change of its rows [G, R, I·K] with relative error power about `error`, and what it is.
+
+        None where there is none.
+        """
+        if not self.signal > 0:
+            return None
+        few = np.arange(0, self.goals.shape[1], -(-self.goals.shape[1] // MAX_TRIED_ROWS))
+        goals = self.goals[:, few]
+        signal = max(self._power(goals), 1e-300)
+        price, slope = min(guess.ratio * error**STEEPNESS, 0.5), STEEPNESS
+        before: tuple[float, float] | None = None
+        for _ in range(TRIALS):
+            rows, _, kept = self._built(price, few)
+            off = max(self._power(rows - goals) / signal, 1e-12)
+            self.kept.append((off, kept))
+            miss = float(np.log10(off / error))
+            if abs(miss) < 0.15:
+                guess.ratio = price / off**STEEPNESS
+                break
+            if before is not None and abs(np.log10(price / before[0])) > 1e-3:
+                rise = (miss - before[1]) / np.log10(price / before[0])
+                slope = float(np.clip(rise, 0.3, 1.5))
+                if miss > 0 and price < before[0] and before[1] - miss < FLAT:
+                    break  # it cannot be less wrong
+            before = price, miss
+            price = float(np.clip(price * 10 ** (-miss / slope), 1e-10, 0.5))
+        rows, *_ = self._built(price, np.arange(self.goals.shape[1]))
+        change = rows - self.goals
+        power = self._power(change) / self.signal
+        if not power > 0:
+            return None
+        return change, power
+
+    def changed(self, change: Doubles) -> Layer:
+        """The layer with a change of its rows, and a bias that takes the mean of that away."""
+        bias = self.linear.bias - np.einsum("gon,gn->go", change, self.mean).reshape(-1)
+        weight = (self.goals + change).reshape(self.linear.weight.shape)
+        return Layer(weight.astype(np.float32), bias.astype(np.float32))
+
+    def likely(self, change: Doubles) -> Iterator[Layer]:
+        """Layers that are as likely as that with `change`: signs of rows are chance."""
+        yield self.changed(change)
+        rng = np.random.default_rng([self.seed & 0xFFFFFFFF, self.seed >> 32, LAYER_NUMBER])
+        for _ in range(MAX_DRAWS - 1):
+            yield self.changed(change * rng.choice((-1.0, 1.0), (*change.shape[:2], 1)))
+
+    def least(self, m: int, deviation: float) -> tuple[float, float]:
+        """Least relative error power of a row that reads m copies of its inputs.
+
+        And relative power of what it makes of their relative `deviation`, over that.
+        """
+        few = np.arange(0, self.goals.shape[1], -(-self.goals.shape[1] // MAX_FLOOR_ROWS))
+        rows, noise, _ = self._built(MIN_PRICE, few, members=m, noise=min(deviation, 1.0))
+        goals = self.goals[:, few]
+        signal = max(self._power(goals), 1e-300)
+        return self._power(rows - goals) / signal, noise / signal / min(deviation, 1.0)
+
+    def _power(self, rows: Doubles) -> float:
+        """Power of what rows [G, R', I·K] make of the patches that errors are told of."""
+        made = self.seen @ rows.swapaxes(1, 2).astype(np.float32)
+        return float(np.square(made, dtype=np.float64).sum())
+
+    def _built(
+        self, mu: float, which: Indices, *, members: int = MEMBERS, noise: float = 0.0
+    ) -> tuple[Doubles, float, float]:
+        """Some rows of every group as subset sums at the price μ, [G, R', I·K].
+
+        `noise` is that of a base set's members over the power of what they carry. Also its power in
+        the rows, over all patches as `_power`; and the weights that are kept per problem.
+        """
+        goals, scale = self.goals[:, which], self.scale[:, which]
+        groups, count, n = goals.shape
+        numbers = (np.arange(groups)[:, None] * self.goals.shape[1] + which).reshape(-1)
+        group = np.repeat(np.arange(groups), count)
+        z = (goals / scale).reshape(-1, n).astype(np.float32)
+        built, more, kept = np.zeros(z.shape), 0.0, 0
+        for number, (part, rows) in enumerate(self.parts):
+            own = np.ascontiguousarray(z[:, part])
+            index = np.arange(own.shape[1] * members, dtype=np.int32).reshape(-1, members)
+            index = np.tile(index, (groups, 1, 1))
+            carried = np.square(self.seen[:, :, part]).mean(1)  # [G, n]
+            noises = np.repeat(carried[:, :, None] * np.float32(noise), members, 2)
+            ones, price = np.ones(index.shape, np.float32), rows.price * np.float32(mu)
+            rows = replace(rows, index=index, gain=ones, noise=noises, price=price, group=group)
+            width = own.shape[1] * members
+            drawn = Drawn(self.seed, LAYER_NUMBER + number, numbers, width)
+            masks, _ = solve_rows(drawn, own, rows=rows, rule=Rule.NOISE, tolerance=1.0)
+            kept += int(np.bitwise_count(masks).sum())
+            weight = np.zeros((len(z), width), np.float32)
+            write_masked(
+                weight, np.arange(len(z)), drawn=drawn, masks=masks, rows=(rows.index, group)
+            )
+            elements = weight.reshape(*own.shape, members).astype(np.float64)
+            built[:, part] = elements.sum(2)
+            heard = (np.square(elements).sum(2) * noises[group, :, 0]).sum(1)
+            more += float((heard * np.square(scale.reshape(-1))).sum()) * self.seen.shape[1]
+        each = kept / max(int(np.count_nonzero(z)), 1)
+        return np.asarray(built.reshape(goals.shape) * scale), more, each

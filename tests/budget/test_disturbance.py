@@ -1,0 +1,59 @@
+"""A layer of subset sums alone: as wrong as it is asked to be, and less with more copies."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from lt_onnx.budget.disturbance import Disturbance, Guess
+from lt_onnx.target import Linear
+
+
+@pytest.fixture(scope="module")
+def disturbance() -> Disturbance:
+    """A convolution of eight channels, of which some are alike, on 96 inputs."""
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((24, 8, 3, 3)).astype(np.float32)
+    layer = Linear("one", "Conv", "x", "y", weight, np.zeros(24, np.float32))
+    mixed = rng.standard_normal((8, 8)).astype(np.float32)
+    x = [np.einsum("ij,njhw->nihw", mixed, rng.standard_normal((32, 8, 10, 10))) for _ in range(3)]
+    y = [np.zeros((32, 24, 8, 8), np.float32) for _ in x]
+    return Disturbance(layer, [v.astype(np.float32) for v in x], y, 0, tried=1)
+
+
+@pytest.mark.parametrize("error", [3e-2, 1e-3, 3e-4])
+def test_it_is_about_as_wrong_as_it_is_asked_to_be(disturbance: Disturbance, error: float) -> None:
+    drawn = disturbance.draw(error, Guess(0.1, 1e-2))
+    assert drawn is not None
+    change, power = drawn
+
+    assert power == pytest.approx(error, rel=0.6)
+    told = disturbance.seen @ change.swapaxes(1, 2)
+    clean = disturbance.seen @ disturbance.goals.swapaxes(1, 2)
+    assert np.square(told).sum() / np.square(clean).sum() == pytest.approx(power, rel=1e-3)
+
+
+def test_draws_differ_by_the_signs_of_rows(disturbance: Disturbance) -> None:
+    drawn = disturbance.draw(1e-3, Guess(0.1, 1e-2))
+    assert drawn is not None
+    goals = disturbance.linear.weight
+    changes = [layer.weight - goals for layer in disturbance.likely(drawn[0])]
+
+    signs = [(change / changes[0]).reshape(24, -1) for change in changes]
+    assert all(np.abs(np.abs(sign) - 1).max() < 0.01 for sign in signs)
+    assert all(np.ptp(sign, axis=1).max() < 0.01 for sign in signs)
+    assert any((sign < 0).any() for sign in signs)
+
+
+def test_more_copies_are_less_wrong_and_noisy_ones_more(disturbance: Disturbance) -> None:
+    least = [disturbance.least(m, 1e-6)[0] for m in (6, 11, 20)]
+    assert all(fewer > 2 * more for fewer, more in pairwise(least))
+    quiet, noisy = (disturbance.least(11, power) for power in (1e-6, 0.1))
+    assert noisy[0] > quiet[0]
+    assert noisy[1] < quiet[1]  # it picks up less of what is loud
+
+
+def test_a_layer_of_zeros_has_no_error() -> None:
+    zeros = Linear("none", "Conv", "x", "y", np.zeros((2, 1, 1, 1), np.float32), np.zeros(2))
+    x, y = [np.ones((4, 1, 2, 2), np.float32)] * 2, [np.zeros((4, 2, 2, 2), np.float32)] * 2
+    assert Disturbance(zeros, x, y, 0, tried=1).draw(1e-3, Guess(0.1, 1e-2)) is None
