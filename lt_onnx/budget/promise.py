@@ -20,7 +20,7 @@ from lt_onnx.planning.sizes import sized, target_work
 from lt_onnx.samples.choose import Calibration
 from lt_onnx.target import Doubles
 
-MARGIN_DB = 2.0  # that is built beyond the promise: other inputs differ from these …
+MARGIN_DB = 2.5  # that is built beyond the promise: other inputs differ from these …
 RANDOM_MARGIN_DB = 7.0  # … and real ones more from random ones
 SURE = 2.0  # standard deviations of what few inputs tell, beyond both
 MOST_DB = 60.0  # of an output, whatever agreement asks for
@@ -46,7 +46,12 @@ class Forecast:
     @property
     def possible(self) -> bool:
         """Whether the layers can be as right as they must."""
-        return self.reach is None or self.reach >= -10 * math.log10(self.promise.allowed.min())
+        return self.reach is None or self.reach >= self.built_to
+
+    @property
+    def built_to(self) -> float:
+        """The decibels of the output that needs most, on the inputs that it is told of."""
+        return -10 * math.log10(float(self.promise.allowed.min()))
 
     def figures(self, blueprint: Blueprint) -> dict[str, Any]:
         """What was promised for `blueprint` and what it takes, for `plan` and `convert` to show."""
@@ -55,6 +60,7 @@ class Forecast:
             "sqnr": options.sqnr,
             "agreement": options.agreement,
             "copies": self.copies,
+            "built_to": self.built_to,
             "possible": self.possible,
             "reach": self.reach,
             "blocks": [name for name, _ in options.base_sizes if options.is_two_for_one(name)],

@@ -109,8 +109,11 @@ def promise_lines(promise: Mapping[str, Any]) -> list[str]:
         f"{promise['kept_per_weight']:.1f} weights per target weight{copied}"
     ]
     if not promise["possible"]:
-        least = f"{copies} copies allow {promise['reach']:.0f} dB at most"
-        lines.append(f"          {least}, too few: take --mode 2l or l+k")
+        lines += [
+            f"          that takes {promise['built_to']:.1f} dB on the inputs here; "
+            f"{copies} copies allow {promise['reach']:.1f}",
+            "          at most: take --mode 2l or l+k",
+        ]
     if promise["blocks"]:
         named = ", ".join(f"'{name}'" for name in promise["blocks"][:MAX_NAMED])
         more = ", …" if len(promise["blocks"]) > MAX_NAMED else ""
