@@ -21,8 +21,8 @@ from lt_onnx.samples.choose import Calibration
 from lt_onnx.target import Doubles
 
 MARGIN_DB = 2.5  # that is built beyond the promise: other inputs differ from these …
-RANDOM_MARGIN_DB = 7.0  # … and real ones more from random ones
-SURE = 2.0  # standard deviations of what few inputs tell, beyond both
+RANDOM_MARGIN_DB = 8.0  # … and real ones more from random ones
+SURE = 2.0  # standard deviations of what few inputs tell, beside that
 MOST_DB = 60.0  # of an output, whatever agreement asks for
 STEP_DB = 0.5
 # inputs that have another class where it is told how many have, or the share if all are few
@@ -140,8 +140,9 @@ def forecast(
     needed = np.full(len(found.target.outputs), built_to)
     for i, name in enumerate(found.target.outputs):
         clean = found.target.clean()[i]
-        needed[i] += SURE * uncertainty(clean, found.errors[i])
-        rank = clean.ndim
+        unsure, rank = SURE * uncertainty(clean, found.errors[i]), clean.ndim
+        # how real inputs differ from random ones is as much chance: both in squares
+        needed[i] += math.hypot(RANDOM_MARGIN_DB, unsure) - RANDOM_MARGIN_DB if random else unsure
         # what class noise is of says nothing, but an output that is a class map has to be right
         if (rank == 2 and not random) if name in own else rank > 1:
             needed[i] = _needed(found, i, least=needed[i], share=options.agreement)
