@@ -22,6 +22,7 @@ MAX_MEMBER_BYTES = {"pack.json": 1 << 16, "graph.onnx": MAX_GRAPH_BYTES, "masks.
 STORED = frozenset(["masks.bin"])
 UNIX, RIGHTS, ENDED = 3, 0o600 << 16, 2  # of an entry; ENDED: its LZMA stream says where it ends
 DIRECTORY_ENTRY, DIRECTORY_END = 46, 22  # bytes, names apart
+LENGTHS = 28  # where an entry of the directory has those of its name, extra field and comment
 LZMA_HEAD = bytes.fromhex("090405005d00008000")  # version and length of properties, these
 UNKNOWN_SIZE = b"\xff" * 8  # in the header of an LZMA file
 FIELDS = (
@@ -81,6 +82,12 @@ def _entries(stream: BinaryIO, size: int) -> dict[str, zipfile.ZipInfo]:
             raise ValueError("another entry")
         place += len(header) + entry.compress_size
         directory += DIRECTORY_ENTRY + len(entry.filename)
+    at = place
+    for entry in found:  # zipfile reads past the lengths that the last entry says
+        lengths = struct.pack("<3H", len(entry.filename), 0, 0)
+        if _read(stream, at + LENGTHS, len(lengths)) != lengths:
+            raise ValueError("another entry")
+        at += DIRECTORY_ENTRY + len(entry.filename)
     count = len(found)
     end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, directory, place, 0)
     if size != place + directory + len(end) or _read(stream, place + directory, size) != end:

@@ -1,6 +1,7 @@
 """From a pack to its ticket. A pack may come from anybody: all it says is checked."""
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -65,6 +66,8 @@ class _Pack:
             raise InputError(f"{path}: damaged: its graph is no ONNX model") from None
         if self.model.SerializeToString(deterministic=True) != graph:
             raise InputError(f"{path}: damaged: its graph says things twice or out of order")
+        if any(node.doc_string for node in self.model.graph.node):  # they follow from the manifest
+            raise InputError(f"{path}: damaged, or forged: its graph says what the ticket says")
         manifest = parse_manifest(path, metadata_of(self.model))
         if manifest is None:
             raise InputError(f"{path}: its graph is no ticket")
@@ -75,8 +78,8 @@ class _Pack:
 
     def put(self, tensor: onnx.TensorProto, numbers: bytes) -> None:
         """Give a tensor the numbers that follow from seed and masks. Raises InputError."""
-        if tensor.raw_data:
-            raise self.damaged(f"tensor '{name_text(tensor.name)}' is not empty")
+        if tensor.raw_data or not tensor.HasField("raw_data"):
+            raise self.damaged(f"tensor '{name_text(tensor.name)}' is not empty as pack leaves it")
         tensor.raw_data = numbers
 
     def damaged(self, why: str) -> InputError:
@@ -130,8 +133,10 @@ def unpack(packed: Path, output: Path, *, force: bool = False) -> list[Path]:
             put_doc_strings(pack.model, pack.manifest)
         streams[0].write(pack.model.SerializeToString(deterministic=True))
         for stream, file in zip(streams, pack.files, strict=True):
+            size = stream.seek(0, os.SEEK_END)
             stream.seek(0)
-            if hashlib.file_digest(stream, "sha256").hexdigest() != file.sha256:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            if (size, digest) != (file.size, file.sha256):
                 raise pack.damaged(f"'{file.name}' comes out otherwise")
     return paths
 

@@ -284,7 +284,9 @@ def _interface(model: onnx.ModelProto) -> float:
     versions = [model.ir_version, *(operators.version for operators in model.opset_import)]
     ports = (OPERATOR + _sizes(size.dim_value for size in kind.shape.dim) for kind in types)
     said = Counter(
-        (size.WhichOneof("value"), size.dim_param) for kind in types for size in kind.shape.dim
+        (size.WhichOneof("value"), size.dim_param, size.denotation)
+        for kind in types
+        for size in kind.shape.dim
     )
     return sum(map(gamma_bits, versions)) + sum(ports) + kinds_bits(said.values())
 

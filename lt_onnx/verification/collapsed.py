@@ -25,6 +25,8 @@ from lt_onnx.verification.graph_index import GraphIndex, edges_of
 from lt_onnx.verification.signs import nonnegative_tensors
 from lt_onnx.verification.univariate import MAX_CONSTANTS, derived, held_places
 
+MATRIX_AXES = (-1, *range(1, 8))  # that may be the last one of what a MatMul reads
+
 
 def check_entries(collapsed: Sequence[CollapsedLayer], manifest: Manifest) -> None:
     """Raise Flaw unless the entries name every layer behind a block once, and fit the records."""
@@ -133,7 +135,11 @@ def _joined(index: GraphIndex, number: int, *, layer: LayerRecord) -> str:
     name = index.nodes[number].input[0]
     both = index.nodes[index.maker[name]] if name in index.maker else onnx.NodeProto()
     axis = next((a.i for a in both.attribute), 1) if layer.transposed else 1
-    fits = len(both.input) == 2 and _is_just(both, "Concat", [*both.input], axis=axis)
+    fits = (
+        len(both.input) == 2
+        and axis in MATRIX_AXES
+        and _is_just(both, "Concat", [*both.input], axis=axis)
+    )
     if not fits or not _is_positive(index, both):
         raise Flaw(f"layer '{layer.weight}' does not read a tensor and its positive part")
     return str(both.input[0])

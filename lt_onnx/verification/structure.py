@@ -104,7 +104,8 @@ def _check_scale(layer: LayerRecord, tensors: Tensors, sigma: Sigma) -> Iterator
             f"layer '{layer.weight}' has a single input and is no block's: a free scale for every "
             "weight is no ticket"
         )
-    if sigma is Sigma.LAYER and len(np.unique(scale[scale != 0])) > MAX_SCALES:
+    bits = np.ascontiguousarray(scale, np.float32).view(np.uint32)  # -0 is a scale like others
+    if sigma is Sigma.LAYER and len(np.unique(bits[bits != 0])) > MAX_SCALES:
         yield f"tensor '{layer.scale}' holds several scales; `sigma=layer` has one"
 
 
@@ -158,12 +159,15 @@ def _check_dense(manifest: Manifest, index: GraphIndex, tensors: Tensors) -> Ite
                 f"node '{name}' ({op}) is declared dense {count} times and stands there "
                 f"{there[name, op]} times"
             )
-    nodes = {(node.name, node.op_type): node for node in (index.nodes[i] for i in index.dense)}
+    nodes: dict[tuple[str, str], list[onnx.NodeProto]] = {}
+    for node in (index.nodes[i] for i in sorted(index.dense)):
+        nodes.setdefault((node.name, node.op_type), []).append(node)
     distinct: dict[str, int] = {}
-    for place in manifest.dense:
-        node = nodes.get((place.name, place.op))
-        if node is None or declared[place.name, place.op] > 1:
+    for place in manifest.dense:  # of one name, they are declared in their order
+        alike = nodes.get((place.name, place.op), [])
+        if not alike:
             continue
+        node = alike.pop(0)
         count, fits = _count_parameters(place, node, tensors, distinct)
         if not fits:
             yield f"{node_title(node)} has {count} parameters, declared are {place.parameters}"

@@ -184,7 +184,7 @@ def _sparse(path: Path, proto: onnx.SparseTensorProto) -> Sparse:
     """A sparse initializer. Raises InputError where its indices contradict its shape."""
     where = f"{path}: sparse tensor '{proto.values.name}'"
     shape = tuple(proto.dims)
-    if proto.indices.name not in ("", f"{proto.values.name}/places"):
+    if proto.indices.name != f"{proto.values.name}/places":
         raise InputError(f"{where}: its indices have a name of their own")
     if is_external(proto.values) or is_external(proto.indices):
         raise InputError(f"{where}: lies in external data, where no ticket has it")

@@ -137,6 +137,21 @@ def resized(model: onnx.ModelProto, end: str) -> None:
     named(model, end).dims[0] = 1 << 40
 
 
+SECRET = np.random.default_rng(0).bytes(5000)
+
+
+def nearly(members: Members) -> None:
+    file(bytes=json.loads(members["pack.json"])["files"][0]["bytes"] + 5)(members)
+
+
+def commented(model: onnx.ModelProto) -> None:
+    model.graph.node[0].doc_string = SECRET.hex()
+
+
+def absent(model: onnx.ModelProto) -> None:
+    next(t for t in model.graph.initializer if t.raw_data == b"").ClearField("raw_data")
+
+
 NO_PACK = "not a pack of lt-onnx, or damaged"
 FORGED: dict[str, tuple[Callable[[Members], object], str]] = {
     "a later format": (about(format=9), "is a pack of format 9; this .*: update lt-onnx"),
@@ -168,6 +183,9 @@ FORGED: dict[str, tuple[Callable[[Members], object], str]] = {
     "another digest": (file(sha256="0" * 64), "'t.onnx' comes out otherwise"),
     "a small size": (file(bytes=10), "the sizes of its layers and of its files disagree"),
     "a large size": (file(bytes=10**9), "the sizes of its layers and of its files disagree"),
+    "a size that is near": (nearly, "'t.onnx' comes out otherwise"),
+    "a text in the graph": (graph(commented), "its graph says what the ticket says"),
+    "a tensor without bytes": (graph(absent), "is not empty as pack leaves it"),
     "masks cut": (masks(lambda coded: coded[:-9]), "masks that are truncated"),
     "masks that go on": (masks(lambda coded: coded + b"\0"), "more masks than its layers need"),
     "masks more": (masks(lambda coded: b"\0" * len(coded)), "keeps more than it says"),
@@ -188,9 +206,6 @@ FORGED: dict[str, tuple[Callable[[Members], object], str]] = {
     "a bias without a name": (graph(nameless_bias), "it has no tensor ''"),
     "a tensor elsewhere": (graph(outside), "sizes of its layers and of its files disagree"),
 }
-
-
-SECRET = np.random.default_rng(0).bytes(5000)
 
 
 def rezipped(content: bytes, **fields: Any) -> bytes:
@@ -241,6 +256,12 @@ def with_lzma(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
     return changed
 
 
+def lengths(content: bytes) -> bytes:
+    """The last entry says that it goes on behind the end, as zipfile does not notice."""
+    at = content.rindex(b"PK\1\2") + 28
+    return content[:at] + struct.pack("<3H", 9, 0, 50_494) + content[at + 6 :]
+
+
 # a pack that becomes the very same ticket, and holds more than that
 FULLER: dict[str, Callable[[bytes], bytes]] = {
     "nothing": lambda content: content,
@@ -255,6 +276,7 @@ FULLER: dict[str, Callable[[bytes], bytes]] = {
     "another system": partial(rezipped, create_system=7),
     "a time in a header": number(10),
     "a disk": number(-18),
+    "lengths in the directory": lengths,
     "a version of LZMA": with_lzma(lambda held: b"\x07" + held[1:]),
 }
 
