@@ -16,6 +16,7 @@ from forge.reasons import (
     CONSTANTS_ALONE,
     DAMAGED,
     DEFINED_TWICE,
+    DENSE_SIZE,
     FOREIGN_DOMAIN,
     FOREIGN_FIELD,
     FOREIGN_OPTION,
@@ -266,6 +267,17 @@ def _foreign_operator(draft: Draft) -> None:
     draft.manifest["dense"].append(dense_place("forged/now", "QuickGelu", 0))
 
 
+def _dense_namesakes(draft: Draft) -> None:
+    """Two operators without parameters and of one name, declared with trained ones."""
+    edge = draft.model.graph.output[0].name
+    draft.insert(edge, step("Relu", ["was"], "r"), step("Relu", ["r"]))
+    for node in draft.model.graph.node:
+        if node.output[0] in ("forged/r", edge):
+            node.name = "alike"
+    for number in TRAINED[:2]:
+        draft.manifest["dense"].append(dense_place("alike", "Relu", int(number)))
+
+
 def _mask_one(draft: Draft) -> None:
     """One layer with its mask beside its source, among layers that are masked."""
     layer = draft.layers[-1]
@@ -347,6 +359,7 @@ FILES: dict[str, tuple[Change, str]] = {
         lambda d: setattr(d.model, "producer_version", TEXT[:9000]),
         LONG_TEXT,
     ),
+    "dense namesakes": (_dense_namesakes, DENSE_SIZE),
     "a comment at a Relu": (
         lambda d: setattr(d.model.graph.node[2], "doc_string", TEXT[:300]),
         FOREIGN_FIELD,

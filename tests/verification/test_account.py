@@ -288,3 +288,16 @@ def test_what_is_not_genuine_has_no_account(tmp_path: Path) -> None:
     ticket.model.graph.initializer.append(numpy_helper.from_array(np.ones(3), "k"))
 
     assert verify(ticket.write(tmp_path / "t.onnx")).account is None
+
+
+def test_denotations_of_alike_axes_are_told_apart() -> None:
+    bits = []
+    for words in (["a"] * 12, ["a", "b"] * 6):
+        ticket = handmade()
+        port = ticket.model.graph.output[0].type.tensor_type.shape
+        del port.dim[:]
+        for word in words:
+            port.dim.add(denotation=word)
+        bits.append(account(ticket).integers)
+
+    assert bits[1] - bits[0] >= math.log2(math.comb(12, 6))
