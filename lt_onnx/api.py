@@ -16,6 +16,7 @@ from lt_onnx.options import (
     Select,
     Sigma,
     Weights,
+    check_seed,
     choose,
     make_options,
 )
@@ -191,6 +192,7 @@ def validate(
     """
     if count < 1:
         raise InputError(f"`count` is {count}; give 1 or more")
+    check_seed(seed)
     limits = Limits(max_abs, max_rel, min_sqnr, min_agreement, max_accuracy_drop)
     where = "cuda" if choose(Device, "device", device) is Device.CUDA else "cpu"
     with on_disk(target) as first, on_disk(ticket) as given, unpacked_if_packed(given) as second:

@@ -24,7 +24,7 @@ from lt_onnx.files import (
 )
 from lt_onnx.fitting.scales import fit_scales, inputs_to_fit
 from lt_onnx.options import Device, Options, Output, Pictures, changed
-from lt_onnx.planning.allocation import check_names
+from lt_onnx.planning.allocation import check_layers
 from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import Prediction, predict
 from lt_onnx.progress import Progress, Stopwatch, silent
@@ -80,6 +80,8 @@ class Job:
     def __post_init__(self) -> None:
         if self.calibration_count is not None and self.calibration_count < 1:
             raise InputError(f"`calibration_count` is {self.calibration_count}; give 1 or more")
+        if not isinstance(self.limits, Limits):
+            raise InputError(f"`limits` is {self.limits!r}; give lt_onnx.Limits(...)")
         if self.limits != Limits() and not self.validate:
             raise InputError("limits are judged by validation: drop them, or `validate=False`")
         if self.bound:
@@ -334,13 +336,8 @@ def _solver(device: Device) -> Device:
 def _planned(job: Job) -> Blueprint:
     """Read the target and plan its ticket."""
     target = read_target(job.target)
-    if not target.linears:
-        raise UnsupportedError(
-            f"{job.target}: there is no layer to construct: no Conv, Gemm or MatMul with constant "
-            "weights"
-        )
     blueprint = plan(target, job.options)
-    check_names(blueprint)
+    check_layers(blueprint)
     if job.options.collapse:
         collapsed(blueprint)  # raises where it does not, before any work
     return blueprint
@@ -354,7 +351,7 @@ def _finished(job: Job, written: Written, prepared: Prepared, watch: Stopwatch) 
         with watch("fit scales"):
             fit = fit_scales(job.ticket, blueprint, written.means, prepared.fitted)
     with watch("verify"):
-        proof = verify(job.ticket, target.sha256)
+        proof = verify(job.ticket, target_sha256=target.sha256)
     fidelity = layer_errors = certificate = None
     if job.validate:
         with watch("validate"):

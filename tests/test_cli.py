@@ -269,3 +269,83 @@ def test_without_validation_the_proof_alone_counts(
     assert {"solve", "write", "random numbers"} <= document["seconds"].keys()
     assert run([*words, "--no-validate", "--min-agreement", "0.9"]) == 2
     assert "--no-validate" in capsys.readouterr().err
+
+
+SMALL = str(MODELS / "plain-relu.onnx")
+REFUSED = {
+    "a seed below 0, for statistics": (["stats", "--seed", "-1"], "--seed is -1"),
+    "a seed below 0, for inputs": (["validate", SMALL, SMALL, "--seed", "-1"], "--seed is -1"),
+    "a limit that is none": (
+        ["validate", SMALL, SMALL, "--min-layer-sqnr", "nan"],
+        "--min-layer-sqnr is nan",
+    ),
+    "a source's unknown layer": (["source", SMALL, "--base-size", "no=5"], "names 'no'"),
+    "a plan's unknown layer": (["plan", SMALL, "--base-size", "no=5"], "names 'no'"),
+    "theorems for no error": (["plan", SMALL, "--epsilon", "0"], "--epsilon is 0"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_one_command_refuses_its_siblings_refuse(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, message = REFUSED[name]
+    monkeypatch.chdir(tmp_path)
+    assert run(words) == 2
+    assert message in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
+
+
+def test_tickets_of_one_name_are_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("a", "b", "tickets"):
+        (tmp_path / folder).mkdir()
+    targets = [tmp_path / "a/net.onnx", tmp_path / "b/net.onnx"]
+    for target in targets:
+        target.write_bytes(Path(SMALL).read_bytes())
+    tickets = tmp_path / "tickets"
+    assert run(["convert", *map(str, targets), "-o", str(tickets), "--force"]) == 2
+    assert "would have the name of that of" in capsys.readouterr().err
+    assert not [*tickets.iterdir()]
+
+
+def test_a_zoo_is_no_place_for_its_own_tickets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.onnx").write_bytes(Path(SMALL).read_bytes())
+    assert run(["zoo", str(tmp_path), "-o", str(tmp_path)]) == 2
+    assert "holds the networks: give another folder" in capsys.readouterr().err
+
+
+def test_a_layer_of_zeros_is_told_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    b = Builder()
+    zeros = b.constant(np.zeros((4, 3, 3, 3), np.float32))
+    target = save(b.model(b("Conv", "x", zeros)), tmp_path)
+    assert run(["convert", str(target)]) == 2
+    assert "has only zeros, of which a ticket keeps nothing" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_does_not_end_the_work(tmp_path: Path) -> None:
+    out = tmp_path / "t.onnx"
+    words = [sys.executable, "-m", "lt_onnx", "convert", SMALL, "--mode", "2l", "-o", str(out)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait() == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert out.is_file()
+
+
+def test_what_class_random_inputs_are_of_is_not_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "t.onnx")
+    assert run(["convert", SMALL, "--mode", "2l", "-o", out, "--agreement", "1"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("promise   30 dB on random inputs: ") for line in said)
+    assert any("not judged: inputs are random" in line for line in said)
+    assert said[-1].endswith("dB of variation on random inputs")

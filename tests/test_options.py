@@ -3,6 +3,7 @@
 import inspect
 from dataclasses import MISSING, fields
 
+import numpy as np
 import pytest
 
 from lt_onnx import convert
@@ -123,3 +124,37 @@ def test_prices_and_the_papers_rules_promise_nothing() -> None:
     assert not Options(select=Select.SMALLEST).promises
     given = Options(price=0.25, prices=(("a", 0.5),))
     assert (given.price_of("a"), given.price_of("b")) == (0.5, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("seed", True, "a whole number"),
+        ("seed", "7", "a whole number"),
+        ("seed", 1.5, "a whole number"),
+        ("sqnr", "30", "a number"),
+        ("agreement", False, "a number"),
+        ("fp16", 1, "True or False"),
+        ("base_size", 3.5, "a whole number"),
+    ],
+)
+def test_values_of_another_type_are_refused_before_any_work(
+    name: str, value: object, expected: str
+) -> None:
+    with pytest.raises(InputError, match=f"`{name}` is {value!r}; give {expected}"):
+        Options(**{name: value})  # type: ignore[arg-type]
+
+
+def test_bytes_are_a_number_and_limits_are() -> None:
+    with pytest.raises(InputError, match="`max_memory` is '8G'; give a whole number"):
+        Output(max_memory="8G")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="`min_sqnr` is y:1; give a number"):
+        Limits(min_sqnr="y:1")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="give lt_onnx.Limits"):
+        convert("net.onnx", limits={"min_sqnr": 20})  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    options = Options(seed=np.int64(7), sqnr=np.float32(20))  # type: ignore[arg-type]
+    assert (options.seed, options.sqnr) == (7, 20.0)
+    assert (type(options.seed), type(options.sqnr)) == (int, float)

@@ -47,6 +47,14 @@ MAX_NAMED = 3  # layers, in a line
 MAX_CELL = 300  # characters of a table's cell: what a file names, it may name at any length
 
 
+def _echo(text: str, *, err: bool = False) -> None:
+    """Print `text`; when nobody reads on (`| head`), the work is still to be done."""
+    try:
+        typer.echo(text, err=err)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if err else sys.stdout).fileno())
+
+
 def say(line: str, *, err: bool = False) -> None:
     """Print one line, whatever names are in it, folded where the terminal ends.
 
@@ -54,14 +62,14 @@ def say(line: str, *, err: bool = False) -> None:
     """
     line, width = shown(line), columns(err=err)
     if len(line) <= width:
-        typer.echo(line, err=err)
+        _echo(line, err=err)
         return
     begins = re.match(r"\s*(\S+\s{2,})?", line)
     indent = " " * min(begins.end() if begins else 0, 10)
     for part in textwrap.wrap(
         line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     ):
-        typer.echo(part, err=err)
+        _echo(part, err=err)
 
 
 def flagged(message: str) -> str:
@@ -104,10 +112,10 @@ def promise_lines(promise: Mapping[str, Any]) -> list[str]:
     """What the promise will cost, and that it cannot be kept, or hardly, where that is known."""
     copies = promise["copies"]
     copied = f"; {copies} copies" if copies is not None else ""
-    lines = [
-        f"promise   {promise['sqnr']:g} dB, {promise['agreement']:g} agreement: about "
-        f"{promise['kept_per_weight']:.1f} weights per target weight{copied}"
-    ]
+    random = promise["inputs"] is None
+    judged = " on random inputs" if random else f", {promise['agreement']:g} agreement"
+    kept = f"{promise['kept_per_weight']:.1f} weights per target weight{copied}"
+    lines = [f"promise   {promise['sqnr']:g} dB{judged}: about {kept}"]
     if not promise["possible"]:
         lines += [
             f"          that takes {promise['built_to']:.1f} dB on the inputs here; "
@@ -241,7 +249,7 @@ def print_bound(bound: "Mapping[str, Any]") -> None:
 
 def print_comparison(document: "Mapping[str, Any]") -> None:
     """How near a ticket is to its target."""
-    from lt_onnx.report.figures import sqnr
+    from lt_onnx.report.figures import on_random_inputs, sqnr
 
     print_filled("validated on {samples:,} samples: {origin}", document["validate"])
     for out in document["validate"]["outputs"]:
@@ -256,6 +264,8 @@ def print_comparison(document: "Mapping[str, Any]") -> None:
             if out["target_accuracy"] is not None and out["ticket_accuracy"] is not None:
                 accuracies = (100 * out[f"{network}_accuracy"] for network in ("ticket", "target"))
                 line += "; accuracy {:.2f} % (target {:.2f} %)".format(*accuracies)
+            elif floats and on_random_inputs(document):
+                line += ", not judged: inputs are random"
             say(line)
     for check in document["checks"]:
         if not check["passed"] and check["name"] != "genuine":
@@ -309,7 +319,7 @@ def print_json(document: "Mapping[str, Any]") -> None:
 
     from lt_onnx.report.document import plain
 
-    typer.echo(json.dumps(plain(document), indent=1))
+    _echo(json.dumps(plain(document), indent=1))
 
 
 @contextmanager

@@ -66,6 +66,11 @@ def convert_command(
     for target in targets:
         if target.is_dir():
             raise InputError(f"{target}: is a folder, not a file; lt-onnx zoo converts folders")
+    for n, target in enumerate(targets):
+        same = [o for o in targets[:n] if o.stem == target.stem and folder is not None]
+        if same or target in targets[:n]:
+            other = [*same, target][0]
+            raise InputError(f"{target}: its ticket would have the name of that of {other}")
     quiet, reports = quiet or json, report or []
     _tell_compilation(quiet)
     passed = True

@@ -42,6 +42,7 @@ def plan_command(
     and is found when --calibration is given.
     """
     from lt_onnx.budget.promise import promised
+    from lt_onnx.planning.allocation import check_layers
     from lt_onnx.planning.overview import is_small, plan_overview
     from lt_onnx.planning.plan import plan
     from lt_onnx.planning.prediction import predict
@@ -64,6 +65,8 @@ def plan_command(
     plans = []
     for one in PAPER_MODES if mode is None else [mode]:
         blueprint, forecast, given = plan(network, replace(options, mode=one)), None, None
+        if mode is not None or one is Mode.TWO_L:  # in which every layer has a base size
+            check_layers(blueprint)
         if network.linears and few and not shapes_only:
             given = None if calibration is None else loaded(calibration, network.inputs)
             count = predict(blueprint, sizes=given.sizes if given else None).calibration_count
@@ -72,7 +75,7 @@ def plan_command(
                 blueprint, found, given=None if given is None else given.count
             )
         theory = []
-        if epsilon:
+        if epsilon is not None:
             theory = required_widths(
                 blueprint, epsilon, delta=delta, constant=constant, gamma=gamma
             )

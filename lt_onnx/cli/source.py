@@ -20,6 +20,7 @@ def source_command(
 ) -> None:
     """Write the random source network of a target."""
     from lt_onnx.files import check_places, check_room, check_suffix
+    from lt_onnx.planning.allocation import check_layers
     from lt_onnx.planning.plan import plan
     from lt_onnx.planning.prediction import predict
     from lt_onnx.reading.lowering import read_target
@@ -28,6 +29,7 @@ def source_command(
     from lt_onnx.writing.ticket import files_of
 
     blueprint = plan(read_target(target), options)
+    check_layers(blueprint)
     path = output or target.with_name(f"{target.stem}.source.onnx")
     files = files_of(path, blueprint, source=True)
     check_places(files, model_files(target), force=force)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from lt_onnx.cli.console import print_json, say
 from lt_onnx.cli.options import NO_WORDS, Config, Force, Json, Picture, Quiet, Tables
 from lt_onnx.errors import InputError
-from lt_onnx.options import Param
+from lt_onnx.options import Param, check_seed
 
 
 def stats_command(
@@ -39,6 +39,7 @@ def stats_command(
         raise InputError(f"`count` is {count}; give 2 or more")
     if not 0 < tolerance < 1:
         raise InputError(f"`tolerance` is {tolerance}; give a number between 0 and 1")
+    check_seed(seed)
     if picture is not None:
         check_picture(picture)
     settings = {"base_size": base_size, "tolerance": tolerance, "seed": seed}

@@ -1,5 +1,6 @@
 """`lt-onnx validate`."""
 
+import math
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -10,7 +11,7 @@ import typer
 from lt_onnx.cli.console import print_comparison, print_json, print_trace, print_verdict, progress
 from lt_onnx.cli.options import NO_WORDS, Config, Force, Json, PerLayer, Quiet, Reports, SamplesFile
 from lt_onnx.errors import InputError
-from lt_onnx.options import Param, Pictures, changed
+from lt_onnx.options import Param, Pictures, changed, check_seed
 from lt_onnx.validation.limits import Limits
 
 
@@ -53,6 +54,9 @@ def validate_command(
     check_pictures(pictures, samples)
     if count < 1:
         raise InputError(f"`count` is {count}; give 1 or more")
+    check_seed(seed)
+    if min_layer_sqnr is not None and not 0 <= min_layer_sqnr < math.inf:
+        raise InputError(f"`min_layer_sqnr` is {min_layer_sqnr}; give decibels, 0 or more")
     drawn = {"count": count, "seed": seed} if samples is None else {}
     layers = {"per_layer": per_layer, "min_layer_sqnr": min_layer_sqnr}
     inputs_said = {"samples": samples, **changed(pictures), **drawn}

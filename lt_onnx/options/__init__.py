@@ -31,11 +31,12 @@ from lt_onnx.options.construction import (
     MIN_PRICE_BITS,
     PROMISES,
     Options,
+    check_seed,
     make_options,
     settings_of,
 )
 from lt_onnx.options.output import ONE_WORKER, Output, Pictures, Workers
-from lt_onnx.options.param import Param, changed, params_of
+from lt_onnx.options.param import Param, changed, is_number, params_of
 
 __all__ = [
     "DEFAULT_COPIES",
@@ -60,8 +61,10 @@ __all__ = [
     "Weights",
     "Workers",
     "changed",
+    "check_seed",
     "choices",
     "choose",
+    "is_number",
     "make_options",
     "params_of",
     "settings_of",

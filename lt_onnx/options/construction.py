@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from lt_onnx.errors import InputError
 from lt_onnx.options.choices import PAPER_MODES, Init, Mode, Select, Sigma, Weights, choose
-from lt_onnx.options.param import Param, params_of
+from lt_onnx.options.param import Param, check_types, is_number, params_of
 from lt_onnx.units import share
 
 MAX_BASE_SIZE = 32  # elements of a base set: their masks are 32-bit words
@@ -98,13 +98,15 @@ class Options:
     ] = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         for size in (self.base_size, *dict(self.base_sizes).values()):
-            if size is not None and not 2 <= size <= MAX_BASE_SIZE:
+            if size is not None and not (
+                is_number(size, whole=True) and 2 <= size <= MAX_BASE_SIZE
+            ):
                 raise InputError(f"`base_size` is {size}; give 2 to {MAX_BASE_SIZE}")
         if not 0 < self.tolerance < 1:
             raise InputError(f"`tolerance` is {self.tolerance}; give a number between 0 and 1")
-        if not 0 <= self.seed < 2**64:
-            raise InputError(f"`seed` is {self.seed}; give 0 to 2^64 - 1")
+        check_seed(self.seed)
         for price in (self.price, *dict(self.prices).values()):
             if price is not None and not 0 <= price < 1:
                 raise InputError(f"`price` is {price}; give 0 or more, below 1")
@@ -152,6 +154,12 @@ class Options:
     def price_of(self, layer: str) -> float:
         """μ of a layer, where it is given."""
         return dict(self.prices).get(layer, 0.0 if self.price is None else self.price)
+
+
+def check_seed(seed: int) -> None:
+    """Raises InputError for a seed that is out of range."""
+    if not 0 <= seed < 2**64:
+        raise InputError(f"`seed` is {seed}; give 0 to 2^64 - 1")
 
 
 CHOICES: dict[str, type[StrEnum]] = {

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from lt_onnx.errors import InputError
 from lt_onnx.options.choices import ImageLayout, Resize
-from lt_onnx.options.param import Param
+from lt_onnx.options.param import Param, check_types
 from lt_onnx.units import byte_count, comma_text, numbers
 
 
@@ -35,6 +35,9 @@ class Output:
     ] = None
     force: Annotated[bool, Param("Overwrite what exists under an output's name.")] = False
     resume: Annotated[bool, Param("Keep what is finished; go on from there if killed.")] = False
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
 
 _PER_CHANNEL = "numbers for all channels or each, as in 0.5 or 0.485,0.456,0.406"

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
+import numpy as np
+
+from lt_onnx.errors import InputError
 from lt_onnx.units import comma_text
 
 
@@ -33,6 +36,31 @@ def params_of(group: type) -> dict[str, tuple[Any, Param]]:
             if isinstance(param, Param):
                 params[name] = hint.__origin__, param
     return params
+
+
+def is_number(value: object, *, whole: bool = False) -> bool:
+    """Whether a value is a number, which True and False are not."""
+    return isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+
+
+def check_types(group: Any) -> None:
+    """Raises InputError for a field of a group that is no number, or no truth, where it is to be.
+
+    NumPy's numbers become Python's.
+    """
+    for name, (hint, _) in params_of(type(group)).items():
+        kinds, value = {hint, *get_args(hint)}, getattr(group, name)
+        if value is None or not kinds & {bool, int, float}:
+            continue
+        if isinstance(value, np.integer | np.floating):
+            object.__setattr__(group, name, value := value.item())
+        if bool in kinds:
+            fits, expected = isinstance(value, bool), "True or False"
+        else:
+            whole = float not in kinds
+            fits, expected = is_number(value, whole=whole), f"a {'whole ' * whole}number"
+        if not fits:
+            raise InputError(f"`{name}` is {value!r}; give {expected}")
 
 
 def changed(group: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Collection
 
 from lt_onnx.blueprint import Blueprint, Build
-from lt_onnx.errors import InputError
+from lt_onnx.errors import InputError, UnsupportedError
 from lt_onnx.options import Mode, Options, Select
 from lt_onnx.target import Target
 
@@ -51,8 +51,23 @@ def problems(blueprint: Blueprint) -> dict[str, float]:
     return sizes
 
 
-def check_names(blueprint: Blueprint) -> None:
-    """Raises InputError when a price or base size is given to a layer that cannot have it."""
+def check_layers(blueprint: Blueprint) -> None:
+    """Raises InputError when a price or base size is given to a layer that cannot have it.
+
+    And UnsupportedError where there is nothing that a ticket could keep.
+    """
+    target = blueprint.target
+    if not target.linears:
+        raise UnsupportedError(
+            f"{target.path}: there is no layer to construct: no Conv, Gemm or MatMul with constant "
+            "weights"
+        )
+    for layer in target.linears:
+        if not (layer.weight.any() or layer.bias.any()):
+            raise UnsupportedError(
+                f"{target.path}: layer '{layer.name}' has only zeros, of which a ticket keeps "
+                "nothing; take it out of the network"
+            )
     options, builds = blueprint.options, [s for s in blueprint.steps if isinstance(s, Build)]
     opening = [step for step in builds if not step.one_for_one]
     for option, given, layers in (

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, TypeAlias, get_type_hints
 
 from lt_onnx.errors import InputError
-from lt_onnx.options import Param, params_of
+from lt_onnx.options import Param, is_number, params_of
 from lt_onnx.units import share
 from lt_onnx.validation.fidelity import Check, Judged, OutputFidelity
 
@@ -79,7 +79,7 @@ class Limits:
     def __post_init__(self) -> None:
         for name in FIGURES:
             for value in self.of(name).values():
-                if not (math.isfinite(value) and value >= 0):
+                if not (is_number(value) and math.isfinite(value) and value >= 0):
                     raise InputError(f"`{name}` is {value}; give a number that is not negative")
                 if name in SHARES and value > 1:
                     hundredth = f"{value / 100:g} or {value:g}%" if value <= 100 else "0.97 or 97%"

@@ -19,7 +19,7 @@ from onnx import helper
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.errors import InputError, LtOnnxError
 from lt_onnx.manifest import LayerRecord, Manifest
-from lt_onnx.planning.allocation import check_names
+from lt_onnx.planning.allocation import check_layers
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.protobuf import node_title
@@ -54,7 +54,7 @@ def check_against_target(restored: Restored, tensors: Tensors, target: Path) -> 
             return [f"it says that constants are lost on '{name_text(name)}', which nothing reads"]
     try:
         blueprint = plan(read, manifest.construction(), constants_lost=frozenset(manifest.fresh))
-        check_names(blueprint)
+        check_layers(blueprint)
         form = collapsed(blueprint) if restored.collapsed else Collapse(blueprint, (), 0.0)
     except InputError as error:
         return [f"the target cannot be planned with the manifest's options: {error}"]

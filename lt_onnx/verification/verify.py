@@ -101,8 +101,8 @@ class Proof:
 
 def verify(
     path: str | Path,
-    target_sha256: str | None = None,
     *,
+    target_sha256: str | None = None,
     target: str | Path | None = None,
     max_outside_masks: float | None = None,
 ) -> Proof:

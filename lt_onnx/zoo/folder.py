@@ -38,6 +38,11 @@ class FolderJob:
     def networks(self) -> list[Network]:
         """The networks under the folder, tickets and what lies in the output folder apart."""
         output, files = self.output.resolve(), sorted(self.folder.rglob("*.onnx"))
+        if output == self.folder.resolve() or output in self.folder.resolve().parents:
+            raise InputError(
+                f"{self.output}: holds the networks: give another folder for their tickets, as in "
+                f"{self.output / 'tickets'}"
+            )
         targets = [f for f in files if f.is_file() and output not in f.resolve().parents]
         targets = [file for file in targets if not _is_ticket(file)]
         if not targets:

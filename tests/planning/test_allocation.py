@@ -13,7 +13,7 @@ from lt_onnx import convert
 from lt_onnx.blueprint import Blueprint, Expand
 from lt_onnx.errors import InputError
 from lt_onnx.options import Mode, Options, Select
-from lt_onnx.planning.allocation import MAX_NEURONS, MIN_NEURONS, check_names, neurons, problems
+from lt_onnx.planning.allocation import MAX_NEURONS, MIN_NEURONS, check_layers, neurons, problems
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.target import Linear
@@ -136,7 +136,7 @@ def test_a_layer_that_cannot_have_its_own_is_named(
     tmp_path: Path, options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        check_names(blueprint(tmp_path, **options))
+        check_layers(blueprint(tmp_path, **options))
 
 
 def test_a_one_for_one_layer_has_no_base_size_of_its_own(tmp_path: Path) -> None:
@@ -146,5 +146,5 @@ def test_a_one_for_one_layer_has_no_base_size_of_its_own(tmp_path: Path) -> None
     name = target.linears[1].name
 
     with pytest.raises(InputError, match="which has none of its own"):
-        check_names(plan(target, Options(base_sizes=((name, 9),))))
-    check_names(plan(target, Options(mode=Mode.TWO_L, base_sizes=((name, 9),))))
+        check_layers(plan(target, Options(base_sizes=((name, 9),))))
+    check_layers(plan(target, Options(mode=Mode.TWO_L, base_sizes=((name, 9),))))
