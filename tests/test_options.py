@@ -150,7 +150,7 @@ def test_bytes_are_a_number_and_limits_are() -> None:
         Output(max_memory="8G")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="`min_sqnr` is y:1; give a number"):
         Limits(min_sqnr="y:1")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="give lt_onnx.Limits"):
+    with pytest.raises(InputError, match=r"give lt_onnx\.Limits"):
         convert("net.onnx", limits={"min_sqnr": 20})  # type: ignore[arg-type]
 
 
