@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from lt_onnx.cli.console import print_json, say, table
+from lt_onnx.cli.console import MAX_NAMED, print_json, say, table
 from lt_onnx.cli.options import NO_WORDS, Config, Force, Json, Only, ReportFile
 from lt_onnx.options import Options, Param
 
@@ -41,12 +41,18 @@ def inspect_command(
         for value in document[port]:
             say(f"{port[:-1]:9} {value['name']} {shape_text(value['shape'])}")
     say(f"blocks    open with {document['activation']['op']}")
-    rows = []
+    rows, notes = [], dict[str, list[str]]()
     for step in document["steps"]:
         sign = "≥ 0" if step["never_negative"] else ""
         shape = shape_text(step["shape"])
-        rows.append([step["name"], step["op"], shape, sign, step["how"], step["note"]])
-    table(rows, ["name", "op", "output", "sign", "how", ""], words=6)
+        rows.append([step["name"], step["op"], shape, sign, step["how"]])
+        if step["note"]:
+            note = f"followed by {step['note']}" if step["how"] == "constructed" else step["note"]
+            notes.setdefault(note, []).append(f"'{step['name']}'")
+    table(rows, ["name", "op", "output", "sign", "how"], words=5)
+    for note, names in notes.items():
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        say(f"note      {', '.join(names[:MAX_NAMED])}{more}: {note}")
     counts = ", ".join(f"{count} {kind}" for kind, count in document["counts"].items() if count)
     say(f"steps     {counts}")
     say(
