@@ -134,6 +134,7 @@ class Port:
     shape: Shape
     dtype: np.dtype[Any]
     ranked: bool = True  # False: not even the rank is known, as may be of an output
+    entries: int | None = None  # of the table that a whole number picks from; None: of none
 
     @property
     def declared(self) -> Shape | None:

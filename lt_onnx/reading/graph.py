@@ -30,8 +30,9 @@ from lt_onnx.reading.refusals import refuse_invalid, refuse_parts, refuse_values
 from lt_onnx.reading.replace_scalers import replace_scalers
 from lt_onnx.reading.topology import sort_nodes
 from lt_onnx.runtime import value_info
-from lt_onnx.target import Array, Port, Target, is_standard_domain
+from lt_onnx.target import Array, Port, Target, is_standard_domain, step_nodes
 
+ARRANGING = frozenset("Cast Flatten Identity Reshape Squeeze Transpose Unsqueeze".split())
 MIN_LARGE_BYTES = 1 << 18  # from there on a weight is not copied through every step
 
 
@@ -78,7 +79,23 @@ def read_graph(path: Path) -> Target:
         ir_version=model.ir_version,
     )
     refuse_values(target)
-    return target
+    tables = _tables(target)
+    ports = [replace(port, entries=tables.get(port.name)) for port in target.inputs]
+    return replace(target, inputs=tuple(ports))
+
+
+def _tables(target: Target) -> dict[str, int]:
+    """By input of whole numbers: the entries of the smallest constant table that it picks from."""
+    same = {port.name: port.name for port in target.inputs if port.dtype.kind in "iu"}
+    found: dict[str, int] = {}
+    for node in (node for step in target.steps for node in step_nodes(step)[0]):
+        if node.op in ARRANGING and node.inputs[0] in same:
+            same[node.outputs[0]] = same[node.inputs[0]]
+        elif node.op == "Gather" and node.inputs[1] in same and node.inputs[0] in target.constants:
+            entries = target.constants[node.inputs[0]].shape[node.attributes.get("axis", 0)]
+            name = same[node.inputs[1]]
+            found[name] = min(found.get(name, entries), entries)
+    return found
 
 
 def _set_aside(path: Path, model: onnx.ModelProto) -> dict[str, Array]:

@@ -329,7 +329,8 @@ def random_samples(ports: tuple[Port, ...], count: int, seed: int) -> Samples:
 
     Smooth noise, of several resolutions, has a 1/f-like spectrum as natural images have that are
     normalised; pictures are the same from 0 to 1, as images are that are not. White noise is what a
-    network is often tried with. Raises InputError for too many bytes.
+    network is often tried with. Whole numbers pick from all of a table, or are 0 or 1; bytes are
+    pictures. Raises InputError for too many bytes.
     """
     rng = np.random.default_rng(seed)
     arrays: dict[str, Array] = {}
@@ -341,7 +342,11 @@ def random_samples(ports: tuple[Port, ...], count: int, seed: int) -> Samples:
                 f"{4 * math.prod(shape) / 1e9:.1f} GB; give inputs with `calibration` and `samples`"
             )
         if not np.issubdtype(port.dtype, np.floating):
-            arrays[port.name] = rng.integers(0, 2, shape).astype(port.dtype)
+            if port.dtype == np.uint8 and len(sizes) > 1 and port.entries is None:
+                whole = np.rint(255 * _pictures(rng, shape))
+            else:
+                whole = rng.integers(0, port.entries or 2, shape)
+            arrays[port.name] = whole.astype(port.dtype)
             continue
         drawn = rng.standard_normal(shape, np.float32)
         if len(sizes) > 1:

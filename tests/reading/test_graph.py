@@ -81,3 +81,16 @@ def test_weights_of_an_integer_type_are_kept(tmp_path: Path) -> None:
 
     assert target.constants["at"].dtype == np.int64
     assert np.array_equal(target.constants["at"], numpy_helper.to_array(model.graph.initializer[0]))
+
+
+def test_whole_numbers_know_the_smallest_table_that_they_pick_from(tmp_path: Path) -> None:
+    model = model_of(
+        "(int32[N,6] ids, int64[N,6] other) => (float y) { i = Cast<to=7>(ids)\n"
+        " a = Gather(large, i)\n b = Gather<axis=1>(small, i)\n c = Cast<to=1>(other)\n"
+        " d = ReduceSum(b)\n e = ReduceSum(a)\n f = ReduceSum(c)\n g = Add(d, e)\n y = Add(g, f) }",
+        large=RNG.normal(size=(20, 4)),
+        small=RNG.normal(size=(3, 7)),
+    )
+    ids, other = read_graph(written(model, tmp_path)).inputs
+
+    assert (ids.entries, other.entries) == (7, None)

@@ -137,6 +137,17 @@ def test_random_inputs_are_smooth_noise_white_noise_and_pictures_by_turns() -> N
     assert pictures.max(axis=(1, 2, 3)).tolist() == [1] * 30
 
 
+def test_random_whole_numbers_pick_from_all_of_a_table_and_bytes_are_pictures() -> None:
+    ids = Port("ids", ("N", 9), np.dtype(np.int64), entries=20)
+    image = Port("image", ("N", 3, 16, 16), np.dtype(np.uint8))
+    made = random_samples((ids, image), 40, 0).arrays
+
+    assert (made["ids"].dtype, {*made["ids"].reshape(-1).tolist()}) == (np.int64, {*range(20)})
+    assert made["image"].dtype == np.uint8
+    assert made["image"].min(axis=(1, 2, 3)).tolist() == [0] * 40
+    assert made["image"].max(axis=(1, 2, 3)).tolist() == [255] * 40
+
+
 def test_too_many_random_numbers_are_refused() -> None:
     with pytest.raises(InputError, match=r"4\.8 GB; give inputs with `calibration` and `samples`"):
         random_samples((Port("x", ("N", 10**6), np.dtype(np.float32)),), 1200, 0)
