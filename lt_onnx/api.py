@@ -23,7 +23,7 @@ from lt_onnx.options import (
 from lt_onnx.packing.unpack import unpacked_if_packed
 from lt_onnx.pipeline import Announce, Job, Ticket, run
 from lt_onnx.progress import Progress, told
-from lt_onnx.reading.graph import read_graph
+from lt_onnx.reading.graph import read_compared
 from lt_onnx.reading.model_file import GivenModel, is_path, on_disk
 from lt_onnx.samples.choose import Given, loaded
 from lt_onnx.samples.samples import AS_THEY_ARE, random_samples
@@ -196,7 +196,7 @@ def validate(
     limits = Limits(max_abs, max_rel, min_sqnr, min_agreement, max_accuracy_drop)
     where = "cuda" if choose(Device, "device", device) is Device.CUDA else "cpu"
     with on_disk(target) as first, on_disk(ticket) as given, unpacked_if_packed(given) as second:
-        ports = read_graph(first).inputs
+        ports = read_compared(first, second).inputs
         if samples is None:
             inputs = random_samples(ports, count, seed)
         else:

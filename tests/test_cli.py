@@ -349,3 +349,24 @@ def test_what_class_random_inputs_are_of_is_not_judged(
     assert any(line.startswith("promise   30 dB on random inputs: ") for line in said)
     assert any("not judged: inputs are random" in line for line in said)
     assert said[-1].endswith("dB of variation on random inputs")
+
+
+def test_labels_that_are_no_classes_of_an_output_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = dict(np.load(SAMPLES))
+    for labels in (held["labels"] + 1, held["labels"] + 0.5, held["labels"] - 1):
+        np.savez(tmp_path / "s.npz", **held | {"labels": labels})
+        assert run(["validate", SMALL, SMALL, "--samples", str(tmp_path / "s.npz")]) == 2
+        said = capsys.readouterr().err
+        assert "output 'scores' has 10 classes; give whole numbers from 0 to 9" in said
+
+
+def test_a_target_behind_its_ticket_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ticket = str(tmp_path / "t.onnx")
+    assert run(["convert", SMALL, "--mode", "2l", "-o", ticket, "--no-validate", "-q"]) == 0
+    assert run(["validate", ticket, SMALL]) == 2
+    assert "is a ticket: give its target first, then the ticket" in capsys.readouterr().err
+    assert run(["validate", ticket, ticket]) == 0

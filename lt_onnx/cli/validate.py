@@ -40,7 +40,7 @@ def validate_command(
     """Compare a ticket's outputs with its target's."""
     from lt_onnx.files import check_places, check_suffix
     from lt_onnx.packing.unpack import unpacked_if_packed
-    from lt_onnx.reading.graph import read_graph
+    from lt_onnx.reading.graph import read_compared
     from lt_onnx.reading.model_file import model_files
     from lt_onnx.report.command import command_of, words_of
     from lt_onnx.report.document import validation
@@ -70,7 +70,7 @@ def validate_command(
     check_places([*reports, *saved], read, force=force)
     for path in saved:
         check_suffix(path, ".npz", argument="save_inputs")
-    ports = read_graph(target).inputs
+    ports = read_compared(target, ticket).inputs
     if samples is not None:
         inputs = load_samples(samples, ports, pictures)
     else:

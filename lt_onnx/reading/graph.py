@@ -84,6 +84,14 @@ def read_graph(path: Path) -> Target:
     return replace(target, inputs=tuple(ports))
 
 
+def read_compared(target: Path, other: Path) -> Target:
+    """The target of a comparison. Raises InputError as `read_graph`, and where both are swapped."""
+    network = read_graph(target)
+    if network.is_ticket and other.suffix == ".onnx" and not read_graph(other).is_ticket:
+        raise InputError(f"{target}: is a ticket: give its target first, then the ticket")
+    return network
+
+
 def _tables(target: Target) -> dict[str, int]:
     """By input of whole numbers: the entries of the smallest constant table that it picks from."""
     same = {port.name: port.name for port in target.inputs if port.dtype.kind in "iu"}

@@ -6,7 +6,7 @@ check, whatever the tolerance, and so is an output in which nothing finite was c
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class OutputSums:
     unlike: int = 0  # entries that are not finite, and not alike
     variation: Variation = field(default_factory=Variation)
     decisions: list[tuple[Array, Array]] = field(default_factory=list)  # classes of t and t̂, [N]
+    classes: float = math.inf  # of how many
     points: list[tuple[float, float]] = field(default_factory=list)  # (t, t̂)
 
     def add(self, target: Array, ticket: Array, inputs: int | None = None) -> None:
@@ -55,6 +56,7 @@ class OutputSums:
                 self.decisions.append((target, ticket))
             return
         if target.ndim == 2 and target.shape[1] > 1:
+            self.classes = target.shape[1]
             self.decisions.append((_classes(target, none=-1), _classes(ticket, none=-2)))
         step = max(1, target.size // MAX_POINTS)
         pairs = np.stack([v.reshape(-1)[::step] for v in (target, ticket)], 1).astype(np.float64)
@@ -79,13 +81,17 @@ class OutputSums:
         self.largest = max(self.largest, float(difference.max(initial=0.0)))
         self.count += a.size
 
+    def has(self, labels: Array) -> bool:
+        """Whether `labels` [N] are numbers of its classes."""
+        return bool(((labels >= 0) & (labels < self.classes) & (labels % 1 == 0)).all())
+
     def fidelity(self, name: str, labels: Array | None) -> OutputFidelity:
         """The figures of output `name`; `labels` [N] are the samples' true classes."""
         agreement = target_accuracy = ticket_accuracy = None
         if self.decisions:
             target, ticket = (np.concatenate(parts) for parts in zip(*self.decisions, strict=True))
             agreement = float((target == ticket).mean()) if len(target) else None
-            if labels is not None and len(labels) == len(target):
+            if labels is not None and len(labels) == len(target) and self.has(labels):
                 target_accuracy = float((target == labels).mean())
                 ticket_accuracy = float((ticket == labels).mean())
         if self.equal is not None:
@@ -125,6 +131,17 @@ def _classes(scores: Array, *, none: int) -> Array:
     return np.where(np.isnan(scores).any(1), none, scores.argmax(1))
 
 
+def _check_labels(origin: str, labels: Array, sums: Mapping[str, OutputSums]) -> None:
+    """Raise InputError where labels are given that are classes of no output."""
+    telling = [(name, total) for name, total in sums.items() if total.decisions]
+    if telling and not any(total.has(labels) for _, total in telling):
+        name, total = telling[0]
+        raise InputError(
+            f"{origin}: 'labels' go from {labels.min():g} to {labels.max():g}, and output '{name}' "
+            f"has {total.classes} classes; give whole numbers from 0 to {total.classes - 1:g}"
+        )
+
+
 def compare_outputs(
     target: Path,
     ticket: Path,
@@ -146,8 +163,8 @@ def compare_outputs(
         device: `cpu` or `cuda`, where onnxruntime runs both.
         progress: called with the share done.
 
-    Raises InputError when either cannot be run, their outputs do not correspond, or a limit cannot
-    be judged.
+    Raises InputError when either cannot be run, their outputs do not correspond, labels are classes
+    of none, or a limit cannot be judged.
     """
     networks = open_session(target, device), open_session(ticket, device)
     names, other_names = (network.output_names for network in networks)
@@ -173,5 +190,7 @@ def compare_outputs(
         if progress is not None:
             progress((number + 1) / len(batches))
     labels = None if samples.labels is None else samples.labels[:seen]
+    if labels is not None:
+        _check_labels(samples.origin, labels, sums)
     outputs = [total.fidelity(name, labels) for name, total in sums.items()]
     return Fidelity(outputs, seen, samples.origin, judge(outputs, limits))
