@@ -51,7 +51,7 @@ class Forecast:
     @property
     def built_to(self) -> float:
         """The decibels of the output that needs most, on the inputs that it is told of."""
-        return -10 * math.log10(float(self.promise.allowed.min()))
+        return -10 * math.log10(float(self.promise.allowed.min(initial=1.0)))
 
     def figures(self, blueprint: Blueprint) -> dict[str, Any]:
         """What was promised for `blueprint` and what it takes, for `plan` and `convert` to show."""

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any, get_args, get_type_hints
-
-import numpy as np
 
 from lt_onnx.errors import InputError
 from lt_onnx.units import comma_text
@@ -52,8 +51,9 @@ def check_types(group: Any) -> None:
         kinds, value = {hint, *get_args(hint)}, getattr(group, name)
         if value is None or not kinds & {bool, int, float}:
             continue
-        if isinstance(value, np.integer | np.floating):
-            object.__setattr__(group, name, value := value.item())
+        if type(value).__module__ == "numpy" and isinstance(value, Real):
+            value = int(value) if isinstance(value, Integral) else float(value)
+            object.__setattr__(group, name, value)
         if bool in kinds:
             fits, expected = isinstance(value, bool), "True or False"
         else:

@@ -68,7 +68,9 @@ def _value(array: Any, name: str = "") -> TensorProto:
 
 
 def _sparse(name: str) -> onnx.SparseTensorProto:
-    return helper.make_sparse_tensor(_value(FLOATS, name), _value(np.arange(C)), [C])
+    return helper.make_sparse_tensor(
+        _value(FLOATS, name), _value(np.arange(C), f"{name}/places"), [C]
+    )
 
 
 def _port(name: str, shape: list[int] | None = None) -> onnx.ValueInfoProto:

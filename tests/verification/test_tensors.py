@@ -195,6 +195,7 @@ def test_indices_of_a_sparse_tensor_fit_and_rise(
 def test_a_sparse_tensor_is_in_the_ticket_itself(tmp_path: Path) -> None:
     path = beside(tmp_path, (MATRIX, 0))
     sparse = onnx.SparseTensorProto(values=external("s", MATRIX, 0), dims=[24])
+    sparse.indices.name = "s/places"
 
     with pytest.raises(InputError, match="lies in external data"):
         locate_tensors(path, model_of(sparse=[sparse]))

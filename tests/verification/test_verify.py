@@ -46,7 +46,7 @@ sys.exit(f"{compilers} were imported" if compilers else 0)
 @pytest.mark.parametrize("half", [False, True])
 def test_a_ticket_made_by_hand_is_genuine(tmp_path: Path, stored: Weights, half: bool) -> None:
     ticket = handmade(stored, half=half)
-    proof = verify(ticket.write(tmp_path / "t.onnx"), "0" * 64)
+    proof = verify(ticket.write(tmp_path / "t.onnx"), target_sha256="0" * 64)
     kept = sum(layer.kept + layer.kept_bias for layer in ticket.manifest.layers)
 
     assert proof.failures == []
@@ -56,7 +56,7 @@ def test_a_ticket_made_by_hand_is_genuine(tmp_path: Path, stored: Weights, half:
 
 
 def test_another_target_is_told_and_the_rest_is_checked(tmp_path: Path) -> None:
-    proof = verify(handmade().write(tmp_path / "t.onnx"), "1" * 64)
+    proof = verify(handmade().write(tmp_path / "t.onnx"), target_sha256="1" * 64)
 
     assert proof.failures == ["the ticket was made from another target (SHA-256 differs)"]
     assert proof.layers == 2
