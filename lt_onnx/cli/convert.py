@@ -60,17 +60,12 @@ def convert_command(
     from lt_onnx.report.figures import verdict_of
     from lt_onnx.report.formats import write_reports
 
-    folder = _folder(output.path, len(targets))
+    folder = _folder(output.path, targets)
     if len(targets) > 1 and (report or json):
         raise InputError("`report` and `json` are of one target; lt-onnx zoo reports on many")
     for target in targets:
         if target.is_dir():
             raise InputError(f"{target}: is a folder, not a file; lt-onnx zoo converts folders")
-    for n, target in enumerate(targets):
-        same = [o for o in targets[:n] if o.stem == target.stem and folder is not None]
-        if same or target in targets[:n]:
-            other = [*same, target][0]
-            raise InputError(f"{target}: its ticket would have the name of that of {other}")
     quiet, reports = quiet or json, report or []
     _tell_compilation(quiet)
     passed = True
@@ -112,11 +107,19 @@ def convert_command(
     raise typer.Exit(0 if passed else 1)
 
 
-def _folder(path: Path | None, targets: int) -> Path | None:
-    """The folder that tickets go to, if `path` is one. Raises InputError where it has to be."""
+def _folder(path: Path | None, targets: Sequence[Path]) -> Path | None:
+    """The folder that tickets go to, if `path` is one.
+
+    Raises InputError where it has to be, and where two tickets would have one name.
+    """
     folder = path if path is not None and path.is_dir() else None
-    if targets > 1 and path is not None and folder is None:
+    if len(targets) > 1 and path is not None and folder is None:
         raise InputError(f"{path}: with several targets `output` must be an existing folder")
+    places = [target.with_suffix("") if folder is None else target.stem for target in targets]
+    for n, target in enumerate(targets):
+        if places[n] in places[:n]:
+            other = targets[places.index(places[n])]
+            raise InputError(f"{target}: its ticket would have the name of that of {other}")
     return folder
 
 

@@ -74,11 +74,8 @@ def plan_command(
             blueprint, forecast = promised(
                 blueprint, found, given=None if given is None else given.count
             )
-        theory = []
-        if epsilon is not None:
-            theory = required_widths(
-                blueprint, epsilon, delta=delta, constant=constant, gamma=gamma
-            )
+        words: dict[str, Any] = {"delta": delta, "constant": constant, "gamma": gamma}
+        theory = [] if epsilon is None else required_widths(blueprint, epsilon, **words)
         promise = None if forecast is None else forecast.figures(blueprint)
         theory_rows = [asdict(row) for row in theory]
         plans.append({**plan_overview(blueprint, given), "promise": promise, "theory": theory_rows})

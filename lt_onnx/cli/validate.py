@@ -59,8 +59,7 @@ def validate_command(
         raise InputError(f"`min_layer_sqnr` is {min_layer_sqnr}; give decibels, 0 or more")
     drawn = {"count": count, "seed": seed} if samples is None else {}
     layers = {"per_layer": per_layer, "min_layer_sqnr": min_layer_sqnr}
-    inputs_said = {"samples": samples, **changed(pictures), **drawn}
-    arguments = {**inputs_said, **limits.arguments(), **layers}
+    arguments = {"samples": samples, **changed(pictures), **drawn, **limits.arguments(), **layers}
     command = command_of("validate", [target, ticket], None, arguments)
     words = words_of(command, config.text)
     reports, saved = report or [], [] if save_inputs is None else [save_inputs]
