@@ -73,15 +73,15 @@ def commands(known: Path, out: Path) -> dict[str, list[str]]:
         "unpack": ["unpack", str(known / "t.ltz"), "-o", str(out / "o.onnx")],
         "inputs": [
             "validate",
-            str(known / "t.onnx"),
             str(RESIDUAL),
+            str(known / "t.onnx"),
             "--save-inputs",
             str(out / "o.npz"),
         ],
         "report": [
             "validate",
-            str(known / "t.onnx"),
             str(RESIDUAL),
+            str(known / "t.onnx"),
             "--report",
             str(out / "o.html"),
         ],
