@@ -29,7 +29,7 @@ NOTES = {  # what a column holds, where its name does not say it
     "out": "relative error of its output",
     "SQNR dB": "signal to error of the output, of its variation over inputs",
     "share": "of all bits",
-    "agreement": "share of inputs with the target's decision",
+    "agreement": "share of inputs with the target's decision, where they are no random ones",
     "accuracy": "of the ticket, where there are labels",
     "per weight": "ticket weights per weight of the target",
     "density": "kept of all random weights",

@@ -20,6 +20,7 @@ from lt_onnx.progress import Progress
 from lt_onnx.reading.model_file import load, read_manifest
 from lt_onnx.report.command import words_of
 from lt_onnx.report.document import plain
+from lt_onnx.report.figures import on_random_inputs
 from lt_onnx.report.formats import check_reports, write_reports
 from lt_onnx.report.schema import Model
 
@@ -96,7 +97,7 @@ class Network:
             message="; ".join(failed) or f"{len(checks)} checks hold",
             bytes=sum(file.stat().st_size for file in files if file.is_file()),
             seconds=sum(document["seconds"].values()),
-            agreement=worst("agreement"),
+            agreement=None if on_random_inputs(document) else worst("agreement"),
             accuracy=worst("ticket_accuracy"),
             target_accuracy=worst("target_accuracy"),
             sqnr_db=worst("variation_db"),
