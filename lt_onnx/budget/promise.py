@@ -142,7 +142,8 @@ def forecast(
         clean = found.target.clean()[i]
         unsure, rank = SURE * uncertainty(clean, found.errors[i]), clean.ndim
         # how real inputs differ from random ones is as much chance: both in squares
-        needed[i] += math.hypot(RANDOM_MARGIN_DB, unsure) - RANDOM_MARGIN_DB if random else unsure
+        margin = math.hypot(RANDOM_MARGIN_DB, unsure) if random else MARGIN_DB + unsure
+        needed[i] = options.sqnr + margin
         # what class noise is of says nothing, but an output that is a class map has to be right
         if (rank == 2 and not random) if name in own else rank > 1:
             needed[i] = _needed(found, i, least=needed[i], share=options.agreement)

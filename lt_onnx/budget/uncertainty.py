@@ -29,6 +29,8 @@ def uncertainty(clean: Doubles, errors: Sequence[Doubles]) -> float:
         return 0.0
     averaged = (0,) if count >= MIN_AVERAGED else tuple(a for a in range(clean.ndim) if a != 1)
     varying = np.square(clean - clean.mean(averaged, keepdims=True)).sum(axes)
+    if not varying.sum() > 0:  # inputs that are all alike tell nothing of others
+        return 0.0
     shares = [np.square(error).sum(axes) for error in errors]
     differ = [share / share.sum() - varying / varying.sum() for share in shares]
     variances = [float(np.square(share).sum()) for share in differ]

@@ -17,14 +17,12 @@ from lt_onnx.construct.fed_target import FedTarget, Layer
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.target import Doubles
 
-MAX_ERROR = 0.1
+MAX_ERROR = 0.1  # of a layer, however little the outputs feel of it: errors add up while small
 LEAST_REST = 0.25  # of its share that a layer may still take when those before it took too much
 QUIET_DECAY, COPIED_DECAY = 0.2, 0.4  # κ of layers that read blocks, or copies: about so
 FIRST_WEIGHT = 0.1  # of all problems, as many as count for it before layers are built
 MOST_SLOWER = 3.0  # than usual, or faster: beyond, it is errors that no weight takes away
-MOST_OVER_MEAN = (
-    2.0  # that a weight may cost: small layers at the end gain little by what others left
-)
+MOST_OVER_MEAN = 2.0  # of a weight's cost: small layers at the end gain little by what others left
 MOST_GROWTH = 4.0  # of errors that are alike; what is beyond is one layer that failed
 
 

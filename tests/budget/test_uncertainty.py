@@ -41,3 +41,5 @@ def test_where_there_is_nothing_to_tell_it_of_none_is_added() -> None:
     one = np.ones((1, 3))
     assert uncertainty(one, [one]) == 0
     assert uncertainty(np.eye(3), []) == 0
+    alike = np.tile(np.arange(5.0), (4, 1))  # channels differ, inputs do not
+    assert uncertainty(alike, [np.eye(4, 5)]) == 0
