@@ -3,9 +3,13 @@
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from paths import MODELS, TOOLS
+
+from lt_onnx import convert
+from lt_onnx.subset_sum import Device, resolve
 
 TOOL = TOOLS / "determinism.py"
 KINDS = TOOLS / "processors.py"
@@ -35,3 +39,13 @@ def test_neither_the_solvers_nor_numpys_vectors_decide_a_byte() -> None:
     assert made.returncode == 0, made.stdout + made.stderr
     assert made.stdout.count("the same bytes") >= 6
     assert made.stdout.count("\n") == 10
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(resolve("auto") is not Device.CUDA, reason="needs a CUDA device")
+def test_a_gpu_makes_the_same_ticket(tmp_path: Path) -> None:
+    tickets = [tmp_path / f"{device}.onnx" for device in ("cuda", "cpu")]
+    for ticket in tickets:
+        convert(MODELS / "residual.onnx", ticket, device=ticket.stem, validate=False)
+
+    assert tickets[0].read_bytes() == tickets[1].read_bytes()

@@ -28,11 +28,16 @@ STAGES = ("sensitivity", "prices", "solve", "run", "moments", "biases", "write",
 PARTS = ("solver", "real", "rows", "drawn", "convert", "equality")
 
 
-def convert(device: str, workers: Workers, rows: Path | None) -> list[Line]:
+def convert(
+    device: str, sizes: list[str] | None, workers: Workers, rows: Path | None
+) -> list[Line]:
     """Whole conversions, each in a process of its own: read, construct, write, prove."""
-    wanted: list[tuple[str, list[str]]] = [("0.27M", [])]
-    if not Clock.quick:
-        wanted = [(size, mode) for mode in ([], ["--mode", "2l"]) for size in SIZES]
+    modes = [] if Clock.quick else [["--mode", "2l"]]
+    every = ["0.27M"] if Clock.quick else list(SIZES)
+    wanted: list[tuple[str, list[str]]] = [
+        (size, mode) for mode in ([], *modes) for size in sizes or every
+    ]
+    if not sizes and not Clock.quick:
         wanted.insert(3, ("6M", ["--base-size", "15"]))
     calls = [
         Call(" ".join(["convert", size, *words, device]), (size, words, device))
@@ -118,6 +123,9 @@ def main(
     base_size: Annotated[
         list[int] | None, typer.Option(help="Of these sizes alone, for `solver`.")
     ] = None,
+    size: Annotated[
+        list[str] | None, typer.Option(help=f"Of {', '.join(SIZES)}, for `convert`.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Conversions at a time, for `convert`.")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Dask's, for `convert`.")] = None,
     rows: Annotated[
@@ -144,7 +152,7 @@ def main(
         ),
         "rows": lambda: bench_solver.rows(device),
         "drawn": lambda: bench_solver.drawn(device),
-        "convert": lambda: convert(device, Workers(workers, scheduler=scheduler), rows),
+        "convert": lambda: convert(device, size, Workers(workers, scheduler=scheduler), rows),
         "equality": lambda: bench_solver.equality(device),
     }
     for part in wanted:

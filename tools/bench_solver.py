@@ -20,6 +20,7 @@ from lt_onnx.subset_sum.full import list_halves, no_halves
 from lt_onnx.subset_sum.objective import upper_bound
 
 BASE_SIZES = (8, 10, 12, 15, 18, 20, 24, 30)
+PROBLEMS = {"cpu": 1 << 18, "cuda": 1 << 21}  # in a flat batch
 
 
 def batch(m: int, count: int, normal: bool = False) -> tuple[Floats, ...]:
@@ -62,12 +63,14 @@ def solver(device: str, limits: Line, sizes: list[int] | None) -> list[Line]:
         for tolerance in (0.01, 0.001):
             for normal in (False, True) if tolerance == 0.01 else (False,):
                 lines.append(share(_smallest(m, tolerance, normal, device), 4 * m + 12, limits))
-        lines.append(share(_full(m, batch(m, 1 << 18), device, "full"), 8 * m + 16, limits))
+        lines.append(
+            share(_full(m, batch(m, PROBLEMS[device]), device, "full"), 8 * m + 16, limits)
+        )
     return lines
 
 
 def _smallest(m: int, tolerance: float, normal: bool, device: str) -> Line:
-    x, z, _, _ = batch(m, 1 << 18, normal)
+    x, z, _, _ = batch(m, PROBLEMS[device], normal)
     lists = x[:4096].tolist(), z[:4096].tolist()
     within = np.float32(tolerance)
     visited = float(yardsticks.scalar_smallest(x[:20_000], z[:20_000], within)[1].mean())

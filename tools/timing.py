@@ -46,8 +46,8 @@ def seconds(run: Callable[[], object], rounds: int = 3) -> float:
 
 def rate(run: Callable[[int], object], guess: float, most: int) -> float:
     """Problems per second of `run(count)`: the best of up to ten times a tenth of a second."""
-    run(2)
     count, wanted = min(most, max(2, int(guess * 0.05))), 0.02 if Clock.quick else 0.1
+    run(count)  # compiles what so many problems take
     while True:
         start = time.perf_counter()
         run(count)

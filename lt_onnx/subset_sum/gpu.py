@@ -17,12 +17,15 @@ from torch import Tensor
 from lt_onnx.options import MAX_BASE_SIZE
 from lt_onnx.subset_sum import gpu_kernels
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE, check, check_sign, subsets_up_to
-from lt_onnx.subset_sum.problem import DeviceError, Drawn, Floats, Indices, Masks, Rows
+from lt_onnx.subset_sum.problem import DeviceError, Drawn, Floats, Masks, Rows
 
 TABLE = gpu_kernels.TABLE.value
-PAIRS = 512  # subsets that one warp looks at side by side, up to MAX_EXHAUSTIVE_SIZE elements
+PAIRS = 256  # subsets that one warp looks at side by side, up to MAX_EXHAUSTIVE_SIZE elements
 MAX_WARPS, BUSY = 4, 1 << 11  # of a program; as many keep a GPU busy
-MAX_AT_ONCE = 1 << 24  # problems on the GPU at a time, memory permitting
+MAX_AT_ONCE = 1 << 22  # problems on the GPU at a time, memory permitting
+PINNED = (
+    1 << 24
+)  # bytes that go thrice as fast by way of pinned memory; fewer do not make up for it
 NO_FUSION = {"enable_fp_fusion": False}  # a fused multiply-add would round once where two are meant
 
 
@@ -37,15 +40,17 @@ class Gpu:
         self, x: Floats, z: Floats, *, weight: Floats, penalty: Floats, limit: int
     ) -> tuple[Masks, Floats]:
         """A flat batch under the full objective."""
-        m = x.shape[1]
-        check(np.abs(x).max(initial=0), "x")
-        check(np.abs(penalty).max(initial=0), "penalty")
-        check_sign(penalty.min(initial=0), "penalty")
-        penalty = np.broadcast_to(penalty + np.float32(0), x.shape)  # no negative zero
+        m, for_all = x.shape[1], len(penalty) == 1
 
         def run(start: int, stop: int) -> gpu_kernels.Answers:
             out = self._answers(stop - start)
-            flat = gpu_kernels.Flat(*(self._put(v[start:stop]) for v in (x, z, weight, penalty)))
+            own = self._put(penalty if for_all else penalty[start:stop])
+            _check(own, "penalty")
+            check_sign(own.min().item(), "penalty")
+            own = (own + 0).expand(stop - start, m).contiguous()  # no negative zero
+            there, goals, scale = (self._put(v[start:stop]) for v in (x, z, weight))
+            _check(there, "x")
+            flat = gpu_kernels.Flat(there, goals, scale, own)
             table, warps = self._table(m, limit), _warps(stop - start)
             options = {"num_warps": warps, **NO_FUSION}
             gpu_kernels.solve_full[(stop - start,)](flat, table, out, m, _high(m, warps), **options)
@@ -59,11 +64,11 @@ class Gpu:
         """Rows of independent problems under the smallest rule."""
         _, n, m = rows.index.shape
         shared = gpu_kernels.Shared(self._put(rows.index), self._put(rows.gain))
-        source = self._source(base, rows.groups(len(z)))
+        source = self._source(base, rows)
         table = self._table(m, limit, ordered=True)
         drawn = isinstance(base, Drawn)
-        if not isinstance(base, Drawn):
-            check(np.abs(base).max(initial=0), "x")
+        if not drawn and len(z):
+            _check(source.given, "x")
 
         def run(start: int, stop: int) -> gpu_kernels.Answers:
             count = (stop - start) * n
@@ -85,7 +90,7 @@ class Gpu:
         fields = vars(rows) | {"upper": upper}
         names = gpu_kernels.Shared._fields
         shared = gpu_kernels.Shared(**{name: self._put(fields[name]) for name in names})
-        source, table = self._source(base, rows.groups(len(z))), self._table(m, limit)
+        source, table = self._source(base, rows), self._table(m, limit)
         fed, drawn = rows.upper is not None, isinstance(base, Drawn)
 
         def run(start: int, stop: int) -> gpu_kernels.Answers:
@@ -113,11 +118,11 @@ class Gpu:
         start, step = 0, max(1, MAX_AT_ONCE // max(1, math.prod(z.shape[1:])))
         while start < len(z):
             stop = min(start + step, len(z))
+            shape = (stop - start, *z.shape[1:])
             try:
                 answers = run(start, stop)
-                shape = (stop - start, *z.shape[1:])
-                mask[start:stop] = answers.mask.cpu().numpy().view(np.uint32).reshape(shape)
-                residual[start:stop] = answers.residual.cpu().numpy().reshape(shape)
+                torch.from_numpy(mask[start:stop].view(np.int32)).copy_(answers.mask.view(shape))
+                torch.from_numpy(residual[start:stop]).copy_(answers.residual.view(shape))
             except torch.OutOfMemoryError:
                 if stop - start == 1:
                     raise DeviceError(
@@ -138,10 +143,15 @@ class Gpu:
         return torch.empty(count, dtype=torch.float32, device=self.device)
 
     def _put(self, values: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.require(values, requirements=["C", "W"])).to(self.device)
+        here = torch.from_numpy(np.require(values, requirements=["C", "W"]))
+        if self.device.type == "cuda" and values.nbytes >= PINNED:
+            here = here.pin_memory()
+        return here.to(self.device, non_blocking=True)
 
-    def _source(self, base: Floats | Drawn, groups: Indices) -> gpu_kernels.Source:
-        group = self._put(groups)
+    def _source(self, base: Floats | Drawn, rows: Rows) -> gpu_kernels.Source:
+        group = torch.zeros(len(base), dtype=torch.int64, device=self.device)
+        if rows.group is not None:
+            group = self._put(rows.group)
         if isinstance(base, Drawn):
             key = np.array([base.seed & 0xFFFFFFFF, base.seed >> 32, base.layer], np.uint32)
             words = self._put(key.view(np.int32))
@@ -166,6 +176,11 @@ class Gpu:
             length = np.array([len(masks)], np.uint32)
             self._tables[key] = self._put(np.concatenate([length, filled]).view(np.int32))
         return self._tables[key]
+
+
+def _check(values: Tensor, name: str) -> None:
+    """Raise RangeError where numbers on the GPU are too large, or none."""
+    check(values.abs().max().item(), name)
 
 
 def _rows_from(start: int, source: gpu_kernels.Source) -> gpu_kernels.Source:

@@ -19,6 +19,7 @@ from lt_onnx.options import MAX_BASE_SIZE
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE
 
 UNSET = tl.constexpr(0x7FFFFFFF)  # later than any place in a table
+UNROLLED = tl.constexpr(8)  # steps whose least objective is compared with the best at once
 TABLE = tl.constexpr(1024)  # subsets of a table that one program looks at side by side
 EXHAUSTIVE = tl.constexpr(MAX_EXHAUSTIVE_SIZE)
 PADDED = tl.constexpr(MAX_BASE_SIZE)  # places in scratch memory for M elements
@@ -105,25 +106,41 @@ def _best(element, z, a, table, M: tl.constexpr, HIGH: tl.constexpr):
         return _best_in_table(x, p, z, a, table, M)
     HALF: tl.constexpr = M // 2
     REST: tl.constexpr = M - HALF
-    LOW: tl.constexpr = 1 << HALF
-    low = tl.arange(0, LOW)
+    STEPS: tl.constexpr = (1 << REST) // HIGH
+    STRIDE: tl.constexpr = STEPS if STEPS < UNROLLED else UNROLLED
+    low = tl.arange(0, 1 << HALF)
     low_sum, low_cost = _sums(x, low, HALF), _sums(p, low, HALF)
-    best = tl.full([HIGH, LOW], float("inf"), tl.float32)
-    best_high = tl.zeros([HIGH, LOW], tl.int32)
-    for start in range(0, 1 << REST, HIGH):
-        high = start + tl.arange(0, HIGH)
-        high_cost = _sums(p + HALF, high, REST)
-        error = (z - _sums(x + HALF, high, REST))[:, None] - low_sum[None, :]
-        value = a * (error * error) + (high_cost[:, None] + low_cost[None, :])
-        better = value < best
-        best = tl.where(better, value, best)
-        best_high = tl.where(better, high[:, None], best_high)
+    # in a step, subsets of the second half share the elements that their sums begin with
+    first = tl.arange(0, HIGH) * STEPS
+    best = tl.full([HIGH, 1 << HALF], float("inf"), tl.float32)
+    best_start = tl.zeros([HIGH, 1 << HALF], tl.int32)
+    for start in range(0, STEPS, STRIDE):
+        least = tl.full([HIGH, 1 << HALF], float("inf"), tl.float32)
+        for step in tl.static_range(STRIDE):
+            high = first + (start + step)
+            least = tl.minimum(least, _values(element, z, a, high, low_sum, low_cost, M))
+        better = least < best
+        best = tl.where(better, least, best)
+        best_start = tl.where(better, start, best_start)
     lowest = tl.min(tl.min(best, 1), 0)
-    masks = (best_high << HALF) | low[None, :]
-    mask = tl.min(tl.min(tl.where(best == lowest, masks, UNSET), 1), 0)
-    mask = tl.where(lowest < float("inf"), mask, 0)
+    # the lowest mask lies in the first of the strides that have the lowest value
+    found = tl.where(best == lowest, first[:, None] + best_start, UNSET)
+    high = tl.min(tl.min(found, 1), 0) + tl.arange(0, STRIDE)
+    value = _values(element, z, a, high, low_sum, low_cost, M)
+    masks = tl.where(value == lowest, (high[:, None] << HALF) | low[None, :], UNSET)
+    mask = tl.where(lowest < float("inf"), tl.min(tl.min(masks, 1), 0), 0)
     error = (z - _sums(x + HALF, mask >> HALF, REST)) - _sums(x, mask, HALF)
     return mask, error
+
+
+@triton.jit
+def _values(element, z, a, high, low_sum, low_cost, M: tl.constexpr):
+    """The objective of all pairs [high, low] of subsets of the two halves."""
+    HALF: tl.constexpr = M // 2
+    high_sum = _sums(element[0] + HALF, high, M - HALF)
+    high_cost = _sums(element[1] + HALF, high, M - HALF)
+    error = (z - high_sum)[:, None] - low_sum[None, :]
+    return a * (error * error) + (high_cost[:, None] + low_cost[None, :])
 
 
 @triton.jit
