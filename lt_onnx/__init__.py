@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lt_onnx.deployment.overlap import Overlap, overlap
     from lt_onnx.errors import InputError, LtOnnxError, ResourceError, UnsupportedError
     from lt_onnx.options import Options, Pictures, Workers
+    from lt_onnx.packing.verify import verify
     from lt_onnx.pipeline import Ticket
     from lt_onnx.report.document import Report
     from lt_onnx.report.schema import Point
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from lt_onnx.studies.frontier import frontier
     from lt_onnx.validation.fidelity import Fidelity
     from lt_onnx.validation.limits import Limits
-    from lt_onnx.verification.verify import Proof, verify
+    from lt_onnx.verification.verify import Proof
 
 _HOMES = {
     "Deployment": "deployment.forms",
@@ -51,7 +52,7 @@ _HOMES = {
     "load": "deployment.network",
     "overlap": "deployment.overlap",
     "validate": "api",
-    "verify": "verification.verify",
+    "verify": "packing.verify",
 }
 
 __all__ = [

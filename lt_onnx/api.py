@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from lt_onnx.validation.outputs import compare_outputs
 
 def convert(
     model: GivenModel,
-    output: str | Path | None = None,
+    output: str | PathLike[str] | None = None,
     *,
     mode: Mode | str = Mode.L_PLUS_1,
     base_size: int | None = None,
@@ -133,7 +134,7 @@ def convert(
     return _convert(**locals())
 
 
-def _convert(model: GivenModel, output: str | Path | None, **arguments: Any) -> Ticket:
+def _convert(model: GivenModel, output: str | PathLike[str] | None, **arguments: Any) -> Ticket:
     """`convert`: sort its arguments into groups, and make the ticket."""
     if not is_path(model) and output is None:
         raise InputError("a model in memory needs an `output`")

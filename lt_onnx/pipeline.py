@@ -43,7 +43,7 @@ from lt_onnx.validation.limits import Limits
 from lt_onnx.validation.outputs import compare_outputs
 from lt_onnx.validation.per_layer import trace
 from lt_onnx.validation.promise import telling_samples, tells_classes
-from lt_onnx.verification.verify import verify
+from lt_onnx.verification.verify import prove
 from lt_onnx.writing.build import Written, fingerprint, write_source, write_ticket
 from lt_onnx.writing.checkpoint import Checkpoint, checkpoint_of
 from lt_onnx.writing.collapse import collapsed
@@ -149,7 +149,7 @@ class Job:
 
 @dataclass(frozen=True, repr=False)
 class Ticket:
-    """A written ticket: its file and everything that was found about it."""
+    """A written ticket: its file and everything that was found about it; goes for its own path."""
 
     path: Path
     report: Report
@@ -160,6 +160,9 @@ class Ticket:
     def passed(self) -> bool:
         """Genuine, and within the limits asked for."""
         return self.report.passed
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
     def __repr__(self) -> str:
         return f"<Ticket {self.path}: {repr(self.report).removeprefix('<Report ')}"
@@ -351,7 +354,7 @@ def _finished(job: Job, written: Written, prepared: Prepared, watch: Stopwatch) 
         with watch("fit scales"):
             fit = fit_scales(job.ticket, blueprint, written.means, prepared.fitted)
     with watch("verify"):
-        proof = verify(job.ticket, target_sha256=target.sha256)
+        proof = prove(job.ticket, target_sha256=target.sha256)
     fidelity = layer_errors = certificate = None
     if job.validate:
         with watch("validate"):

@@ -168,6 +168,14 @@ def test_samples_may_be_arrays(ticket: Ticket, tmp_path: Path) -> None:
         validate(3, ticket.path)  # type: ignore[arg-type]
 
 
+def test_a_ticket_goes_for_its_path(ticket: Ticket) -> None:
+    target = MODELS / "plain-relu.onnx"
+
+    assert lt_onnx.verify(ticket, target=target).genuine
+    assert lt_onnx.load(ticket).seed == lt_onnx.load(ticket.path).seed
+    assert lt_onnx.validate(target, ticket, count=2).samples == 2
+
+
 def test_what_is_returned_shows_what_counts(ticket: Ticket) -> None:
     report, fidelity = ticket.report, ticket.report.fidelity
     assert repr(ticket) == f"<Ticket {ticket.path}: {repr(report).removeprefix('<Report ')}"

@@ -7,12 +7,11 @@ import pytest
 from graphs import Builder, save
 from paths import MODELS, SHIPPED
 
-from lt_onnx import convert
+from lt_onnx import Proof, convert, verify
 from lt_onnx.options import PAPER_MODES, Mode, Options
 from lt_onnx.planning.overview import inspection, plan_overview
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
-from lt_onnx.verification.verify import Proof, verify
 from lt_onnx.writing.build import write_source
 
 SMALL = ["plain-relu", "depthwise", "residual"]

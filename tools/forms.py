@@ -23,12 +23,12 @@ import typer
 from onnx import numpy_helper
 
 import lt_onnx
+from lt_onnx import verify
 from lt_onnx.files import data_of
 from lt_onnx.packing.pack import pack
 from lt_onnx.reading.graph import read_graph
 from lt_onnx.samples.samples import load_samples, random_samples
 from lt_onnx.target import Array
-from lt_onnx.verification.verify import verify
 
 INPUTS = 128  # that outputs are compared on
 ROUNDS = 9  # of finding a step

@@ -10,7 +10,7 @@ from lt_onnx.units import size_text
 
 
 def deploy_command(
-    ticket: Annotated[Path, Param("Ticket, in any form.")],
+    ticket: Annotated[Path, Param("Ticket, in any form, or a pack (.ltz) of one.")],
     *,
     weights: Annotated[
         Weights, Param("How they are stored; seeded: made when the file is opened.")

@@ -43,10 +43,10 @@ def verify_command(
     from lt_onnx.packing.unpack import unpacked_if_packed
     from lt_onnx.report.figures import verdict
     from lt_onnx.verification.statistics import source_statistics
-    from lt_onnx.verification.verify import verify
+    from lt_onnx.verification.verify import prove
 
     with unpacked_if_packed(ticket) as path:
-        proof = verify(path, target=target, max_outside_masks=max_outside_masks)
+        proof = prove(path, target=target, max_outside_masks=max_outside_masks)
         tested = source_statistics(path) if statistics else None
     failures = [*proof.failures, *(tested.failures if tested is not None else [])]
     for failure in failures:

@@ -5,6 +5,7 @@ A ticket that comes back to the form that it was converted to is the same file, 
 
 from dataclasses import dataclass
 from io import BufferedRandom
+from os import PathLike
 from pathlib import Path
 
 import onnx
@@ -18,15 +19,17 @@ from lt_onnx.errors import InputError
 from lt_onnx.files import atomic_write, check_file, check_places, check_suffix, data_of
 from lt_onnx.manifest import METADATA_KEY, LayerRecord, Manifest
 from lt_onnx.options import Weights, choose
+from lt_onnx.packing.archive import SUFFIX
 from lt_onnx.packing.format import PackedLayer, layers_of
 from lt_onnx.packing.pack import kept_rows
+from lt_onnx.packing.unpack import unpacked_if_packed
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.model_file import model_files
 from lt_onnx.runtime import to_proto
 from lt_onnx.verification.seeded import open_ticket
 from lt_onnx.verification.tensors import Tensor, Tensors, locate_tensors
-from lt_onnx.verification.verify import verify
+from lt_onnx.verification.verify import prove
 from lt_onnx.writing.seeded import seeded
 from lt_onnx.writing.storage import MIN_EXTERNAL_BYTES, Form, Initializer, LayerTensors
 from lt_onnx.writing.ticket import write_sealed
@@ -43,18 +46,18 @@ class Deployment:
 
 
 def deploy(
-    ticket: str | Path,
-    output: str | Path | None = None,
+    ticket: str | PathLike[str],
+    output: str | PathLike[str] | None = None,
     *,
     weights: Weights | str = Weights.SEEDED,
     collapse: bool = False,
-    target: str | Path | None = None,
+    target: str | PathLike[str] | None = None,
     force: bool = False,
 ) -> Deployment:
     """Write a ticket that exists with its weights in another form.
 
     Args:
-        ticket: path of the ticket, in any form that is not collapsed.
+        ticket: path of the ticket, in any form that is not collapsed, or of a pack (.ltz) of it.
         output: path of the file; default: `<ticket>.<weights>.onnx` beside the ticket.
         weights: `seeded`: the file makes its numbers from the seed (operator set 18); `folded`,
             `masked` or `sparse`: it holds them.
@@ -70,16 +73,24 @@ def deploy(
     """
     ticket, form = Path(ticket), choose(Weights, "weights", weights)
     kind = "collapsed" if collapse else form
-    name = f"{ticket.name.removesuffix('.onnx').removesuffix('.ticket')}.{kind}.onnx"
-    path = ticket.with_name(name) if output is None else Path(output)
+    stem = ticket.name.removesuffix(SUFFIX).removesuffix(".onnx").removesuffix(".ticket")
+    path = ticket.with_name(f"{stem}.{kind}.onnx") if output is None else Path(output)
     target = None if target is None else Path(target)
     if collapse and (target is None or form is not Weights.SEEDED):
         raise InputError("`collapse=True` needs the `target`, and goes with `weights=seeded`")
-    check_file(ticket)
-    inputs = [*model_files(ticket), *([] if target is None else model_files(target))]
-    check_places([path, data_of(path)], inputs, force=force)
     check_suffix(path, ".onnx")
-    proof = verify(ticket, target=target)
+    check_file(ticket)
+    with unpacked_if_packed(ticket) as unpacked:
+        inputs = [ticket, *model_files(unpacked), *([] if target is None else model_files(target))]
+        check_places([path, data_of(path)], inputs, force=force)
+        return _deploy(unpacked, path, form=form, collapse=collapse, target=target, force=force)
+
+
+def _deploy(
+    ticket: Path, path: Path, *, form: Weights, collapse: bool, target: Path | None, force: bool
+) -> Deployment:
+    """`deploy` a ticket of one file or two, arguments checked."""
+    proof = prove(ticket, target=target)
     if not proof.genuine:
         raise InputError(f"{ticket}: is not genuine: {proof.failures[0]}")
     model, manifest = open_ticket(ticket)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -164,7 +165,9 @@ class Network:
         }
 
 
-def load(path: str | Path, *, target: str | Path | None = None, device: str = "cpu") -> Network:
+def load(
+    path: str | PathLike[str], *, target: str | PathLike[str] | None = None, device: str = "cpu"
+) -> Network:
     """Open a ticket, in whatever form, or a pack of one.
 
     Args:

@@ -1,7 +1,7 @@
 """How much the masks of two tickets have in common, layer by layer, and what chance would give."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Overlap:
     univariate: bool
 
 
-def overlap(a: str | Path | Network, b: str | Path | Network) -> list[Overlap]:
+def overlap(a: str | PathLike[str] | Network, b: str | PathLike[str] | Network) -> list[Overlap]:
     """Compare the masks of two tickets, one row for each layer; `pandas.DataFrame` takes the rows.
 
     Args:

@@ -12,5 +12,6 @@ for byte:
 `format` holds what both directions share, `archive` is the file, `pack` writes packs, `unpack`
 writes tickets. Both go through `subsets`, a ticket's masks as bytes: `grouping` and `copies` tell
 where base sets lie, `cells` which goals a subset is chosen for, `prices` at what price, `goals` how
-goals are spread, `subset_code` makes symbols of that, `range_coder` bytes.
+goals are spread, `subset_code` makes symbols of that, `range_coder` bytes. `verify` proves a
+ticket, or the one in a pack.
 """

@@ -16,8 +16,9 @@ from typing import BinaryIO
 
 from lt_onnx.errors import InputError
 from lt_onnx.files import check_file
-from lt_onnx.packing.format import MAX_GRAPH_BYTES
 
+SUFFIX = ".ltz"
+MAX_GRAPH_BYTES = 256 << 20  # without its random tensors
 MAX_MEMBER_BYTES = {"pack.json": 1 << 16, "graph.onnx": MAX_GRAPH_BYTES, "masks.bin": 1 << 30}
 STORED = frozenset(["masks.bin"])
 UNIX, RIGHTS, ENDED = 3, 0o600 << 16, 2  # of an entry; ENDED: its LZMA stream says where it ends

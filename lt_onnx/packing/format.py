@@ -17,9 +17,7 @@ from lt_onnx.target import Floats
 from lt_onnx.verification.tensors import is_external
 from lt_onnx.writing.storage import SOURCE_FIELDS, Form, Initializer, name_of
 
-SUFFIX = ".ltz"
 PACK_FORMAT = 3
-MAX_GRAPH_BYTES = 256 << 20  # without its random tensors
 MAX_BLOCKS = 16  # before a layer that it may read
 
 

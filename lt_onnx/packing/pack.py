@@ -11,12 +11,10 @@ import numpy as np
 from lt_onnx.errors import InputError
 from lt_onnx.files import atomic_write, check_file, check_places, check_suffix
 from lt_onnx.options import Weights
-from lt_onnx.packing.archive import write_members
+from lt_onnx.packing.archive import MAX_GRAPH_BYTES, SUFFIX, write_members
 from lt_onnx.packing.copies import Copies, find_lag, find_stride
 from lt_onnx.packing.format import (
-    MAX_GRAPH_BYTES,
     PACK_FORMAT,
-    SUFFIX,
     About,
     PackedFile,
     PackedLayer,
@@ -31,7 +29,7 @@ from lt_onnx.reading.model_file import model_files
 from lt_onnx.target import Array, Floats
 from lt_onnx.verification.tensors import Sparse, Tensor, Tensors, locate_tensors
 from lt_onnx.verification.ticket_file import manifest_of, read_model
-from lt_onnx.verification.verify import verify
+from lt_onnx.verification.verify import prove
 
 Rows: TypeAlias = Iterator[tuple[int, Floats, Mask]]
 TRIED = 48  # rows by which it is decided how a layer's masks are told
@@ -48,7 +46,7 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
         raise InputError(f"{ticket}: is a pack already")
     check_places([output], model_files(ticket), force=force)
     check_suffix(output, SUFFIX)
-    proof = verify(ticket)
+    proof = prove(ticket)
     if not proof.genuine:
         raise InputError(f"{ticket}: is not genuine: {proof.failures[0]}")
     model = read_model(ticket)[0]

@@ -19,10 +19,9 @@ from lt_onnx.errors import InputError, ResourceError
 from lt_onnx.files import atomic_write, check_places, check_suffix, data_of
 from lt_onnx.manifest import BlockRecord, parse_manifest
 from lt_onnx.options import Weights
-from lt_onnx.packing.archive import read_members
+from lt_onnx.packing.archive import SUFFIX, read_members
 from lt_onnx.packing.format import (
     PACK_FORMAT,
-    SUFFIX,
     About,
     PackedFile,
     PackedLayer,

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 # a torch module too, of which this file knows no type
-GivenModel: TypeAlias = "str | Path | onnx.ModelProto | Module"
+GivenModel: TypeAlias = "str | PathLike[str] | onnx.ModelProto | Module"
 
 MAX_INLINE_BYTES = 1 << 30  # of a model in memory that is written as one file
 MAX_NODES = 50_000
@@ -89,9 +90,9 @@ def model_files(path: Path) -> Iterator[Path]:
         yield path.parent / str(name)
 
 
-def is_path(model: object) -> TypeGuard[str | Path]:
+def is_path(model: object) -> TypeGuard[str | PathLike[str]]:
     """Whether a model is given as a path. Raises InputError for what no model is."""
-    if isinstance(model, str | Path):
+    if isinstance(model, str | PathLike):
         return True
     if isinstance(model, onnx.ModelProto) or is_torch_module(model):
         return False

@@ -99,29 +99,14 @@ class Proof:
         return html_table(self.about())
 
 
-def verify(
-    path: str | Path,
+def prove(
+    path: Path,
     *,
+    target: Path | None = None,
     target_sha256: str | None = None,
-    target: str | Path | None = None,
     max_outside_masks: float | None = None,
 ) -> Proof:
-    """Check the ticket at `path`.
-
-    Args:
-        path: the ticket; its external data lies beside it.
-        target_sha256: also check that the ticket says to be made from that file.
-        target: also check that the graph is what this network is planned to.
-        max_outside_masks: also check that at most this share of the account, above 0 up to 1, is
-            anything but masks.
-
-    Returns:
-        the proof: every failure is a line that names the node or tensor.
-
-    Raises:
-        InputError: the file is no ticket at all, the target is no network, or the share is none.
-    """
-    path, target = Path(path), None if target is None else Path(target)
+    """Check the ticket at `path`; arguments and errors as of `lt_onnx.verify`."""
     if max_outside_masks is not None and not 0 < max_outside_masks <= 1:
         raise InputError(
             f"`max_outside_masks` is {max_outside_masks}; give a share, above 0 up to 1"

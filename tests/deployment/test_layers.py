@@ -10,7 +10,7 @@ from graphs import Builder, save
 from onnx import numpy_helper
 from paths import MODELS
 
-from lt_onnx import convert, deploy, load, overlap
+from lt_onnx import convert, deploy, load, overlap, verify
 from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError
 from lt_onnx.verification.generator import weights
@@ -130,3 +130,16 @@ def test_a_forged_ticket_has_no_layers_to_look_at(tickets: Path, tmp_path: Path,
 
     with pytest.raises(InputError, match=r"is not genuine: .*: run verify"):
         _ = [*load(tmp_path / "t.onnx").layers.values()]
+
+
+def test_a_pack_is_proved_and_deployed_as_the_ticket_in_it(tickets: Path, tmp_path: Path) -> None:
+    packed, ticket = tickets / "packed.ltz", tickets / "folded.onnx"
+
+    target = MODELS / "plain-relu.onnx"
+    assert verify(packed, target=target) == verify(ticket, target=target)
+    made = deploy(packed, tmp_path / "form.onnx")
+    assert made.path.read_bytes() == (tickets / "seeded.onnx").read_bytes()
+    assert made.ticket_bytes == ticket.stat().st_size
+    beside = packed.with_name("packed.seeded.onnx")
+    assert deploy(packed).path == beside
+    beside.unlink()

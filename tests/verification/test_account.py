@@ -12,6 +12,7 @@ import pytest
 from handmade import SEED, SOURCES, Handmade, handmade
 from onnx import helper, numpy_helper
 
+from lt_onnx import verify
 from lt_onnx.errors import InputError
 from lt_onnx.options import Init, Sigma, Weights
 from lt_onnx.source.layer import draw_rows
@@ -20,7 +21,6 @@ from lt_onnx.verification.code_lengths import float_bits, gamma_bits, integer_bi
 from lt_onnx.verification.graph_index import index_graph
 from lt_onnx.verification.seeded import Restored
 from lt_onnx.verification.text_bits import data_name_bits
-from lt_onnx.verification.verify import verify
 
 
 def account(ticket: Handmade, *, target: str | None = None, **words: Any) -> Account:

@@ -9,10 +9,11 @@ import pytest
 from handmade import SEED, handmade
 from paths import MODELS
 
+from lt_onnx import verify
 from lt_onnx.errors import InputError
 from lt_onnx.options import Weights
 from lt_onnx.packing.unpack import unpack
-from lt_onnx.verification.verify import MAX_FAILURES, verify
+from lt_onnx.verification.verify import MAX_FAILURES
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "philox4x32-10-1.ltz"
 # a process in which nothing of the construction can be imported
