@@ -7,6 +7,8 @@ messages the layers stand that took more of the error than their part.
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.options import Options
 from lt_onnx.samples.samples import RANDOM_ORIGIN
@@ -14,6 +16,7 @@ from lt_onnx.target import Port
 from lt_onnx.validation.fidelity import Check, Fidelity, Judged, OutputFidelity, sqnr_of
 
 MAX_NAMED = 2  # layers
+CHANCE, MOST_TIMES = 0.05, 1000  # that a held promise looks missed; more samples at most
 MUCH = 1.25  # times its part, from which on a layer is named
 
 
@@ -38,8 +41,8 @@ def promise_checks(
         if out.agreement is not None and (given or out.judged is Judged.EQUALITY):
             held = out.agreement >= options.agreement
             said = f"{out.agreement:.2%} agree; {options.agreement:.2%} were promised"
-            enough = telling_samples(options.agreement)
-            if not held and fidelity.samples < enough:
+            enough = 0 if held else _enough(out.agreement, fidelity.samples, options.agreement)
+            if fidelity.samples < enough:
                 said += f" ({fidelity.samples} samples are too few to tell: give {enough:,})"
             checks.append(_check("agreement", out, held, said, short))
     return checks
@@ -57,6 +60,20 @@ def telling_samples(agreement: float) -> int:
     """The fewest samples of which one may differ; where all have to agree, one is enough."""
     may = 1 - agreement
     return math.ceil(round(1 / may, 6)) if may else 1
+
+
+def _enough(agreement: float, samples: int, promised: float) -> int:
+    """How many samples of that agreement are needed to tell that it is less than was promised.
+
+    As many as `telling_samples`, and so many that few tickets that hold it would show as little.
+    """
+    from scipy.special import bdtrc  # takes its time, and most promises are held
+
+    times = np.arange(1, MOST_TIMES)
+    differing = round((1 - agreement) * samples)
+    chance = bdtrc(differing * times - 1, samples * times, 1 - promised)
+    told = int(times[(chance <= CHANCE).argmax()])
+    return max(telling_samples(promised), samples * told)
 
 
 def _check(name: str, out: OutputFidelity, held: bool, said: str, short: str) -> Check:

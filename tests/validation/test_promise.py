@@ -25,14 +25,17 @@ def test_what_is_held_and_what_is_missed_is_told() -> None:
 def test_too_few_samples_to_tell_a_share_are_named() -> None:
     few = replace(fidelity(variation_db=None, agreement=50 / 51), samples=51)
     (missed,) = promise_checks(few, Options(), [])
-    (enough,) = promise_checks(replace(few, samples=100), Options(), [])
+    some = replace(fidelity(variation_db=None, agreement=100 / 102), samples=102)
+    (chance,) = promise_checks(some, Options(), [])
+    (enough,) = promise_checks(replace(some, samples=1020), Options(), [])
     (every,) = promise_checks(few, Options(agreement=1.0), [])
 
     said = "output 'scores': 98.04% agree; 99.00% were promised"
-    assert missed.message == f"{said} (51 samples are too few to tell: give 100)"
+    assert missed.message == f"{said} (51 samples are too few to tell: give 459)"
+    assert chance.message == f"{said} (102 samples are too few to tell: give 510)"
     assert enough.message == said
     assert "too few" not in every.message
-    assert not any(check.passed for check in (missed, enough, every))
+    assert not any(check.passed for check in (missed, chance, enough, every))
 
 
 def test_layers_that_took_more_than_their_part_are_named() -> None:
