@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,6 +126,13 @@ def unvarying_tensors(steps: Iterable[Step], constants: Container[str]) -> froze
     return frozenset(unvarying)
 
 
+class Normal(NamedTuple):
+    """Mean and deviation of numbers, each of a shape that goes with them."""
+
+    mean: Floats
+    deviation: Floats
+
+
 @dataclass(frozen=True)
 class Port:
     """A graph input or output: name, shape (int, symbol or None per axis) and NumPy dtype."""
@@ -135,6 +142,8 @@ class Port:
     dtype: np.dtype[Any]
     ranked: bool = True  # False: not even the rank is known, as may be of an output
     entries: int | None = None  # of the table that a whole number picks from; None: of none
+    # of floats that the network itself normalises
+    normal: Normal | None = field(default=None, compare=False)
 
     @property
     def declared(self) -> Shape | None:

@@ -17,6 +17,7 @@ from lt_onnx.errors import InputError, UnsupportedError
 from lt_onnx.manifest import METADATA_KEY
 from lt_onnx.reading.constant_folding import MAX_TENSOR_SIZE, fold, shape_of
 from lt_onnx.reading.float32 import in_float32
+from lt_onnx.reading.inputs import with_known_inputs
 from lt_onnx.reading.model_file import load
 from lt_onnx.reading.protobuf import (
     all_tensors,
@@ -30,9 +31,8 @@ from lt_onnx.reading.refusals import refuse_invalid, refuse_parts, refuse_values
 from lt_onnx.reading.replace_scalers import replace_scalers
 from lt_onnx.reading.topology import sort_nodes
 from lt_onnx.runtime import value_info
-from lt_onnx.target import Array, Port, Target, is_standard_domain, step_nodes
+from lt_onnx.target import Array, Port, Target, is_standard_domain
 
-ARRANGING = frozenset("Cast Flatten Identity Reshape Squeeze Transpose Unsqueeze".split())
 MIN_LARGE_BYTES = 1 << 18  # from there on a weight is not copied through every step
 
 
@@ -79,9 +79,7 @@ def read_graph(path: Path) -> Target:
         ir_version=model.ir_version,
     )
     refuse_values(target)
-    tables = _tables(target)
-    ports = [replace(port, entries=tables.get(port.name)) for port in target.inputs]
-    return replace(target, inputs=tuple(ports))
+    return with_known_inputs(target)
 
 
 def read_compared(target: Path, other: Path) -> Target:
@@ -90,20 +88,6 @@ def read_compared(target: Path, other: Path) -> Target:
     if network.is_ticket and other.suffix == ".onnx" and not read_graph(other).is_ticket:
         raise InputError(f"{target}: is a ticket: give its target first, then the ticket")
     return network
-
-
-def _tables(target: Target) -> dict[str, int]:
-    """By input of whole numbers: the entries of the smallest constant table that it picks from."""
-    same = {port.name: port.name for port in target.inputs if port.dtype.kind in "iu"}
-    found: dict[str, int] = {}
-    for node in (node for step in target.steps for node in step_nodes(step)[0]):
-        if node.op in ARRANGING and node.inputs[0] in same:
-            same[node.outputs[0]] = same[node.inputs[0]]
-        elif node.op == "Gather" and node.inputs[1] in same and node.inputs[0] in target.constants:
-            entries = target.constants[node.inputs[0]].shape[node.attributes.get("axis", 0)]
-            name = same[node.inputs[1]]
-            found[name] = min(found.get(name, entries), entries)
-    return found
 
 
 def _set_aside(path: Path, model: onnx.ModelProto) -> dict[str, Array]:

@@ -33,6 +33,9 @@ MAX_EXPANSION = 64  # … so many more for each of its own
 MAX_RANDOM_BYTES = 1 << 30
 GIVEN_ORIGIN = "arrays given"
 RANDOM_ORIGIN = "random (seed"  # how the origin of random inputs begins
+MAX_BYTE = 255
+MIN_OF_BYTES, MAX_OF_BYTES = 16, 1024  # what a network takes off bytes, or divides them by
+MAX_OF_SHARES = 1 / 16  # what numbers from 0 to 1 are divided by
 OPEN_AXIS = 32  # size given to an axis that the model leaves open
 AS_THEY_ARE = Pictures()
 VALIDATION_BATCH = 8  # samples that both networks run at a time
@@ -330,7 +333,9 @@ def random_samples(ports: tuple[Port, ...], count: int, seed: int) -> Samples:
     Smooth noise, of several resolutions, has a 1/f-like spectrum as natural images have that are
     normalised; pictures are the same from 0 to 1, as images are that are not. White noise is what a
     network is often tried with. Whole numbers pick from all of a table, or are 0 or 1; bytes are
-    pictures. Raises InputError for too many bytes.
+    pictures. What the network itself normalises has the mean and deviation that this takes off, or
+    is pictures where these are of bytes, or of numbers from 0 to 1. Raises InputError for too many
+    bytes.
     """
     rng = np.random.default_rng(seed)
     arrays: dict[str, Array] = {}
@@ -343,17 +348,30 @@ def random_samples(ports: tuple[Port, ...], count: int, seed: int) -> Samples:
             )
         if not np.issubdtype(port.dtype, np.floating):
             if port.dtype == np.uint8 and len(sizes) > 1 and port.entries is None:
-                whole = np.rint(255 * _pictures(rng, shape))
+                whole = np.rint(MAX_BYTE * _pictures(rng, shape))
             else:
                 whole = rng.integers(0, port.entries or 2, shape)
             arrays[port.name] = whole.astype(port.dtype)
             continue
-        drawn = rng.standard_normal(shape, np.float32)
-        if len(sizes) > 1:
-            drawn[::3] = _smooth(rng, drawn[::3].shape)
-            drawn[2::3] = _pictures(rng, drawn[2::3].shape)
-        arrays[port.name] = drawn.astype(port.dtype)
+        arrays[port.name] = _drawn(rng, shape, port).astype(port.dtype)
     return Samples(arrays, None, f"{RANDOM_ORIGIN} {seed})")
+
+
+def _drawn(rng: np.random.Generator, shape: tuple[int, ...], port: Port) -> Floats:
+    """Floats for an input of any size."""
+    mean, deviation = port.normal or (np.float32(0), np.float32(1))
+    if len(shape) > 2 and port.normal is not None:
+        largest = float((np.abs(mean) + deviation).max())
+        if MIN_OF_BYTES < largest < MAX_OF_BYTES or deviation.max() < MAX_OF_SHARES:
+            return _pictures(rng, shape) * np.float32(MAX_BYTE if largest > MIN_OF_BYTES else 1)
+    drawn = rng.standard_normal(shape, np.float32)
+    if len(shape) > 2:
+        drawn[::3] = _smooth(rng, drawn[::3].shape)
+    if all(n in (1, d) for n, d in zip(mean.shape[::-1], shape[::-1], strict=False)):
+        drawn = mean + deviation * drawn
+    if len(shape) > 2:
+        drawn[2::3] = _pictures(rng, drawn[2::3].shape)
+    return drawn
 
 
 def _pictures(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
