@@ -28,6 +28,7 @@ STEP_DB = 0.5
 # inputs that have another class where it is told how many have, or the share if all are few
 DIFFERING, MAX_DIFFERING = 4, 0.1
 SLOPE = -0.5  # weights per problem for a decade of error, where only one error was tried
+STEEPEST = -1.5  # that more weights are worth
 BLOCK_COPIES = 11  # with which the layers between the blocks of mode `l+k` have to be right enough
 ROOM = 0.3  # of what is allowed that the least errors of all layers may come to
 
@@ -76,17 +77,19 @@ class Forecast:
         sizes = problems(blueprint)
         total, allowed = sum(sizes.values()), self.promise.allowed
         kept = 0.0
+        mirrored = set[str | None]()  # blocks whose neurons come with their mirror images
         for step in blueprint.steps:
             if isinstance(step, Expand):
-                kept += len(step.slots) + step.constants
+                if step.source.mirror_rows:
+                    mirrored.add(step.name)
+                kept += len(step.slots) * (2 if step.name in mirrored else 1) + step.constants
             elif isinstance(step, Build):
                 felt, size = self.promise.sensitivity[step.name], sizes[step.name]
                 least = allowed * size / total / np.maximum(felt, 1e-12)
-                share = float(least.min(initial=MAX_ERROR))
-                # what copies have apart is averaged by who reads them
-                share *= step.out_layout.copies if step.one_for_one else 1
-                subset = _subset(self._found.kept[step.name], min(share, MAX_ERROR))
-                kept += size * _smaller(subset, members=step.base_size)
+                error = float(least.min(initial=MAX_ERROR))
+                subset = _subset(self._found.kept[step.name], error)
+                subset = _smaller(subset, members=step.base_size)
+                kept += size * subset * (2 if step.bent or step.expand in mirrored else 1)
         return round(kept)
 
 
@@ -161,13 +164,23 @@ def forecast(
 
 
 def _subset(points: Sequence[tuple[float, float]], error: float) -> float:
-    """Weights per problem at an error, from errors that were tried with theirs."""
-    if not points:
+    """Weights per problem at an error, from errors that were tried with theirs.
+
+    More weights that hardly made fewer errors tell of what the trial itself gets wrong.
+    """
+    telling: list[tuple[float, float]] = []
+    for tried, weights in sorted(points, key=lambda point: point[1]):
+        if telling:
+            less, more = math.log10(telling[-1][0] / tried), weights - telling[-1][1]
+            if more > -STEEPEST * less:
+                continue
+        telling.append((tried, weights))
+    if not telling:
         return 0.0
-    x, y = (np.array(column) for column in zip(*points, strict=True))
+    x, y = (np.array(column) for column in zip(*telling, strict=True))
     x, slope = np.log10(x), SLOPE
     if np.ptp(x) > 0.2:
-        slope = float(np.clip(np.polyfit(x, y, 1)[0], 3 * SLOPE, SLOPE / 3))
+        slope = float(np.clip(np.polyfit(x, y, 1)[0], STEEPEST, SLOPE / 3))
     nearest = np.abs(x - np.log10(error)).argmin()
     return float(max(y[nearest] + slope * (np.log10(error) - x[nearest]), 0.05))
 
