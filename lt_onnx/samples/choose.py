@@ -19,6 +19,7 @@ from lt_onnx.samples.samples import (
     random_samples,
     samples_of,
 )
+from lt_onnx.samples.variation import MIN_AVERAGED
 from lt_onnx.target import Array, Port
 
 GivenSamples: TypeAlias = str | Path | Samples | Mapping[str, Array] | Array
@@ -29,7 +30,7 @@ Ports: TypeAlias = tuple[Port, ...]
 MAX_VALIDATION_WORK, MAX_VALIDATION_NUMBERS = 3e11, 1 << 21
 MAX_SPARE = 128  # inputs beside those of the calibration
 OTHERS = 3  # from one seed to that of other inputs
-MIN_RANDOM_SAMPLES, MAX_RANDOM_SAMPLES = 4, 256  # for validation
+MAX_RANDOM_SAMPLES = 256  # for validation; of fewer than MIN_AVERAGED no place has a mean
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def validation_inputs(
     count = min(
         MAX_VALIDATION_WORK / max(multiply_adds, 1), MAX_VALIDATION_NUMBERS / max(numbers, 1)
     )
-    count = min(max(count, min(MIN_RANDOM_SAMPLES, calibrated)), MAX_RANDOM_SAMPLES)
+    count = min(max(count, min(MIN_AVERAGED, calibrated)), MAX_RANDOM_SAMPLES)
     return _random(ports, int(count), seed)
 
 
