@@ -167,6 +167,7 @@ class Target:
     ir_version: int
     integers: frozenset[str] = frozenset()  # tensors known to hold no floats (shape arithmetic)
     is_ticket: bool = False  # by its manifest
+    was_float32: bool = True  # in its file; here it is
     refusals: Mapping[str, str] = field(default_factory=dict)  # why a node is no layer, by its name
 
     @property

@@ -100,6 +100,8 @@ def announce(blueprint: "Blueprint", prediction: "Prediction", forecast: "Foreca
     layers, weights = len(blueprint.layers), prediction.source_weights
     name, count = target.path.name, target.weight_count
     say(f"target    {name}: {len(target.linears)} layers, {count:,} weights")
+    if not target.was_float32:
+        say("          of half or double precision; the ticket takes and gives float32")
     say(
         f"plan      {layers} random layers, {weights:,} weights; {file} file, about {memory} memory"
     )

@@ -50,7 +50,7 @@ def read_graph(path: Path) -> Target:
     model.ir_version = max(4, model.ir_version)
     for tensor in all_tensors(model):
         array_of(path, tensor)
-    in_float32(model)
+    was_float32 = not in_float32(model)
     replace_scalers(graph)
     initializers = {tensor.name for tensor in graph.initializer}
     replace_items(graph.input, [v for v in graph.input if v.name not in initializers])
@@ -75,6 +75,7 @@ def read_graph(path: Path) -> Target:
         shapes=shapes,
         integers=integers,
         is_ticket=METADATA_KEY in metadata_of(model),
+        was_float32=was_float32,
         opsets=opsets,
         ir_version=model.ir_version,
     )

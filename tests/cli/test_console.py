@@ -2,10 +2,16 @@
 
 import os
 import sys
+from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, numpy_helper
+from paths import MODELS
 
 from lt_onnx.cli import console
+from lt_onnx.cli.app import run
 from lt_onnx.report.figures import TRACE_HEAD
 from lt_onnx.units import shown
 
@@ -100,3 +106,27 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
     with console.progress(quiet=True) as tell:
         tell("convert", 0.5)
     assert capsys.readouterr().err == ""
+
+
+def test_a_target_of_other_precision_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = onnx.load(MODELS / "plain-tanh.onnx")
+    for tensor in model.graph.initializer:
+        value = numpy_helper.to_array(tensor)
+        if value.dtype == np.float32:
+            tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), tensor.name))
+    for port in (*model.graph.input, *model.graph.output):
+        port.type.tensor_type.elem_type = TensorProto.FLOAT16
+    onnx.save(model, tmp_path / "half.onnx")
+    words = ["--no-validate", "--price", "0.01", "--base-size", "3", "--mode", "2l"]
+
+    def convert(target: Path, ticket: str) -> str:
+        assert run(["convert", str(target), "-o", str(tmp_path / ticket), *words]) == 0
+        return capsys.readouterr().out
+
+    said = "of half or double precision; the ticket takes and gives float32"
+    assert said in convert(tmp_path / "half.onnx", "t.onnx")
+    ticket = onnx.load(tmp_path / "t.onnx")
+    assert ticket.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT
+    assert said not in convert(MODELS / "plain-tanh.onnx", "u.onnx")
