@@ -131,6 +131,7 @@ class Normal(NamedTuple):
 
     mean: Floats
     deviation: Floats
+    measured: bool  # by training, as a BatchNormalization's
 
 
 @dataclass(frozen=True)

@@ -63,13 +63,14 @@ def _normal(
         if node.op == "BatchNormalization" and set(node.inputs[1:]) <= constants.keys():
             mean, variance = (_along_channels(constants[n], port) for n in node.inputs[3:5])
             deviation = np.sqrt(np.maximum(variance, 0) + node.attributes.get("epsilon", 1e-5))
-            return _inverse(scale / deviation, (shift - mean) / deviation, port)
+            scale, shift = scale / deviation, (shift - mean) / deviation
+            return _inverse(scale, shift, port, measured=True)
         if node.op not in AS_IT_IS:
             changed = _affine(node, scale, shift, constants)
             if changed is None:
                 break
             (scale, shift), found = changed, True
-    return _inverse(scale, shift, port) if found else None
+    return _inverse(scale, shift, port, measured=False) if found else None
 
 
 def _affine(
@@ -97,7 +98,7 @@ def _along_channels(values: Array, port: Port) -> Doubles:
     return values.astype(np.float64).reshape(-1, *[1] * (len(port.shape) - 2))
 
 
-def _inverse(scale: Doubles, shift: Doubles, port: Port) -> Normal | None:
+def _inverse(scale: Doubles, shift: Doubles, port: Port, *, measured: bool) -> Normal | None:
     """What comes to 0, and how much more to 1; None where that is no number for each entry."""
     with np.errstate(divide="ignore", invalid="ignore"):
         mean, deviation = -shift / scale, 1 / np.abs(scale)
@@ -105,4 +106,4 @@ def _inverse(scale: Doubles, shift: Doubles, port: Port) -> Normal | None:
     known = np.isfinite(mean).all() and np.isfinite(deviation).all() and (deviation > 0).all()
     if not known or mean.ndim > len(port.shape):
         return None
-    return Normal(mean.astype(np.float32), deviation.astype(np.float32))
+    return Normal(mean.astype(np.float32), deviation.astype(np.float32), measured)

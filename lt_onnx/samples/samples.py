@@ -22,7 +22,7 @@ from lt_onnx.errors import InputError
 from lt_onnx.files import atomic_write, check_file
 from lt_onnx.options import Pictures
 from lt_onnx.samples.images import load_images
-from lt_onnx.target import Array, Floats, Indices, Port
+from lt_onnx.target import Array, Floats, Indices, Normal, Port
 
 # what zipfile, zlib and numpy raise on malformed files
 _GENERAL_ERRORS = ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, SyntaxError
@@ -35,7 +35,8 @@ GIVEN_ORIGIN = "arrays given"
 RANDOM_ORIGIN = "random (seed"  # how the origin of random inputs begins
 MAX_BYTE = 255
 MIN_OF_BYTES, MAX_OF_BYTES = 16, 1024  # what a network takes off bytes, or divides them by
-MAX_OF_SHARES = 1 / 16  # what numbers from 0 to 1 are divided by
+MIN_OF_SHARES, MAX_OF_SHARES = 1 / 1024, 1 / 16  # what numbers from 0 to 1 are divided by
+UNKNOWN = Normal(np.zeros((), np.float32), np.ones((), np.float32), measured=False)
 OPEN_AXIS = 32  # size given to an axis that the model leaves open
 AS_THEY_ARE = Pictures()
 VALIDATION_BATCH = 8  # samples that both networks run at a time
@@ -359,17 +360,21 @@ def random_samples(ports: tuple[Port, ...], count: int, seed: int) -> Samples:
 
 def _drawn(rng: np.random.Generator, shape: tuple[int, ...], port: Port) -> Floats:
     """Floats for an input of any size."""
-    mean, deviation = port.normal or (np.float32(0), np.float32(1))
-    if len(shape) > 2 and port.normal is not None:
-        largest = float((np.abs(mean) + deviation).max())
-        if MIN_OF_BYTES < largest < MAX_OF_BYTES or deviation.max() < MAX_OF_SHARES:
-            return _pictures(rng, shape) * np.float32(MAX_BYTE if largest > MIN_OF_BYTES else 1)
+    mean, deviation, measured = port.normal or UNKNOWN
+    if len(shape) > 2 and not measured:
+        largest, width = float((np.abs(mean) + deviation).max()), float(deviation.max())
+        if MIN_OF_BYTES < largest < MAX_OF_BYTES:
+            return _pictures(rng, shape) * np.float32(MAX_BYTE)
+        if MIN_OF_SHARES < width < MAX_OF_SHARES:
+            return _pictures(rng, shape)
+        if width <= MIN_OF_SHARES:  # of a sound, say, whose samples are made whole numbers
+            mean, deviation, _ = UNKNOWN
     drawn = rng.standard_normal(shape, np.float32)
     if len(shape) > 2:
         drawn[::3] = _smooth(rng, drawn[::3].shape)
     if all(n in (1, d) for n, d in zip(mean.shape[::-1], shape[::-1], strict=False)):
         drawn = mean + deviation * drawn
-    if len(shape) > 2:
+    if len(shape) > 2 and not measured:
         drawn[2::3] = _pictures(rng, drawn[2::3].shape)
     return drawn
 

@@ -97,6 +97,25 @@ def test_columns_of_a_table_have_their_own_mean_and_deviation(tmp_path: Path) ->
     np.testing.assert_allclose(drawn.std(0), [10, 1e4], rtol=0.05)
 
 
+@pytest.mark.parametrize("deviation", [0.01, 40.0, 1e5])
+def test_what_training_has_measured_is_believed(tmp_path: Path, deviation: float) -> None:
+    norm = [("BatchNormalization", [[1] * 3, [0] * 3, [deviation] * 3, [deviation**2] * 3])]
+    (port,) = read_graph(network(tmp_path / "t.onnx", norm)).inputs
+    drawn = random_samples((port,), 300, 0).arrays["x"]
+
+    assert abs(drawn.mean() / deviation - 1) < 0.1
+    assert abs(drawn.std() / deviation - 1) < 0.1
+
+
+def test_a_signal_that_is_made_whole_numbers_is_left_as_signals_are(tmp_path: Path) -> None:
+    chain = [("Mul", 32768.0)]
+    plain = read_graph(network(tmp_path / "p.onnx", [])).inputs
+    scaled = read_graph(network(tmp_path / "t.onnx", chain)).inputs
+
+    one, other = (random_samples(ports, 6, 0).arrays["x"] for ports in (plain, scaled))
+    np.testing.assert_array_equal(one, other)
+
+
 def test_noise_of_pictures_follows_what_is_taken_off(tmp_path: Path) -> None:
     chain = [("Sub", MEANS), ("Div", 0.25)]
     (port,) = read_graph(network(tmp_path / "t.onnx", chain)).inputs
