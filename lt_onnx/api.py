@@ -197,7 +197,8 @@ def validate(
     limits = Limits(max_abs, max_rel, min_sqnr, min_agreement, max_accuracy_drop)
     where = "cuda" if choose(Device, "device", device) is Device.CUDA else "cpu"
     with on_disk(target) as first, on_disk(ticket) as given, unpacked_if_packed(given) as second:
-        ports = read_compared(first, second).inputs
+        network = read_compared(first, second)
+        ports = network.inputs
         if samples is None:
             inputs = random_samples(ports, count, seed)
         else:
@@ -209,6 +210,7 @@ def validate(
                 inputs,
                 ports,
                 limits,
+                outputs=network.outputs,
                 device=where,
                 progress=lambda share: tell("validate", share),
             )

@@ -42,7 +42,7 @@ from lt_onnx.validation.bound.certify import certified_bound
 from lt_onnx.validation.limits import Limits
 from lt_onnx.validation.outputs import compare_outputs
 from lt_onnx.validation.per_layer import trace
-from lt_onnx.validation.promise import telling_samples, tells_classes
+from lt_onnx.validation.promise import kept_out, wanted_samples
 from lt_onnx.verification.verify import prove
 from lt_onnx.writing.build import Written, fingerprint, write_source, write_ticket
 from lt_onnx.writing.checkpoint import Checkpoint, checkpoint_of
@@ -254,10 +254,8 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
         # a finished ticket may lie there that the same call made: its options are known later
         prediction = _with_room(job, blueprint, seen, force=job.output.resume)
         count, kept = prediction.calibration_count, job.samples
-        classes = options.promises and tells_classes(target.outputs)
-        telling = telling_samples(options.agreement) if classes else 0
         if kept is None and seen is not None and options.promises:
-            seen, kept = seen.split(target.inputs, wanted=max(telling, 1))
+            seen, kept = kept_out(seen, target, options)
         calibration = calibration_inputs(seen, target.inputs, count, options.seed)
         judged = validation_inputs(
             kept,
@@ -265,7 +263,9 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
             multiply_adds=prediction.multiply_adds,
             calibrated=count,
             seed=options.seed + 1,
-            most=None if job.all_samples else max(prediction.validation_count, telling),
+            most=None
+            if job.all_samples
+            else max(prediction.validation_count, wanted_samples(target, options)),
             pictures=job.pictures,
         )
         job.limits.refuse(target.outputs, judged.labels is not None)
@@ -277,7 +277,7 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
     forecast = None
     if options.promises:
         with watch("sensitivity"):
-            blueprint, forecast = promised(blueprint, calibration, given=given)
+            blueprint, forecast = promised(blueprint, calibration, given=given, judged=judged.count)
     made = job.output.resume and is_of(job.ticket, target, blueprint.options)
     prediction = _with_room(job, blueprint, calibration.inputs, force=made)
     job.announce(blueprint, prediction, forecast)
@@ -364,6 +364,7 @@ def _finished(job: Job, written: Written, prepared: Prepared, watch: Stopwatch) 
                 judged,
                 target.inputs,
                 job.limits,
+                outputs=target.outputs,
                 progress=lambda share: job.progress("validate", share),
             )
     if job.per_layer:

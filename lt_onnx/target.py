@@ -145,6 +145,7 @@ class Port:
     entries: int | None = None  # of the table that a whole number picks from; None: of none
     # of floats that the network itself normalises
     normal: Normal | None = field(default=None, compare=False)
+    scores: bool = True  # False: an output [N, k] of which the highest entry is no class
 
     @property
     def declared(self) -> Shape | None:

@@ -23,6 +23,7 @@ from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import Prediction, predict
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.samples.choose import calibration_inputs, loaded
+from lt_onnx.validation.promise import kept_out
 
 
 def said(given: argparse.Namespace, target: Path, options: Options, samples: str) -> Prediction:
@@ -36,10 +37,14 @@ def said(given: argparse.Namespace, target: Path, options: Options, samples: str
         "most": None if inputs is None else inputs.count,
         "sizes": None if inputs is None else inputs.sizes,
     }
-    blueprint = plan(network, options)
+    blueprint, judged = plan(network, options), None
+    if inputs is not None:
+        inputs, judged = kept_out(inputs, network, options)
     count = predict(blueprint, **known).calibration_count
     seen = calibration_inputs(inputs, network.inputs, count, options.seed)
-    blueprint, _ = promised(blueprint, seen, given=None if inputs is None else inputs.count)
+    blueprint, _ = promised(
+        blueprint, seen, given=known["most"], judged=judged.count if judged else None
+    )
     return predict(blueprint, **known)
 
 

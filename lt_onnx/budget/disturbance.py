@@ -17,6 +17,7 @@ MAX_WEIGHTS = 1152  # of a row, with one H
 MEMBERS = 16  # of the base sets
 MAX_TRIED_ROWS, TRIALS = 8, 3  # rows that a price is sought with, and prices that are tried
 MAX_FLOOR_ROWS = 6  # of a group, that the least error with so many copies is sought with
+MAX_BUILT = 1 << 17  # weights of a disturbed layer that are sought; its other rows are as wrong
 MIN_PRICE = 1e-9
 STEEPNESS = 0.8  # errors fall about so with prices
 MAX_DRAWS = 8  # of a layer's errors, where few numbers at the outputs tell of them
@@ -100,8 +101,7 @@ class Disturbance:
                     break  # it cannot be less wrong
             before = price, miss
             price = float(np.clip(price * 10 ** (-miss / slope), 1e-10, 0.5))
-        rows, *_ = self._built(price, np.arange(self.goals.shape[1]))
-        change = rows - self.goals
+        change = self._change(price)
         power = self._power(change) / self.signal
         if not power > 0:
             return None
@@ -131,10 +131,31 @@ class Disturbance:
         signal = max(self._power(goals), 1e-300)
         return self._power(rows - goals) / signal, noise / signal / min(deviation, 1.0)
 
+    def _change(self, price: float) -> Doubles:
+        """How wrong all rows are at a price, [G, R, I·K].
+
+        Rows of large layers that are not sought are off as one that is, relative to what they make.
+        """
+        step = -(-self.goals.size // MAX_BUILT)
+        few = np.arange(0, self.goals.shape[1], step)
+        rows, *_ = self._built(price, few)
+        change = rows - self.goals[:, few]
+        if step == 1:
+            return change
+        rng, count = np.random.default_rng(LAYER_NUMBER), self.goals.shape[1]
+        power, like = self._powers(self.goals), np.arange(count) // step
+        factor = np.sqrt(power / np.maximum(power[:, few[like]], 1e-300))
+        factor[:, np.delete(np.arange(count), few)] *= rng.choice((-1.0, 1.0), count - len(few))
+        return np.asarray(change[:, like] * factor[..., None])
+
     def _power(self, rows: Doubles) -> float:
         """Power of what rows [G, R', I·K] make of the patches that errors are told of."""
+        return float(self._powers(rows).sum())
+
+    def _powers(self, rows: Doubles) -> Doubles:
+        """The same by row, [G, R']."""
         made = self.seen @ rows.swapaxes(1, 2).astype(np.float32)
-        return float(np.square(made, dtype=np.float64).sum())
+        return np.asarray(np.square(made, dtype=np.float64).sum(1))
 
     def _built(
         self, mu: float, which: Indices, *, members: int = MEMBERS, noise: float = 0.0

@@ -52,6 +52,7 @@ def plan_command(
     from lt_onnx.report.formats import JSON_FORMAT, check_reports, write_reports
     from lt_onnx.samples.choose import calibration_inputs, loaded
     from lt_onnx.studies.theory import required_widths
+    from lt_onnx.validation.promise import kept_out
 
     study = {"epsilon": epsilon, "delta": delta, "constant": constant, "gamma": gamma}
     said = {"mode": mode, "calibration": calibration, "shapes_only": shapes_only}
@@ -68,11 +69,17 @@ def plan_command(
         if mode is not None or one is Mode.TWO_L:  # in which every layer has a base size
             check_layers(blueprint)
         if network.linears and few and not shapes_only:
-            given = None if calibration is None else loaded(calibration, network.inputs)
-            count = predict(blueprint, sizes=given.sizes if given else None).calibration_count
-            found = calibration_inputs(given, network.inputs, count, options.seed)
+            seen = judges = None
+            if calibration is not None:
+                given = loaded(calibration, network.inputs)
+                seen, judges = kept_out(given, network, options)
+            count = predict(blueprint, sizes=seen.sizes if seen else None).calibration_count
+            found = calibration_inputs(seen, network.inputs, count, options.seed)
             blueprint, forecast = promised(
-                blueprint, found, given=None if given is None else given.count
+                blueprint,
+                found,
+                given=given.count if given else None,
+                judged=judges.count if judges else None,
             )
         words: dict[str, Any] = {"delta": delta, "constant": constant, "gamma": gamma}
         theory = [] if epsilon is None else required_widths(blueprint, epsilon, **words)

@@ -69,7 +69,8 @@ def validate_command(
     check_places([*reports, *saved], read, force=force)
     for path in saved:
         check_suffix(path, ".npz", argument="save_inputs")
-    ports = read_compared(target, ticket).inputs
+    network = read_compared(target, ticket)
+    ports = network.inputs
     if samples is not None:
         inputs = load_samples(samples, ports, pictures)
     else:
@@ -79,7 +80,13 @@ def validate_command(
     traced = None
     with progress(quiet or json) as tell, unpacked_if_packed(ticket) as opened:
         fidelity = compare_outputs(
-            target, opened, inputs, ports, limits, progress=lambda x: tell("validate", x)
+            target,
+            opened,
+            inputs,
+            ports,
+            limits,
+            outputs=network.outputs,
+            progress=lambda x: tell("validate", x),
         )
         if per_layer or min_layer_sqnr is not None:
             traced = trace(target, opened, inputs, progress=lambda x: tell("layers", x))

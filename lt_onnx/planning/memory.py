@@ -11,7 +11,6 @@ from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.cores import thread_count
 from lt_onnx.planning.sizes import (
     MAX_PROBLEMS,
-    TRACE_BATCH,
     activation_count,
     exposed_together,
     held_numbers,
@@ -20,6 +19,7 @@ from lt_onnx.planning.sizes import (
     patches,
     positions,
     read_whole,
+    traced_together,
     waiting_numbers,
 )
 from lt_onnx.reading.sized import largest_tensors
@@ -83,8 +83,9 @@ def conversion_memory(
         peaks.append(opened + batch_size(sample, VALIDATION_BATCH) * widest)
     if traced:
         counts = [activation_count(target, blueprint, linear) for linear in target.linears]
-        exposed = max(sum(counts[part]) for part in exposed_together(counts))
-        peaks.append(opened + round(EXPOSED_BYTES * batch_size(sample, TRACE_BATCH) * exposed))
+        together = batch_size(sample, traced_together(counts))
+        exposed = max(sum(counts[part]) for part in exposed_together(counts, together))
+        peaks.append(opened + together * (round(EXPOSED_BYTES * exposed) + widest))
     if blueprint.options.fit_scales:
         each = FIT_BYTES * sum(activation_count(target, None, one) for one in target.linears)
         at_once = thread_count() * batch_size(sample, MAX_BATCH)

@@ -99,23 +99,35 @@ def patches(target: Target, step: Build, count: int) -> tuple[int, int]:
 
 
 def activation_count(target: Target, blueprint: Blueprint | None, linear: Linear) -> int:
-    """Numbers in input and output of a layer, of the target and of its ticket, per sample."""
-    own: int = linear.weight.shape[1] * linear.group * positions(target, linear.input, linear.op)
-    own += len(linear.bias) * positions(target, linear.output, linear.op)
+    """Numbers in input and output of a layer, of the target and of its ticket, per sample.
+
+    Of a block the input counts that its neurons read.
+    """
+    read = linear.weight.shape[1] * linear.group * positions(target, linear.input, linear.op)
+    own: int = read + len(linear.bias) * positions(target, linear.output, linear.op)
     for step in blueprint.steps if blueprint is not None else ():
         if isinstance(step, Build) and step.name == linear.name:
-            return own + sum(numbers(target, step))
+            of_ticket, made = numbers(target, step)
+            return own + made + (of_ticket if step.expand is None else read)
     return 2 * own
 
 
-def exposed_together(counts: Sequence[int]) -> Iterator[slice]:
+def traced_together(counts: Sequence[int]) -> int:
+    """How many samples are run at a time, for layers of so many numbers each to be compared.
+
+    As few as let all layers be compared in one run of the network.
+    """
+    return max(1, min(TRACE_BATCH, MAX_EXPOSED // max(sum(counts), 1)))
+
+
+def exposed_together(counts: Sequence[int], batch: int) -> Iterator[slice]:
     """Neighbouring layers of so many numbers each whose tensors are compared at a time.
 
     `MAX_EXPOSED` of a batch, or one layer.
     """
     start = 0
     for stop in range(1, len(counts) + 1):
-        if stop == len(counts) or sum(counts[start : stop + 1]) * TRACE_BATCH > MAX_EXPOSED:
+        if stop == len(counts) or sum(counts[start : stop + 1]) * batch > MAX_EXPOSED:
             yield slice(start, stop)
             start = stop
 

@@ -19,6 +19,7 @@ from lt_onnx.reading.constant_folding import MAX_TENSOR_SIZE, fold, shape_of
 from lt_onnx.reading.float32 import in_float32
 from lt_onnx.reading.inputs import with_known_inputs
 from lt_onnx.reading.model_file import load
+from lt_onnx.reading.outputs import with_known_outputs
 from lt_onnx.reading.protobuf import (
     all_tensors,
     array_of,
@@ -80,7 +81,7 @@ def read_graph(path: Path) -> Target:
         ir_version=model.ir_version,
     )
     refuse_values(target)
-    return with_known_inputs(target)
+    return with_known_outputs(with_known_inputs(target))
 
 
 def read_compared(target: Path, other: Path) -> Target:

@@ -90,7 +90,7 @@ class Limits:
     def refuse(self, outputs: "Sequence[Port]", labelled: bool) -> None:
         """Raises InputError for limits that these outputs and samples can never be judged by."""
         names = [port.name for port in outputs]
-        scored = any(len(p.shape) in (0, 2) or p.dtype.kind != "f" for p in outputs)
+        scored = any((len(p.shape) in (0, 2) and p.scores) or p.dtype.kind != "f" for p in outputs)
         there = {Needs.VALUES: True, Needs.CLASSES: scored, Needs.LABELS: scored and labelled}
         for name, figure in FIGURES.items():
             asked = self.of(name)

@@ -6,7 +6,7 @@ check, whatever the tolerance, and so is an output in which nothing finite was c
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class OutputSums:
     non_finite: int = 0  # entries that are not finite, alike in both
     unlike: int = 0  # entries that are not finite, and not alike
     variation: Variation = field(default_factory=Variation)
+    scores: bool = True  # False: its highest entry is no class
     decisions: list[tuple[Array, Array]] = field(default_factory=list)  # classes of t and t̂, [N]
     classes: float = math.inf  # of how many
     points: list[tuple[float, float]] = field(default_factory=list)  # (t, t̂)
@@ -55,7 +56,7 @@ class OutputSums:
             if target.ndim == 1:
                 self.decisions.append((target, ticket))
             return
-        if target.ndim == 2 and target.shape[1] > 1:
+        if self.scores and target.ndim == 2 and target.shape[1] > 1:
             self.classes = target.shape[1]
             self.decisions.append((_classes(target, none=-1), _classes(ticket, none=-2)))
         step = max(1, target.size // MAX_POINTS)
@@ -149,6 +150,7 @@ def compare_outputs(
     ports: tuple[Port, ...],
     limits: Limits,
     *,
+    outputs: Sequence[Port] = (),
     device: str = "cpu",
     progress: Callable[[float], None] | None = None,
 ) -> Fidelity:
@@ -160,6 +162,7 @@ def compare_outputs(
         samples: the inputs; with `labels` [N], outputs of class scores also get an accuracy.
         ports: the target's inputs.
         limits: what must hold; each becomes a check of the result.
+        outputs: the target's; () where nothing is known of them.
         device: `cpu` or `cuda`, where onnxruntime runs both.
         progress: called with the share done.
 
@@ -170,11 +173,13 @@ def compare_outputs(
     names, other_names = (network.output_names for network in networks)
     if names != other_names:
         raise InputError(f"{ticket}: its outputs {other_names} are not the target's {names}")
-    limits.refuse([Port(n, (), np.dtype(np.float32)) for n in names], samples.labels is not None)
+    known = {port.name: port for port in outputs}
+    unknown = (Port(name, (), np.dtype(np.float32)) for name in names if name not in known)
+    limits.refuse([*outputs, *unknown], samples.labels is not None)
     batches = samples.batches(ports, VALIDATION_BATCH)
     if not batches:
         raise InputError(f"{samples.origin}: fewer samples than the batch that the model fixes")
-    sums = {name: OutputSums() for name in names}
+    sums = {name: OutputSums(scores=name not in known or known[name].scores) for name in names}
     seen = 0
     for number, feeds in enumerate(batches):
         expected, actual = (network.run(feeds) for network in networks)
@@ -192,5 +197,5 @@ def compare_outputs(
     labels = None if samples.labels is None else samples.labels[:seen]
     if labels is not None:
         _check_labels(samples.origin, labels, sums)
-    outputs = [total.fidelity(name, labels) for name, total in sums.items()]
-    return Fidelity(outputs, seen, samples.origin, judge(outputs, limits))
+    found = [total.fidelity(name, labels) for name, total in sums.items()]
+    return Fidelity(found, seen, samples.origin, judge(found, limits))

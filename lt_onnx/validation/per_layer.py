@@ -24,11 +24,11 @@ from lt_onnx.errors import InputError
 from lt_onnx.layout import Layout
 from lt_onnx.manifest import Manifest
 from lt_onnx.planning.plan import plan
-from lt_onnx.planning.sizes import TRACE_BATCH, activation_count, exposed_together
+from lt_onnx.planning.sizes import activation_count, exposed_together, traced_together
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.model_file import open_session, read_manifest
 from lt_onnx.runtime import Program
-from lt_onnx.samples.samples import Samples
+from lt_onnx.samples.samples import Samples, fixed_batch
 from lt_onnx.target import Array, Linear, Target, linear_nodes
 from lt_onnx.validation.fidelity import Check, relative_error, sqnr_of
 
@@ -75,8 +75,9 @@ def trace(
         and views[linear.name][1].tensor in other.tensors
     ]
     counts = [activation_count(network, blueprint, layer.linear) for layer in layers]
-    groups = [layers[part] for part in exposed_together(counts)]
-    batches = samples.batches(network.inputs, TRACE_BATCH)
+    together = fixed_batch(network.inputs) or traced_together(counts)
+    groups = [layers[part] for part in exposed_together(counts, together)]
+    batches = samples.batches(network.inputs, together)
     for number, feeds in enumerate(batches):
         for group in groups:
             pairs = [(layer.linear.input, layer.linear.output) for layer in group]

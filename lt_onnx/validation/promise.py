@@ -11,8 +11,8 @@ import numpy as np
 
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.options import Options
-from lt_onnx.samples.samples import RANDOM_ORIGIN
-from lt_onnx.target import Port
+from lt_onnx.samples.samples import RANDOM_ORIGIN, Samples
+from lt_onnx.target import Port, Target
 from lt_onnx.validation.fidelity import Check, Fidelity, Judged, OutputFidelity, sqnr_of
 
 MAX_NAMED = 2  # layers
@@ -51,9 +51,23 @@ def promise_checks(
 def tells_classes(outputs: Sequence[Port]) -> bool:
     """Whether one of the outputs may be one that top-1 agreement is told of."""
     return any(
-        not port.ranked or (len(port.shape) == 2 and port.shape[1] != 1) or port.dtype.kind != "f"
+        not port.ranked
+        or (len(port.shape) == 2 and port.shape[1] != 1 and port.scores)
+        or port.dtype.kind != "f"
         for port in outputs
     )
+
+
+def kept_out(given: Samples, target: Target, options: Options) -> tuple[Samples, Samples | None]:
+    """Of the inputs given those that a ticket is made from, and those that judge its promise."""
+    return given.split(target.inputs, wanted=max(wanted_samples(target, options), 1))
+
+
+def wanted_samples(target: Target, options: Options) -> int:
+    """How many samples a promise is judged by at least, if there are; 0: it does not matter."""
+    if not options.promises or not tells_classes(target.outputs):
+        return 0
+    return telling_samples(options.agreement)
 
 
 def telling_samples(agreement: float) -> int:

@@ -33,6 +33,24 @@ def test_it_is_about_as_wrong_as_it_is_asked_to_be(disturbance: Disturbance, err
     assert np.square(told).sum() / np.square(clean).sum() == pytest.approx(power, rel=1e-3)
 
 
+def test_rows_that_are_not_sought_are_as_wrong(
+    disturbance: Disturbance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 24 rows every third: each of the others is off as one of these, by what it makes."""
+    monkeypatch.setattr("lt_onnx.budget.disturbance.MAX_BUILT", disturbance.linear.weight.size // 3)
+    drawn = disturbance.draw(1e-3, Guess(0.1, 1e-2))
+    assert drawn is not None
+    change, power = drawn
+
+    assert power == pytest.approx(1e-3, rel=0.6)
+    told, clean = (disturbance.seen @ x.swapaxes(1, 2) for x in (change, disturbance.goals))
+    shares = np.square(told).sum((0, 1)) / np.square(clean).sum((0, 1))
+    assert shares.reshape(8, 3) == pytest.approx(np.repeat(shares[::3, None], 3, 1), rel=1e-3)
+    assert np.ptp(shares[::3]) > 1e-4
+    signs = change / change[:, np.arange(24) // 3 * 3]
+    assert {-1, 1} == set(np.sign(signs[0, :, 0]))
+
+
 def test_draws_differ_by_the_signs_of_rows(disturbance: Disturbance) -> None:
     drawn = disturbance.draw(1e-3, Guess(0.1, 1e-2))
     assert drawn is not None

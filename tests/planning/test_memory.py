@@ -23,7 +23,8 @@ def test_validation_takes_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["traced", "bounded"])
 def test_so_does_what_looks_at_layers(tmp_path: Path, key: str) -> None:
     made = blueprint(tmp_path, 64)
-    without, with_ = (predict(made, count=1, **{key: v}).memory_bytes for v in (False, True))
+    known = {"count": 1, "validated": False}
+    without, with_ = (predict(made, **known, **{key: v}).memory_bytes for v in (False, True))
 
     assert without < with_
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from graphs import Builder, save
+from paths import MODELS
 from planned import blueprint, builds
 
 from lt_onnx.options import Options
@@ -15,23 +16,41 @@ from lt_onnx.planning.sizes import (
     made_numbers,
     numbers,
     read_whole,
+    traced_together,
     waiting_numbers,
 )
 from lt_onnx.reading.lowering import read_target
 
 
 def test_numbers_of_a_layer_are_those_of_target_and_ticket(tmp_path: Path) -> None:
-    made = blueprint(tmp_path)
-    step = builds(made)[0]
-    own, ticket = (3 + 4) * 64, (step.in_layout.width + step.source.shape[0]) * 64
+    """The neurons of a block are not among them."""
+    residual = plan(read_target(MODELS / "residual.onnx"), Options())
+    copied = next(step for step in builds(residual) if step.one_for_one)
+    made, own = blueprint(tmp_path), (3 + 4) * 64
+    block = builds(made)[0]
+    assert block.expand is not None
 
-    assert activation_count(made.target, made, step.linear) == own + ticket
-    assert activation_count(made.target, None, step.linear) == 2 * own
+    assert activation_count(made.target, None, block.linear) == 2 * own
+    ticket = (3 + block.source.shape[0]) * 64
+    assert activation_count(made.target, made, block.linear) == own + ticket
+    ticket = sum(numbers(residual.target, copied))
+    own = activation_count(residual.target, None, copied.linear) // 2
+    assert activation_count(residual.target, residual, copied.linear) == own + ticket
+
+
+def test_so_few_samples_are_traced_together_that_a_run_does_for_all_layers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sizes, "MAX_EXPOSED", 100)
+
+    assert [traced_together(counts) for counts in ([1, 2], [20, 13], [99, 99])] == [16, 3, 1]
+    assert list(exposed_together([20, 13], 3)) == [slice(0, 2)]
+    assert list(exposed_together([99, 99], 1)) == [slice(0, 1), slice(1, 2)]
 
 
 def test_few_layers_are_exposed_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sizes, "MAX_EXPOSED", 10 * sizes.TRACE_BATCH)
-    parts = exposed_together([4, 6, 1, 11, 3, 3, 3, 3])
+    monkeypatch.setattr(sizes, "MAX_EXPOSED", 160)
+    parts = exposed_together([4, 6, 1, 11, 3, 3, 3, 3], 16)
 
     assert [(part.start, part.stop) for part in parts] == [(0, 2), (2, 3), (3, 4), (4, 7), (7, 8)]
 
