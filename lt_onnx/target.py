@@ -148,6 +148,12 @@ class Port:
     scores: bool = True  # False: an output [N, k] of which the highest entry is no class
 
     @property
+    def tells_classes(self) -> bool:
+        """Whether it may be an output that top-1 agreement is told of, as far as is known."""
+        scores = len(self.shape) == 2 and self.shape[1] != 1 and self.scores
+        return not self.ranked or scores or self.dtype.kind != "f"
+
+    @property
     def declared(self) -> Shape | None:
         """The shape, as a graph states it."""
         return self.shape if self.ranked else None

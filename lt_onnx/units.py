@@ -24,6 +24,16 @@ def count_text(count: int) -> str:
     return f"{count / 1e6:,.1f} M" if count < 10_000_000_000 else f"{count / 1e9:,.1f} G"
 
 
+def counted(count: int, noun: str) -> str:
+    """How many there are of what `noun` names: `1 layer`, `2 layers`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def percent_text(share: float) -> str:
+    """A share in hundredths."""
+    return f"{100 * share:.2f} %"
+
+
 def share(text: str) -> float:
     """A share, given as such or as a percentage. Raises ValueError."""
     return float(text[:-1]) / 100 if text.endswith("%") else float(text)

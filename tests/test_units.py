@@ -2,7 +2,7 @@
 
 import pytest
 
-from lt_onnx.units import byte_count, duration_text, size_text
+from lt_onnx.units import byte_count, counted, duration_text, percent_text, size_text
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,17 @@ from lt_onnx.units import byte_count, duration_text, size_text
 )
 def test_sizes_are_read_in_the_unit_that_suits_them(count: float, text: str) -> None:
     assert size_text(count) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 layers"), (1, "1 layer"), (2, "2 layers"), (1234, "1,234 layers")]
+)
+def test_one_is_not_spoken_of_as_many(count: int, text: str) -> None:
+    assert counted(count, "layer") == text
+
+
+def test_shares_are_told_in_hundredths() -> None:
+    assert [percent_text(share) for share in (0, 0.98039, 1)] == ["0.00 %", "98.04 %", "100.00 %"]
 
 
 @pytest.mark.parametrize(

@@ -58,9 +58,10 @@ class Forecast:
     def figures(self, blueprint: Blueprint) -> dict[str, Any]:
         """What was promised for `blueprint` and what it takes, for `plan` and `convert` to show."""
         kept, options = self.kept(blueprint), blueprint.options
+        classes = any(port.tells_classes for port in blueprint.target.outputs)
         return {
             "sqnr": options.sqnr,
-            "agreement": options.agreement,
+            "agreement": options.agreement if classes else None,
             "copies": self.copies,
             "built_to": self.built_to,
             "possible": self.possible,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from lt_onnx.progress import bars, rows, silent
-from lt_onnx.units import count_text, duration_text, shown, size_text
+from lt_onnx.units import count_text, counted, duration_text, percent_text, shown, size_text
 
 if TYPE_CHECKING:
     from lt_onnx.blueprint import Blueprint
@@ -35,7 +35,7 @@ kept      {ticket[kept]:,} of {ticket[source]:,} random weights (density {ticket
 {options[select]}{base}, seed {options[seed]}
 subsets   {problems:,} problems"""
 DENSE = "dense     {op} '{name}': {reason}; {parameters:,} parameters"
-PROOF = "verified  {verdict}: {layers} layers match the source; {scales:,} scales"
+PROOF = "verified  {verdict}: {matching} the source; {scales:,} scales"
 OUTPUT = """\
   {name}: {sqnr}; relative error {relative:.3g}
     cosine {cosine:.5f}, mean |error| {mean_abs:.3g}
@@ -99,12 +99,11 @@ def announce(blueprint: "Blueprint", prediction: "Prediction", forecast: "Foreca
     file, memory = size_text(prediction.file_bytes), size_text(prediction.memory_bytes)
     layers, weights = len(blueprint.layers), prediction.source_weights
     name, count = target.path.name, target.weight_count
-    say(f"target    {name}: {len(target.linears)} layers, {count:,} weights")
+    say(f"target    {name}: {counted(len(target.linears), 'layer')}, {count:,} weights")
     if not target.was_float32:
         say("          of half or double precision; the ticket takes and gives float32")
-    say(
-        f"plan      {layers} random layers, {weights:,} weights; {file} file, about {memory} memory"
-    )
+    random = counted(layers, "random layer")
+    say(f"plan      {random}, {weights:,} weights; {file} file, about {memory} memory")
     for line in promise_lines(forecast.figures(blueprint)) if forecast is not None else []:
         say(line)
     sys.stdout.flush()
@@ -115,7 +114,9 @@ def promise_lines(promise: Mapping[str, Any]) -> list[str]:
     copies = promise["copies"]
     copied = f"; {copies} copies" if copies is not None else ""
     random = promise["inputs"] is None
-    judged = " on random inputs" if random else f", {promise['agreement']:g} agreement"
+    judged = " on random inputs" if random else ""
+    if promise["agreement"] is not None and not random:
+        judged = f", {100 * promise['agreement']:g} % agreement"
     kept = f"{promise['kept_per_weight']:.1f} weights per target weight{copied}"
     lines = [f"promise   {promise['sqnr']:g} dB{judged}: about {kept}"]
     if not promise["possible"]:
@@ -127,7 +128,7 @@ def promise_lines(promise: Mapping[str, Any]) -> list[str]:
     if promise["blocks"]:
         named = ", ".join(f"'{name}'" for name in promise["blocks"][:MAX_NAMED])
         more = ", …" if len(promise["blocks"]) > MAX_NAMED else ""
-        lines.append(f"blocks    before {len(promise['blocks'])} layers: {named}{more}")
+        lines.append(f"blocks    before {counted(len(promise['blocks']), 'layer')}: {named}{more}")
     if promise["inputs"] is not None and promise["inputs"] < promise["wanted"]:
         lines += [
             f"inputs    {promise['inputs']} are few for it: give {promise['wanted']:,} or more;",
@@ -218,7 +219,9 @@ def print_report(document: "Mapping[str, Any]") -> None:
         print_filled(DENSE, place)
     if len(holding) > MAX_PLACES:
         say(f"          and {len(holding) - MAX_PLACES} more dense places")
-    print_filled(PROOF, {**document["verify"], "verdict": verdict})
+    layers = document["verify"]["layers"]
+    matching = f"{counted(layers, 'layer')} {'matches' if layers == 1 else 'match'}"
+    print_filled(PROOF, {**document["verify"], "verdict": verdict, "matching": matching})
     if document["fit"]:
         say(f"scales    {fit_text(document['fit'])}")
     for failure in document["verify"]["failures"][:MAX_PLACES]:
@@ -253,7 +256,8 @@ def print_comparison(document: "Mapping[str, Any]") -> None:
     """How near a ticket is to its target."""
     from lt_onnx.report.figures import on_random_inputs, sqnr
 
-    print_filled("validated on {samples:,} samples: {origin}", document["validate"])
+    samples = counted(document["validate"]["samples"], "sample")
+    say(f"validated on {samples}: {document['validate']['origin']}")
     for out in document["validate"]["outputs"]:
         floats = out["judged"] != "equality"
         if out["relative"] is not None:
@@ -262,10 +266,10 @@ def print_comparison(document: "Mapping[str, Any]") -> None:
             say(f"  {out['name']}: {'nothing finite to compare' if floats else 'no floats'}")
         if out["agreement"] is not None:
             agreeing = "top-1 agreement" if floats else "equal entries"
-            line = f"    {agreeing} {100 * out['agreement']:.2f} %"
+            line = f"    {agreeing} {percent_text(out['agreement'])}"
             if out["target_accuracy"] is not None and out["ticket_accuracy"] is not None:
-                accuracies = (100 * out[f"{network}_accuracy"] for network in ("ticket", "target"))
-                line += "; accuracy {:.2f} % (target {:.2f} %)".format(*accuracies)
+                accuracies = (out[f"{network}_accuracy"] for network in ("ticket", "target"))
+                line += "; accuracy {} (target {})".format(*map(percent_text, accuracies))
             elif floats and on_random_inputs(document):
                 line += ", not judged: inputs are random"
             say(line)

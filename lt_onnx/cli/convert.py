@@ -23,6 +23,7 @@ from lt_onnx.cli.options import (
 from lt_onnx.errors import InputError
 from lt_onnx.options import Device, Options, Output, Param, Pictures
 from lt_onnx.progress import silent
+from lt_onnx.units import counted
 from lt_onnx.validation.limits import Limits
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def convert_command(
             if ticket.source is not None:
                 say(f"source    {ticket.source}")
             if ticket.resumed:
-                say(f"resumed   {ticket.resumed} layers had been finished before")
+                say(f"resumed   {counted(ticket.resumed, 'layer')} had been finished before")
         print_verdict(verdict_of(document), quiet=quiet)
         passed &= ticket.passed
     raise typer.Exit(0 if passed else 1)

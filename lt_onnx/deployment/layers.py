@@ -20,6 +20,7 @@ from lt_onnx.manifest import Manifest
 from lt_onnx.packing.format import PackedLayer, layers_of
 from lt_onnx.packing.pack import kept_rows
 from lt_onnx.target import Array, Floats, Indices
+from lt_onnx.units import counted
 from lt_onnx.verification.masked_weights import check_masked_weights
 from lt_onnx.verification.tensors import Sparse, locate_tensors
 
@@ -114,7 +115,7 @@ class Layers(Mapping[str, Layer]):
         return len(self._layers)
 
     def __repr__(self) -> str:
-        return f"<{len(self)} layers: {', '.join(self)}>"
+        return f"<{counted(len(self), 'layer')}: {', '.join(self)}>"
 
     def _array(self, name: str) -> Array:
         """A tensor of the ticket's. Raises InputError where there is none."""

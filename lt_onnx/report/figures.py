@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lt_onnx.samples.samples import RANDOM_ORIGIN
-from lt_onnx.units import size_text
+from lt_onnx.units import percent_text, size_text
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]  # a document's entries
 
@@ -116,7 +116,7 @@ def fit_text(fit: Mapping[str, Any]) -> str:
 
 def percent(value: float | None) -> str:
     """A share."""
-    return "–" if value is None else f"{100 * value:.2f} %"
+    return "–" if value is None else percent_text(value)
 
 
 def title(document: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from lt_onnx.units import html_table
+from lt_onnx.units import counted, html_table, percent_text
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Distance = Annotated[float, Meta(ge=0)]
@@ -115,7 +115,7 @@ class Fidelity:
             agreed = out.agreement
             figures = [
                 *([f"{out.judged_db:.1f} dB"] if out.judged_db is not None else []),
-                *([f"{100 * agreed:.2f} % agreement"] if agreed is not None else []),
+                *([f"{percent_text(agreed)} agreement"] if agreed is not None else []),
             ]
             texts[f"output '{out.name}'"] = ", ".join(figures) or "nothing to compare"
         return texts
@@ -123,7 +123,7 @@ class Fidelity:
     def __repr__(self) -> str:
         verdict = "passed" if self.passed else "FAILED"
         figures = [text for name, text in self.about().items() if name.startswith("output")]
-        return f"<Fidelity {verdict}: {self.samples:,} samples, {'; '.join(figures)}>"
+        return f"<Fidelity {verdict}: {counted(self.samples, 'sample')}, {'; '.join(figures)}>"
 
     def _repr_html_(self) -> str:
         return html_table(self.about())

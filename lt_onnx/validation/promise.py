@@ -12,7 +12,8 @@ import numpy as np
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.options import Options
 from lt_onnx.samples.samples import RANDOM_ORIGIN, Samples
-from lt_onnx.target import Port, Target
+from lt_onnx.target import Target
+from lt_onnx.units import percent_text
 from lt_onnx.validation.fidelity import Check, Fidelity, Judged, OutputFidelity, sqnr_of
 
 MAX_NAMED = 2  # layers
@@ -40,22 +41,13 @@ def promise_checks(
             checks.append(_check("sqnr", out, held, said, short))
         if out.agreement is not None and (given or out.judged is Judged.EQUALITY):
             held = out.agreement >= options.agreement
-            said = f"{out.agreement:.2%} agree; {options.agreement:.2%} were promised"
+            shares = map(percent_text, (out.agreement, options.agreement))
+            said = "{} agree; {} were promised".format(*shares)
             enough = 0 if held else _enough(out.agreement, fidelity.samples, options.agreement)
             if fidelity.samples < enough:
                 said += f" ({fidelity.samples} samples are too few to tell: give {enough:,})"
             checks.append(_check("agreement", out, held, said, short))
     return checks
-
-
-def tells_classes(outputs: Sequence[Port]) -> bool:
-    """Whether one of the outputs may be one that top-1 agreement is told of."""
-    return any(
-        not port.ranked
-        or (len(port.shape) == 2 and port.shape[1] != 1 and port.scores)
-        or port.dtype.kind != "f"
-        for port in outputs
-    )
 
 
 def kept_out(given: Samples, target: Target, options: Options) -> tuple[Samples, Samples | None]:
@@ -65,7 +57,7 @@ def kept_out(given: Samples, target: Target, options: Options) -> tuple[Samples,
 
 def wanted_samples(target: Target, options: Options) -> int:
     """How many samples a promise is judged by at least, if there are; 0: it does not matter."""
-    if not options.promises or not tells_classes(target.outputs):
+    if not options.promises or not any(port.tells_classes for port in target.outputs):
         return 0
     return telling_samples(options.agreement)
 
