@@ -47,18 +47,19 @@ class Disturbance:
         floats = [v.astype(np.float32) for v in x]
         patches = moments.patches(floats, [*at, *told], linear=linear)  # [T, C, K]
         T, groups, taps = sum(len(batch) for batch in at), linear.group, patches.shape[2]
-        self.linear, self.seed = linear, seed
+        self.linear, self.seed, self.biased = linear, seed, bool(linear.bias.any())
         w = linear.weight.astype(np.float64)
         self.goals = w.reshape(groups, len(w) // groups, -1)
         seen = patches[T:].reshape(len(patches) - T, groups, -1).swapaxes(0, 1)
         self.mean = seen.mean(1, dtype=np.float64)  # [G, n]
-        self.seen = moments.about_mean(seen)  # [G, T' + 1, n]
+        self.seen = moments.about_mean(seen, biased=self.biased)  # [G, T' + 1, n]
         self.parts: list[tuple[slice, Rows]] = []
         channels, width = patches.shape[1] // groups, max(1, MAX_WEIGHTS // taps)
         for low in range(0, channels, width):
             own = np.arange(low, min(low + width, channels))
             every = (np.arange(groups)[:, None] * channels + own).reshape(-1)
-            H = moments.covariance(patches[:T, every], groups, moments.sample_numbers(at))
+            samples = moments.sample_numbers(at)
+            H = moments.covariance(patches[:T, every], groups, samples, biased=self.biased)
             order, upper, weight = moments.feedback(H)
             n = H.shape[1]
             nothing = np.zeros((groups, n, 0))
@@ -108,8 +109,10 @@ class Disturbance:
         return change, power
 
     def changed(self, change: Doubles) -> Layer:
-        """The layer with a change of its rows, and a bias that takes the mean of that away."""
-        bias = self.linear.bias - np.einsum("gon,gn->go", change, self.mean).reshape(-1)
+        """The layer with a change of its rows, and biases that take the mean of that away."""
+        bias = self.linear.bias
+        if self.biased:
+            bias = bias - np.einsum("gon,gn->go", change, self.mean).reshape(-1)
         weight = (self.goals + change).reshape(self.linear.weight.shape)
         return Layer(weight.astype(np.float32), bias.astype(np.float32))
 

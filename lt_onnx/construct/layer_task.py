@@ -18,6 +18,7 @@ from lt_onnx.blueprint import Build
 from lt_onnx.construct.constants import Response
 from lt_onnx.construct.features import Features
 from lt_onnx.construct.results import Tally
+from lt_onnx.layout import CONSTANT
 from lt_onnx.options import Device, Options, Select
 from lt_onnx.target import Array, Doubles, Floats, Indices, Linear
 
@@ -74,6 +75,12 @@ class LayerTask:
     def calibrated(self) -> bool:
         """Whether subsets are chosen for what they do to the calibration inputs."""
         return self.options.select is Select.NOISE
+
+    @property
+    def biased(self) -> bool:
+        """Whether its rows have biases, which take away what their errors have for a mean."""
+        constants = self.step.builds_constants and (self.channel == CONSTANT).any()
+        return bool(constants or self.linear.bias.any())
 
     @property
     def axis(self) -> int:

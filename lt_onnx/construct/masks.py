@@ -105,7 +105,9 @@ def rescaled(task: LayerTask, rows: RowChoice, *, block: Block, raw: Sequence[Ar
     if not task.calibrated or task.options.sigma is Sigma.LAYER or not len(data):
         return rows
     channels = task.channel[block.rows][data].astype(np.int64)
-    slope = moments.slopes(raw, task.y, rows=data, channels=channels, axis=task.axis)
+    slope = moments.slopes(
+        raw, task.y, rows=data, channels=channels, axis=task.axis, biased=task.biased
+    )
     fit = np.clip(slope / rows.scale[data], 1 / MAX_RESCALING, MAX_RESCALING)
     factor = np.ones(len(block))
     factor[data] = np.where(np.isfinite(fit), fit, 1.0)

@@ -13,7 +13,7 @@ from lt_onnx.ops.conv_padding import pads_for
 from lt_onnx.target import Array, Doubles, Floats, Indices, Linear
 
 MANY_POSITIONS = 50  # for each entry of a patch, from which on chance plays no part in H
-MEAN_SHARE = 0.01  # of the mean's power that counts in H as what varies does
+MEAN_SHARE = 0.01  # of the mean's power that counts in H as what varies does, where biases are
 SMALL = 32  # of a matrix that is inverted at once
 DAMPING = 0.01  # share of the mean diagonal added to H before it is inverted
 
@@ -74,11 +74,12 @@ def _patches(x: Floats, at: Indices, linear: Linear) -> Floats:
     return out
 
 
-def covariance(patches: Floats, groups: int, samples: Indices) -> Doubles:
+def covariance(patches: Floats, groups: int, samples: Indices, *, biased: bool = True) -> Doubles:
     """Covariance of the entries of patches [T, G·V, K] in each group, [G, V·K, V·K], shrunk.
 
     Their mean is left to the biases, but for a small share: a bias reaches no further than a row's
-    constants, and where inputs vary little about a large mean, errors would. `samples` [T] says
+    constants, and where inputs vary little about a large mean, errors would. A layer that is not
+    `biased` has to be right about all of it. `samples` [T] says
     which input each patch is of, in order. Correlations are shrunk towards zero by as much of them
     as is chance (Ledoit and Wolf 2004, Schäfer and Strimmer 2005), which shows in how they differ
     from input to input: where inputs are few for many entries, feedback would lean on what no
@@ -92,17 +93,18 @@ def covariance(patches: Floats, groups: int, samples: Indices) -> Doubles:
     if a.shape[1] < MANY_POSITIONS * a.shape[2] and len(firsts) > 1:
         for group, covariances in zip(a, H, strict=True):
             _shrink(covariances, group, firsts)
-    return np.asarray(H + MEAN_SHARE * (mean.swapaxes(1, 2).astype(np.float64) @ mean))
+    share = MEAN_SHARE if biased else 1.0
+    return np.asarray(H + share * (mean.swapaxes(1, 2).astype(np.float64) @ mean))
 
 
-def about_mean(patches: Floats) -> Floats:
-    """Patches [G, T, n] less their mean, and MEAN_SHARE of its power as one more: [G, T + 1, n].
+def about_mean(patches: Floats, *, biased: bool = True) -> Floats:
+    """Patches [G, T, n] less their mean, and what counts of its power as one more: [G, T + 1, n].
 
     What rows make of them has the power that counts in `covariance`.
     """
     mean = patches.mean(1, keepdims=True, dtype=np.float64)
     rest = (patches - mean).astype(np.float32)
-    weight = np.sqrt(MEAN_SHARE * patches.shape[1])
+    weight = np.sqrt((MEAN_SHARE if biased else 1.0) * patches.shape[1])
     return np.concatenate([rest, (mean * weight).astype(np.float32)], 1)
 
 
@@ -185,10 +187,17 @@ def channel_variance(values: Sequence[Array], axis: int) -> Doubles:
 
 
 def slopes(
-    x: Sequence[Array], y: Sequence[Array], *, rows: Indices, channels: Indices, axis: int
+    x: Sequence[Array],
+    y: Sequence[Array],
+    *,
+    rows: Indices,
+    channels: Indices,
+    axis: int,
+    biased: bool = True,
 ) -> Doubles:
     """Per row r of `x`: the s with the least variance of y − s·x, y being its channel's values.
 
+    Of rows that are not `biased` the least power.
     Channels lie on `axis`; `rows` [r] are those of x, `channels` [r] their own in y.
     """
     total = partial(np.sum, axis=1, dtype=np.float64)
@@ -199,6 +208,8 @@ def slopes(
         count += a.shape[1]
         sums += [total(a), total(b), total(a * a), total(a * b)]
     mean_x, mean_y, square, product = sums / max(count, 1)
+    if not biased:
+        mean_x = mean_y = np.zeros(len(rows))
     variance = square - mean_x**2
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray((product - mean_x * mean_y) / variance)

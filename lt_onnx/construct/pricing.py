@@ -83,7 +83,8 @@ def _first_price(
         goals = goals.reshape(len(rows), -1).astype(np.float32)
         cost += float((problems.price[group] * lam[rows, 0] ** 2).sum())
         for g in np.unique(group):
-            made = moments.about_mean(problems.fresh[g][None])[0] @ goals[group == g].T
+            fresh = moments.about_mean(problems.fresh[g][None], biased=task.biased)[0]
+            made = fresh @ goals[group == g].T
             signal += float(np.square(made, dtype=np.float64).mean(0).sum())
     if not 0 < signal < np.inf:
         return FIRST_PRICE
@@ -189,7 +190,9 @@ def _try(
                 added += square.sum((1, 2)) * own[at] ** 2
             patches = {"fresh": problems.fresh[g], "seen": problems.seen[g]}
             for name, x in patches.items():
-                found, more = _powers(x, goals[at], reached, added=added, copies=copies)
+                found, more = _powers(
+                    x, goals[at], reached, added=added, copies=copies, biased=task.biased
+                )
                 powers[name] += found
                 inherited += more * (name == "fresh")
         weighed += float((problems.price[group] * own**2).sum())
@@ -212,14 +215,14 @@ def _try(
 
 
 def _powers(
-    x: Floats, goals: Doubles, reached: Doubles, *, added: Doubles, copies: int
+    x: Floats, goals: Doubles, reached: Doubles, *, added: Doubles, copies: int, biased: bool
 ) -> tuple[Doubles, float]:
     """What rows [r, n] make of patches x [T', n]: power that is asked for, error, deviation, [3].
 
     The error is that of the mean of all copies, the deviation what each has apart of its own. Also
     power of the deviation that rows inherit: `added` [r] from the copies that they read, unscaled.
     """
-    x = moments.about_mean(x[None])[0]
+    x = moments.about_mean(x[None], biased=biased)[0]
     made = (x @ rows.astype(np.float32).T for rows in (goals, goals - reached))
     wanted, off = (values.astype(np.float64) for values in made)  # [T' + 1, r]
     found = wanted - off

@@ -100,7 +100,7 @@ class SharedProblems:
         for some in (groups[i : i + together] for i in range(0, len(groups), together)):
             looks, noise = self._observed(some, part)
             seen, told = (np.concatenate(patches) for patches in zip(*looks, strict=True))
-            H = moments.covariance(seen, len(some), self._samples)
+            H = moments.covariance(seen, len(some), self._samples, biased=self.task.biased)
             some_seen = seen[:: -(-len(seen) // MAX_FRESH_POSITIONS)]
             told, own = (
                 patches.reshape(len(patches), len(some), -1).swapaxes(0, 1)

@@ -38,7 +38,7 @@ from lt_onnx.reading.normalization import normalization
 from lt_onnx.reading.refusals import is_finite
 from lt_onnx.reading.remove_identity import remove_identity
 from lt_onnx.reading.rewriting import Network, Refusal, Rewrite, RuleResult
-from lt_onnx.target import Linear, Node, Target
+from lt_onnx.target import Linear, Node, Target, unvarying_tensors
 
 S = TypeVar("S", Node, Linear)
 NODE_RULES: tuple[Callable[[Node, Network], RuleResult], ...] = (
@@ -70,8 +70,13 @@ def lower(graph: Target) -> Target:
     reads = Counter(name for node in nodes for name in node.inputs)
     network = Network(graph.path, graph.opset, outputs, reads, constants, dict(graph.shapes))
     with np.errstate(all="ignore"):  # what is no number in the end is told below
+        unvarying = unvarying_tensors(nodes, constants)
         for node in nodes:
-            network.apply(_first(node, network, NODE_RULES))
+            if unvarying.issuperset(node.outputs):  # as a layer it would read no data
+                network.refusals[node.name] = "what it reads follows from shapes alone"
+                network.apply(Rewrite((node,)))
+            else:
+                network.apply(_first(node, network, NODE_RULES))
         fuse_into_readers(network)
         for rule in LAYER_RULES:
             steps, network.steps = network.steps, {}

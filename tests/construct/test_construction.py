@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from graphs import Builder, save
 
+from lt_onnx import convert
 from lt_onnx.blueprint import Blueprint
 from lt_onnx.construct import layer_construction, layer_task
 from lt_onnx.construct.construction import construct
@@ -125,3 +127,20 @@ def test_inputs_of_which_the_target_makes_nothing_finite_name_the_place() -> Non
 
     with pytest.raises(InputError, match=r"tensor 'image': the target makes numbers of these"):
         list(construct(blueprint, inputs(blueprint, np.nan)))
+
+
+@pytest.mark.parametrize("mode", ["l+1", "2l"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_layers_without_biases_keep_the_promise(tmp_path: Path, mode: str, seed: int) -> None:
+    """Nothing takes the mean of their errors away, and behind a Relu that is much of them."""
+    b, x, channels = Builder(seed), "x", 3
+    for width in (12, 16):
+        x = b("Relu", b.conv(x, channels, width, bias=0, pads=[1] * 4))
+        channels = width
+    pooled = b("Flatten", b("GlobalAveragePool", x))
+    y = b("MatMul", pooled, b.constant(b.weight(10, 16).T))
+    target = save(b.model(y, ("N", 3, 16, 16)), tmp_path)
+    ticket = convert(target, tmp_path / "t.onnx", mode=mode)
+
+    (out,) = ticket.report.fidelity.outputs  # type: ignore[union-attr]
+    assert out.variation_db > 35  # built to 38

@@ -61,6 +61,16 @@ def test_the_covariance_of_each_group_is_numpys() -> None:
         np.testing.assert_allclose(H, expected, atol=1e-4)
 
 
+def test_of_rows_without_biases_the_mean_counts_as_what_varies_does() -> None:
+    patches = RNG.normal(3, 1, size=(400, 2, 3)).astype(np.float32)
+    (H,) = moments.covariance(patches, 1, np.arange(400), biased=False)
+    rows = patches.reshape(400, -1)
+
+    np.testing.assert_allclose(H, rows.T.astype(np.float64) @ rows / 400, rtol=1e-5)
+    seen = moments.about_mean(rows[None], biased=False)[0]
+    np.testing.assert_allclose(seen.T @ seen, rows.T @ rows, rtol=1e-4)
+
+
 def test_what_is_chance_in_few_inputs_is_taken_out_of_the_covariance() -> None:
     """Closer to the truth than the plain one; what all inputs have in common stays."""
     mixing = RNG.normal(size=(40, 40)) * np.linspace(1, 0.1, 40) ** 3
@@ -132,3 +142,12 @@ def test_a_slope_leaves_the_least_variance() -> None:
 
     slope = moments.slopes(x, y, rows=rows, channels=channels, axis=1)
     np.testing.assert_allclose(slope, [-1, 2], rtol=1e-5)
+
+
+def test_a_slope_of_a_row_without_a_bias_leaves_the_least_power() -> None:
+    x = [RNG.normal(1, 1, size=(4, 1, 9)).astype(np.float32)]
+    y = [2 * x[0] + 1]
+    found = moments.slopes(x, y, rows=np.array([0]), channels=np.array([0]), axis=1, biased=False)
+
+    expected, *_ = np.linalg.lstsq(x[0].reshape(-1, 1), y[0].reshape(-1), rcond=None)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

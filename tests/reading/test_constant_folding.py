@@ -45,6 +45,22 @@ def test_constant_nodes_and_what_is_computed_of_them_are_constants() -> None:
     assert shapes["y"] == ("N", 3, 6, 7)
 
 
+def test_a_cast_to_what_a_tensor_is_hands_it_on() -> None:
+    """As where a framework casts before every operator; other casts stay."""
+    text = f"""{HEAD} {{
+        a = Cast<saturate=1, to=1>(x)
+        i = Cast<to=7>(a)
+        f = Cast<to=1>(i)
+        h = Cast<to=10>(f)
+        s = Cast<to=1>(h)
+        b = Cast<to=1>(s)
+        y = Relu(b)
+    }}"""
+    ops, *_ = folded(model_of(text))
+
+    assert ops == ["Identity", "Cast", "Cast", "Cast", "Cast", "Identity", "Relu"]
+
+
 def test_sizes_that_are_known_are_folded_out_of_open_shapes() -> None:
     text = f"""{HEAD} {{
         s = Shape(x)

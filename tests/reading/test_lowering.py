@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 from rewritten import error_of, inputs, model_of, ops_of, target_of
 
+from lt_onnx import convert
 from lt_onnx.errors import InputError
 
 RNG = np.random.default_rng(17)
@@ -51,6 +53,34 @@ def test_a_node_that_stays_has_a_reason(tmp_path: Path) -> None:
     model.graph.node[0].name = "computed"
 
     assert target_of(model, tmp_path).refusals == {"computed": "its weight is computed"}
+
+
+def test_what_follows_from_shapes_alone_is_no_layer(tmp_path: Path) -> None:
+    """As the first state of a recurrent network, of zeros: its ticket would read no data there."""
+    text = """(float[N,3] x, float[3,4] w, float[4,4] v) => (float y) {
+        n = Shape<start=0, end=1>(x)
+        size = Constant<value_ints=[4]>()
+        shape = Concat<axis=0>(n, size)
+        zeros = ConstantOfShape(shape)
+        h = MatMul(zeros, v)
+        z = MatMul(x, w)
+        y = Add(h, z)
+    }"""
+    model = model_of(text)
+    rng = np.random.default_rng(0)
+    for name in ("w", "v"):
+        rows = next(i for i in model.graph.input if i.name == name)
+        shape = [d.dim_value for d in rows.type.tensor_type.shape.dim]
+        value = rng.standard_normal(shape).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(value, name))
+    model.graph.node[4].name = "recurrent"
+    del model.opset_import[1:]
+    target = target_of(model, tmp_path)
+
+    assert [layer.weight.shape for layer in target.linears] == [(4, 3)]
+    assert target.refusals["recurrent"] == "what it reads follows from shapes alone"
+    ticket = convert(target.path, tmp_path / "t.onnx", mode="2l")
+    assert ticket.report.proof.failures == []
 
 
 def test_weights_that_leave_float32_are_refused(tmp_path: Path) -> None:
