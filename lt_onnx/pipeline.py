@@ -277,7 +277,7 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
     forecast = None
     if options.promises:
         with watch("sensitivity"):
-            blueprint, forecast = promised(blueprint, calibration, given=given, judged=judged.count)
+            blueprint, forecast = promised(blueprint, calibration, given=given)
     made = job.output.resume and is_of(job.ticket, target, blueprint.options)
     prediction = _with_room(job, blueprint, calibration.inputs, force=made)
     job.announce(blueprint, prediction, forecast)

@@ -37,14 +37,12 @@ def said(given: argparse.Namespace, target: Path, options: Options, samples: str
         "most": None if inputs is None else inputs.count,
         "sizes": None if inputs is None else inputs.sizes,
     }
-    blueprint, judged = plan(network, options), None
+    blueprint = plan(network, options)
     if inputs is not None:
-        inputs, judged = kept_out(inputs, network, options)
+        inputs, _ = kept_out(inputs, network, options)
     count = predict(blueprint, **known).calibration_count
     seen = calibration_inputs(inputs, network.inputs, count, options.seed)
-    blueprint, _ = promised(
-        blueprint, seen, given=known["most"], judged=judged.count if judged else None
-    )
+    blueprint, _ = promised(blueprint, seen, given=known["most"])
     return predict(blueprint, **known)
 
 

@@ -25,7 +25,6 @@ RANDOM_MARGIN_DB = 8.0  # … and real ones more from random ones
 SURE = 2.0  # standard deviations of what few inputs tell, beside that
 MOST_DB = 60.0  # of an output, whatever agreement asks for
 STEP_DB = 0.5
-CHANCE = 0.05  # that more inputs have another class than may
 # inputs that have another class where it is told how many have, or the share if all are few
 DIFFERING, MAX_DIFFERING = 4, 0.1
 SLOPE = -0.5  # weights per problem for a decade of error, where only one error was tried
@@ -96,34 +95,28 @@ class Forecast:
 
 
 def promised(
-    blueprint: Blueprint, calibration: Calibration, *, given: int | None, judged: int | None = None
+    blueprint: Blueprint, calibration: Calibration, *, given: int | None
 ) -> tuple[Blueprint, Forecast]:
     """The plan with as many copies as the promise takes, unless they are given; and what it costs.
 
     In mode `l+k` also with the blocks that it takes. Of the `given` inputs some are those of the
-    calibration; None: random ones. The ticket will be `judged` by so many; None: by any number.
-    Raises InputError when the target cannot be run on them.
+    calibration; None: random ones. Raises InputError when the target cannot be run on them.
     """
     options = blueprint.options
     if options.mode is Mode.L_PLUS_K and not options.base_sizes:
-        quiet = forecast(blueprint, calibration, given=given, judged=judged, quiet=True)
+        quiet = forecast(blueprint, calibration, given=given, quiet=True)
         opening = _opening(quiet)
         sizes = {name: MIN_NEURONS for name in opening}
         options = replace(options, base_sizes=tuple(sorted(sizes.items())))
         blueprint = plan(blueprint.target, options)
-    made = forecast(blueprint, calibration, given=given, judged=judged)
+    made = forecast(blueprint, calibration, given=given)
     if made.copies is not None and options.base_size is None:
         blueprint = plan(blueprint.target, replace(options, base_size=made.copies))
     return blueprint, made
 
 
 def forecast(
-    blueprint: Blueprint,
-    calibration: Calibration,
-    *,
-    given: int | None,
-    judged: int | None = None,
-    quiet: bool = False,
+    blueprint: Blueprint, calibration: Calibration, *, given: int | None, quiet: bool = False
 ) -> Forecast:
     """What the ticket of `blueprint` may get wrong, and how many copies that takes.
 
@@ -156,13 +149,10 @@ def forecast(
         # how real inputs differ from random ones is as much chance: both in squares
         margin = math.hypot(RANDOM_MARGIN_DB, unsure) if random else MARGIN_DB + unsure
         needed[i] = options.sqnr + margin
-        if name in own:  # what class noise is of says nothing …
-            classes, by = rank == 2 and own[name] and not random, judged
-        else:  # … but an output that is a class map has to be right
-            classes, by = rank > 1, None
+        # what class noise is of says nothing, but an output that is a class map has to be right
+        classes = rank == 2 and own[name] and not random if name in own else rank > 1
         if classes:
-            may = _may_differ(options.agreement, by)
-            needed[i] = _needed(found, i, least=needed[i], may_differ=may)
+            needed[i] = _needed(found, i, least=needed[i], share=options.agreement)
     made = Promise(10 ** (-needed / 10), found.layers, found.target)
     copies = reach = None
     if found.floors:
@@ -239,39 +229,22 @@ def _copies(least: Doubles, made: Promise) -> tuple[int, float]:
     return COPIES[chosen], -10 * math.log10(max(share, 1e-12) * float(made.allowed.min()))
 
 
-def _may_differ(agreement: float, judged: int | None) -> float:
-    """The share of inputs that may have another class than the target says.
-
-    Half of what was promised: the rest is kept for inputs that the target was not trained on, as
-    those of a calibration often are. And less where few inputs judge, of which more than that have
-    another class by chance; down to a quarter, as of very few one is too many.
-    """
-    from scipy.special import bdtri
-
-    promised = max(1 - agreement, 1e-9)
-    differing = promised / 2
-    if judged:
-        may = math.floor(round(promised * judged, 6))
-        if may < judged:
-            differing = min(differing, float(bdtri(may, judged, 1 - CHANCE)))
-    return max(differing, promised / 4)
-
-
-def _needed(found: Sensitivity, output: int, *, least: float, may_differ: float) -> float:
-    """The decibels that an output of scores [N, classes, …] needs: `least`, and for agreement.
+def _needed(found: Sensitivity, output: int, *, least: float, share: float) -> float:
+    """The decibels that an output of scores [N, classes, …] needs: `least`, and for `share`.
 
     While few inputs have another class, they are as many as their errors are large: the least error
-    at which enough of them have tells how many do at a smaller one.
+    at which enough of them have tells how many do at a smaller one. Half of what may differ is kept
+    for inputs that the target was not trained on, as those of a calibration often are.
     """
     clean, disturbed = found.target.clean()[output], found.errors[output]
     if clean.shape[1] < 2 or not disturbed:
         return least
-    top = clean.argmax(1)
+    top, allowed = clean.argmax(1), max((1 - share) / 2, 1e-9)
     enough = min(DIFFERING / len(clean), MAX_DIFFERING)
     for decibels in np.arange(MOST_DB, -STEP_DB, -STEP_DB).tolist():
         size = 10 ** (-decibels / 20)
         differ = float(np.mean([(clean + size * error).argmax(1) != top for error in disturbed]))
         if differ >= enough:
-            needed: float = decibels + 20 * math.log10(differ / may_differ)
+            needed: float = decibels + 20 * math.log10(differ / allowed)
             return max(least, min(needed, MOST_DB))
     return least

@@ -69,18 +69,13 @@ def plan_command(
         if mode is not None or one is Mode.TWO_L:  # in which every layer has a base size
             check_layers(blueprint)
         if network.linears and few and not shapes_only:
-            seen = judges = None
+            seen = None
             if calibration is not None:
                 given = loaded(calibration, network.inputs)
-                seen, judges = kept_out(given, network, options)
+                seen, _ = kept_out(given, network, options)
             count = predict(blueprint, sizes=seen.sizes if seen else None).calibration_count
             found = calibration_inputs(seen, network.inputs, count, options.seed)
-            blueprint, forecast = promised(
-                blueprint,
-                found,
-                given=given.count if given else None,
-                judged=judges.count if judges else None,
-            )
+            blueprint, forecast = promised(blueprint, found, given=given.count if given else None)
         words: dict[str, Any] = {"delta": delta, "constant": constant, "gamma": gamma}
         theory = [] if epsilon is None else required_widths(blueprint, epsilon, **words)
         promise = None if forecast is None else forecast.figures(blueprint)

@@ -1,26 +1,20 @@
-"""Operators that are affine per channel and follow no linear layer: depthwise 1x1 layers.
+"""Operators that are affine per channel and go into no linear layer: depthwise 1x1 layers.
 
-1. BatchNormalization, Add, Sub, Mul and Div by one number per channel become a convolution with
-   one weight and one bias per channel. What has no spatial axis gets one for it.
-2. Such a layer goes into the convolution that alone reads it, y = W (scale · x + shift) + b:
-
-       W ← W · scale,  b ← b + Σ W · shift
-
-   Where padding puts zeros beside the shifted x, only a shift of zero can.
+BatchNormalization, Add, Sub, Mul and Div by one number per channel become a convolution with one
+weight and one bias per channel. What has no spatial axis gets one for it.
 """
 
 from dataclasses import replace
 
 import numpy as np
 
-from lt_onnx.reading.affine import Affine, affine_input, affine_of
-from lt_onnx.reading.fuse_into_readers import is_padded, with_affine_before
+from lt_onnx.reading.affine import affine_input, affine_of
 from lt_onnx.reading.rewriting import Network, Refusal, Rewrite, RuleResult
 from lt_onnx.target import Array, Linear, Node
 
 
 def to_depthwise(node: Node, network: Network) -> RuleResult:
-    """Case 1."""
+    """The depthwise layer that an affine operator is."""
     source = affine_input(node, network.constants)
     if source is None:
         return None
@@ -56,19 +50,3 @@ def to_depthwise(node: Node, network: Network) -> RuleResult:
         Node("Squeeze", f"{node.name}/close", (closed, *constants), node.outputs, attributes),
     )
     return Rewrite(steps, constants, {opened: (*shape, 1), closed: (*shape, 1)})
-
-
-def fuse_depthwise(layer: Linear, network: Network) -> RuleResult:
-    """Case 2."""
-    before = network.sole_maker(layer.input)
-    if layer.op != "Conv" or not isinstance(before, Linear):
-        return None
-    if before.op != "Conv" or before.attributes:
-        return None
-    if not before.group == before.weight.size == len(before.bias):
-        return None
-    if is_padded(layer) and before.bias.any():
-        return Refusal("its padding is of zeros that the shift before it does not reach")
-    affine = Affine(before.weight.reshape(-1).astype(np.float64), before.bias.astype(np.float64))
-    fused = replace(with_affine_before(layer, affine), input=before.input)
-    return Rewrite((fused,), replaces=(layer.input,))

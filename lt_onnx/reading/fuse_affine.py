@@ -5,7 +5,7 @@ With y = scale · (W x + b) + shift, of a layer that nothing else reads:
     W ← scale · W,  b ← scale · b + shift
 
 A Transpose may stand between them, as where a network of channels-last tensors has its
-convolutions between two of them: it goes behind.
+convolutions between two of them, or a Squeeze of what a depthwise layer needs: it goes behind.
 """
 
 from dataclasses import replace
@@ -23,14 +23,18 @@ def fuse_affine(node: Node, network: Network) -> RuleResult:
     if source is None:
         return None
     turn = layer = network.sole_maker(source)
-    if isinstance(turn, Node) and turn.op == "Transpose" and not turn.domain:
+    if isinstance(turn, Node) and turn.op in ("Transpose", "Squeeze") and not turn.domain:
         layer = network.sole_maker(turn.inputs[0])
     if not isinstance(layer, Linear):
         return Refusal("what it reads is made by no linear layer that it alone reads")
     last = layer.op == "MatMul"  # has its channels on the last of any number of axes
     rank = len(network.shapes.get(source, ())) if last else layer.weight.ndim
     axis = -1 if last else 1 - rank
-    if isinstance(turn, Node):
+    if isinstance(turn, Node) and turn.op == "Squeeze":
+        if layer.op != "Conv" or len(network.shapes.get(source, ())) != 2:
+            return Refusal("the Squeeze before it is not of a convolution's one place")
+        axis, rank = -1, 2
+    elif isinstance(turn, Node):
         order = list(turn.attributes.get("perm") or reversed(range(rank)))
         if sorted(order) != list(range(rank)):
             return Refusal(f"the Transpose before it is of another rank than {rank}")

@@ -75,9 +75,13 @@ def _affine(node: Node, network: Network) -> tuple[Affine | None, int]:
     """What an operator of one number per channel makes of them, and their axis."""
     nothing = None, 0
     source = affine_input(node, network.constants)
-    if source is None or node.op == "BatchNormalization":
+    if source is None:
         return nothing
     shape, out = (network.shapes.get(name) for name in (source, node.outputs[0]))
+    if node.op == "BatchNormalization":
+        rank = 0 if shape is None else len(shape)
+        affine = affine_of(node, network, channels=None, axis=1 - rank, rank=rank)
+        return (affine if isinstance(affine, Affine) and rank > 1 else None), 1
     value = next(network.constants[n] for n in node.inputs if n in network.constants)
     varying = [i - value.ndim for i, size in enumerate(value.shape) if size > 1]
     if shape is None or out is None or len(shape) != len(out) or len(varying) != 1:

@@ -5,19 +5,19 @@ Rules, each in a file of its own:
 1. `remove_identity`: Identity and Dropout vanish.
 2. `fuse_affine`: what is affine per channel goes into the linear layer before it.
 3. `linear_layers`: Conv, Gemm and MatMul with constant weights become `Linear`; `einsum` others.
-4. `depthwise`: other affine operators become depthwise layers, or go into the layer behind them.
-5. `conv_transpose`: a ConvTranspose becomes a convolution and a pixel shuffle.
-6. `normalization`: parameters of normalizations become operators behind them.
-7. `fuse_into_readers`: what is affine per channel goes into all the linear layers behind it.
+4. `conv_transpose`: a ConvTranspose becomes a convolution and a pixel shuffle.
+5. `normalization`: parameters of normalizations become operators behind them.
+6. `fuse_into_readers`: what is affine per channel goes into all the linear layers behind it.
+7. `depthwise`: other affine operators become depthwise layers.
 8. `constructed_constants`: what operators still have of constants, layers make.
 
-Nodes are met once, in order, by 2 to 6, the first that applies; a ConvTranspose stays whole until
-then, so that 2 reaches it. Nodes that no rule applies to stay as they are. `made_tensors` are put
-first, for what asks for them.
+Nodes are met once, in order, by 2 to 5, the first that applies, and those that are still affine
+after 6 by 2 and 7; a ConvTranspose stays whole at first, so that 2 reaches it. Nodes that no rule
+applies to stay as they are. `made_tensors` are put first, for what asks for them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +27,7 @@ import numpy as np
 from lt_onnx.errors import InputError
 from lt_onnx.reading.constructed_constants import construct_constants
 from lt_onnx.reading.conv_transpose import conv_transpose, to_convolution
-from lt_onnx.reading.depthwise import fuse_depthwise, to_depthwise
+from lt_onnx.reading.depthwise import to_depthwise
 from lt_onnx.reading.einsum import einsum
 from lt_onnx.reading.fuse_affine import fuse_affine
 from lt_onnx.reading.fuse_into_readers import fuse_into_readers
@@ -47,11 +47,9 @@ NODE_RULES: tuple[Callable[[Node, Network], RuleResult], ...] = (
     gemm,
     matmul,
     einsum,
-    to_depthwise,
     conv_transpose,
     normalization,
 )
-LAYER_RULES: tuple[Callable[[Linear, Network], RuleResult], ...] = (to_convolution, fuse_depthwise)
 
 
 def read_target(path: Path) -> Target:
@@ -77,14 +75,10 @@ def lower(graph: Target) -> Target:
                 network.apply(Rewrite((node,)))
             else:
                 network.apply(_first(node, network, NODE_RULES))
+        _again(network, Linear, [to_convolution])
         fuse_into_readers(network)
-        for rule in LAYER_RULES:
-            steps, network.steps = network.steps, {}
-            for step in steps.values():
-                if isinstance(step, Linear):
-                    network.apply(_first(step, network, [rule]))
-                else:
-                    network.apply(Rewrite((step,)))
+        own = {node.name for node in nodes if not unvarying.issuperset(node.outputs)}
+        _again(network, Node, [fuse_affine, to_depthwise], named=own)  # none that rules made
     made = MadeTensors(graph.inputs[0] if graph.inputs else None)
     if graph.inputs:
         construct_constants(network)
@@ -105,6 +99,21 @@ def lower(graph: Target) -> Target:
             where = f"{graph.path}: node '{layer.name}' ({layer.op})"
             raise InputError(f"{where}: {problem}; scale the network down")
     return lowered
+
+
+def _again(
+    network: Network,
+    kind: type[S],
+    rules: Sequence[Callable[[S, Network], RuleResult]],
+    named: Container[str] | None = None,
+) -> None:
+    """Apply rules to the steps of a `kind`, all or those that are `named`; others stay."""
+    steps, network.steps = network.steps, {}
+    for step in steps.values():
+        if isinstance(step, kind) and (named is None or step.name in named):
+            network.apply(_first(step, network, rules))
+        else:
+            network.apply(Rewrite((step,)))
 
 
 def _first(

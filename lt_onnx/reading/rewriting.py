@@ -57,8 +57,11 @@ class Network:
         return value if value is not None and value.dtype == np.float32 else None
 
     def sole_maker(self, tensor: str) -> Step | None:
-        """The step that makes `tensor`, if that is read once and no output of the graph."""
-        alone = self.reads.get(tensor, 0) == 1 and tensor not in self.outputs
+        """The step that makes `tensor`, if that is read once and no output of the graph.
+
+        What rules make is read once.
+        """
+        alone = self.reads.get(tensor, 1) == 1 and tensor not in self.outputs
         return self.steps.get(tensor) if alone else None
 
     def error(self, node: Node, problem: str) -> InputError:

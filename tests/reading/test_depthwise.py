@@ -9,13 +9,17 @@ from rewritten import error_of, inputs, model_of, normalization, ops_of, target_
 RNG = np.random.default_rng(13)
 C = RNG.uniform(0.5, 2, (3, 1, 1)) * np.array([-1, 1, -1]).reshape(3, 1, 1)
 NORM = "BatchNormalization(x, scale, shift, mean, variance)"
-CONSTANTS = {"c": C, "half": 0.5, **normalization(RNG, 3)}
+CONSTANTS = {"c": C, "flat": C.reshape(-1), "half": 0.5, **normalization(RNG, 3)}
 ALONE = {
     "BatchNormalization": (f"(float[N,3,5,4] x) => (float y) {{ y = {NORM} }}", ["CONV"]),
     "of signals": (f"(float[N,3,5] x) => (float y) {{ y = {NORM} }}", ["CONV"]),
     "of volumes": (f"(float[N,3,2,3,4] x) => (float y) {{ y = {NORM} }}", ["CONV"]),
     "of vectors": (
         f"(float[N,3] x) => (float y) {{ y = {NORM} }}",
+        ["Unsqueeze", "CONV", "Squeeze"],
+    ),
+    "of vectors, in parts": (
+        "(float[N,3] x) => (float y) { a = Sub(x, flat)\n b = Mul(a, flat)\n y = Add(b, flat) }",
         ["Unsqueeze", "CONV", "Squeeze"],
     ),
     "Mul": ("(float[N,3,5,4] x) => (float y) { y = Mul(c, x) }", ["CONV"]),

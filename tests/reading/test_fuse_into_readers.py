@@ -46,6 +46,22 @@ LAYERS = {  # of x [N,6,4] or [N,4,6,5]
         p = Reshape(j, windows)\n t = Transpose<perm=[0,2,1,3]>(p)\n y = MatMul(t, w)""",
         "Relu Slice Slice Concat Reshape Transpose MATMUL",
     ),
+    "a normalization of vectors": (
+        "[N,4]",
+        "a = BatchNormalization(r, c, c, c, c)\n y = Gemm(a, g)",
+        "Relu GEMM",
+    ),
+    "what a framework makes of it": (
+        "[N,4]",
+        "d = Sub(r, c)\n m = Mul(d, c)\n a = Add(m, c)\n y = Gemm(a, g)",
+        "Relu GEMM",
+    ),
+    "a normalization before two convolutions": (
+        "[N,4,6,5]",
+        "a = BatchNormalization(r, c, c, c, c)\n p = Conv(a, conv)\n q = Conv(a, conv)"
+        "\n y = Mul(p, q)",
+        "Relu CONV CONV Mul",
+    ),
     "a convolution": (
         "[N,4,6,5]",
         "a = Transpose<perm=[0,2,3,1]>(r)\n b = Add(a, c)\n"
