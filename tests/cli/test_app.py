@@ -1,5 +1,6 @@
 """The one border where errors become a line and an exit code."""
 
+import builtins
 import errno
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lt_onnx.__main__ import main
 from lt_onnx.cli import app as border
 from lt_onnx.errors import InputError, ResourceError
 
@@ -98,3 +100,21 @@ def test_neither_the_package_nor_help_loads_anything_heavy() -> None:
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
         assert shown.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_interrupt_at_the_start_is_told_as_any_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = builtins.__import__
+
+    def interrupted(name: str, *rest: Any, **words: Any) -> Any:
+        if name == "lt_onnx.cli.app":
+            raise KeyboardInterrupt
+        return original(name, *rest, **words)
+
+    monkeypatch.setattr(builtins, "__import__", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 3
+    assert capsys.readouterr().err == "lt-onnx: interrupted; nothing was left behind\n"
