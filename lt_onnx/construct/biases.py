@@ -25,7 +25,7 @@ from lt_onnx.subset_sum import solve
 from lt_onnx.target import Array, Doubles, Floats, Indices
 
 REACH = 0.5  # share of a row's full reach in one direction that a bias may use
-MIN_PRICE = 1e-11  # of a weight in a bias: it must pay by (3·10⁻⁶ λ)² of squared error at least
+MIN_PRICE = 1e-7  # of a weight in a bias: it must pay by (3·10⁻⁴ λ)² of squared error at least
 BIAS_SHARE = 0.05  # of a row's error, by which a weight in its bias must pay
 
 

@@ -46,7 +46,10 @@ class Emitter(Protocol):
         """Append a node to the ticket."""
 
     def gather(self, tensor: str, places: Array, axis: int, name: str) -> str:
-        """Append a Gather of physical channels; place -1 stands for a channel of zeros."""
+        """Append a Gather of physical channels; place -1 stands for a channel of zeros.
+
+        Raises RefusalError for many of a tensor that follows from shapes alone.
+        """
 
     def collapsed(self, tensor: str) -> str:
         """Name of the ticket's tensor that holds this one as the target has it."""

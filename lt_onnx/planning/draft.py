@@ -11,6 +11,7 @@ import numpy as np
 from lt_onnx.blueprint import Run
 from lt_onnx.layout import Layout
 from lt_onnx.manifest import DensePlace, DenseReason
+from lt_onnx.ops.rule import RefusalError
 from lt_onnx.planning.emitted import Copies, Emitted
 from lt_onnx.planning.made_numbers import content_of, joins_made
 from lt_onnx.planning.request import Request
@@ -26,6 +27,8 @@ WHOLE_ARITHMETIC = frozenset(
 )
 # the input of whole numbers or truth values that other operators pick from
 PICKED = {"Gather": 0, "GatherElements": 0, "GatherND": 0, "OneHot": 2}
+
+MAX_PICKED = 8  # numbers that follow from shapes, picked out of a tensor of them
 
 
 class Draft:
@@ -97,7 +100,13 @@ class Draft:
     def gather(
         self, tensor: str, places: Array, axis: int, name: str, *, output: str | None = None
     ) -> str:
-        """Append a Gather of physical channels; place -1 stands for a channel of zeros."""
+        """Append a Gather of physical channels; place -1 stands for a channel of zeros.
+
+        Raises RefusalError for more than a few numbers that follow from shapes: picked out by
+        constants, these could be anything.
+        """
+        if tensor in self.emitted.from_shapes and places.size > MAX_PICKED:
+            raise RefusalError("its other operand follows from shapes alone")
         name = self.unused(name)
         if (places < 0).any():
             tensor = self._with_zeros(tensor, axis, name)

@@ -54,7 +54,8 @@ def test_a_node_that_stays_has_a_reason(tmp_path: Path) -> None:
     assert target_of(model, tmp_path).refusals == {"computed": "its weight is computed"}
 
 
-def test_what_follows_from_shapes_alone_is_no_layer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["l+1", "2l"])
+def test_what_follows_from_shapes_alone_is_no_layer(tmp_path: Path, mode: str) -> None:
     """As the first state of a recurrent network, of zeros: its ticket would read no data there."""
     text = """(float[N,3] x) => (float y) {
         n = Shape<start=0, end=1>(x)
@@ -63,16 +64,20 @@ def test_what_follows_from_shapes_alone_is_no_layer(tmp_path: Path) -> None:
         zeros = ConstantOfShape(shape)
         h = MatMul(zeros, v)
         z = MatMul(x, w)
-        y = Add(h, z)
+        g = Add(h, z)
+        t = Tanh(g)
+        j = MatMul(t, v)
+        k = Tanh(j)
+        y = MatMul(k, v)
     }"""
     model = model_of(text, w=RNG.normal(size=(3, 4)), v=RNG.normal(size=(4, 4)))
     model.graph.node[4].name = "recurrent"
     del model.opset_import[1:]
     target = target_of(model, tmp_path)
 
-    assert [layer.weight.shape for layer in target.linears] == [(4, 3)]
+    assert [layer.weight.shape for layer in target.linears] == [(4, 3), (4, 4), (4, 4)]
     assert target.refusals["recurrent"] == "what it reads follows from shapes alone"
-    ticket = convert(target.path, tmp_path / "t.onnx", mode="2l")
+    ticket = convert(target.path, tmp_path / "t.onnx", mode=mode)
     assert ticket.report.proof.failures == []
 
 
