@@ -6,12 +6,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from forge.deployed import of_joined, of_products, of_seeded, of_softmax, of_sums, rename
 from forge.draft import Catalogue, Draft
 from forge.smuggled import TEXT
-from forge.trial import misses
+from forge.trial import failures, misses
 from graphs import Builder, save
+from onnx import helper
 from paths import MODELS
 
 from lt_onnx import convert, deploy, verify
@@ -74,6 +76,56 @@ def test_a_deployed_forgery_is_caught_for_what_it_is(
     assert verify(tmp_path / "t.onnx", target=target).genuine
     assert (tmp_path / "t.onnx").read_bytes() == (folder / "t.onnx").read_bytes()
     assert list(misses(draft, forgeries, tmp_path, target)) == []
+
+
+def untyped(node: onnx.NodeProto) -> None:
+    """What was a tensor of axes, or an attribute, is of no number."""
+    node.attribute.append(helper.make_attribute("axes", ["a"]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "malform",
+    [lambda node: node.ClearField("input"), lambda node: node.ClearField("output"), untyped],
+    ids=["no inputs", "no outputs", "an attribute of texts"],
+)
+def test_a_malformed_node_is_refused(
+    genuine: Callable[[str], Path],
+    tmp_path: Path,
+    kind: str,
+    malform: Callable[[onnx.NodeProto], None],
+) -> None:
+    draft = Draft.read(genuine(kind) / "t.onnx")
+    first: dict[str, int] = {}  # node of every operator
+    for number, node in enumerate(draft.model.graph.node):
+        first.setdefault(node.op_type, number)
+    for number in first.values():
+        changed = draft.copy()
+        malform(changed.model.graph.node[number])
+        changed.write(tmp_path / "t.onnx")
+        assert failures(tmp_path / "t.onnx"), changed.model.graph.node[number]
+
+
+def test_a_tensor_that_an_attribute_would_have_been_is_not_read_elsewhere(
+    genuine: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Nor is any of its kind but numbers."""
+    draft = Draft.read(genuine("softmax") / "t.onnx")
+    for tensor in (
+        onnx.TensorProto(name="q/axes.0", data_type=onnx.TensorProto.STRING, string_data=[b"a"]),
+        onnx.TensorProto(
+            name="q/axes.0",
+            data_type=onnx.TensorProto.INT64,
+            data_location=onnx.TensorProto.EXTERNAL,
+            external_data=[onnx.StringStringEntryProto(key="location", value="elsewhere")],
+        ),
+    ):
+        changed = draft.copy()
+        changed.model.graph.initializer.append(tensor)
+        reads = helper.make_node("Squeeze", [changed.model.graph.input[0].name, "q/axes.0"], ["q"])
+        changed.model.graph.node.append(reads)
+        changed.write(tmp_path / "t.onnx")
+        assert failures(tmp_path / "t.onnx")
 
 
 @pytest.mark.parametrize("end", ["/positive", "/both"])

@@ -24,7 +24,7 @@ def verify_command(
     max_outside_masks: Annotated[
         float | None,
         Param(
-            "Of all bits that the seed does not fix, the share that need not be masks.",
+            "Of all bits that the seed does not fix, how many need not be masks (with --target).",
             unit="SHARE",
             read=share,
             expects="a share, as in 0.05 or 5%",

@@ -15,7 +15,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from lt_onnx import files
-from lt_onnx.errors import InputError, ResourceError
+from lt_onnx.errors import InputError, LtOnnxError, ResourceError
 from lt_onnx.files import atomic_write, check_places, check_suffix, data_of
 from lt_onnx.manifest import BlockRecord, parse_manifest
 from lt_onnx.options import Weights
@@ -95,13 +95,18 @@ def ticket_name(packed: Path) -> str:
 def unpacked_if_packed(path: Path) -> Iterator[Path]:
     """A ticket's own path; of a pack (.ltz) the ticket in it, written for as long as the block.
 
-    Raises as `unpack`.
+    Raises as `unpack`; errors that are raised within and name the ticket name the pack.
     """
     if path.suffix != SUFFIX:
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
-        yield unpack(path, Path(folder) / ticket_name(path))[0]
+        ticket = Path(folder) / ticket_name(path)
+        try:
+            yield unpack(path, ticket)[0]
+        except LtOnnxError as error:
+            error.args = (str(error).replace(str(ticket), str(path)),)
+            raise
 
 
 def unpack(packed: Path, output: Path, *, force: bool = False) -> list[Path]:
@@ -251,7 +256,11 @@ def _files(packed: Path, content: bytes) -> tuple[PackedFile, ...]:
         about = msgspec.json.decode(content, type=About)
         names = [file.name for file in about.files]
         plain = all(name.isprintable() and Path(name).name == name != "" for name in names)
-        if not plain or names not in ([about.name], [about.name, f"{about.name}.data"]):
+        if (
+            not plain
+            or Path(about.name).suffix != ".onnx"
+            or names not in ([about.name], [about.name, f"{about.name}.data"])
+        ):
             raise ValueError("files")
         if about.to_json() != content:
             raise ValueError("written otherwise")

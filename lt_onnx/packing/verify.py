@@ -21,7 +21,7 @@ def verify(
         target: also check that the graph is what this network is planned to.
         target_sha256: also check that the ticket says to be made from that file.
         max_outside_masks: also check that at most this share of the account, above 0 up to 1, is
-            anything but masks.
+            anything but masks; needs the target.
 
     Returns:
         the proof: every failure is a line that names the node or tensor.

@@ -18,7 +18,7 @@ from operator import itemgetter
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from lt_onnx.reading.protobuf import node_title
 from lt_onnx.target import Array, is_standard_domain
@@ -42,6 +42,8 @@ INPUTS: dict[str, tuple[int, dict[str, int]]] = {
 AS_BEFORE_11 = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 CHANGED = {"BatchNormalization": 9, "RoiAlign": 16, "Scatter": 11, "TopK": 10, "Upsample": 9}
 ALONG_LAST = frozenset("Softmax LogSoftmax Hardmax".split())  # flattened behind the axis before 13
+NUMBERS = frozenset({AttributeProto.FLOAT, AttributeProto.INT, AttributeProto.INTS})
+MOVED_TYPES = frozenset({TensorProto.FLOAT, TensorProto.INT64})
 PLACED = re.compile(r"\.(\d{1,3})\Z")
 
 
@@ -66,16 +68,17 @@ def flattened_nodes(model: onnx.ModelProto, version: int) -> frozenset[str]:
     shapes, flattened = {tensor.name: tensor.dims for tensor in model.graph.initializer}, set()
     for node in model.graph.node:
         rank = [len(a.ints) for a in node.attribute if a.name == "perm"]
-        if node.op_type == "Reshape" and len(shapes.get(node.input[1], ())) == 1:
-            rank = [shapes[node.input[1]][0]]
-        if rank:
-            ranks[node.output[0]] = rank[0]
+        shape = "".join(node.input[1:2])
+        if node.op_type == "Reshape" and len(shapes.get(shape, ())) == 1:
+            rank = [shapes[shape][0]]
+        ranks.update(dict.fromkeys(node.output[:1], rank[0]) if rank else {})
     for node in model.graph.node:
         if node.op_type in ALONG_LAST and is_standard_domain(node.domain):
             attributes = {a.name: a.i for a in node.attribute}
-            last = ranks.get(node.output[0], ranks.get(node.input[0], 0)) - 1
+            ends = (*node.output[:1], *node.input[:1])
+            last = next((ranks[name] for name in ends if name in ranks), 0) - 1
             if attributes.get("axis", 1) != last and attributes.get("axis") != -1:
-                flattened.add(node.output[0])
+                flattened.update(node.output[:1])
     return frozenset(flattened)
 
 
@@ -169,18 +172,18 @@ def raised(node: onnx.NodeProto, version: int) -> tuple[onnx.NodeProto, dict[str
     if node.op_type in ("Resize", "Upsample") and version < 11:
         out.op_type = "Resize"
         del out.input[:]
-        out.input.extend([node.input[0], "", *node.input[1:]])
+        out.input.extend([*node.input[:1], "", *node.input[1:]])
         out.attribute.extend(helper.make_attribute(k, v) for k, v in AS_BEFORE_11.items())
         return out, {}
     since, places = INPUTS.get(node.op_type, (0, {}))
     if version < since:
         inputs = [*node.input]
         for number, attribute in enumerate(node.attribute):
-            if attribute.name not in places:
+            if attribute.name not in places or attribute.type not in NUMBERS:
                 continue
             place = places[attribute.name]
             inputs += [""] * (place + 1 - len(inputs))
-            inputs[place] = f"{node.output[0]}/{attribute.name}.{number}"
+            inputs[place] = f"{''.join(node.output[:1])}/{attribute.name}.{number}"
             floats = attribute.type == onnx.AttributeProto.FLOAT
             value = helper.get_attribute_value(attribute)
             tensors[inputs[place]] = np.array(value, np.float32 if floats else np.int64)
@@ -234,8 +237,11 @@ def _moved(
         match = PLACED.search(name)
         if match is None or name not in tensors:
             continue
+        tensor = tensors[name]
+        if tensor.data_type not in MOVED_TYPES or tensor.external_data:
+            continue  # no such tensor was made of an attribute
         try:
-            value = numpy_helper.to_array(tensors[name]).tolist()
+            value = numpy_helper.to_array(tensor).tolist()
             yield int(match[1]), helper.make_attribute(key, value)
-        except (ValueError, TypeError, KeyError):  # no such tensor was made of an attribute
+        except (ValueError, TypeError):
             continue

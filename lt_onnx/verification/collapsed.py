@@ -227,7 +227,7 @@ def _sum(index: GraphIndex, parts: list[str]) -> int:
 def _reader(index: GraphIndex, name: str, position: int) -> int:
     """The one node that reads a tensor. Raises Flaw."""
     number = index.only_reader(name, position)
-    if number is None:
+    if number is None or len(index.nodes[number].output) != 1:
         raise Flaw(f"tensor '{name}' is not read once, where its layer does")
     return number
 

@@ -7,6 +7,7 @@ Nodes are told in the file's order, each by what is another than in the last one
 import math
 from collections import Counter
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 from onnx import AttributeProto, NodeProto
 
@@ -28,21 +29,41 @@ def graph_bits(index: GraphIndex, linear: set[int], sets: Mapping[str, int]) -> 
     bits = len(kinds) * OPERATOR + kinds_bits([*kinds.values(), len(linear)])
     names = math.log2(len(index.maker.keys() | index.inputs | index.readers.keys()) + 1)
     last: dict[tuple[str, str], NodeProto] = {}
+    made: AbstractSet[str] = index.inputs
     for number in sorted({*others, *linear}):
         node = index.nodes[number]
         before = last.get((node.domain, node.op_type))
-        bits += _inputs(index, number, before, any_name=names)
+        bits += _inputs(index, number, before, made=made, any_name=names)
         bits += _attributes(node, before, sets, is_layer=number in index.layers)
         last[node.domain, node.op_type] = node
+        made = _made(index, number, linear)
     return bits
 
 
-def _inputs(index: GraphIndex, number: int, last: NodeProto | None, *, any_name: float) -> float:
-    """Bits of what a node reads: by 1 bit or more what the node before it makes, by 2 the next
+def _made(index: GraphIndex, number: int, linear: set[int]) -> AbstractSet[str]:
+    """What a node makes; of a layer what its last node does, wherever that stands in the file."""
+    made = {*index.nodes[number].output}
+    while number in index.layers and len(made) == 1:
+        readers = {reader for name in made for reader, _ in index.readers.get(name, [])}
+        if len(readers) != 1 or not (readers <= index.layers and readers.isdisjoint(linear)):
+            break
+        (number,) = readers
+        made = {*index.nodes[number].output}
+    return made
+
+
+def _inputs(
+    index: GraphIndex,
+    number: int,
+    last: NodeProto | None,
+    *,
+    made: AbstractSet[str],
+    any_name: float,
+) -> float:
+    """Bits of what a node reads: by 1 bit or more what the step before it `made`, by 2 the next
     initializer, by 3 what the `last` of its operator reads there, or any other tensor.
     """
     node, bits = index.nodes[number], 0.0
-    made = {*index.nodes[number - 1].output} if number else index.inputs
     for place, name in enumerate(node.input[:1] if number in index.layers else node.input):
         known = not name or name in index.maker or name in index.inputs
         if name in made:

@@ -111,6 +111,11 @@ def prove(
         raise InputError(
             f"`max_outside_masks` is {max_outside_masks}; give a share, above 0 up to 1"
         )
+    if max_outside_masks is not None and target is None:
+        raise InputError(
+            "`max_outside_masks` needs `target`: a graph that is its author's word may have masks "
+            "that do nothing"
+        )
     model, canonical = read_model(path)
     if not is_readable(model):
         raise InputError(f"{path}: a name in it is not UTF-8, or it has more parts than any ticket")
@@ -147,7 +152,7 @@ def prove(
         seed=manifest.seed,
         account=account if genuine else None,
         planned=target is not None,
-        failures=failures,
+        failures=[shown(failure) for failure in failures],
         genuine=genuine,
         **counts,
     )

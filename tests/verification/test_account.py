@@ -9,10 +9,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from forge.draft import Draft
+from graphs import Builder, save
 from handmade import SEED, SOURCES, Handmade, handmade
 from onnx import helper, numpy_helper
+from paths import MODELS
 
-from lt_onnx import verify
+from lt_onnx import convert, verify
 from lt_onnx.errors import InputError
 from lt_onnx.options import Init, Sigma, Weights
 from lt_onnx.source.layer import draw_rows
@@ -266,21 +269,49 @@ def test_an_account_of_nothing_has_no_share() -> None:
     assert Account(masks=75, dense=25).outside_masks == 0.25
 
 
+def test_where_the_scale_of_a_layer_stands_says_nothing_for_nothing(tmp_path: Path) -> None:
+    """What reads a layer costs the same, wherever in the file that one's last node is."""
+    b, path, told = Builder(), tmp_path / "t.onnx", list[int]()
+    first, second = b.conv("x", 3, 4), b.conv("x", 3, 4)
+    target = save(b.model(b("Add", b("Relu", first), b("Tanh", second))), tmp_path)
+    convert(target, path, base_size=3, price=0.1, validate=False)
+    draft = Draft.read(path)
+    scales = {layer["scale"] for layer in draft.manifest["layers"]}
+    for moved in (False, True):
+        nodes = [*draft.model.graph.node]
+        for node in [n for n in nodes if {*n.input} & scales] if moved else []:
+            nodes.remove(node)
+            reads = (i for i, other in enumerate(nodes) if node.output[0] in other.input)
+            nodes.insert(next(reads, len(nodes)), node)
+        assert moved == (nodes != [*draft.model.graph.node])
+        del draft.model.graph.node[:]
+        draft.model.graph.node.extend(nodes)
+        draft.write(path)
+        account = verify(path).account
+        assert account is not None
+        told.append(account.attributes)
+
+    assert told[0] == told[1]
+
+
 def test_a_share_is_a_limit_and_no_question_of_being_genuine(tmp_path: Path) -> None:
-    path = handmade().write(tmp_path / "t.onnx")
-    proof = verify(path)
+    target, path = MODELS / "plain-relu.onnx", tmp_path / "t.onnx"
+    convert(target, path, base_size=3, price=0.1, validate=False)
+    proof = verify(path, target=target)
     assert proof.account is not None
     share = proof.account.outside_masks
-    told = verify(path, max_outside_masks=share / 2)
+    told = verify(path, target=target, max_outside_masks=share / 2)
 
-    assert verify(path, max_outside_masks=share).failures == []
+    assert verify(path, target=target, max_outside_masks=share).failures == []
     assert told.genuine
     assert told.failures == [
         f"{100 * share:.1f} % of its account is outside the masks; at most {50 * share:g} % may be"
     ]
     for bad in (0, 1.5, -0.1, math.nan):
         with pytest.raises(InputError, match="`max_outside_masks` is"):
-            verify(path, max_outside_masks=bad)
+            verify(path, target=target, max_outside_masks=bad)
+    with pytest.raises(InputError, match="`max_outside_masks` needs `target`"):
+        verify(path, max_outside_masks=share)
 
 
 def test_what_is_not_genuine_has_no_account(tmp_path: Path) -> None:
