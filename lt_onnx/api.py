@@ -89,7 +89,8 @@ def convert(
         price: μ, what a kept weight costs, for study; None leaves it to the promise.
         sqnr: what the ticket is built to: decibels of every output's variation over inputs that
             the construction does not see. A ticket that misses it has not passed.
-        agreement: the same for outputs of class scores: share of inputs with equal top-1.
+        agreement: the same for outputs of class scores: share of inputs with equal top-1; 0: none,
+            as for regression.
         price_bits: with `mode=2l`, what a bit of the ticket's pack costs, in kept weights, 0.01 to
             100: packs a tenth smaller, tickets a fifth larger; 0: packs are as they come.
         prices: μ of single layers, by name.

@@ -42,7 +42,8 @@ _locks: dict[Path, tuple[int, int]] = {}  # held by this process: the thread, an
 
 
 def data_of(path: Path) -> Path:
-    """Where the external data of the ticket at `path` lies, if it has any."""
+    """Where the external data of the ticket at `path` lies, if it has any. Raises InputError."""
+    check_named(path)
     return path.with_name(f"{path.name}.data")
 
 
@@ -51,6 +52,12 @@ def check_file(path: Path) -> None:
     if not path.is_file():
         wrong = "is a folder, not a file" if path.is_dir() else "not a file"
         raise InputError(f"{path}: {wrong if path.exists() else 'no such file'}")
+
+
+def check_named(path: Path) -> None:
+    """Raises InputError for a path that ends in no name, as that of the folder one is in."""
+    if not path.name:
+        raise InputError(f"'{path}' is a folder: give a file, or convert a folder with zoo")
 
 
 def check_suffix(path: Path, suffix: str, *, argument: str = "output") -> None:
@@ -100,6 +107,7 @@ def check_distinct(outputs: Sequence[Path]) -> None:
 
 def _check_place(path: Path) -> None:
     """Raises InputError unless a file can be made or replaced at `path`."""
+    check_named(path)
     trial = _beside(path, f"{secrets.token_hex(4)}.part")
     try:
         if not path.parent.is_dir():

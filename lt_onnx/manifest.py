@@ -60,7 +60,7 @@ Price: TypeAlias = Annotated[int, Meta(ge=0, lt=1)] | Annotated[float, Meta(ge=0
 Decibels: TypeAlias = (
     Annotated[int, Meta(gt=0, le=MAX_SQNR)] | Annotated[float, Meta(gt=0, le=MAX_SQNR)]
 )
-Share: TypeAlias = Annotated[int, Meta(gt=0, le=1)] | Annotated[float, Meta(gt=0, le=1)]
+Share: TypeAlias = Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(ge=0, le=1)]
 Names: TypeAlias = tuple[str, ...]
 
 

@@ -13,7 +13,7 @@ from onnx import helper
 from paths import MODELS
 from resealed import Change, drawn, failures_of, flipped, node_of
 
-from lt_onnx import convert, verify
+from lt_onnx import convert, deploy, verify
 from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError
 from lt_onnx.runtime import Session
@@ -220,3 +220,33 @@ def test_what_does_not_collapse_is_told_before_any_work(
     with pytest.raises(InputError, match=told):
         convert(MODELS / f"{name}.onnx", tmp_path / "t.onnx", collapse=True, **words)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("activation", ["Clip", "Relu"])
+def test_constants_stay_below_the_limit_of_an_activation(tmp_path: Path, activation: str) -> None:
+    """Behind a pool features are small, and what biases are made of large beside them."""
+    b = Builder()
+    limits = (b.constant(0.0), b.constant(6.0)) if activation == "Clip" else ()
+    x = b(activation, b.conv("x", 3, 8, pads=[1] * 4), *limits)
+    x = b(activation, b.conv(x, 8, 8, pads=[1] * 4), *limits)
+    x = b("Mul", b("Flatten", b("GlobalAveragePool", x)), b.constant(0.01))
+    target = save(b.model(b.gemm(x, 8, 4)), tmp_path)
+    words = {"mode": "2l", "base_size": 8, "price": 1e-3, "validate": False}
+    convert(target, tmp_path / "t.onnx", **words)
+    made = deploy(tmp_path / "t.onnx", collapse=True, target=target, output=tmp_path / "c.onnx")
+
+    assert made.comparison is not None
+    assert made.comparison.same
+    assert made.comparison.difference < 1e-5
+
+
+def test_a_form_that_computes_something_else_has_failed(
+    collapsed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("lt_onnx.deployment.compare.MAX_DIFFERENCE", 0.0)
+    plain, target = str(collapsed / "plain.onnx"), str(collapsed / "target.onnx")
+    output = str(tmp_path / "c.onnx")
+    words = ["deploy", plain, "--collapse", "--target", target, "--output", output]
+
+    assert run(words) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"FAILED: {output} computes")

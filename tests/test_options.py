@@ -66,8 +66,8 @@ def test_words_become_members_and_mappings_sorted_pairs() -> None:
         ({"price_bits": 1.0}, "`price_bits` needs `mode=2l` and `select=noise`"),
         ({"sqnr": 0}, "`sqnr` is 0; give decibels, above 0 up to 60"),
         ({"sqnr": 61.5}, "`sqnr` is 61.5; give decibels, above 0 up to 60"),
-        ({"agreement": 1.01}, "`agreement` is 1.01; give a share, above 0 up to 1"),
-        ({"agreement": 0.0}, "`agreement` is 0; give a share, above 0 up to 1"),
+        ({"agreement": 1.01}, "`agreement` is 1.01; give a share, up to 1; 0 is none"),
+        ({"agreement": -0.1}, "`agreement` is -0.1; give a share, up to 1; 0 is none"),
     ],
 )
 def test_what_is_out_of_range_names_its_argument(words: dict[str, object], said: str) -> None:
@@ -134,6 +134,8 @@ def test_prices_and_the_papers_rules_promise_nothing() -> None:
         ("seed", 1.5, "a whole number"),
         ("sqnr", "30", "a number"),
         ("agreement", False, "a number"),
+        ("agreement", None, "a number"),
+        ("seed", None, "a whole number"),
         ("fp16", 1, "True or False"),
         ("base_size", 3.5, "a whole number"),
     ],

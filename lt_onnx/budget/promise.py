@@ -60,7 +60,7 @@ class Forecast:
         classes = any(port.tells_classes for port in blueprint.target.outputs)
         return {
             "sqnr": options.sqnr,
-            "agreement": options.agreement if classes else None,
+            "agreement": options.agreement if classes and options.agreement else None,
             "copies": self.copies,
             "built_to": self.built_to,
             "possible": self.possible,
@@ -151,7 +151,7 @@ def forecast(
         needed[i] = options.sqnr + margin
         # what class noise is of says nothing, but an output that is a class map has to be right
         classes = rank == 2 and own[name] and not random if name in own else rank > 1
-        if classes:
+        if classes and options.agreement:
             needed[i] = _needed(found, i, least=needed[i], share=options.agreement)
     made = Promise(10 ** (-needed / 10), found.layers, found.target)
     copies = reach = None

@@ -116,6 +116,10 @@ def _folder(path: Path | None, targets: Sequence[Path]) -> Path | None:
     folder = path if path is not None and path.is_dir() else None
     if len(targets) > 1 and path is not None and folder is None:
         raise InputError(f"{path}: with several targets `output` must be an existing folder")
+    from lt_onnx.files import check_named
+
+    for target in targets:
+        check_named(target)
     places = [target.with_suffix("") if folder is None else target.stem for target in targets]
     for n, target in enumerate(targets):
         if places[n] in places[:n]:

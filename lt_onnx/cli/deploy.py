@@ -1,12 +1,17 @@
 """`lt-onnx deploy`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from lt_onnx.cli.console import say
 from lt_onnx.cli.options import Force, Quiet
 from lt_onnx.options import Param, Weights
 from lt_onnx.units import size_text
+
+if TYPE_CHECKING:
+    from lt_onnx.deployment.forms import Deployment
 
 
 def deploy_command(
@@ -32,8 +37,16 @@ def deploy_command(
     from lt_onnx.deployment.forms import deploy
 
     made = deploy(ticket, output, weights=weights, collapse=collapse, target=target, force=force)
-    if quiet:
-        return
+    if not quiet:
+        _print(made)
+    if made.comparison is not None and not made.comparison.same:
+        what = "computes something else than its ticket: convert the target again"
+        say(f"FAILED: {made.path} {what}", err=quiet)
+        raise typer.Exit(1)
+
+
+def _print(made: "Deployment") -> None:
+    """Sizes, and how the form compares with ticket and target."""
     say(f"{made.path}: {size_text(made.bytes)}; the ticket has {size_text(made.ticket_bytes)}")
     if made.comparison is not None:
         c = made.comparison

@@ -20,8 +20,10 @@ def pack_command(
 
     What is left is graph, seed, packed masks and scales; unpack draws the rest again.
     """
+    from lt_onnx.files import check_named
     from lt_onnx.packing.pack import pack
 
+    check_named(ticket)
     path = output or ticket.with_suffix(".ltz")
     small, large = pack(ticket, path, force=force)
     if not quiet:

@@ -15,6 +15,7 @@ from lt_onnx.target import Array, Doubles, Floats, Indices
 
 MAX_SPREAD = 1e-4  # relative spread under which a channel counts as constant
 PERIOD = 6  # sizes, in turn
+ROUNDING, BENT = 1e-6, 1e30  # of φ(h) where it is h; how far off what is not that counts
 SIZES = 0.625 * 2.0 ** (np.arange(RESERVE) % PERIOD)  # wanted of constants, in units of λ
 
 
@@ -25,10 +26,16 @@ class Response:
     h: Floats  # [H]  pre-activations of many sizes, both signs
     value: Floats  # [H]  φ(h)
 
-    def drive(self, size: Array, sign: Array) -> Doubles:
-        """Pre-activations of the given signs after which constants come closest to ±`size`."""
+    def drive(self, size: Array, sign: Array, *, straight: bool = False) -> Doubles:
+        """Pre-activations of the given signs after which constants come closest to ±`size`.
+
+        With `straight` such as φ hands on as they are.
+        """
         off = np.abs(np.abs(self.value) - size[:, None])
         off[(self.h > 0) != (sign >= 0)[:, None]] = np.inf
+        if straight:
+            bent = np.abs(self.value - self.h) > ROUNDING * np.abs(self.h)
+            off[:, bent] = np.where(np.isfinite(off[:, bent]), BENT, np.inf)
         drive: Doubles = self.h[off.argmin(1)].astype(np.float64)
         return drive
 

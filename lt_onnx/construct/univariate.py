@@ -80,7 +80,10 @@ def expand(
         constants, listens, drive = _constants(
             step, options.seed, unit=unit, free=free, inputs=inputs, sign=sign
         )
-        wanted = response.drive(size[: len(constants)], np.full(len(constants), sign))
+        # beyond the limit of a ReLU6 a constant is not what a collapsed form takes it for
+        straight = model.use is Use.SPLIT and model.positive == 1 and sign > 0
+        signs = np.full(len(constants), sign)
+        wanted = response.drive(size[: len(constants)], signs, straight=straight)
         scale[constants] = wanted / drive
         if options.sigma is Sigma.LAYER:
             scale[constants] = np.median(np.abs(scale[constants]))

@@ -16,6 +16,7 @@ from lt_onnx.target import Array
 COMPARED = 16  # inputs
 MAX_SECONDS = 1.0  # that are spent on timing one of them, or two by turns
 MIN_ROUNDS = 3
+MAX_DIFFERENCE = 1e-3  # that the order of sums may make, in deep networks
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Comparison:
     ticket_ms: float
     form_ms: float
     load_seconds: float  # until the form is opened
+
+    @property
+    def same(self) -> bool:
+        """Whether form and ticket differ by no more than rounding may come to."""
+        return self.difference <= MAX_DIFFERENCE
 
 
 def compare(target: Path, ticket: Path, form: Path) -> Comparison:

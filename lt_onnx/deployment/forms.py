@@ -16,7 +16,7 @@ from lt_onnx import files
 from lt_onnx.blueprint import Blueprint
 from lt_onnx.deployment.compare import Comparison, compare
 from lt_onnx.errors import InputError
-from lt_onnx.files import atomic_write, check_file, check_places, check_suffix, data_of
+from lt_onnx.files import atomic_write, check_file, check_named, check_places, check_suffix, data_of
 from lt_onnx.manifest import METADATA_KEY, LayerRecord, Manifest
 from lt_onnx.options import Weights, choose
 from lt_onnx.packing.archive import SUFFIX
@@ -72,6 +72,7 @@ def deploy(
         ResourceError: not enough disk.
     """
     ticket, form = Path(ticket), choose(Weights, "weights", weights)
+    check_named(ticket)
     kind = "collapsed" if collapse else form
     stem = ticket.name.removesuffix(SUFFIX).removesuffix(".onnx").removesuffix(".ticket")
     path = ticket.with_name(f"{stem}.{kind}.onnx") if output is None else Path(output)

@@ -76,6 +76,7 @@ class Activation:
         return lambda x: np.asarray(program({self.input: x})[0])
 
 
+SMALLEST_LIMIT = 1e-3  # of an activation from below that is more than 0
 RELU = Activation((Node("Relu", "Relu", ("x",), ("y",)),), "x")
 
 
@@ -91,8 +92,17 @@ def after(tensor: str, target: Target) -> Activation | None:
                 return Activation(tuple(needed), tensor)
         if node.op in AFFINE and all(n in affine for n in data):
             affine.add(node.outputs[0])
-    first = next((n for n in nodes if n.op in ACTIVATIONS and n.inputs[0] == tensor), None)
+    own = (n for n in nodes if n.op in ACTIVATIONS and n.inputs[0] == tensor)
+    first = next((n for n in own if not _is_guard(n, target)), None)
     return None if first is None else Activation((first,), tensor)
+
+
+def _is_guard(node: Node, target: Target) -> bool:
+    """Whether it keeps a divisor from zero, as the length of what is brought to length 1."""
+    if node.op != "Clip":
+        return False
+    least = target.constants.get("".join(node.inputs[1:2]), node.attributes.get("min", 0.0))
+    return bool(np.size(least) == 1 and 0 < float(np.ravel(least)[0]) < SMALLEST_LIMIT)
 
 
 def _functions_of(tensor: str, target: Target) -> list[Node]:

@@ -75,7 +75,7 @@ class Options:
     agreement: Annotated[
         float,
         Param(
-            "Promise: of classifiers, the share of equal top-1.",
+            "Promise: of classifiers, the share of equal top-1; 0: none.",
             unit="SHARE",
             read=share,
             expects="a share, as in 0.99 or 99%",
@@ -119,8 +119,8 @@ class Options:
             raise InputError("`price_bits` needs `mode=2l` and `select=noise`")
         if not 0 < self.sqnr <= MAX_SQNR:
             raise InputError(f"`sqnr` is {self.sqnr:g}; give decibels, above 0 up to {MAX_SQNR}")
-        if not 0 < self.agreement <= 1:
-            raise InputError(f"`agreement` is {self.agreement:g}; give a share, above 0 up to 1")
+        if not 0 <= self.agreement <= 1:
+            raise InputError(f"`agreement` is {self.agreement:g}; give a share, up to 1; 0 is none")
         if self.mode is Mode.L_PLUS_K and not self.base_sizes and not self.promises:
             raise InputError(
                 "`mode=l+k` chooses by a promise which layers open a block: give no `price` and no "

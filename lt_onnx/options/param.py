@@ -49,7 +49,7 @@ def check_types(group: Any) -> None:
     """
     for name, (hint, _) in params_of(type(group)).items():
         kinds, value = {hint, *get_args(hint)}, getattr(group, name)
-        if value is None or not kinds & {bool, int, float}:
+        if (value is None and type(None) in kinds) or not kinds & {bool, int, float}:
             continue
         if type(value).__module__ == "numpy" and isinstance(value, Real):
             value = int(value) if isinstance(value, Integral) else float(value)

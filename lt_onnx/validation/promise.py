@@ -39,7 +39,8 @@ def promise_checks(
             what = "plain, it does not vary" if out.judged is Judged.CONSTANT else "of variation"
             said = f"{figure:.1f} dB {what}; {options.sqnr:g} were promised"
             checks.append(_check("sqnr", out, held, said, short))
-        if out.agreement is not None and (given or out.judged is Judged.EQUALITY):
+        told = out.agreement is not None and (given or out.judged is Judged.EQUALITY)
+        if out.agreement is not None and told and options.agreement:
             held = out.agreement >= options.agreement
             shares = map(percent_text, (out.agreement, options.agreement))
             said = "{} agree; {} were promised".format(*shares)
@@ -57,7 +58,9 @@ def kept_out(given: Samples, target: Target, options: Options) -> tuple[Samples,
 
 def wanted_samples(target: Target, options: Options) -> int:
     """How many samples a promise is judged by at least, if there are; 0: it does not matter."""
-    if not options.promises or not any(port.tells_classes for port in target.outputs):
+    if not (options.promises and options.agreement) or not any(
+        port.tells_classes for port in target.outputs
+    ):
         return 0
     return telling_samples(options.agreement)
 

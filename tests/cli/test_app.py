@@ -4,6 +4,7 @@ import builtins
 import errno
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,3 +119,17 @@ def test_an_interrupt_at_the_start_is_told_as_any_other(
 
     assert ended.value.code == 3
     assert capsys.readouterr().err == "lt-onnx: interrupted; nothing was left behind\n"
+
+
+@pytest.mark.parametrize(
+    "words", ["convert .", "convert /", "convert . -o x.onnx", "pack .", "deploy ."]
+)
+def test_a_folder_without_a_name_is_told_of(
+    words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert border.run(words.split()) == 2
+    said = capsys.readouterr().err
+    assert "is a folder: give a file, or convert a folder with zoo" in said
+    assert len(said.splitlines()) == 1

@@ -96,7 +96,7 @@ def test_limits_are_of_all_outputs_or_of_one() -> None:
         ("--mode 3l", "`mode` is '3l'; choose one of l+1, l+k, 2l"),
         ("--select exact", "`select` is 'exact'; choose one of noise, smallest, best"),
         ("--seed -1", "`seed` is -1; give 0 to 2^64 - 1"),
-        ("--agreement 99", "`agreement` is 99; give a share, above 0 up to 1"),
+        ("--agreement 99", "`agreement` is 99; give a share, up to 1; 0 is none"),
         ("--agreement all", "`agreement` is 'all'; give a share, as in 0.99 or 99%"),
         ("--min-agreement 97", "`min_agreement` is 97; give a share, up to 1, as in 0.97 or 97%"),
         (

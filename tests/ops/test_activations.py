@@ -118,6 +118,15 @@ def test_without_any_a_relu_opens_blocks() -> None:
     assert (activation.title, model.use) == ("Relu", Use.SPLIT)
 
 
+def test_what_keeps_a_divisor_from_zero_is_no_activation() -> None:
+    """As where an embedding is brought to length 1."""
+    guard, relu6 = op("Clip", "a", "least", to="b"), op("Clip", "c", "zero", "six", to="d")
+    constants = {"least": np.float32(1e-12), "zero": np.float32(0), "six": np.float32(6)}
+
+    assert block_activation(target(guard, **constants))[0].title == "Relu"
+    assert block_activation(target(guard, relu6, **constants))[0].nodes[0].name == "Clip-d"
+
+
 @pytest.mark.parametrize(
     ("steps", "title"),
     [

@@ -73,3 +73,12 @@ def test_where_classes_are_told_apart_samples_have_to_be_enough() -> None:
     assert all(port.tells_classes for port in told)
     assert not any(port.tells_classes for port in [*others, replace(told[0], scores=False)])
     assert [telling_samples(share) for share in (0.99, 0.9, 0.995, 1.0)] == [100, 10, 200, 1]
+
+
+def test_no_agreement_is_promised_where_none_is_asked_for() -> None:
+    given = fidelity(agreement=0.5)
+
+    assert [check.name for check in promise_checks(given, Options(agreement=0), [])] == [
+        "promise of sqnr: scores"
+    ]
+    assert len(promise_checks(given, Options(), [])) == 2
