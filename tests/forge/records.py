@@ -200,7 +200,7 @@ def _options(draft: Draft) -> Iterator[Forgery]:
         ("tolerance", 0),
         ("tolerance", 1),
         ("sqnr", 61),
-        ("agreement", 0),
+        ("agreement", -0.1),
         ("price", 1),
         ("price", -0.5),
         ("prices", [["a", 2]]),
