@@ -48,7 +48,9 @@ def zoo_command(
     limits: Limits,
     workers: Workers,
     report: Reports = None,
-    report_only: Annotated[bool, Param("Convert nothing: report on what is finished.")] = False,
+    report_only: Annotated[
+        bool, Param("Convert nothing: report on what these options have finished.")
+    ] = False,
     config: Config = NO_WORDS,
     json: Json = False,
     quiet: Quiet = False,

@@ -53,8 +53,8 @@ def pack(ticket: Path, output: Path, *, force: bool = False) -> tuple[int, int]:
     manifest, stored = manifest_of(ticket, model), locate_tensors(ticket, model)
     if any(layer.stored == Weights.SEEDED for layer in manifest.layers):
         raise InputError(
-            f"{ticket}: holds no random numbers already: give the ticket in another form, as "
-            "deploy makes it with `weights=folded`"
+            f"{ticket}: holds no random numbers already: give the ticket that it was made from or, "
+            "if it is not collapsed, what deploy makes of it with `weights=folded`"
         )
     masks = Masks(price_bits=manifest.options.price_bits)
     count, lags = manifest.construction().copies, set[int]()
