@@ -104,8 +104,7 @@ def promised(
     """
     options = blueprint.options
     if options.mode is Mode.L_PLUS_K and not options.base_sizes:
-        quiet = forecast(blueprint, calibration, given=given, quiet=True)
-        opening = _opening(quiet)
+        opening = _opening(forecast(blueprint, calibration, given=given, quiet=True))
         sizes = {name: MIN_NEURONS for name in opening}
         options = replace(options, base_sizes=tuple(sorted(sizes.items())))
         blueprint = plan(blueprint.target, options)
@@ -150,7 +149,7 @@ def forecast(
         margin = math.hypot(RANDOM_MARGIN_DB, unsure) if random else MARGIN_DB + unsure
         needed[i] = options.sqnr + margin
         # what class noise is of says nothing, but an output that is a class map has to be right
-        classes = rank == 2 and own[name] and not random if name in own else rank > 1
+        classes = (rank == 2 and own[name] and not random) if name in own else rank > 1
         if classes and options.agreement:
             needed[i] = _needed(found, i, least=needed[i], share=options.agreement)
     made = Promise(10 ** (-needed / 10), found.layers, found.target)

@@ -20,6 +20,7 @@ import onnx
 from onnx import helper, numpy_helper, shape_inference
 
 from lt_onnx.errors import InputError
+from lt_onnx.reading.float32 import hand_on_floats
 from lt_onnx.reading.protobuf import array_of, node_title, plain_node, replace_items
 from lt_onnx.reading.sandbox import guarded
 from lt_onnx.reading.shape_values import Value, constant_value, shape_by_values, value_of
@@ -68,7 +69,7 @@ def fold(
         if not folding.evaluate():
             break
         folding.drop_dead()
-    folding.hand_on_floats()
+    hand_on_floats(model.graph, folding.types)
     integers = frozenset(n for n, kind in folding.types.items() if kind not in FLOATS)
     return folding.declared_shapes(), integers
 
@@ -140,15 +141,6 @@ class _Folding:
             self.constants = {n: t for n, t in self.constants.items() if n in needed}
             tensors = [t for t in self.graph.initializer if t.name in self.constants]
             replace_items(self.graph.initializer, tensors)
-
-    def hand_on_floats(self) -> None:
-        """A Cast to float32 of what is of float32 is an Identity."""
-        for node in self.graph.node:
-            if node.op_type == "Cast" and is_standard_domain(node.domain):
-                to = next((a.i for a in node.attribute if a.name == "to"), None)
-                if self.types.get(node.input[0]) == to == onnx.TensorProto.FLOAT:
-                    node.op_type = "Identity"
-                    del node.attribute[:]
 
     def infer(self) -> None:
         """Renew what inference knows of each tensor."""

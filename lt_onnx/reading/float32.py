@@ -1,10 +1,13 @@
 """Half and double precision networks as float32 ones: the ticket computes in float32."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from lt_onnx.reading.protobuf import all_tensors
+from lt_onnx.target import is_standard_domain
 
 OTHER_FLOATS = (TensorProto.FLOAT16, TensorProto.DOUBLE)
 TYPE_ATTRIBUTES = {"to", "dtype"}
@@ -34,3 +37,13 @@ def in_float32(model: onnx.ModelProto) -> bool:
             if attribute.name in TYPE_ATTRIBUTES and attribute.i in OTHER_FLOATS:
                 attribute.CopyFrom(helper.make_attribute(attribute.name, TensorProto.FLOAT))
     return True
+
+
+def hand_on_floats(graph: onnx.GraphProto, types: Mapping[str, int]) -> None:
+    """Make a Cast to float32 of what is of float32 an Identity; `types` are those of tensors."""
+    for node in graph.node:
+        if node.op_type == "Cast" and is_standard_domain(node.domain):
+            to = next((a.i for a in node.attribute if a.name == "to"), None)
+            if {types.get(name) for name in node.input} == {to} == {TensorProto.FLOAT}:
+                node.op_type = "Identity"
+                del node.attribute[:]

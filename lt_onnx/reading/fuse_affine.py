@@ -31,7 +31,12 @@ def fuse_affine(node: Node, network: Network) -> RuleResult:
     rank = len(network.shapes.get(source, ())) if last else layer.weight.ndim
     axis = -1 if last else 1 - rank
     if isinstance(turn, Node) and turn.op == "Squeeze":
-        if layer.op != "Conv" or len(network.shapes.get(source, ())) != 2:
+        before = network.shapes.get(turn.inputs[0], ())
+        one = len(before) > 2 and before == (
+            *network.shapes.get(source, ()),
+            *[1] * (len(before) - 2),
+        )
+        if layer.op != "Conv" or not one:  # else channels may be on another axis
             return Refusal("the Squeeze before it is not of a convolution's one place")
         axis, rank = -1, 2
     elif isinstance(turn, Node):

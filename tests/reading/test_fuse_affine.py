@@ -206,3 +206,28 @@ def test_what_varies_otherwise_or_is_read_twice_stays_behind_it(tmp_path: Path, 
     assert ops_of(target)[:2] == ["CONV", "Transpose"]
     assert "Add" in ops_of(target)
     assert error_of(target, model, inputs(model, RNG)) < 1e-5
+
+
+SQUEEZED = {  # shape of x, the axes that go, and what is left of the operators
+    "its one place": ("N,3,1,1", [2, 3], ["CONV", "Squeeze"]),
+    "its one input": ("1,3,4,1", [0, 3], ["CONV", "Squeeze", "Unsqueeze", "CONV", "Squeeze"]),
+}
+
+
+@pytest.mark.parametrize("case", SQUEEZED)
+def test_what_follows_a_squeeze_is_fused_where_channels_stay_where_they_are(
+    tmp_path: Path, case: str
+) -> None:
+    """Else one number per place may look like one per channel: both are four here."""
+    shape, axes, ops = SQUEEZED[case]
+    model = model_of(
+        f"(float[{shape}] x) => (float y) {{ h = Conv(x, w)\n s = Squeeze(h, axes)\n"
+        " y = Mul(s, c) }",
+        w=RNG.normal(size=(4, 3, 1, 1)),
+        axes=axes,
+        c=RNG.uniform(0.5, 2, 4),
+    )
+    target = target_of(model, tmp_path)
+
+    assert ops_of(target) == ops
+    assert error_of(target, model, inputs(model, RNG)) < 1e-5
