@@ -335,8 +335,7 @@ def random_samples(ports: tuple[Port, ...], count: int, seed: int) -> Samples:
     normalised; pictures are the same from 0 to 1, as images are that are not. White noise is what a
     network is often tried with. Whole numbers pick from all of a table, or are 0 or 1; bytes are
     pictures. What the network itself normalises has the mean and deviation that this takes off, or
-    is pictures where these are of bytes, or of numbers from 0 to 1. Raises InputError for too many
-    bytes.
+    is pictures where these are of bytes or of shares. Raises InputError for too many bytes.
     """
     rng = np.random.default_rng(seed)
     arrays: dict[str, Array] = {}
