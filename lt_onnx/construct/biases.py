@@ -21,7 +21,7 @@ from lt_onnx.ops.conv_padding import admissible_taps
 from lt_onnx.options import Select, Sigma
 from lt_onnx.planning.requirements import RESERVE
 from lt_onnx.source.layer import draw_at
-from lt_onnx.subset_sum import solve
+from lt_onnx.subset_sum import Rows, Rule, solve_rows
 from lt_onnx.target import Array, Doubles, Floats, Indices
 
 REACH = 0.5  # share of a row's full reach in one direction that a bias may use
@@ -186,12 +186,16 @@ class Biases:
         columns = self.reserve.column[group, :most]
         unit = draw_at(options.seed, self.task.step.source, rows=rows, columns=columns)
         base, z = (unit * level).astype(np.float32), goal.astype(np.float32)
-        if options.select is Select.SMALLEST:
-            answer = solve(base, z, tolerance=options.tolerance)
-        else:
-            penalty = np.maximum(price, np.float32(MIN_PRICE))[:, None]
-            answer = solve(base, z, weight=1.0, penalty=penalty)
-        bits = np.arange(most, dtype=np.uint32)
-        keep = ((answer.mask[:, None] >> bits) & 1 == 1) & (z != 0)[:, None]
-        tally = Tally.of(z, answer.mask, answer.residual, tolerance=options.tolerance)
+        place = np.tile(np.arange(most, dtype=np.int32), (len(z), 1, 1))
+        alone = Rows.plain(place, np.ones(place.shape, np.float32))  # one problem in every row
+        prices = np.maximum(price, np.float32(MIN_PRICE))[:, None]
+        masks, residuals = solve_rows(
+            base,
+            z[:, None],
+            rows=replace(alone, price=prices, group=np.arange(len(z))),
+            rule=Rule.SMALLEST if options.select is Select.SMALLEST else Rule.NOISE,
+            tolerance=options.tolerance,
+        )
+        keep = (masks >> np.arange(most, dtype=np.uint32)) & 1 == 1
+        tally = Tally.of(z, masks[:, 0], residuals[:, 0], tolerance=options.tolerance)
         return np.where(keep, unit, np.float32(0)), tally

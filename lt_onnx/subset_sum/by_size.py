@@ -10,12 +10,11 @@ the package.
 from math import comb
 from typing import TypeAlias
 
-import numba
 import numpy as np
 
-from lt_onnx.subset_sum.lanes import LANES, lowest
+from lt_onnx.subset_sum.lanes import LANES, inner, lowest
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE, size_limit
-from lt_onnx.subset_sum.objective import above, bits_of, float_of, least, reach, upper_bound
+from lt_onnx.subset_sum.objective import above, bits_of, float_of, least, reach
 from lt_onnx.subset_sum.problem import Floats, Indices, Masks
 
 MAX_ELEMENTS = 32
@@ -41,8 +40,8 @@ def no_lists() -> Lists:
     return sums, costs, np.empty(shape, np.uint32), ends, np.empty((2, MAX_LISTED), np.float32)
 
 
-@numba.njit()
-def _list(x: Floats, p: Floats, half: int, cap: np.float32, limit: int, out: Lists) -> None:
+@inner
+def _list(x: Floats, p: Floats, half: np.int64, cap: np.float32, limit: int, out: Lists) -> None:
     """List the subsets of the first (`half` 0) or last (1) elements that cost at most `cap`."""
     sums, costs, masks, ends = out[0][half], out[1][half], out[2][half], out[3][half]
     middle = len(x) // 2
@@ -64,18 +63,17 @@ def _list(x: Floats, p: Floats, half: int, cap: np.float32, limit: int, out: Lis
         ends[size] = count
 
 
-@numba.njit()
+@inner
 def best_by_size(
-    x: Floats, z: np.float32, a: np.float32, p: Floats, limit: int, lists: Lists
+    x: Floats, z: np.float32, a: np.float32, p: Floats, cap: np.float32, limit: int, lists: Lists
 ) -> tuple[np.uint32, np.float32]:
     """Mask and error of the lowest objective among subsets of at most `limit` elements.
 
-    The lowest mask if several tie.
+    The lowest mask if several tie. `cap` is `upper_bound` of the problem.
     """
     sums, costs, masks, ends, found = lists
-    cap = upper_bound(x, z, a, p)
-    _list(x, p, 0, cap, limit, lists)
-    _list(x, p, 1, cap, limit, lists)
+    _list(x, p, np.int64(0), cap, limit, lists)
+    _list(x, p, np.int64(1), cap, limit, lists)
     best, few = bits_of(cap), limit // 2
     for half in range(2):  # every part that is small, with what may go with it of the other half
         one = 1 - half
@@ -115,7 +113,7 @@ def best_by_size(
     return chosen, left
 
 
-@numba.njit()
+@inner
 def _objective(
     x: Floats, z: np.float32, a: np.float32, p: Floats, mask: np.uint32
 ) -> tuple[np.float32, np.int32]:

@@ -14,7 +14,7 @@ import numpy as np
 from lt_onnx.source.layer import SourceLayer, draw_at, draw_rows
 from lt_onnx.subset_sum import cpu
 from lt_onnx.subset_sum.problem import Drawn, Rows, Rule
-from lt_onnx.subset_sum.solver import solve, solve_rows
+from lt_onnx.subset_sum.solver import solve_rows
 
 
 def is_compiled() -> bool:
@@ -46,5 +46,3 @@ def _use_all() -> None:
         layer = SourceLayer("", 0, (1, 2))
         draw_rows(0, layer, start=0, stop=1)
         draw_at(0, layer, rows=at, columns=at)
-        batch = np.ones((2, 2), np.float32)
-        solve(batch, batch[0], weight=1.0, penalty=batch)  # of one, NumPy would make views

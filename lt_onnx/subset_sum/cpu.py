@@ -5,15 +5,15 @@ The arithmetic and the ties are those of the package, to the bit. The first thre
 """
 
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from lt_onnx.cores import share, solver_threads
 from lt_onnx.source import philox
 from lt_onnx.subset_sum.full import Halves, full, no_halves
+from lt_onnx.subset_sum.lanes import inner, kernel
 from lt_onnx.subset_sum.limits import check, check_sign
 from lt_onnx.subset_sum.objective import bits_of, float_of
 from lt_onnx.subset_sum.problem import Drawn, Floats, Indices, Masks, Places, Rows
@@ -135,7 +135,7 @@ def write_masked(
     share(len(at), work)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _write_masked(
     out: Floats,
     at: Indices,
@@ -166,7 +166,7 @@ def _write_masked(
             row[twin + i] = -row[i] if chosen[i] else np.float32(0)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def solve_part(
     batch: tuple[Floats, Floats, Floats, Floats], answers: Answers, search: Search
 ) -> tuple[np.float32, np.float32, np.float32]:
@@ -190,7 +190,7 @@ def solve_part(
     return float_of(most), float_of(dearest), least
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _draw(out: Floats, source: Source, start: int, stop: int) -> None:
     """The rows start … stop-1."""
     _, seed, layer, numbers, width = source
@@ -198,7 +198,7 @@ def _draw(out: Floats, source: Source, start: int, stop: int) -> None:
         philox.fill(out[r], numbers[r] * width, seed, layer, philox.WEIGHTS)
 
 
-@numba.njit()
+@inner
 def _feed(rest: Floats, share: np.float32, row: Floats) -> None:
     """rest −= share · row, the step of error feedback."""
     if share != 0:
@@ -206,7 +206,7 @@ def _feed(rest: Floats, share: np.float32, row: Floats) -> None:
             rest[i] -= share * row[i]
 
 
-@numba.njit()
+@inner
 def _feed_block(rest: Floats, share: Floats, upper: Floats, start: int, stop: int) -> None:
     """Pass the errors of problems start…stop-1 on to the rest of the rows, in their order."""
     n = rest.shape[1]
@@ -217,7 +217,7 @@ def _feed_block(rest: Floats, share: Floats, upper: Floats, start: int, stop: in
                 _feed(rest[r, low:high], share[r, t - start], upper[t, low:high])
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _solve_rows(
     source: Source,
     batch: tuple[Floats, Indices],
@@ -274,4 +274,4 @@ def _solve_rows(
                 _feed_block(rest[: last - first], share, upper, start, stop)
 
 
-slowest = _solve_rows  # to compile; it calls most others
+slowest: Any = _solve_rows  # to compile; it calls most others

@@ -10,11 +10,10 @@ numbers ≥ 0 is monotone, rounding included, so nothing that could win or tie i
 
 from typing import TypeAlias
 
-import numba
 import numpy as np
 
 from lt_onnx.subset_sum.by_size import Lists, best_by_size, no_lists
-from lt_onnx.subset_sum.lanes import LANES
+from lt_onnx.subset_sum.lanes import LANES, inner
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE
 from lt_onnx.subset_sum.objective import INFINITE, bits_of, least, upper_bound
 from lt_onnx.subset_sum.problem import Floats
@@ -32,7 +31,7 @@ def no_halves() -> Halves:
     return no_lists(), np.empty((4, MAX_HALVES + LANES), np.float32)
 
 
-@numba.njit()
+@inner
 def list_halves(x: Floats, p: Floats, half: np.int64, cap: np.float32, out: Lists) -> int:
     """List the subsets of the first (`half` 0) or last (1) elements that cost at most `cap`.
 
@@ -57,7 +56,7 @@ def list_halves(x: Floats, p: Floats, half: np.int64, cap: np.float32, out: List
     return count
 
 
-@numba.njit()
+@inner
 def full(
     x: Floats, z: np.float32, a: np.float32, p: Floats, limit: int, scratch: Halves
 ) -> tuple[np.uint32, np.float32]:
@@ -65,9 +64,9 @@ def full(
 
     Of at most `limit` elements where there are more than MAX_EXHAUSTIVE_SIZE.
     """
-    if len(x) > MAX_EXHAUSTIVE_SIZE:
-        return best_by_size(x, z, a, p, limit, scratch[0])
     cap = upper_bound(x, z, a, p)
+    if len(x) > MAX_EXHAUSTIVE_SIZE:
+        return best_by_size(x, z, a, p, cap, limit, scratch[0])
     (sums, costs, masks, _, _), space = scratch
     lows = list_halves(x, p, np.int64(0), cap, scratch[0])
     highs = list_halves(x, p, np.int64(1), cap, scratch[0])

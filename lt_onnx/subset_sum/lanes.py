@@ -5,18 +5,36 @@ instructions, in a loop that makes one after another. Arrays are contiguous floa
 numbers behind the last one that counts.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+import numba
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 LANES = 16
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# nothing is called from C, and what that takes is long to compile; Numba's types lack the option
+_OPTIONS: Any = {"no_cfunc_wrapper": True}
 _compiled: Any = intrinsic  # whose first argument calls leave out
 
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _WORDS = ir.VectorType(ir.IntType(32), LANES)
+
+
+def kernel(function: Function) -> Function:
+    """Compiled for Python to call, and kept by Numba."""
+    compiled: Function = numba.njit(cache=True, nogil=True, **_OPTIONS)(function)
+    return compiled
+
+
+def inner(function: Function) -> Function:
+    """Compiled for kernels to call, and kept with them."""
+    compiled: Function = numba.njit(**_OPTIONS)(function)
+    return compiled
 
 
 @_compiled

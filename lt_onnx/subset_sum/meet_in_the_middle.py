@@ -7,10 +7,9 @@ order of the package.
 
 from typing import TypeAlias
 
-import numba
 import numpy as np
 
-from lt_onnx.subset_sum.lanes import LANES, lowest, within
+from lt_onnx.subset_sum.lanes import LANES, inner, lowest, within
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE
 from lt_onnx.subset_sum.objective import INFINITE, bits_of, float_of
 from lt_onnx.subset_sum.problem import Floats, Places
@@ -23,7 +22,7 @@ ROUNDING = np.float32(4e-6)  # of Σ|x| + |z|: more than two orders of summation
 Halves: TypeAlias = tuple[Floats, Floats, Places]
 
 
-@numba.njit()
+@inner
 def no_halves() -> Halves:
     """Scratch space of one thread."""
     lows = 1 << (MAX_EXHAUSTIVE_SIZE + UNEVEN) // 2
@@ -35,7 +34,7 @@ def no_halves() -> Halves:
     )
 
 
-@numba.njit()
+@inner
 def left(x: Floats, z: np.float32, mask: np.uint32) -> np.float32:
     """What is left of z when the elements of `mask` are taken from it, ascending."""
     while mask:
@@ -44,7 +43,7 @@ def left(x: Floats, z: np.float32, mask: np.uint32) -> np.float32:
     return z
 
 
-@numba.njit()
+@inner
 def _sum_subsets(x: Floats, out: Floats) -> int:
     """Sums of all subsets of x, by mask; returns how many."""
     out[0] = np.float32(0)
@@ -56,7 +55,7 @@ def _sum_subsets(x: Floats, out: Floats) -> int:
     return count
 
 
-@numba.njit()
+@inner
 def _least_error(rest: np.float32, sums: Floats, count: int) -> np.int32:
     """Bits of the least |rest - sum| of sums[:count]."""
     least = INFINITE
@@ -65,7 +64,7 @@ def _least_error(rest: np.float32, sums: Floats, count: int) -> np.int32:
     return least
 
 
-@numba.njit()
+@inner
 def _popcount(mask: np.uint32) -> int:
     count = 0
     while mask:
@@ -74,7 +73,7 @@ def _popcount(mask: np.uint32) -> int:
     return count
 
 
-@numba.njit()
+@inner
 def _before(mask: np.uint32, other: np.uint32) -> bool:
     """Whether `mask` comes first in order of (size, lexicographic)."""
     size, other_size = _popcount(mask), _popcount(other)
@@ -85,7 +84,7 @@ def _before(mask: np.uint32, other: np.uint32) -> bool:
     return bool(mask & first)
 
 
-@numba.njit()
+@inner
 def smallest_of_all(
     x: Floats, z: np.float32, tolerance: np.float32, halves: Halves
 ) -> tuple[np.uint32, np.float32]:

@@ -4,27 +4,27 @@ Values are ≥ 0, and such floats are ordered like their bit patterns: minima ar
 which compilers vectorise without being allowed to change a single bit.
 """
 
-import numba
 import numpy as np
 
+from lt_onnx.subset_sum.lanes import inner
 from lt_onnx.subset_sum.problem import Floats
 
 INFINITE = np.int32(0x7F800000)  # the bits of float32 infinity
 
 
-@numba.njit()
+@inner
 def bits_of(value: np.float32) -> np.int32:
     """The bit pattern of a float32."""
     return np.float32(value).view(np.int32)
 
 
-@numba.njit()
+@inner
 def float_of(bits: np.int32) -> np.float32:
     """The float32 of a bit pattern."""
     return np.int32(bits).view(np.float32)
 
 
-@numba.njit()
+@inner
 def least(
     z: np.float32,
     a: np.float32,
@@ -41,7 +41,7 @@ def least(
     return best
 
 
-@numba.njit()
+@inner
 def upper_bound(x: Floats, z: np.float32, a: np.float32, p: Floats) -> np.float32:
     """A little above the objective of the best subset of at most two elements."""
     best = bits_of(a * (z * z))
@@ -53,7 +53,7 @@ def upper_bound(x: Floats, z: np.float32, a: np.float32, p: Floats) -> np.float3
     return above(float_of(best), a, np.float32(1e-6) * reach(x, z))
 
 
-@numba.njit()
+@inner
 def reach(x: Floats, z: np.float32) -> np.float32:
     """|z| + Σ |x|: no sum is larger, and rounding is a share of it."""
     total = abs(z)
@@ -62,7 +62,7 @@ def reach(x: Floats, z: np.float32) -> np.float32:
     return total
 
 
-@numba.njit()
+@inner
 def above(value: np.float32, a: np.float32, slack: np.float32) -> np.float32:
     """What an objective of `value` is at most if its error were larger by `slack`."""
     margin = slack * (a * slack + np.float32(2) * np.sqrt(a * value))

@@ -18,11 +18,10 @@ from itertools import combinations
 from math import comb
 from typing import TypeAlias
 
-import numba
 import numpy as np
 
 from lt_onnx.cores import share
-from lt_onnx.subset_sum.lanes import LANES, add, lowest, within
+from lt_onnx.subset_sum.lanes import LANES, add, inner, kernel, lowest, within
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE
 from lt_onnx.subset_sum.meet_in_the_middle import ROUNDING, Halves, left, no_halves, smallest_of_all
 from lt_onnx.subset_sum.objective import bits_of, float_of
@@ -57,7 +56,7 @@ def lists_of(m: int) -> Lists:
     return np.array(masks, np.uint32), begins
 
 
-@numba.njit()
+@inner
 def _first(sums: Floats, start: int, stop: int, rest: np.float32, reach: np.float32) -> int:
     """Where the first of sums[start:stop] within reach of `rest` is, or `stop`."""
     while start < stop:
@@ -69,7 +68,7 @@ def _first(sums: Floats, start: int, stop: int, rest: np.float32, reach: np.floa
     return stop
 
 
-@numba.njit()
+@inner
 def _last(x: Floats, m: int, start: int, rest: np.float32, reach: np.float32) -> np.uint32:
     """Bit i is set where x[start + i] is within reach of `rest`; elements stay in registers."""
     bits = within(x, 0, rest, reach)
@@ -78,7 +77,7 @@ def _last(x: Floats, m: int, start: int, rest: np.float32, reach: np.float32) ->
     return np.uint32(bits >> np.uint32(start))
 
 
-@numba.njit()
+@inner
 def _few(
     x: Floats, m: int, z: np.float32, tolerance: np.float32, limit: int
 ) -> tuple[np.uint32, np.float32]:
@@ -106,7 +105,7 @@ def _few(
     return np.uint32(0), z
 
 
-@numba.njit()
+@inner
 def _list(sums: Floats, begins: Indices, size: int) -> None:
     """List the sums of `size` elements, from those of one element less."""
     m = begins.shape[1] - 2
@@ -119,7 +118,7 @@ def _list(sums: Floats, begins: Indices, size: int) -> None:
         sums[i] = np.inf
 
 
-@numba.njit()
+@inner
 def _walk(
     lists: Lists, space: Space, z: np.float32, sizes: tuple[int, int], bound: np.float32, any_: bool
 ) -> tuple[np.uint32, np.float32]:
@@ -173,7 +172,7 @@ def _walk(
     return best, best_error
 
 
-@numba.njit()
+@inner
 def _more(
     lists: Lists,
     space: Space,
@@ -195,7 +194,7 @@ def _more(
     return mask, error
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def solve_part(
     batch: Batch,
     answers: tuple[Masks, Floats],

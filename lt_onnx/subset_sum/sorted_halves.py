@@ -6,17 +6,16 @@ part gives no smaller sum, so that lists of sums merge sorted, and no pair that 
 closer than the one before.
 """
 
-import numba
 import numpy as np
 
-from lt_onnx.subset_sum.lanes import LANES, lowest, within
+from lt_onnx.subset_sum.lanes import LANES, inner, lowest, within
 from lt_onnx.subset_sum.problem import Floats
 
 SORTED = 18  # elements from which on this is faster than comparing all pairs
 
 
-@numba.njit()
-def sort_sums(x: Floats, first: int, last: int, space: Floats) -> int:
+@inner
+def sort_sums(x: Floats, first: int | np.int64, last: int | np.int64, space: Floats) -> int:
     """Sort the sums of all subsets of x[first:last]; returns which row of `space` they are in.
 
     A sum is that of one element less, or that and the element: two sorted lists, merged.
@@ -37,7 +36,7 @@ def sort_sums(x: Floats, first: int, last: int, space: Floats) -> int:
     return now
 
 
-@numba.njit()
+@inner
 def least_error(z: np.float32, low: Floats, high: Floats, lows: int, highs: int) -> np.float32:
     """The least |error| of a pair of sorted sums."""
     least = np.float32(np.inf)
@@ -51,7 +50,7 @@ def least_error(z: np.float32, low: Floats, high: Floats, lows: int, highs: int)
     return least
 
 
-@numba.njit()
+@inner
 def _place(number: np.float32, values: Floats, count: int) -> np.uint32:
     """Where a number first stands among `count` values; 0 if it does not, as NaN."""
     for start in range(0, count, LANES):
@@ -61,7 +60,7 @@ def _place(number: np.float32, values: Floats, count: int) -> np.uint32:
     return np.uint32(0)
 
 
-@numba.njit()
+@inner
 def closest(
     x: Floats, z: np.float32, a: np.float32, sums: Floats, space: Floats
 ) -> tuple[np.uint32, np.float32]:
@@ -71,7 +70,7 @@ def closest(
     """
     half = len(x) // 2
     lows, highs = 1 << half, 1 << (len(x) - half)
-    low = space[sort_sums(x, 0, half, space[:2])]
+    low = space[sort_sums(x, np.int64(0), half, space[:2])]
     high = space[2 + sort_sums(x, half, len(x), space[2:])]
     least = least_error(z, low, high, lows, highs)
     best = a * (least * least)
