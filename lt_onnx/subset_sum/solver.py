@@ -104,11 +104,14 @@ def solve_rows(
 
     Raises:
         ValueError: M out of range, or shapes that do not match.
+        RangeError: targets, weights or prices too large for float32, or not finite.
         DeviceError: as for `solve`.
     """
     _, n, m = rows.index.shape
     if z.shape != (len(base), n) or not 1 <= m <= MAX_BASE_SIZE:
         raise ValueError(f"rows of {n} problems with {m} elements do not fit z {list(z.shape)}")
+    for name, numbers in (("z", z), ("weight", rows.weight), ("price", rows.price)):
+        _numbers(numbers, name)
     limit, within = size_limit(m), np.float32(tolerance)
     on = kernels(Device.CPU if rows.step is not None else device)
     if rule is Rule.SMALLEST and rows.upper is None:
