@@ -7,10 +7,10 @@ import numpy as np
 
 from lt_onnx.construct import moments
 from lt_onnx.construct.fed_target import Layer
-from lt_onnx.construct.masks import HEADROOM
+from lt_onnx.construct.masks import HEADROOM, mend_outliers
 from lt_onnx.errors import too_large
-from lt_onnx.subset_sum import Drawn, Rows, Rule, solve_rows, write_masked
-from lt_onnx.target import Array, Doubles, Indices, Linear
+from lt_onnx.subset_sum import Drawn, Masks, Rows, Rule, solve_rows, write_masked
+from lt_onnx.target import Array, Doubles, Floats, Indices, Linear
 
 MAX_POSITIONS = 4096  # output positions that a layer's moments are made from
 MAX_WEIGHTS = 1152  # of a row, with one H
@@ -172,27 +172,45 @@ class Disturbance:
         groups, count, n = goals.shape
         numbers = (np.arange(groups)[:, None] * self.goals.shape[1] + which).reshape(-1)
         group = np.repeat(np.arange(groups), count)
-        z = (goals / scale).reshape(-1, n).astype(np.float32)
-        built, more, kept = np.zeros(z.shape), 0.0, 0
-        for number, (part, rows) in enumerate(self.parts):
-            own = np.ascontiguousarray(z[:, part])
-            index = np.arange(own.shape[1] * members, dtype=np.int32).reshape(-1, members)
-            index = np.tile(index, (groups, 1, 1))
-            carried = np.square(self.seen[:, :, part]).mean(1)  # [G, n]
-            noises = np.repeat(carried[:, :, None] * np.float32(noise), members, 2)
-            ones, price = np.ones(index.shape, np.float32), rows.price * np.float32(mu)
-            rows = replace(rows, index=index, gain=ones, noise=noises, price=price, group=group)
-            width = own.shape[1] * members
-            drawn = Drawn(self.seed, LAYER_NUMBER + number, numbers, width)
-            masks, _ = solve_rows(drawn, own, rows=rows, rule=Rule.NOISE, tolerance=1.0)
-            kept += int(np.bitwise_count(masks).sum())
-            weight = np.zeros((len(z), width), np.float32)
-            write_masked(
-                weight, np.arange(len(z)), drawn=drawn, masks=masks, rows=(rows.index, group)
-            )
-            elements = weight.reshape(*own.shape, members).astype(np.float64)
-            built[:, part] = elements.sum(2)
-            heard = (np.square(elements).sum(2) * noises[group, :, 0]).sum(1)
-            more += float((heard * np.square(scale.reshape(-1))).sum()) * self.seen.shape[1]
-        each = kept / max(int(np.count_nonzero(z)), 1)
-        return np.asarray(built.reshape(goals.shape) * scale), more, each
+        carried = np.square(self.seen).mean(1)  # [G, n]
+        noises = np.repeat(carried[:, :, None] * np.float32(noise), members, 2)
+        parts = []
+        for part, rows in self.parts:
+            index = np.arange((part.stop - part.start) * members, dtype=np.int32)
+            index = np.tile(index.reshape(-1, members), (groups, 1, 1))
+            given = {"noise": noises[:, part], "price": rows.price * np.float32(mu)}
+            ones = np.ones(index.shape, np.float32)
+            parts.append(replace(rows, index=index, gain=ones, group=None, **given))
+
+        def drawn(number: int, rows: Indices) -> Drawn:
+            width = parts[number].index[0].size
+            return Drawn(self.seed, LAYER_NUMBER + number, numbers[rows], width)
+
+        def attempt(rows: Indices, lam: Doubles) -> tuple[Masks, Floats]:
+            z = (goals.reshape(-1, n)[rows] / lam[:, None]).astype(np.float32)
+            masks, residuals = np.empty(z.shape, np.uint32), np.empty(z.shape, np.float32)
+            for number, (part, _) in enumerate(self.parts):
+                masks[:, part], residuals[:, part] = solve_rows(
+                    drawn(number, rows),
+                    np.ascontiguousarray(z[:, part]),
+                    rows=replace(parts[number], group=group[rows]),
+                    rule=Rule.NOISE,
+                    tolerance=1.0,
+                )
+            return masks, residuals
+
+        first = scale.reshape(-1, 1) * (1.0, -1.0)
+        weight = np.concatenate([rows.weight for rows in parts], 1)[group]
+        masks, _, lam = mend_outliers(attempt, first, weight)
+        built, more, every = np.zeros(masks.shape), 0.0, np.arange(len(masks))
+        for number, (part, _) in enumerate(self.parts):
+            own = drawn(number, every)
+            elements = np.zeros((len(masks), own.width), np.float32)
+            chosen, of = np.ascontiguousarray(masks[:, part]), (parts[number].index, group)
+            write_masked(elements, every, drawn=own, masks=chosen, rows=of)
+            made = elements.reshape(len(masks), -1, members) * lam[:, None, None]
+            built[:, part] = made.sum(2)
+            heard = np.square(made).sum(2) * noises[group, part, 0]
+            more += float(heard.sum()) * self.seen.shape[1]
+        each = int(np.bitwise_count(masks).sum()) / max(int(np.count_nonzero(goals)), 1)
+        return built.reshape(goals.shape), more, each

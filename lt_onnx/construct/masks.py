@@ -5,11 +5,10 @@ one physical output channel; each of its V·K problems (feature v, tap k) choose
 of feature v: the neurons of a channel and sign (Alg. 1), or the copies of a channel (Alg. 2).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lt_onnx.construct import moments
 from lt_onnx.construct.layer_task import BLOCK_WEIGHTS, Block, LayerTask, RowChoice
@@ -17,7 +16,7 @@ from lt_onnx.construct.results import Tally
 from lt_onnx.construct.shared_problems import GroupProblems, SharedProblems
 from lt_onnx.options import Select, Sigma
 from lt_onnx.progress import Stopwatch
-from lt_onnx.subset_sum import Drawn, Rule, solve_rows, write_masked
+from lt_onnx.subset_sum import Drawn, Masks, Rule, solve_rows, write_masked
 from lt_onnx.target import Array, Doubles, Floats, Indices
 
 HEADROOM = 0.75  # λ over the largest |w| of a row: larger weights take two elements or more
@@ -122,7 +121,7 @@ def solve_masks(
     group: Indices,
     goals: Doubles,
     lam: Doubles,
-) -> tuple[NDArray[np.uint32], Floats, Doubles]:
+) -> tuple[Masks, Floats, Doubles]:
     """Masks and residuals [r, V·K] of some rows, each of a `group` [r], and their λ [r].
 
     The base sets are fixed, but each row's λ is free, and another λ asks for other sums. Of `lam`
@@ -131,7 +130,7 @@ def solve_masks(
     """
     options = task.options
 
-    def attempt(rows: Indices, lam: Doubles) -> tuple[NDArray[np.uint32], Floats]:
+    def attempt(rows: Indices, lam: Doubles) -> tuple[Masks, Floats]:
         base = replace(drawn, numbers=drawn.numbers[rows])
         z = (goals[rows] / lam[:, None]).astype(np.float32)
         masks, residuals = np.empty(z.shape, np.uint32), np.empty(z.shape, np.float32)
@@ -146,11 +145,22 @@ def solve_masks(
             )
         return masks, residuals
 
-    first, lam = lam, lam[:, 0].copy()
-    masks, residuals = attempt(np.arange(len(lam)), lam)
     if not task.calibrated or options.sigma is Sigma.LAYER:
-        return masks, residuals, lam
+        positive = lam[:, 0].copy()
+        return *attempt(np.arange(len(lam)), positive), positive
     weight = np.concatenate([common.weight for _, common in problems.parts], 1)[group]
+    return mend_outliers(attempt, lam, weight)
+
+
+def mend_outliers(
+    attempt: Callable[[Indices, Doubles], tuple[Masks, Floats]], first: Doubles, weight: Floats
+) -> tuple[Masks, Floats, Doubles]:
+    """Masks and residuals [r, N] of rows, and their λ [r], of `first` [r, 2] or wider.
+
+    `attempt` solves some rows with some λ; squares of residuals count by `weight` [r, N].
+    """
+    lam = first[:, 0].copy()
+    masks, residuals = attempt(np.arange(len(lam)), lam)
     for factor in WIDER:
         error = weight * np.square(residuals, dtype=np.float64)
         total = error.sum(1)

@@ -35,7 +35,7 @@ from lt_onnx.options import Device
 from lt_onnx.subset_sum.cpu import write_masked
 from lt_onnx.subset_sum.device import resolve
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE, RangeError, size_limit
-from lt_onnx.subset_sum.problem import DeviceError, Drawn, Result, Rows, Rule, Solution
+from lt_onnx.subset_sum.problem import DeviceError, Drawn, Masks, Result, Rows, Rule, Solution
 from lt_onnx.subset_sum.solver import solve, solve_rows
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "Device",
     "DeviceError",
     "Drawn",
+    "Masks",
     "RangeError",
     "Result",
     "Rows",
