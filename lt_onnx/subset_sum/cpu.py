@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lt_onnx.cores import share, solver_threads
 from lt_onnx.source import philox
 from lt_onnx.subset_sum.full import Halves, full, no_halves
-from lt_onnx.subset_sum.lanes import inner, kernel
+from lt_onnx.subset_sum.lanes import inlined, inner, kernel
 from lt_onnx.subset_sum.limits import check, check_sign
 from lt_onnx.subset_sum.objective import bits_of, float_of
 from lt_onnx.subset_sum.problem import Drawn, Floats, Indices, Masks, Places, Rows
@@ -206,7 +206,7 @@ def _feed(rest: Floats, share: np.float32, row: Floats) -> None:
             rest[i] -= share * row[i]
 
 
-@inner
+@inlined
 def _feed_block(rest: Floats, share: Floats, upper: Floats, start: int, stop: int) -> None:
     """Pass the errors of problems start…stop-1 on to the rest of the rows, in their order."""
     n = rest.shape[1]

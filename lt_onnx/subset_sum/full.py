@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from lt_onnx.subset_sum.by_size import Lists, best_by_size, no_lists
-from lt_onnx.subset_sum.lanes import LANES, inner
+from lt_onnx.subset_sum.lanes import LANES, inlined, inner
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE
 from lt_onnx.subset_sum.objective import INFINITE, bits_of, least, upper_bound
 from lt_onnx.subset_sum.problem import Floats
@@ -56,7 +56,7 @@ def list_halves(x: Floats, p: Floats, half: np.int64, cap: np.float32, out: List
     return count
 
 
-@inner
+@inlined
 def full(
     x: Floats, z: np.float32, a: np.float32, p: Floats, limit: int, scratch: Halves
 ) -> tuple[np.uint32, np.float32]:

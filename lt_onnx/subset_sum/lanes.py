@@ -6,7 +6,7 @@ numbers behind the last one that counts.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 from llvmlite import ir
@@ -35,6 +35,12 @@ def inner(function: Function) -> Function:
     """Compiled for kernels to call, and kept with them."""
     compiled: Function = numba.njit(**_OPTIONS)(function)
     return compiled
+
+
+def inlined(function: Function) -> Function:
+    """As `inner`, in what calls it alone: some are compiled in a third less time so."""
+    compiled: Any = numba.njit(inline="always")(function)
+    return cast(Function, compiled)
 
 
 @_compiled
