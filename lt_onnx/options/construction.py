@@ -199,6 +199,7 @@ def settings_of(
 ) -> list[Options]:
     """A frontier's settings: all pairs of m's with promises, or with prices; None: both modes.
 
+    Decibels alone are promised: agreement would make every ticket as right as it asks for.
     Raises InputError for values out of range.
     """
     for name, values in {"sqnr": sqnr, "base_size": base_size, "price": price}.items():
@@ -208,7 +209,7 @@ def settings_of(
     built = built or [{"sqnr": decibels} for decibels in sqnr]
     sizes: Sequence[int | None] = base_size or [None]
     return [
-        Options(one_mode, base_size=m, fit_scales=fit_scales, **one)
+        Options(one_mode, base_size=m, fit_scales=fit_scales, agreement=0, **one)
         for one_mode in (PAPER_MODES if mode is None else [mode])
         for m in sizes
         for one in built

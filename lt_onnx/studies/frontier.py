@@ -54,7 +54,8 @@ def frontier(
     Args:
         target: path of an ONNX file, or an `onnx.ModelProto`.
         mode: `l+1` or `2l`; None: both.
-        sqnr: promises, decibels of every output's variation; a ticket is made for each.
+        sqnr: promises, decibels of every output's variation, and no agreement; a ticket is made
+            for each.
         base_size: for study, m's; None chooses them.
         price: for study, μ's, in place of promises.
         fit_scales: fit the scales of every ticket together, as `convert` does.
