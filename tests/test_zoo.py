@@ -135,6 +135,7 @@ def test_ended_half_way_it_goes_on_and_leaves_the_same_bytes(
         assert killed.returncode == -signal.SIGKILL
         assert not (halved / "zoo.json").exists()
         assert run(["zoo", *only, "--report-only"]) == 1
+        assert run(["zoo", *only, "--seed", "9", "--report-only", "--force"]) == 2  # of no ticket
         told = json.loads((halved / "zoo.json").read_text())["models"]
         assert {m["message"] for m in told if m["verdict"] == "error"} == {"not converted yet"}
         assert sum(m["reused"] for m in told) == 1

@@ -235,7 +235,12 @@ def _convert(summary: _Summary, workers: Workers, *, report_only: bool, quiet: b
             say(_line(entry, validated=validated))
 
     if report_only:
-        for entry in finished_entries(networks):
+        entries = [*finished_entries(networks)]
+        if all(entry.ticket is None for entry in entries):
+            raise InputError(
+                f"{summary.places[0]}: no ticket was made with these options; give those of the run"
+            )
+        for entry in entries:
             add(entry)
         return
     try:
