@@ -54,7 +54,7 @@ class Grid:
 
     mode: Annotated[Mode | None, Param("One mode; both without.")] = None
     sqnr: Annotated[
-        tuple[float, ...], Param("Promises in decibels alone.", "DB,…", read=numbers, expects=SEVERAL)
+        tuple[float, ...], Param("Promises, decibels alone.", "DB,…", read=numbers, expects=SEVERAL)
     ] = PROMISES
     base_size: Annotated[
         tuple[int, ...] | None,

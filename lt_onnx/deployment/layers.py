@@ -76,7 +76,7 @@ class Layers(Mapping[str, Layer]):
         self._path, self._manifest = path, manifest
         self._tensors = locate_tensors(path, model)
         self._layers = {name_of_layer(layer): layer for layer in layers_of(manifest)}
-        self._target_weights = {} if target is None else _target_weights(path, manifest, target)
+        self._target_weights = {} if target is None else _target_weights(manifest, target)
 
     def __getitem__(self, name: str) -> Layer:
         layer = self._layers[name]
@@ -130,11 +130,9 @@ def name_of_layer(layer: PackedLayer) -> str:
     return layer.spec.name.removesuffix(WEIGHT_SUFFIX)
 
 
-def _target_weights(path: Path, manifest: Manifest, target: Path) -> dict[str, Floats]:
+def _target_weights(manifest: Manifest, target: Path) -> dict[str, Floats]:
     """The weights of the target's layers, by the random weight that stands for each."""
     blueprint = plan_of(target, manifest)
-    if blueprint.target.sha256 != manifest.target_sha256:
-        raise InputError(f"{path}: was made from another network than {target}")
     return {
         step.source.name: step.linear.weight for step in blueprint.steps if isinstance(step, Build)
     }

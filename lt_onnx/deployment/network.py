@@ -17,6 +17,7 @@ from lt_onnx.files import atomic_write, check_file, check_places
 from lt_onnx.manifest import Manifest
 from lt_onnx.options import Options
 from lt_onnx.packing.unpack import unpacked_if_packed
+from lt_onnx.reading.model_file import load as read_model
 from lt_onnx.reading.model_file import read_manifest
 from lt_onnx.runtime import Session
 from lt_onnx.target import Array
@@ -42,6 +43,8 @@ class Network:
         self._manifest = read_manifest(self._file)
         if target is not None:
             check_file(target)
+            if read_model(target)[1] != self._record.target_sha256:
+                raise InputError(f"{path}: was made from another network than {target}")
 
     @cached_property
     def _session(self) -> Session:
@@ -79,7 +82,7 @@ class Network:
         """Its random layers by name, in the order in which they run; see `Layer`.
 
         With a `target`, the constructed ones have a `target_weight`. Raises InputError where it is
-        no ticket, a collapsed one, whose weights are sums of random ones, or not of that target.
+        no ticket, or a collapsed one, whose weights are sums of random ones.
         """
         model, manifest = self._opened
         return Layers(self._file, model, manifest, self._target)
@@ -176,6 +179,6 @@ def load(
         device: `cpu` or `cuda`, where it is run.
 
     Raises:
-        InputError: there is no such file, or it is damaged.
+        InputError: there is no such file, it is damaged, or the target is another.
     """
     return Network(Path(path), target=None if target is None else Path(target), device=device)
