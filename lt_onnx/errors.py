@@ -42,7 +42,7 @@ def too_large(layer: str) -> InputError:
     """The error for a layer of which float32 cannot say what it makes."""
     return InputError(
         f"layer '{layer}': its weights, or what comes to them, are too large for float32; scale "
-        "the network down"
+        "the network, or its inputs, down"
     )
 
 

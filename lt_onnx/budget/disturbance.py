@@ -9,7 +9,7 @@ from lt_onnx.construct import moments
 from lt_onnx.construct.fed_target import Layer
 from lt_onnx.construct.masks import HEADROOM, mend_outliers
 from lt_onnx.errors import too_large
-from lt_onnx.subset_sum import Drawn, Masks, Rows, Rule, solve_rows, write_masked
+from lt_onnx.subset_sum import Drawn, Masks, RangeError, Rows, Rule, solve_rows, write_masked
 from lt_onnx.target import Array, Doubles, Floats, Indices, Linear
 
 MAX_POSITIONS = 4096  # output positions that a layer's moments are made from
@@ -201,7 +201,10 @@ class Disturbance:
 
         first = scale.reshape(-1, 1) * (1.0, -1.0)
         weight = np.concatenate([rows.weight for rows in parts], 1)[group]
-        masks, _, lam = mend_outliers(attempt, first, weight)
+        try:
+            masks, _, lam = mend_outliers(attempt, first, weight)
+        except RangeError:
+            raise too_large(self.linear.name) from None
         built, more, every = np.zeros(masks.shape), 0.0, np.arange(len(masks))
         for number, (part, _) in enumerate(self.parts):
             own = drawn(number, every)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from lt_onnx.errors import InputError
 from lt_onnx.options import Pictures
 from lt_onnx.samples.samples import (
     AS_THEY_ARE,
@@ -42,11 +43,16 @@ class Calibration:
 
 
 def calibration_inputs(given: Given, ports: Ports, count: int, seed: int) -> Calibration:
-    """`count` of the inputs given, evenly taken, or as many random ones; and some of the others."""
+    """`count` of the inputs given, evenly taken, or as many random ones; and some of the others.
+
+    Raises InputError for inputs that are all the same: they do not tell what others do.
+    """
     count = whole_batches(ports, count)
     if given is None:
         return Calibration(_random(ports, count, seed), _random(ports, count, seed + OTHERS))
     samples, batch = loaded(given, ports), whole_batches(ports, 1)
+    if samples.count > 1 and all((array == array[:1]).all() for array in samples.arrays.values()):
+        raise InputError(f"{samples.origin}: all inputs are the same; give inputs that differ")
     spare = samples.others(count, most=MAX_SPARE)
     whole = spare.count // batch * batch if spare is not None else 0
     return Calibration(samples.spread(count), spare.first(whole) if spare and whole else None)
