@@ -16,7 +16,9 @@ MAX_POSITIONS = 4096  # output positions that a layer's moments are made from
 MAX_WEIGHTS = 1152  # of a row, with one H
 MEMBERS = 16  # of the base sets
 MAX_TRIED_ROWS, TRIALS = 8, 3  # rows that a price is sought with, and prices that are tried
-MAX_FLOOR_ROWS = 6  # of a group, that the least error with so many copies is sought with
+# rows of a group that the least error with so many copies is sought with: in small layers as many
+# as have so many problems, for few of them make most of it
+MIN_FLOOR_ROWS, FLOOR_PROBLEMS = 6, 2048
 MAX_BUILT = 1 << 17  # weights of a disturbed layer that are sought; its other rows are as wrong
 MIN_PRICE = 1e-9
 STEEPNESS = 0.8  # errors fall about so with prices
@@ -128,7 +130,8 @@ class Disturbance:
 
         And relative power of what it makes of their relative `deviation`, over that.
         """
-        few = np.arange(0, self.goals.shape[1], -(-self.goals.shape[1] // MAX_FLOOR_ROWS))
+        count, n = self.goals.shape[1:]
+        few = np.arange(0, count, -(-count // max(MIN_FLOOR_ROWS, FLOOR_PROBLEMS // n)))
         rows, noise, _ = self._built(MIN_PRICE, few, members=m, noise=min(deviation, 1.0))
         goals = self.goals[:, few]
         signal = max(self._power(goals), 1e-300)

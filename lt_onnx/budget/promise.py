@@ -10,7 +10,7 @@ import numpy as np
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.budget.disturbance import MEMBERS
 from lt_onnx.budget.sensitivity import COPIES, Sensitivity, sensitivity
-from lt_onnx.budget.uncertainty import uncertainty
+from lt_onnx.budget.uncertainty import few_weights, uncertainty
 from lt_onnx.construct.noise_budget import MAX_ERROR, Promise
 from lt_onnx.options import Mode
 from lt_onnx.planning.allocation import MIN_NEURONS, problems
@@ -30,7 +30,7 @@ DIFFERING, MAX_DIFFERING = 4, 0.1
 SLOPE = -0.5  # weights per problem for a decade of error, where only one error was tried
 STEEPEST = -1.5  # that more weights are worth
 BLOCK_COPIES = 11  # with which the layers between the blocks of mode `l+k` have to be right enough
-ROOM = 0.3  # of what is allowed that the least errors of all layers may come to
+ROOM = 0.1  # of what is allowed that the least errors of all layers may come to
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,12 @@ def forecast(
         quiet=quiet,
     )
     own = {port.name: port.scores for port in blueprint.target.outputs}
+    weights = few_weights(sum(sizes.values()))
     needed = np.full(len(found.target.outputs), built_to)
     for i, name in enumerate(found.target.outputs):
         clean = found.target.clean()[i]
-        unsure, rank = SURE * uncertainty(clean, found.errors[i]), clean.ndim
+        unsure, rank = math.hypot(weights, uncertainty(clean, found.errors[i])), clean.ndim
+        unsure *= SURE
         # how real inputs differ from random ones is as much chance: both in squares
         margin = math.hypot(RANDOM_MARGIN_DB, unsure) if random else MARGIN_DB + unsure
         needed[i] = options.sqnr + margin

@@ -36,3 +36,11 @@ def uncertainty(clean: Doubles, errors: Sequence[Doubles]) -> float:
     variances = [float(np.square(share).sum()) for share in differ]
     variance = float(np.mean(variances)) * count / (count - 1)
     return min(DECIBELS * math.sqrt(variance), MAX_DB)
+
+
+def few_weights(count: float) -> float:
+    """Standard deviation in dB of an error that `count` weights make, each as much as the others.
+
+    The square of a normal error has a relative variance of 2.
+    """
+    return DECIBELS * math.sqrt(2 / max(count, 1))
