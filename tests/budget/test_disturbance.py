@@ -75,3 +75,20 @@ def test_a_layer_of_zeros_has_no_error() -> None:
     zeros = Linear("none", "Conv", "x", "y", np.zeros((2, 1, 1, 1), np.float32), np.zeros(2))
     x, y = [np.ones((4, 1, 2, 2), np.float32)] * 2, [np.zeros((4, 2, 2, 2), np.float32)] * 2
     assert Disturbance(zeros, x, y, 0, tried=1).draw(1e-3, Guess(0.1, 1e-2)) is None
+
+
+def test_no_row_alone_is_all_of_a_small_layers_error() -> None:
+    """Where a base set pulls the wrong way, the row is mended as construction would mend it."""
+    worst = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        weight = rng.standard_normal((32, 8)).astype(np.float32)
+        layer = Linear("one", "Gemm", "x", "y", weight, np.zeros(32, np.float32))
+        x = [rng.standard_normal((64, 8)).astype(np.float32) for _ in range(3)]
+        made = Disturbance(layer, x, [np.zeros((64, 32), np.float32)] * 3, seed, tried=1)
+        drawn = made.draw(1e-4, Guess(0.1, 1e-2))
+        assert drawn is not None
+        rows = made._powers(drawn[0])
+        worst.append(float(rows.max() / rows.sum()))
+
+    assert max(worst) < 0.5

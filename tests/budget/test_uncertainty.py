@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lt_onnx.budget.uncertainty import MAX_DB, uncertainty
+from lt_onnx.budget.uncertainty import MAX_DB, few_weights, uncertainty
 from lt_onnx.target import Doubles
 
 
@@ -43,3 +43,10 @@ def test_where_there_is_nothing_to_tell_it_of_none_is_added() -> None:
     assert uncertainty(np.eye(3), []) == 0
     alike = np.tile(np.arange(5.0), (4, 1))  # channels differ, inputs do not
     assert uncertainty(alike, [np.eye(4, 5)]) == 0
+
+
+def test_what_few_weights_make_spreads_as_the_squares_of_as_many_errors() -> None:
+    rng, count = np.random.default_rng(0), 200
+    power = np.square(rng.standard_normal((4000, count))).mean(1)
+
+    assert few_weights(count) == pytest.approx(float((10 * np.log10(power)).std()), rel=0.05)
