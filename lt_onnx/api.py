@@ -27,7 +27,8 @@ from lt_onnx.progress import Progress, told
 from lt_onnx.reading.graph import read_compared
 from lt_onnx.reading.model_file import GivenModel, is_path, on_disk
 from lt_onnx.samples.choose import Given, loaded
-from lt_onnx.samples.samples import AS_THEY_ARE, random_samples
+from lt_onnx.samples.random_inputs import random_samples
+from lt_onnx.samples.samples import AS_THEY_ARE
 from lt_onnx.validation.fidelity import Fidelity
 from lt_onnx.validation.limits import Limit, Limits
 from lt_onnx.validation.outputs import compare_outputs

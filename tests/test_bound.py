@@ -21,7 +21,7 @@ from lt_onnx.options import Select
 from lt_onnx.pipeline import Ticket
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.runtime import Session
-from lt_onnx.samples.samples import random_samples
+from lt_onnx.samples.random_inputs import random_samples
 from lt_onnx.validation.bound.certify import box_of
 
 SEED = 1  # of the validation inputs, whose box the bound is over

@@ -11,7 +11,8 @@ from paths import MODELS, SHIPPED, long_but
 
 from lt_onnx import convert
 from lt_onnx.reading.graph import read_graph
-from lt_onnx.samples.samples import Samples, random_samples
+from lt_onnx.samples.random_inputs import random_samples
+from lt_onnx.samples.samples import Samples
 from lt_onnx.validation.fidelity import Fidelity
 from lt_onnx.validation.limits import Limits
 from lt_onnx.validation.outputs import compare_outputs

@@ -24,7 +24,8 @@ import typer
 
 import lt_onnx
 from lt_onnx.reading.graph import read_graph
-from lt_onnx.samples.samples import load_samples, random_samples
+from lt_onnx.samples.random_inputs import random_samples
+from lt_onnx.samples.samples import load_samples
 from lt_onnx.target import Array
 
 INPUTS = 16  # that outputs are compared on

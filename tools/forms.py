@@ -27,7 +27,8 @@ from lt_onnx import verify
 from lt_onnx.files import data_of
 from lt_onnx.packing.pack import pack
 from lt_onnx.reading.graph import read_graph
-from lt_onnx.samples.samples import load_samples, random_samples
+from lt_onnx.samples.random_inputs import random_samples
+from lt_onnx.samples.samples import load_samples
 from lt_onnx.target import Array
 
 INPUTS = 128  # that outputs are compared on

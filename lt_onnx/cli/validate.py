@@ -47,7 +47,8 @@ def validate_command(
     from lt_onnx.report.figures import verdict_of
     from lt_onnx.report.formats import check_reports, write_reports
     from lt_onnx.samples.images import check_pictures
-    from lt_onnx.samples.samples import load_samples, random_samples, save_samples
+    from lt_onnx.samples.random_inputs import random_samples
+    from lt_onnx.samples.samples import load_samples, save_samples
     from lt_onnx.validation.outputs import compare_outputs
     from lt_onnx.validation.per_layer import check_layer_errors, trace
 

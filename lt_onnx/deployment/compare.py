@@ -10,7 +10,7 @@ import numpy as np
 from lt_onnx.reading.graph import read_graph
 from lt_onnx.reading.model_file import open_session
 from lt_onnx.runtime import Session
-from lt_onnx.samples.samples import random_samples
+from lt_onnx.samples.random_inputs import random_samples
 from lt_onnx.target import Array
 
 COMPARED = 16  # inputs

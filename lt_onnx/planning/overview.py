@@ -10,7 +10,8 @@ from lt_onnx.planning.memory import layer_memory
 from lt_onnx.planning.prediction import layer_seconds, predict
 from lt_onnx.planning.sizes import sized
 from lt_onnx.reading.sized import largest_tensors
-from lt_onnx.samples.samples import Samples, drawn_sizes
+from lt_onnx.samples.random_inputs import drawn_sizes
+from lt_onnx.samples.samples import Samples
 from lt_onnx.target import Linear, Shape, Step, Target
 
 # of a network that is run to see what its promise costs: more take minutes, or gigabytes

@@ -35,7 +35,8 @@ from lt_onnx.planning.sizes import (
     sized,
     target_work,
 )
-from lt_onnx.samples.samples import drawn_sizes, fixed_batch
+from lt_onnx.samples.random_inputs import drawn_sizes
+from lt_onnx.samples.samples import fixed_batch
 from lt_onnx.target import Target
 
 MAX_CALIBRATION_WORK = 4e11  # multiply-adds of layers on their features, for all calibration

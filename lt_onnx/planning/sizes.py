@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.reading.sized import with_sizes
-from lt_onnx.samples.samples import OPEN_AXIS
+from lt_onnx.samples.random_inputs import OPEN_AXIS
 from lt_onnx.target import Linear, Target
 
 MAX_POSITIONS = 8192  # output positions that H is made from …

@@ -12,14 +12,8 @@ from typing import TypeAlias
 
 from lt_onnx.errors import InputError
 from lt_onnx.options import Pictures
-from lt_onnx.samples.samples import (
-    AS_THEY_ARE,
-    Samples,
-    drawn_sizes,
-    load_samples,
-    random_samples,
-    samples_of,
-)
+from lt_onnx.samples.random_inputs import drawn_sizes, random_samples
+from lt_onnx.samples.samples import AS_THEY_ARE, Samples, load_samples, samples_of
 from lt_onnx.samples.variation import MIN_AVERAGED
 from lt_onnx.target import Array, Port
 

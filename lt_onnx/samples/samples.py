@@ -1,4 +1,4 @@
-"""Inputs for construction and validation: from files, or random and seeded.
+"""Inputs for construction and validation, as the caller gives them.
 
 An npz file holds one array [N, …] per input of the model, named as the input, and optionally
 `labels` [N] (class numbers). Nothing in it is ever unpickled. Inputs that do not lead with a common
@@ -22,7 +22,7 @@ from lt_onnx.errors import InputError
 from lt_onnx.files import atomic_write, check_file
 from lt_onnx.options import Pictures
 from lt_onnx.samples.images import load_images
-from lt_onnx.target import Array, Floats, Indices, Normal, Port
+from lt_onnx.target import Array, Indices, Port
 
 # what zipfile, zlib and numpy raise on malformed files
 _GENERAL_ERRORS = ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, SyntaxError
@@ -30,14 +30,8 @@ _LIBRARY_ERRORS = struct.error, zipfile.BadZipFile, zlib.error, tokenize.TokenEr
 READ_ERRORS = (*_GENERAL_ERRORS, RuntimeError, MemoryError, OverflowError, *_LIBRARY_ERRORS)
 MAX_UNPACKED_BYTES = 1 << 28  # of an npz file, and …
 MAX_EXPANSION = 64  # … so many more for each of its own
-MAX_RANDOM_BYTES = 1 << 30
 GIVEN_ORIGIN = "arrays given"
 RANDOM_ORIGIN = "random (seed"  # how the origin of random inputs begins
-MAX_BYTE = 255
-MIN_OF_BYTES, MAX_OF_BYTES = 16, 1024  # what a network takes off bytes, or divides them by
-MIN_OF_SHARES, MAX_OF_SHARES = 1 / 1024, 1 / 16  # what numbers from 0 to 1 are divided by
-UNKNOWN = Normal(np.zeros((), np.float32), np.ones((), np.float32), measured=False)
-OPEN_AXIS = 32  # size given to an axis that the model leaves open
 AS_THEY_ARE = Pictures()
 VALIDATION_BATCH = 8  # samples that both networks run at a time
 # inputs of a batch: the activations inside a network may be a hundred times as many numbers
@@ -275,7 +269,8 @@ def _check(path: Path | str, port: Port, value: Array, *, whole: bool) -> Array:
     fixed = all(have == want for have, want in sizes if isinstance(want, int))
     if not 0 < value.ndim == len(port.shape) + whole or not fixed:
         raise InputError(
-            f"{path}: '{port.name}' has shape {list(value.shape)}, the model wants {_text(port)}"
+            f"{path}: '{port.name}' has shape {list(value.shape)}, "
+            f"the model wants {shape_text(port)}"
         )
     if value.dtype != port.dtype:
         if not np.can_cast(value.dtype, port.dtype, "same_kind"):
@@ -289,7 +284,8 @@ def _check(path: Path | str, port: Port, value: Array, *, whole: bool) -> Array:
     return value
 
 
-def _text(port: Port) -> str:
+def shape_text(port: Port) -> str:
+    """The shape that a model asks for, in words."""
     return "[" + ", ".join("?" if d is None else str(d) for d in port.shape) + "]"
 
 
@@ -316,85 +312,3 @@ def are_whole(ports: tuple[Port, ...]) -> bool:
     inner = {size for p in ports for size in p.shape[1:] if p.shape[0] != size}
     fixed = [size for size in leading if isinstance(size, int)]
     return len(fixed) > 1 or any(isinstance(size, str) and size in inner for size in leading)
-
-
-def drawn_sizes(port: Port, ports: tuple[Port, ...] = ()) -> list[int]:
-    """The sizes of one random input; of `ports` together, where their samples are whole."""
-    if not are_whole(ports):
-        return [d if isinstance(d, int) and d > 0 else OPEN_AXIS for d in port.shape[1:]]
-    leading = {port.shape[0] for port in ports if port.shape}
-    single = [axis == 0 or size in leading for axis, size in enumerate(port.shape)]
-    sizes = zip(port.shape, single, strict=True)
-    return [d if isinstance(d, int) and d > 0 else 1 if one else OPEN_AXIS for d, one in sizes]
-
-
-def random_samples(ports: tuple[Port, ...], count: int, seed: int) -> Samples:
-    """Seeded inputs, smooth and white noise and pictures by turns; they stand in for real ones.
-
-    Smooth noise, of several resolutions, has a 1/f-like spectrum as natural images have that are
-    normalised; pictures are the same from 0 to 1, as images are that are not. White noise is what a
-    network is often tried with. Whole numbers pick from all of a table, or are 0 or 1; bytes are
-    pictures. What the network itself normalises has the mean and deviation that this takes off, or
-    is pictures where these are of bytes or of shares. Raises InputError for too many bytes.
-    """
-    rng = np.random.default_rng(seed)
-    arrays: dict[str, Array] = {}
-    for port in ports:
-        shape = (count, *(sizes := drawn_sizes(port, ports)))
-        if 4 * math.prod(shape) > MAX_RANDOM_BYTES:
-            raise InputError(
-                f"'{port.name}' of shape {_text(port)}: {count} random inputs would be "
-                f"{4 * math.prod(shape) / 1e9:.1f} GB; give inputs with `calibration` and `samples`"
-            )
-        if not np.issubdtype(port.dtype, np.floating):
-            if port.dtype == np.uint8 and len(sizes) > 1 and port.entries is None:
-                whole = np.rint(MAX_BYTE * _pictures(rng, shape))
-            else:
-                whole = rng.integers(0, port.entries or 2, shape)
-            arrays[port.name] = whole.astype(port.dtype)
-            continue
-        arrays[port.name] = _drawn(rng, shape, port).astype(port.dtype)
-    return Samples(arrays, None, f"{RANDOM_ORIGIN} {seed})")
-
-
-def _drawn(rng: np.random.Generator, shape: tuple[int, ...], port: Port) -> Floats:
-    """Floats for an input of any size."""
-    mean, deviation, measured = port.normal or UNKNOWN
-    if len(shape) > 2 and not measured:
-        largest, width = float((np.abs(mean) + deviation).max()), float(deviation.max())
-        if MIN_OF_BYTES < largest < MAX_OF_BYTES:
-            return _pictures(rng, shape) * np.float32(MAX_BYTE)
-        if MIN_OF_SHARES < width < MAX_OF_SHARES:
-            return _pictures(rng, shape)
-        if width <= MIN_OF_SHARES:  # of a sound, say, whose samples are made whole numbers
-            mean, deviation, _ = UNKNOWN
-    drawn = rng.standard_normal(shape, np.float32)
-    if len(shape) > 2:
-        drawn[::3] = _smooth(rng, drawn[::3].shape)
-    if all(n in (1, d) for n, d in zip(mean.shape[::-1], shape[::-1], strict=False)):
-        drawn = mean + deviation * drawn
-    if len(shape) > 2 and not measured:
-        drawn[2::3] = _pictures(rng, drawn[2::3].shape)
-    return drawn
-
-
-def _pictures(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """Smooth noise from 0 to 1 in every sample."""
-    noise = _smooth(rng, shape)
-    axes = tuple(range(1, noise.ndim))
-    low, high = noise.min(axes, keepdims=True), noise.max(axes, keepdims=True)
-    stretched: Floats = ((noise - low) / np.maximum(high - low, 1e-6)).astype(np.float32)
-    return stretched
-
-
-def _smooth(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """Normal noise at resolutions 1, 1/2, 1/4, …, upsampled, summed, scaled to unit variance."""
-    total = np.zeros(shape, np.float32)
-    step, levels = 1, 0
-    while step <= max(shape[2:]):
-        coarse = rng.standard_normal((*shape[:2], *[-(-d // step) for d in shape[2:]]), np.float32)
-        for axis in range(2, len(shape)):  # no further than a short axis goes
-            coarse = np.repeat(coarse, min(step, shape[axis]), axis)
-        total += coarse[tuple(slice(d) for d in shape)]
-        step, levels = step * 2, levels + 1
-    return (total / np.float32(np.sqrt(levels))).astype(np.float32)

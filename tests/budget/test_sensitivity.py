@@ -10,7 +10,8 @@ import pytest
 from lt_onnx.budget.sensitivity import COPIES, sensitivity
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.samples.choose import Calibration
-from lt_onnx.samples.samples import Samples, random_samples
+from lt_onnx.samples.random_inputs import random_samples
+from lt_onnx.samples.samples import Samples
 from lt_onnx.target import Doubles
 
 

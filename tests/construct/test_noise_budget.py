@@ -23,7 +23,7 @@ from lt_onnx.construct.noise_budget import (
 )
 from lt_onnx.construct.results import LayerStats
 from lt_onnx.reading.lowering import read_target
-from lt_onnx.samples.samples import random_samples
+from lt_onnx.samples.random_inputs import random_samples
 from lt_onnx.target import Target
 
 ALLOWED = 1e-3

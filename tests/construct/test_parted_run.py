@@ -10,7 +10,7 @@ from lt_onnx.construct.fed_target import PARTS, FedTarget, Layer
 from lt_onnx.construct.parted_run import Part, PartedRun
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.runtime import Program
-from lt_onnx.samples.samples import random_samples
+from lt_onnx.samples.random_inputs import random_samples
 from lt_onnx.target import Node, Target
 
 

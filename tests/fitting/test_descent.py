@@ -13,7 +13,7 @@ from lt_onnx.construct.fed_target import FedTarget, Layer
 from lt_onnx.fitting.descent import Batches, descend
 from lt_onnx.fitting.scaled_target import ScaledTarget
 from lt_onnx.reading.lowering import read_target
-from lt_onnx.samples.samples import random_samples
+from lt_onnx.samples.random_inputs import random_samples
 from lt_onnx.target import Array, Doubles, Target
 
 

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lt_onnx.reading.graph import read_graph
-from lt_onnx.samples.samples import random_samples
+from lt_onnx.samples.random_inputs import random_samples
 
 MEANS = np.array([0.5, 0.4, 0.3], np.float32).reshape(3, 1, 1)
 

@@ -12,7 +12,7 @@ from perturbed import CHANGES, network, perturbed, weight_of
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.report import figures
 from lt_onnx.report.document import plain, validation
-from lt_onnx.samples.samples import random_samples
+from lt_onnx.samples.random_inputs import random_samples
 from lt_onnx.validation.fidelity import Check, Judged
 from lt_onnx.validation.limits import Limits
 from lt_onnx.validation.outputs import compare_outputs

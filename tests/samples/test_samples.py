@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 
 from lt_onnx.errors import InputError
+from lt_onnx.samples.random_inputs import OPEN_AXIS, drawn_sizes, random_samples
 from lt_onnx.samples.samples import (
     MAX_BATCH_NUMBERS,
-    OPEN_AXIS,
     Samples,
     batch_size,
-    drawn_sizes,
     load_samples,
-    random_samples,
     save_samples,
 )
 from lt_onnx.target import Array, Port

@@ -12,7 +12,8 @@ from lt_onnx.blueprint import Blueprint
 from lt_onnx.options import Mode, Options, Select
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
-from lt_onnx.samples.samples import Samples, random_samples
+from lt_onnx.samples.random_inputs import random_samples
+from lt_onnx.samples.samples import Samples
 from lt_onnx.validation.bound.certify import box_of, certified_bound
 from lt_onnx.validation.limits import Limits
 from lt_onnx.validation.outputs import compare_outputs

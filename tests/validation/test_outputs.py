@@ -11,7 +11,8 @@ from perturbed import CHANGES, LAYERS, network, perturbed, weight_of
 
 from lt_onnx.errors import InputError
 from lt_onnx.reading.lowering import read_target
-from lt_onnx.samples.samples import Samples, random_samples
+from lt_onnx.samples.random_inputs import random_samples
+from lt_onnx.samples.samples import Samples
 from lt_onnx.validation import outputs
 from lt_onnx.validation.fidelity import Fidelity, Judged, OutputFidelity
 from lt_onnx.validation.limits import Limits

@@ -12,7 +12,8 @@ from lt_onnx.errors import InputError
 from lt_onnx.options import Select
 from lt_onnx.planning import sizes
 from lt_onnx.reading.lowering import read_target
-from lt_onnx.samples.samples import Samples, random_samples
+from lt_onnx.samples.random_inputs import random_samples
+from lt_onnx.samples.samples import Samples
 from lt_onnx.validation.per_layer import LayerError, check_layer_errors, trace
 
 
