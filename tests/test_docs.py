@@ -265,5 +265,5 @@ def test_the_papers_tables_are_made(tmp_path: Path) -> None:
 
     assert made.returncode == 0, made.stderr[-2000:]
     results = json.loads((tmp_path / "paper.json").read_text())
-    assert {r["rule"] for r in results} == {"paper's", "ours"}
+    assert {r["rule"] for r in results} == {"paper's", "l+1", "2l"}
     assert len(made.stdout.split("Not there:")[0].strip().splitlines()) == 2 + len(results)

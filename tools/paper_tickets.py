@@ -13,26 +13,29 @@ from lt_onnx.samples.samples import load_samples
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 
-# "smallest subset within 0.01 of m = 15 elements, one σ per layer": Algorithms 1 and 2
-PAPERS: dict[str, Any] = {
-    "select": "smallest",
-    "base_size": 15,
-    "tolerance": 0.01,
-    "sigma": "layer",
-    "mode": "l+1",
+RULES: dict[str, dict[str, Any]] = {
+    # "smallest subset within 0.01 of m = 15 elements, one σ per layer": Algorithms 1 and 2
+    "paper's": {
+        "mode": "l+1",
+        "select": "smallest",
+        "base_size": 15,
+        "tolerance": 0.01,
+        "sigma": "layer",
+    },
+    "l+1": {"mode": "l+1"},
+    "2l": {"mode": "2l"},
 }
 
 
 @dataclass(frozen=True)
 class Network:
-    """One target, what the paper prints of it, and the settings that suit it."""
+    """One target, and what the paper prints of it."""
 
     title: str
     file: str
     samples: str
     calibration: str
     paper: tuple[str, str, str, str]  # accuracy of target and ticket; parameters of both
-    ours: dict[str, Any]
     deep: bool = False
 
 
@@ -43,13 +46,6 @@ NETWORKS = (
         "mnist",
         "mnist",
         ("98.8", "98.72 ± 0.04", "945", "4386 ± 34"),
-        {
-            "mode": "2l",
-            "base_size": 14,
-            "base_sizes": {"/0/Conv": 20},
-            "price": 2.5e-4,
-            "prices": {"/0/Conv": 2e-4, "/5/Gemm": 1e-6},
-        },
     ),
     Network(
         "MNIST LeakyReLU",
@@ -57,13 +53,6 @@ NETWORKS = (
         "mnist",
         "mnist",
         ("98.5", "98.5 ± 0.03", "940", "4545 ± 44"),
-        {
-            "mode": "l+1",
-            "base_size": 10,
-            "base_sizes": {"/0/Conv": 32},
-            "price": 3.5e-4,
-            "prices": {"/0/Conv": 9e-3, "/5/Gemm": 1e-6},
-        },
     ),
     Network(
         "digits Tanh (ours)",
@@ -71,7 +60,6 @@ NETWORKS = (
         "digits",
         "digits",
         ("98.14", "98.09 ± 0.09", "950", "3269 ± 19"),
-        {"mode": "l+1"},
     ),
     Network(
         "digits Sigmoid (ours)",
@@ -79,7 +67,6 @@ NETWORKS = (
         "digits",
         "digits",
         ("98.52", "98.5 ± 0.004", "953", "4198 ± 59"),
-        {"mode": "l+1"},
     ),
     Network(
         "CIFAR Sigmoid ResNet",
@@ -87,7 +74,6 @@ NETWORKS = (
         "cifar-resnet20-sigmoid",
         "cifar-resnet20-sigmoid",
         ("72.66", "69 ± 2", "116048", "3934621 ± 1248"),
-        {"mode": "l+1", "base_size": 14, "price": 2e-4},
         deep=True,
     ),
     Network(
@@ -96,7 +82,6 @@ NETWORKS = (
         "cifar-resnet20-sigmoid",
         "cifar-resnet20-sigmoid",
         ("72.66", "69 ± 2", "116048", "3934621 ± 1248"),
-        {"mode": "l+1", "base_size": 14, "price": 2e-4},
         deep=True,
     ),
     Network(
@@ -105,7 +90,6 @@ NETWORKS = (
         "cifar-resnet20-relu",
         "cifar-resnet20-relu",
         ("80.68", "80.32 ± 0.13", "31069", "1058140 ± 559"),
-        {"mode": "l+1", "base_size": 11, "price": 3.3e-3},
         deep=True,
     ),
 )
@@ -119,7 +103,6 @@ def one_ticket(
     Returns percentages, and the weights of the convolutional layers alone, as the paper counts, or
     of all.
     """
-    words = network.ours if rule == "ours" else PAPERS
     target = folder / f"{network.file}.onnx"
     samples = load_samples(folder / f"{network.samples}.samples.npz", read_target(target).inputs)
     with tempfile.TemporaryDirectory() as there:
@@ -128,9 +111,10 @@ def one_ticket(
             Path(there) / "ticket.onnx",
             seed=seed,
             samples=samples if most is None else samples.first(most),
+            all_samples=True,
             calibration=folder / f"{network.calibration}.calibration.npz",
             progress=tell,
-            **words,
+            **RULES[rule],
         )
     assert made.report.proof.genuine
     assert made.report.fidelity is not None

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import sweep
-from paper_tickets import MODELS, NETWORKS, PAPERS, Network, one_ticket
+from paper_tickets import MODELS, NETWORKS, RULES, Network, one_ticket
 
 from lt_onnx.cluster.calls import Call
 from lt_onnx.cluster.rows import swept
@@ -47,7 +47,7 @@ def result_of(network: Network, rule: str, made: Mapping[int, Mapping[str, Any]]
     return Result(
         network.title,
         rule,
-        network.ours if rule == "ours" else PAPERS,
+        RULES[rule],
         first["target_accuracy"],
         [ticket["accuracy"] for ticket in tickets],
         [ticket["agreement"] for ticket in tickets],
@@ -91,8 +91,8 @@ def calls_of(given: argparse.Namespace) -> tuple[list[Call], list[str]]:
         seeds = 2 if given.quick else given.deep_seeds if network.deep else given.seeds
         most = 100 if given.quick else None
         # the paper's rule in a deep network: once, to see it collapse
-        for rule, count in (("paper's", 1 if network.deep else seeds), ("ours", seeds)):
-            for seed in range(count) if given.rule in (None, rule) else ():
+        for rule in [given.rule] if given.rule else RULES:
+            for seed in range(1 if rule == "paper's" and network.deep else seeds):
                 name = f"{network.file}, {rule}, seed {seed}" + (", quick" if most else "")
                 calls.append(Call(name, (network, rule, folder, seed, most)))
     return calls, absent
@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--deep-seeds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="two seeds, few samples: that it runs")
     parser.add_argument("--only", default="", help="networks whose file name holds this")
-    parser.add_argument("--rule", choices=["paper's", "ours"], help="one rule instead of both")
+    parser.add_argument("--rule", choices=list(RULES), help="one rule instead of all")
     parser.add_argument("--json", type=Path)
     sweep.add_words(parser)
     given = parser.parse_args()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lt_onnx.construct.results import LayerStats
-from lt_onnx.options import Options
+from lt_onnx.options import MAX_SQNR, Options
 from lt_onnx.samples.samples import RANDOM_ORIGIN, Samples
 from lt_onnx.target import Target
 from lt_onnx.units import percent_text
@@ -18,7 +18,7 @@ from lt_onnx.validation.fidelity import Check, Fidelity, Judged, OutputFidelity,
 
 MAX_NAMED = 2  # layers
 CHANCE, MOST_TIMES = 0.05, 1000  # that a held promise looks missed; more samples at most
-MUCH = 1.25  # times its part, from which on a layer is named
+LITTLE = 1.0  # decibels beyond its part, from which on a layer is named
 
 
 def promise_checks(
@@ -30,7 +30,7 @@ def promise_checks(
     """
     if not options.promises:
         return []
-    short, checks = _short(layers), []
+    checks = []
     given = not fidelity.origin.startswith(RANDOM_ORIGIN)
     for out in fidelity.outputs:
         figure = out.judged_db
@@ -38,7 +38,8 @@ def promise_checks(
             held = figure >= options.sqnr
             what = "plain, it does not vary" if out.judged is Judged.CONSTANT else "of variation"
             said = f"{figure:.1f} dB {what}; {options.sqnr:g} were promised"
-            checks.append(_check("sqnr", out, held, said, short))
+            said += "" if held else _why(layers, options.sqnr, options.sqnr - figure)
+            checks.append(_check("sqnr", out, held, said))
         told = out.agreement is not None and (given or out.judged is Judged.EQUALITY)
         if out.agreement is not None and told and options.agreement:
             held = out.agreement >= options.agreement
@@ -47,7 +48,9 @@ def promise_checks(
             enough = 0 if held else _enough(out.agreement, fidelity.samples, options.agreement)
             if fidelity.samples < enough:
                 said += f" ({fidelity.samples} samples are too few to tell: give {enough:,})"
-            checks.append(_check("agreement", out, held, said, short))
+            elif not held:
+                said += _why(layers)
+            checks.append(_check("agreement", out, held, said))
     return checks
 
 
@@ -85,17 +88,29 @@ def _enough(agreement: float, samples: int, promised: float) -> int:
     return max(telling_samples(promised), samples * told)
 
 
-def _check(name: str, out: OutputFidelity, held: bool, said: str, short: str) -> Check:
-    message = f"output '{out.name}': {said}{'' if held else short}"
-    return Check(f"promise of {name}: {out.name}", held, message)
+def _check(name: str, out: OutputFidelity, held: bool, said: str) -> Check:
+    return Check(f"promise of {name}: {out.name}", held, f"output '{out.name}': {said}")
 
 
-def _short(layers: Sequence[LayerStats]) -> str:
-    """The layers that took more than their part, most of it first."""
-    taken = [(s.error / s.allowed, s) for s in layers if s.error and s.allowed]
-    worst = sorted((pair for pair in taken if pair[0] > MUCH), key=lambda pair: -pair[0])
-    named = [f"'{s.name}' has {_db(s.error)} of {_db(s.allowed)} dB" for _, s in worst[:MAX_NAMED]]
-    return f"; layer {', '.join(named)}" if named else ""
+def _why(
+    layers: Sequence[LayerStats], promised: float = math.inf, missing: float = 2 * LITTLE
+) -> str:
+    """The layers that took more than their part, most of it first, and a mend.
+
+    Where they explain less than half of the decibels that are `missing`, inputs differ from those
+    of the construction.
+    """
+    taken = [(10 * math.log10(s.error / s.allowed), s) for s in layers if s.error and s.allowed]
+    worst = sorted(taken, key=lambda pair: -pair[0])[:MAX_NAMED]
+    named = [
+        f"'{s.name}' has {_db(s.error)} of {_db(s.allowed)} dB" for d, s in worst if d > LITTLE
+    ]
+    said = f"; layer {', '.join(named)}" if named else ""
+    if max((more for more, _ in worst), default=0.0) < max(missing / 2, LITTLE):
+        more = promised + missing
+        better = f"{math.ceil(more)} dB" if more <= MAX_SQNR else "more decibels"
+        said += f"; calibrate with more inputs like these, or build to {better}"
+    return said
 
 
 def _db(power: float | None) -> str:

@@ -18,7 +18,10 @@ def test_what_is_held_and_what_is_missed_is_told() -> None:
 
     assert (sqnr.passed, agreement.passed) == (False, True)
     assert sqnr.name == "promise of sqnr: scores"
-    assert sqnr.message == "output 'scores': 28.2 dB of variation; 30 were promised"
+    assert sqnr.message == (
+        "output 'scores': 28.2 dB of variation; 30 were promised; "
+        "calibrate with more inputs like these, or build to 32 dB"
+    )
     assert agreement.message == "output 'scores': 99.50 % agree; 99.00 % were promised"
 
 
@@ -33,7 +36,9 @@ def test_too_few_samples_to_tell_a_share_are_named() -> None:
     said = "output 'scores': 98.04 % agree; 99.00 % were promised"
     assert missed.message == f"{said} (51 samples are too few to tell: give 459)"
     assert chance.message == f"{said} (102 samples are too few to tell: give 510)"
-    assert enough.message == said
+    assert enough.message == (
+        f"{said}; calibrate with more inputs like these, or build to more decibels"
+    )
     assert "too few" not in every.message
     assert not any(check.passed for check in (missed, chance, enough, every))
 
@@ -49,6 +54,14 @@ def test_layers_that_took_more_than_their_part_are_named() -> None:
     )
 
     assert check.message.endswith(f"; layer '{taken[1].name}' has 24.0 of 30.0 dB")
+
+
+def test_layers_that_explain_little_of_a_miss_are_named_beside_what_mends_it() -> None:
+    taken = [replace(layer, allowed=1e-3, error=1.5e-3) for layer in LAYERS[:1]]
+    (check,) = promise_checks(fidelity(variation_db=23.0, agreement=None), Options(), taken)
+
+    mend = "calibrate with more inputs like these, or build to 37 dB"
+    assert check.message.endswith(f"; layer '{taken[0].name}' has 28.2 of 30.0 dB; {mend}")
 
 
 def test_what_does_not_vary_is_not_promised_and_prices_promise_nothing() -> None:
