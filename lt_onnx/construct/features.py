@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lt_onnx.blueprint import Build
 from lt_onnx.construct.constants import constant_places, extremes
 from lt_onnx.construct.stepwise_run import taken
+from lt_onnx.cores import share
 from lt_onnx.layout import Layout
 from lt_onnx.runtime import by_batch
 from lt_onnx.target import Array, Doubles, Floats, Indices, Linear
@@ -132,11 +133,18 @@ class Features:
         Σ of weight · gain over the members.
         """
         total = np.zeros((len(weight), self.channel.shape[1], self.taps))
-        every, tap = np.arange(len(weight))[:, None, None], np.arange(self.taps)
-        for m in range(self.index.shape[2]):
-            index, gain = self.index[group, :, m], self.gain[group, :, m]  # [r, V]
-            place = np.maximum(index, 0)[:, :, None] * self.taps + tap
-            total += weight[every, place] * np.where(index >= 0, gain, 0)[:, :, None]
+        tap = np.arange(self.taps)
+
+        def work(start: int, stop: int) -> None:
+            every, own = np.arange(start, stop)[:, None, None], group[start:stop]
+            for m in range(self.index.shape[2]):
+                index, gain = self.index[own, :, m], self.gain[own, :, m]  # [r, V]
+                place = np.maximum(index, 0)[:, :, None] * self.taps + tap
+                total[start:stop] += (
+                    weight[every, place] * np.where(index >= 0, gain, 0)[:, :, None]
+                )
+
+        share(len(weight), work)
         return total
 
     def goals(self, linear: Linear, channels: Indices) -> Doubles:

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from lt_onnx.ops.conv_padding import pads_for
+from lt_onnx.runtime import by_batch
 from lt_onnx.target import Array, Doubles, Floats, Indices, Linear
 
 MANY_POSITIONS = 50  # for each entry of a patch, from which on chance plays no part in H
@@ -201,12 +202,15 @@ def slopes(
     Channels lie on `axis`; `rows` [r] are those of x, `channels` [r] their own in y.
     """
     total = partial(np.sum, axis=1, dtype=np.float64)
+
+    def look(pair: tuple[Array, Array]) -> tuple[int, list[Doubles]]:
+        a, b = (np.moveaxis(value, axis, 0) for value in pair)
+        a, b = a[rows].reshape(len(rows), -1), b[channels].reshape(len(rows), -1)
+        return a.shape[1], [total(a), total(b), total(a * a), total(a * b)]
+
     count, sums = 0, np.zeros((4, len(rows)))
-    for ticket, target in zip(x, y, strict=True):
-        a = np.moveaxis(ticket, axis, 0)[rows].reshape(len(rows), -1)
-        b = np.moveaxis(target, axis, 0)[channels].reshape(len(rows), -1)
-        count += a.shape[1]
-        sums += [total(a), total(b), total(a * a), total(a * b)]
+    for more, added in by_batch(list(zip(x, y, strict=True)), look):
+        count, sums = count + more, sums + added
     mean_x, mean_y, square, product = sums / max(count, 1)
     if not biased:
         mean_x = mean_y = np.zeros(len(rows))
