@@ -20,6 +20,7 @@ MAX_TRIED_ROWS, TRIALS = 8, 3  # rows that a price is sought with, and prices th
 # as have so many problems, for few of them make most of it
 MIN_FLOOR_ROWS, FLOOR_PROBLEMS = 6, 2048
 MAX_BUILT = 1 << 17  # weights of a disturbed layer that are sought; its other rows are as wrong
+NOTHING = 1e-6  # of what rows make in the mean: one that makes less tells nothing of the others
 MIN_PRICE = 1e-9
 STEEPNESS = 0.8  # errors fall about so with prices
 MAX_DRAWS = 8  # of a layer's errors, where few numbers at the outputs tell of them
@@ -72,9 +73,11 @@ class Disturbance:
             self.parts.append((slice(low * taps, low * taps + n), rows))
         top = np.abs(self.goals).max(2, keepdims=True, initial=0.0) * HEADROOM
         self.scale = np.where(top > 0, top, 1.0)
-        self.signal = self._power(self.goals)
+        powers = self._powers(self.goals).sum(0)
+        self.signal = float(powers.sum())
         if not np.isfinite(self.signal):
             raise too_large(linear.name)
+        self.telling = np.flatnonzero(powers > NOTHING * powers.mean())
         self.kept: list[tuple[float, float]] = []  # error powers so far, weights per problem
 
     def draw(self, error: float, guess: Guess) -> tuple[Doubles, float] | None:
@@ -84,7 +87,7 @@ class Disturbance:
         """
         if not self.signal > 0:
             return None
-        few = np.arange(0, self.goals.shape[1], -(-self.goals.shape[1] // MAX_TRIED_ROWS))
+        few = self.telling[:: -(-len(self.telling) // MAX_TRIED_ROWS)]
         goals = self.goals[:, few]
         signal = max(self._power(goals), 1e-300)
         price, slope = min(guess.ratio * error**STEEPNESS, 0.5), STEEPNESS
@@ -106,9 +109,9 @@ class Disturbance:
             price = float(np.clip(price * 10 ** (-miss / slope), 1e-10, 0.5))
         change = self._change(price)
         power = self._power(change) / self.signal
-        if not power > 0:
-            return None
-        return change, power
+        if not np.isfinite(power):
+            raise too_large(self.linear.name)
+        return (change, power) if power > 0 else None
 
     def changed(self, change: Doubles) -> Layer:
         """The layer with a change of its rows, and biases that take the mean of that away."""
@@ -140,18 +143,22 @@ class Disturbance:
     def _change(self, price: float) -> Doubles:
         """How wrong all rows are at a price, [G, R, I·K].
 
-        Rows of large layers that are not sought are off as one that is, relative to what they make.
+        Rows of large layers that are not sought are off as one that makes as much or a little more,
+        relative to that: what makes nothing stands for no other.
         """
-        step = -(-self.goals.size // MAX_BUILT)
-        few = np.arange(0, self.goals.shape[1], step)
-        rows, *_ = self._built(price, few)
-        change = rows - self.goals[:, few]
+        step, count = -(-self.goals.size // MAX_BUILT), self.goals.shape[1]
         if step == 1:
-            return change
-        rng, count = np.random.default_rng(LAYER_NUMBER), self.goals.shape[1]
-        power, like = self._powers(self.goals), np.arange(count) // step
-        factor = np.sqrt(power / np.maximum(power[:, few[like]], 1e-300))
-        factor[:, np.delete(np.arange(count), few)] *= rng.choice((-1.0, 1.0), count - len(few))
+            every = np.arange(count)
+            return self._built(price, every)[0] - self.goals
+        power, like = self._powers(self.goals), np.empty(count, np.int64)
+        order = np.argsort(-power.sum(0), kind="stable")
+        few, like[order] = order[::step], np.arange(count) // step
+        change = self._built(price, few)[0] - self.goals[:, few]
+        of = power[:, few[like]]
+        share = np.divide(power, of, out=np.zeros_like(of), where=of > 0)
+        factor = np.sqrt(np.minimum(share, 1.0))
+        rng = np.random.default_rng(LAYER_NUMBER)
+        factor[:, order[np.arange(count) % step > 0]] *= rng.choice((-1.0, 1.0), count - len(few))
         return np.asarray(change[:, like] * factor[..., None])
 
     def _power(self, rows: Doubles) -> float:

@@ -13,7 +13,7 @@ from lt_onnx.layout import Layout
 from lt_onnx.manifest import DensePlace, DenseReason
 from lt_onnx.ops.rule import RefusalError
 from lt_onnx.planning.emitted import Copies, Emitted
-from lt_onnx.planning.made_numbers import content_of, joins_made
+from lt_onnx.planning.made_numbers import PLACING, content_of, joins_made
 from lt_onnx.planning.request import Request
 from lt_onnx.target import Array, Node, Shape
 
@@ -25,8 +25,8 @@ WHOLE_ARITHMETIC = frozenset(
     "Add Sub Mul Div Mod Min Max Pow Sum Concat Where Equal Less Greater LessOrEqual "
     "GreaterOrEqual".split()
 )
-# the input of whole numbers or truth values that other operators pick from
-PICKED = {"Gather": 0, "GatherElements": 0, "GatherND": 0, "OneHot": 2}
+# the input of whole numbers or truth values that other operators place, or pick from
+PLACED = {**dict.fromkeys(PLACING, 0), "OneHot": 2}
 
 MAX_PICKED = 8  # numbers that follow from shapes, picked out of a tensor of them
 
@@ -180,28 +180,34 @@ class Draft:
                 self.put(name, name, None)
 
     def _declare_dense(self, node: Node, reason: str) -> None:
-        values = self._values(node, "fb") + self._whole_numbers(node)
-        place = DensePlace(node.name, node.op, reason, sum(value.size for value in values))
+        sizes = [value.size for value in self._parameters(node, whole=True)]
+        count = sum(size for size in sizes if size > 1 or node.op == "Concat")
+        place = DensePlace(node.name, node.op, reason, count)
         self.emitted.dense.setdefault(node.name, place)
 
     def _has_parameters(self, node: Node) -> bool:
         """Whether `node` computes with numbers of the target; shapes and scalars are none."""
         if node.op in ("Resize", "Upsample"):  # scales
             return False
-        whole = [] if self._is_from_shapes(node) else self._whole_numbers(node)
-        return bool(self._values(node, "fb") or whole)
+        return bool(self._parameters(node, whole=not self._is_from_shapes(node)))
 
-    def _values(self, node: Node, kinds: str) -> list[Array]:
-        """Constants of some dtype kinds that `node` reads; of scalars those that it joins."""
-        least = 1 if node.op == "Concat" else 2
-        values = [self.target.constants.get(name) for name in node.inputs]
-        return [v for v in values if v is not None and v.dtype.kind in kinds and v.size >= least]
+    def _parameters(self, node: Node, *, whole: bool) -> list[Array]:
+        """Constants that `node` computes with; of scalars, which do not count, those that it joins
+        or places.
 
-    def _whole_numbers(self, node: Node) -> list[Array]:
-        if node.op in WHOLE_ARITHMETIC or node.domain:
-            return self._values(node, "iu")
-        place = PICKED.get(node.op, len(node.inputs))
-        return self._values(replace(node, inputs=node.inputs[place : place + 1]), "iu")
+        Of `whole` numbers also what arithmetic reads, which may be shapes.
+        """
+        kinds = "fbiu" if whole and (node.op in WHOLE_ARITHMETIC or node.domain) else "fb"
+        placed = PLACED.get(node.op) if not node.domain else None
+        found = []
+        for position, name in enumerate(node.inputs):
+            value = self.target.constants.get(name)
+            if value is None:
+                continue
+            computed = value.dtype.kind in kinds and value.size >= (1 if node.op == "Concat" else 2)
+            if computed or position == placed:
+                found.append(value)
+        return found
 
     def _is_from_shapes(self, node: Node) -> bool:
         """Whether `node` computes with shapes and constants alone."""

@@ -60,7 +60,8 @@ WEIGHT_SECONDS, BYTE_SECONDS = 2e-8, 3e-9  # to draw twice and prove; to write, 
 LAYER_SECONDS, NEURON_SECONDS, START_SECONDS = 0.025, 5e-5, 1.1  # NEURON: a univariate row
 BUILD_SECONDS, GROUP_SECONDS = 0.08, 0.006  # of a layer that is built, and of each of its groups
 MAX_FELT_WORK = 5e10  # multiply-adds of the target with one layer after the other wrong
-MIN_FELT_INPUTS, MAX_FELT_INPUTS = 8, 256  # that it runs on
+# that it runs on: of half of them layers are not made, which are enough to judge by
+MIN_FELT_INPUTS, MAX_FELT_INPUTS = 32, 256
 MIN_VALIDATION_SAMPLES = 16  # of those given
 
 

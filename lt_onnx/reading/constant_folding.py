@@ -27,7 +27,7 @@ from lt_onnx.reading.shape_values import Value, constant_value, shape_by_values,
 from lt_onnx.runtime import evaluate
 from lt_onnx.target import Shape, is_standard_domain
 
-MAX_ROUNDS = 16  # of inference and evaluation; each makes known what the next one needs
+MAX_ROUNDS = 64  # of inference and evaluation; each makes known what the next one needs
 MAX_FOLDED_NODES = 20_000
 MAX_CONSTANT_BYTES = 1 << 28  # apart from …
 MAX_GROWTH = 4  # … so many times what the file holds

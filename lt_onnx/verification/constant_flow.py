@@ -48,6 +48,7 @@ SIZE_OPS = frozenset(
     "Abs Add Ceil Div Floor Gather GatherElements GatherND Max Min Mod Mul Neg Pow Reciprocal "
     "ReduceMax ReduceMin ReduceProd ReduceSum Size Shape Sqrt Sub Sum".split()
 )
+TRUTH_OPS = frozenset("And Or Xor Where".split())
 COMPARISON_OPS = frozenset("Equal Less Greater LessOrEqual GreaterOrEqual And Or Not".split())
 # operators that may read integers as data: they compute shapes
 INTEGER_OPS = COMPARISON_OPS | frozenset(
@@ -170,7 +171,7 @@ def _forbidden_reads(
         elif dense or _is_index(node, position, tensor):
             continue  # what is dense is counted
         elif tensor.dtype == np.bool_:
-            if not (node.op_type == "Where" and position == 0 and tensor.size == 1):
+            if not (node.op_type in TRUTH_OPS and tensor.size == 1):
                 yield f"reads the truth values '{name}' as data"
         elif node.op_type not in INTEGER_OPS or tensor.size > MAX_SHAPE_INTEGERS:
             yield f"reads the integers '{name}' ({tensor.size} values) as data"
@@ -256,7 +257,8 @@ def _content(
         made |= content.made
         parameters |= content.parameters or isinstance(tensor, Tensor)
         if isinstance(tensor, Tensor) and tensor.dtype != np.float32 and name not in declared:
-            integers |= node.op_type not in COMPARISON_OPS or tensor.size > 1
+            plain = node.op_type in COMPARISON_OPS or _counts_on(node, tensor)
+            integers |= not plain or tensor.size > 1
     if data or node.op_type in COMPARISON_OPS:
         return _Content(data, integers)
     moved = node.op_type in MOVING_OPS
@@ -274,6 +276,11 @@ def _picks_numbers(node: onnx.NodeProto, index: Tensor | Sparse | None, contents
     table = contents.get(node.input[0], _Content(data=True))
     many = index.size > MAX_PICKED_SIZES and not table.parameters
     return not table.data and (table.made or many)
+
+
+def _counts_on(node: onnx.NodeProto, tensor: Tensor) -> bool:
+    """Whether a Range counts from 0 or 1, or by one: that tells nothing."""
+    return node.op_type == "Range" and tensor.size == 1 and tensor.array().item() in (0, 1)
 
 
 def _index_inputs(node: onnx.NodeProto) -> frozenset[int]:

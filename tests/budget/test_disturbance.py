@@ -6,14 +6,18 @@ import numpy as np
 import pytest
 
 from lt_onnx.budget.disturbance import Disturbance, Guess
-from lt_onnx.target import Linear
+from lt_onnx.target import Floats, Linear
 
 
 @pytest.fixture(scope="module")
 def disturbance() -> Disturbance:
     """A convolution of eight channels, of which some are alike, on 96 inputs."""
-    rng = np.random.default_rng(0)
-    weight = rng.standard_normal((24, 8, 3, 3)).astype(np.float32)
+    return disturbed(np.random.default_rng(0).standard_normal((24, 8, 3, 3)).astype(np.float32))
+
+
+def disturbed(weight: Floats) -> Disturbance:
+    """One of such inputs with some `weight` [24, 8, 3, 3]."""
+    rng = np.random.default_rng(1)
     layer = Linear("one", "Conv", "x", "y", weight, np.zeros(24, np.float32))
     mixed = rng.standard_normal((8, 8)).astype(np.float32)
     x = [np.einsum("ij,njhw->nihw", mixed, rng.standard_normal((32, 8, 10, 10))) for _ in range(3)]
@@ -36,7 +40,7 @@ def test_it_is_about_as_wrong_as_it_is_asked_to_be(disturbance: Disturbance, err
 def test_rows_that_are_not_sought_are_as_wrong(
     disturbance: Disturbance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 24 rows every third: each of the others is off as one of these, by what it makes."""
+    """Of 24 rows every third by power: the others are off as one of these, by what they make."""
     monkeypatch.setattr("lt_onnx.budget.disturbance.MAX_BUILT", disturbance.linear.weight.size // 3)
     drawn = disturbance.draw(1e-3, Guess(0.1, 1e-2))
     assert drawn is not None
@@ -44,11 +48,27 @@ def test_rows_that_are_not_sought_are_as_wrong(
 
     assert power == pytest.approx(1e-3, rel=0.6)
     told, clean = (disturbance.seen @ x.swapaxes(1, 2) for x in (change, disturbance.goals))
-    shares = np.square(told).sum((0, 1)) / np.square(clean).sum((0, 1))
-    assert shares.reshape(8, 3) == pytest.approx(np.repeat(shares[::3, None], 3, 1), rel=1e-3)
-    assert np.ptp(shares[::3]) > 1e-4
-    signs = change / change[:, np.arange(24) // 3 * 3]
-    assert {-1, 1} == set(np.sign(signs[0, :, 0]))
+    powers = np.square(clean).sum((0, 1))
+    order = np.argsort(-powers)
+    shares = (np.square(told).sum((0, 1)) / powers)[order].reshape(8, 3)
+    assert shares == pytest.approx(np.repeat(shares[:, :1], 3, 1), rel=1e-3)
+    assert np.ptp(shares[:, 0]) > 1e-4
+    signs = change[0, order, 0] / change[0, np.repeat(order[::3], 3), 0]
+    assert {-1, 1} == set(np.sign(signs))
+
+
+def test_rows_that_make_nothing_stand_for_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = np.random.default_rng(0).standard_normal((24, 8, 3, 3)).astype(np.float32)
+    weight[::3] = 0
+    weight[1::6] *= 1e-20
+    monkeypatch.setattr("lt_onnx.budget.disturbance.MAX_BUILT", weight.size // 3)
+    drawn = disturbed(weight).draw(1e-3, Guess(0.1, 1e-2))
+    assert drawn is not None
+    change, power = drawn
+
+    assert power == pytest.approx(1e-3, rel=0.6)
+    strong = np.square(change[0, np.arange(24) % 6 == 5]).sum()
+    assert np.square(change).sum() < 4 * strong
 
 
 def test_draws_differ_by_the_signs_of_rows(disturbance: Disturbance) -> None:
