@@ -29,6 +29,7 @@ DENSE: dict[str, str] = {
     "class map: every_class": "Equal",
     "class map: palette": "Gather",
     "text": "Gather",
+    "words": "Slice Expand Gather Gather Gather Expand MatMul MatMul",
     "tied_embedding": "Gather",
     "class map: masks_as_floats": "Equal",
     "mask added": "MatMul MatMul",

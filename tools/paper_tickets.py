@@ -55,14 +55,14 @@ NETWORKS = (
         ("98.5", "98.5 ± 0.03", "940", "4545 ± 44"),
     ),
     Network(
-        "digits Tanh (ours)",
+        "digits Tanh",
         "plain-tanh",
         "digits",
         "digits",
         ("98.14", "98.09 ± 0.09", "950", "3269 ± 19"),
     ),
     Network(
-        "digits Sigmoid (ours)",
+        "digits Sigmoid",
         "plain-sigmoid",
         "digits",
         "digits",

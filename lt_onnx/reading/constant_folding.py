@@ -187,7 +187,8 @@ class _Folding:
                 computed, held = self._may_compute(node), False
             else:
                 computed, held = False, self._hold_value(node.output[0], value)
-                told |= not held and self._tell_shape(node, values)
+            if not (computed or held):
+                told |= self._tell_shape(node, values)
             if held or computed:
                 constant.update(node.output)
             if not held:
@@ -357,7 +358,10 @@ def infer_shapes(content: bytes, told: Mapping[str, Shape] | None = None) -> byt
     for value in model.graph.output:  # exporters state some wrongly, runtimes do not mind
         value.type.tensor_type.ClearField("shape")
     outputs = {value.name: value for value in model.graph.output}
+    constants = {tensor.name for tensor in model.graph.initializer}  # which have shapes
     for name, shape in (told or {}).items():
+        if name in constants:
+            continue
         value = outputs[name] if name in outputs else model.graph.value_info.add(name=name)
         value.type.CopyFrom(helper.make_tensor_type_proto(value.type.tensor_type.elem_type, shape))
     inferred = _inferred(model, data_prop=False)

@@ -333,6 +333,30 @@ def text() -> onnx.ModelProto:
     return b.made(b.fc(x, 8, 4), {"ids": ["N", 12]}, types={"ids": INT64})
 
 
+def words() -> onnx.ModelProto:
+    """A BERT's beginning: positions and kinds out of buffers, a mask that all words count in."""
+    b = Export(13)
+    sizes = b("Shape", "ids")
+    length = b("Gather", sizes, b.whole(1), axis=0)
+    end = b.axes("Unsqueeze", length, [0])
+    positions = b("Slice", b.whole(np.arange(512)[None]), b.whole([0]), end, b.whole([1]))
+    kinds = b("Expand", b.whole([[0]]), sizes)
+    x = b("Gather", b.constant(b.weight(20, 8)), "ids")
+    for rows, index in ((512, positions), (2, kinds)):
+        x = b("Add", x, b("Gather", b.constant(b.weight(rows, 8)), index))
+    whole = b.axes("Unsqueeze", b("Expand", b.constant(1.0), sizes), [2])
+    q = b.fc(b("Mul", x, whole), 8, 8)
+    counted = b("GreaterOrEqual", b("Range", b.whole(0), length, b.whole(1)), b.whole(0))
+    known = b(
+        "And", b("And", b.constant(True, np.bool_), counted), b("Cast", "mask", to=TensorProto.BOOL)
+    )
+    known = b("Where", b.axes("Unsqueeze", known, [1]), b.constant(0.0), b.constant(-1e9))
+    scores = b("Add", b("MatMul", q, b("Transpose", q, perm=[0, 2, 1])), known)
+    x = b.head(b("MatMul", b("Softmax", scores, axis=-1), q), 8)
+    inputs = {"ids": ["N", "T"], "mask": ["N", "T"]}
+    return b.made(x, inputs, types={"ids": INT64, "mask": INT64})
+
+
 def tied_embedding() -> onnx.ModelProto:
     """The embedding's table is the last layer's weight too."""
     b = Export(13)
@@ -416,7 +440,8 @@ NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
     for make in (
         *(channels_last, channels_last_flat, channels_last_norms, keras_pads, mobilenet_v3, yolo),
         *(yolo_of_distributions, unet, excited, instance_normalised, gelu_by_tanh, clipped),
-        *(old_inputs, constants_of_shape, dropped_out, several_outputs, text, tied_embedding),
+        *(old_inputs, constants_of_shape, dropped_out, several_outputs, text, words),
+        tied_embedding,
         *(
             resized_single,
             sampled,
