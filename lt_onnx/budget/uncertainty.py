@@ -17,12 +17,13 @@ DECIBELS = 10 / math.log(10)  # in a factor of e of power
 MAX_DB = 4.0  # beyond, the inputs say little of the uncertainty either
 
 
-def uncertainty(clean: Doubles, errors: Sequence[Doubles]) -> float:
+def uncertainty(clean: Doubles, errors: Sequence[Doubles], *, telling: int) -> float:
     """Standard deviation in dB of an output's error over its variation, told of N inputs.
 
     `clean` [N, …] is the output, `errors` [N, …] its errors as some layers make them, of which the
     mean counts. By the delta method: of the ratio Σe / Σv of what every input has of both, the
-    relative variance is Σ (e_i / Σe − v_i / Σv)², up to N / (N − 1).
+    relative variance is Σ (e_i / Σe − v_i / Σv)², up to N / (N − 1). Where layers are made from
+    some of them, no more than `telling` tell of other inputs.
     """
     count, axes = len(clean), tuple(range(1, clean.ndim))
     if count < 2 or not errors:
@@ -34,7 +35,7 @@ def uncertainty(clean: Doubles, errors: Sequence[Doubles]) -> float:
     shares = [np.square(error).sum(axes) for error in errors]
     differ = [share / share.sum() - varying / varying.sum() for share in shares]
     variances = [float(np.square(share).sum()) for share in differ]
-    variance = float(np.mean(variances)) * count / (count - 1)
+    variance = float(np.mean(variances)) * count / (count - 1) * count / max(telling, 1)
     return min(DECIBELS * math.sqrt(variance), MAX_DB)
 
 

@@ -111,6 +111,11 @@ class FedTarget:
         """Whether inputs that layers are not made from are too few to judge by."""
         return self._fresh is None or self._fresh < MIN_FRESH
 
+    @property
+    def telling(self) -> int:
+        """Inputs that tell of others: all, but for too few that layers are not made from."""
+        return self._fresh if self._fresh is not None and self._few else self._count
+
     def mean_errors(self, draws: Iterable[Mapping[str, Layer]]) -> Doubles:
         """Errors as of `errors`, in the mean of `draws`, [outputs].
 

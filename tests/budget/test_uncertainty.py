@@ -23,7 +23,7 @@ def test_it_is_the_spread_over_other_inputs(spread: float, least: float) -> None
         clean, error = drawn(rng, 100, spread=spread)
         varying = np.square(clean - clean.mean(0)).sum()
         figures.append(10 * np.log10(np.square(error).sum() / varying))
-        said.append(uncertainty(clean, [error]))
+        said.append(uncertainty(clean, [error], telling=100))
 
     assert least <= np.mean(said) / np.std(figures) <= 1.05
     assert max(said) <= MAX_DB
@@ -33,16 +33,18 @@ def test_an_output_that_few_inputs_vary_is_known_less() -> None:
     rng = np.random.default_rng(1)
     (usual, error), (rare, wrong) = (drawn(rng, 100, spread=spread) for spread in (0.0, 2.0))
 
-    assert uncertainty(rare, [wrong]) > 2 * uncertainty(usual, [error])
-    assert uncertainty(usual[:4], [error[:4]]) > uncertainty(usual, [error])
+    known = uncertainty(usual, [error], telling=100)
+    assert uncertainty(rare, [wrong], telling=100) > 2 * known
+    assert uncertainty(usual[:4], [error[:4]], telling=4) > known
+    assert uncertainty(usual, [error], telling=25) == pytest.approx(2 * known)
 
 
 def test_where_there_is_nothing_to_tell_it_of_none_is_added() -> None:
     one = np.ones((1, 3))
-    assert uncertainty(one, [one]) == 0
-    assert uncertainty(np.eye(3), []) == 0
+    assert uncertainty(one, [one], telling=1) == 0
+    assert uncertainty(np.eye(3), [], telling=3) == 0
     alike = np.tile(np.arange(5.0), (4, 1))  # channels differ, inputs do not
-    assert uncertainty(alike, [np.eye(4, 5)]) == 0
+    assert uncertainty(alike, [np.eye(4, 5)], telling=4) == 0
 
 
 def test_what_few_weights_make_spreads_as_the_squares_of_as_many_errors() -> None:
