@@ -87,9 +87,11 @@ class Disturbance:
         """
         if not self.signal > 0:
             return None
-        few = self.telling[:: -(-len(self.telling) // MAX_TRIED_ROWS)]
+        few = np.arange(0, self.goals.shape[1], -(-self.goals.shape[1] // MAX_TRIED_ROWS))
+        if np.isin(few, self.telling, invert=True).all():
+            few = self.telling[:: -(-len(self.telling) // MAX_TRIED_ROWS)]
         goals = self.goals[:, few]
-        signal = max(self._power(goals), 1e-300)
+        signal = self._power(goals)
         price, slope = min(guess.ratio * error**STEEPNESS, 0.5), STEEPNESS
         before: tuple[float, float] | None = None
         for _ in range(TRIALS):
