@@ -145,11 +145,8 @@ def forecast(
     needed = np.full(len(found.target.outputs), built_to)
     for i, name in enumerate(found.target.outputs):
         clean = found.target.clean()[i]
-        unsure, rank = (
-            math.hypot(weights, uncertainty(clean, found.errors[i], telling=found.target.telling)),
-            clean.ndim,
-        )
-        unsure *= SURE
+        inputs = uncertainty(clean, found.errors[i], telling=found.target.telling)
+        unsure, rank = SURE * math.hypot(weights, inputs), clean.ndim
         # how real inputs differ from random ones is as much chance: both in squares
         margin = math.hypot(RANDOM_MARGIN_DB, unsure) if random else MARGIN_DB + unsure
         needed[i] = options.sqnr + margin
