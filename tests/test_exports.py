@@ -30,6 +30,7 @@ DENSE: dict[str, str] = {
     "class map: palette": "Gather",
     "text": "Gather",
     "words": "Slice Expand Gather Gather Gather Expand MatMul MatMul",
+    "decoder": "Expand And Gather MatMul MatMul",
     "tied_embedding": "Gather",
     "class map: masks_as_floats": "Equal",
     "mask added": "MatMul MatMul",

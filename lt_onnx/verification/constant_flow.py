@@ -91,14 +91,16 @@ FLOAT_ATTRIBUTES = {  # and the operators that have them
 class _Content:
     """What the value of a computed tensor comes from; nothing of these for a shape.
 
-    `data`: the network's inputs; `integers`: the values of constants; `filled`: zeros, ones or
-    infinities that are placed where others are; `made`: floats that the graph makes otherwise, of
-    shapes, counting or sums; `parameters`: the target's own floats, which are counted; `one_hot`:
-    an identity matrix, which layers may read.
+    `data`: the network's inputs; `integers`: the values of constants; `offsets`: single integers
+    only, which tell no more of a comparison or of what the graph makes than its scalars do;
+    `filled`: zeros, ones or infinities that are placed where others are; `made`: floats that the
+    graph makes otherwise, of shapes, counting or sums; `parameters`: the target's own floats,
+    which are counted; `one_hot`: an identity matrix, which layers may read.
     """
 
     data: bool = False
     integers: bool = False
+    offsets: bool = False
     filled: bool = False
     made: bool = False
     parameters: bool = False
@@ -222,10 +224,11 @@ def _mixtures(
         for position, name in enumerate(node.input)
         if name and not _is_index(node, position, tensors.get(name))
     ]
-    data = any(operand.data and not operand.integers for operand in operands)
+    whole = [operand.integers or operand.offsets for operand in operands]
+    data = any(operand.data and not own for operand, own in zip(operands, whole, strict=True))
     if node.op_type in SHAPE_OPS or not data:
         return
-    if any(operand.integers for operand in operands):
+    if any(whole):
         yield "brings the integers of shapes into data"
     if not dense and any(operand.made for operand in operands):
         yield "brings numbers into data that the graph makes, and is not declared dense"
@@ -243,7 +246,7 @@ def _content(
         kinds = [attribute.t.data_type for attribute in node.attribute if attribute.name == "value"]
         whole = any(kind != onnx.TensorProto.FLOAT for kind in kinds)
         return _Content(integers=whole, filled=not whole)
-    data = integers = filled = made = parameters = False
+    data = integers = offsets = filled = made = parameters = False
     declared = {*computed_integers(node, tensors, dense=True)} if dense else set()
     for position, name in enumerate(node.input):
         tensor, content = tensors.get(name), contents.get(name, _Content())
@@ -253,17 +256,20 @@ def _content(
             continue
         data |= content.data
         integers |= content.integers
+        offsets |= content.offsets
         filled |= content.filled
         made |= content.made
         parameters |= content.parameters or isinstance(tensor, Tensor)
         if isinstance(tensor, Tensor) and tensor.dtype != np.float32 and name not in declared:
-            plain = node.op_type in COMPARISON_OPS or _counts_on(node, tensor)
-            integers |= not plain or tensor.size > 1
-    if data or node.op_type in COMPARISON_OPS:
+            integers |= tensor.size > 1 or node.op_type == "Concat"
+            offsets |= not _counts_on(node, tensor)
+    if node.op_type in COMPARISON_OPS:
         return _Content(data, integers)
+    if data:
+        return _Content(data, integers, offsets)
     moved = node.op_type in MOVING_OPS
     made |= not (moved or node.op_type in SIZE_OPS) or (filled and not moved)
-    return _Content(False, integers, filled and moved, made, parameters)
+    return _Content(False, integers, offsets and not made, filled and moved, made, parameters)
 
 
 def _picks_numbers(node: onnx.NodeProto, index: Tensor | Sparse | None, contents: Contents) -> bool:

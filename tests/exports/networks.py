@@ -357,6 +357,26 @@ def words() -> onnx.ModelProto:
     return b.made(x, inputs, types={"ids": INT64, "mask": INT64})
 
 
+def decoder() -> onnx.ModelProto:
+    """Words read what is before them in their sequence: a gap in the positions begins another."""
+    b = Export(13)
+    sizes = b("Shape", "ids")
+    length = b("Gather", sizes, b.whole(1), axis=0)
+    places = b("Expand", b.whole(np.arange(6)[None]), sizes)
+    first = b("Sub", b.part(places, 0, 1, 1), b.whole(1))
+    before = b("Concat", first, b.part(places, 0, 5, 1), axis=1)
+    gap = b("Not", b("Equal", b("Sub", places, before), b.whole(1)))
+    part = b("CumSum", b("Cast", gap, to=INT64), b.whole(1))
+    same = b("Equal", b.axes("Unsqueeze", part, [1]), b.axes("Unsqueeze", part, [2]))
+    counted = b("Range", b.whole(0), length, b.whole(1))
+    causal = b("LessOrEqual", counted, b.axes("Unsqueeze", counted, [1]))
+    mask = b("Where", b("And", causal, same), b.constant(0.0), b.constant(-1e9))
+    x = b("Gather", b.constant(b.weight(20, 8)), "ids")
+    scores = b("MatMul", b.fc(x, 8, 8), b("Transpose", x, perm=[0, 2, 1]))
+    x = b("MatMul", b("Softmax", b("Add", scores, mask), axis=-1), x)
+    return b.made(b.head(x, 8), {"ids": ["N", 6]}, types={"ids": INT64})
+
+
 def tied_embedding() -> onnx.ModelProto:
     """The embedding's table is the last layer's weight too."""
     b = Export(13)
@@ -440,7 +460,7 @@ NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
     for make in (
         *(channels_last, channels_last_flat, channels_last_norms, keras_pads, mobilenet_v3, yolo),
         *(yolo_of_distributions, unet, excited, instance_normalised, gelu_by_tanh, clipped),
-        *(old_inputs, constants_of_shape, dropped_out, several_outputs, text, words),
+        *(old_inputs, constants_of_shape, dropped_out, several_outputs, text, words, decoder),
         tied_embedding,
         *(
             resized_single,

@@ -33,6 +33,10 @@ ALLOWED: dict[str, tuple[str, dict[str, object]]] = {
         {},
     ),
     "a threshold": ("t = Greater (y, k)  z = Cast <to = 1> (t)", {"k": ONE}),
+    "neighbours that are told by counting": (
+        "s = Shape (y)  t = Sub (s, k)  e = Equal (t, s)  c = Cast <to = 1> (e)  z = Mul (y, c)",
+        {"k": ONE.astype(np.int64)},
+    ),
     "zeros": ("s = Shape (y)  t = ConstantOfShape (s)  z = Add (y, t)", {}),
     "an attribute of its operator": ("z = LeakyRelu <alpha = 0.3> (y)", {}),
     "a class": (
@@ -74,6 +78,22 @@ FORBIDDEN: dict[str, tuple[str, dict[str, object], str]] = {
     "integers by way of a shape": (
         "s = Shape (y)  t = Add (s, k)  c = Cast <to = 1> (t)  z = Mul (y, c)",
         {"k": np.array([3, 5])},
+        "brings the integers of shapes into data",
+    ),
+    "an integer by way of a shape": (
+        "s = Shape (y)  t = Add (s, k)  c = Cast <to = 1> (t)  z = Mul (y, c)",
+        {"k": np.array(3)},
+        "brings the integers of shapes into data",
+    ),
+    "what the graph makes of an integer": (
+        "s = Shape (y)  t = Add (s, k)  c = Cast <to = 1> (t)  d = Sin (c)  z = Mul (y, d)",
+        {"k": np.array(3)},
+        "brings numbers into data that the graph makes",
+    ),
+    "integers joined one by one": (
+        "s = Shape (y)  t = Concat <axis = 0> (s, k)  e = Equal (t, t)  c = Cast <to = 1> (e)"
+        "  z = Mul (y, c)",
+        {"k": np.array([3])},
         "brings the integers of shapes into data",
     ),
     "values of a class map": (
