@@ -95,7 +95,7 @@ class _Construction:
         for step in self.blueprint.steps:
             if isinstance(step, Run):
                 with self.watch("run"):
-                    self.ticket.run([step.node], {}, output=step.node.outputs[0])
+                    self.ticket.run([step.node], {}, output=step.node.outputs[0], release=True)
             elif isinstance(step, Expand):
                 yield from self.expand(step)
             else:
@@ -108,7 +108,7 @@ class _Construction:
         """Run the target's next step."""
         nodes, constants = step_nodes(step)
         with self.watch("run"):
-            self.target.run(nodes, constants, output=step.outputs[0])
+            self.target.run(nodes, constants, output=step.outputs[0], release=True)
         self.target.drop([step])
 
     def response(self, activation: Activation | None) -> Response:
@@ -174,11 +174,8 @@ class _Construction:
             raise too_large(step.name) from None
         if self.budget is not None and layer.mean is not None:
             self.budget.spend(step.name, layer.mean, layer.stats)
-        unscaled = step.nodes[0].outputs[0]
-        self.ticket.values[unscaled] = sums.sums
         with self.watch("run"):
-            out = self.ticket.run(step.nodes[1:], layer.tensors, output=step.output)
-        self.ticket.values.pop(unscaled)
+            out = self.ticket.values[step.output] = sums.scaled(layer.tensors[step.scale])
         if saved is None:
             sqnr_db = sqnr(task.y, out, step.out_layout)
             layer = replace(layer, stats=replace(layer.stats, sqnr_db=sqnr_db))

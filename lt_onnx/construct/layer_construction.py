@@ -23,7 +23,7 @@ from lt_onnx.construct.stepwise_run import Made
 from lt_onnx.layout import CONSTANT
 from lt_onnx.options import Device
 from lt_onnx.progress import Stopwatch
-from lt_onnx.runtime import Program
+from lt_onnx.runtime import Program, by_batch
 from lt_onnx.source.layer import draw_rows
 from lt_onnx.target import Array, Doubles, Floats
 
@@ -70,7 +70,9 @@ class LayerSums:
     def add(self, block: Block, raw: Sequence[Array], offset: Doubles) -> None:
         """Put a block's sums beside those before it, with what biases add to each row, [R']."""
         axis = self.task.axis
-        if not self.sums:
+        if len(block) == len(self.task.channel):
+            self.sums = list(raw)
+        elif not self.sums:
             for value in raw:
                 shape = (*value.shape[:axis], len(self.task.channel), *value.shape[axis + 1 :])
                 self.sums.append(np.empty(shape, value.dtype))
@@ -79,6 +81,10 @@ class LayerSums:
         for value, sums in zip(raw, self.sums, strict=True):
             # biases add the same number everywhere, so that the sums need not be run again
             np.add(value, added, out=sums[own])
+
+    def scaled(self, scale: Array) -> list[Array]:
+        """What the layer makes: the sums, times the `scale` of every row, in their place."""
+        return by_batch(self.sums, lambda sums: np.multiply(sums, scale, out=sums))
 
 
 class MeanLayer:

@@ -15,6 +15,7 @@ from lt_onnx.target import Array, Doubles, Floats, Indices, Linear
 
 MANY_POSITIONS = 50  # for each entry of a patch, from which on chance plays no part in H
 MEAN_SHARE = 0.01  # of the mean's power that counts in H as what varies does, where biases are
+MAX_AT_ONCE = 1 << 20  # numbers of rows that are looked at together
 SMALL = 32  # of a matrix that is inverted at once
 DAMPING = 0.01  # share of the mean diagonal added to H before it is inverted
 
@@ -203,10 +204,14 @@ def slopes(
     """
     total = partial(np.sum, axis=1, dtype=np.float64)
 
-    def look(pair: tuple[Array, Array]) -> tuple[int, list[Doubles]]:
-        a, b = (np.moveaxis(value, axis, 0) for value in pair)
-        a, b = a[rows].reshape(len(rows), -1), b[channels].reshape(len(rows), -1)
-        return a.shape[1], [total(a), total(b), total(a * a), total(a * b)]
+    def look(pair: tuple[Array, Array]) -> tuple[int, Doubles]:
+        x, y = (np.moveaxis(value, axis, 0) for value in pair)
+        each, found = x[0].size, np.empty((4, len(rows)))
+        step = max(1, MAX_AT_ONCE // max(each, 1))
+        for some in (slice(low, low + step) for low in range(0, len(rows), step)):
+            a, b = (v[own[some]].reshape(-1, each) for v, own in ((x, rows), (y, channels)))
+            found[:, some] = total(a), total(b), total(a * a), total(a * b)
+        return each, found
 
     count, sums = 0, np.zeros((4, len(rows)))
     for more, added in by_batch(list(zip(x, y, strict=True)), look):

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar, overload
 import numpy as np
 
 from lt_onnx.errors import InputError
-from lt_onnx.runtime import Program
+from lt_onnx.runtime import Program, by_batch
 from lt_onnx.target import Array, Indices, Node, Step
 
 T = TypeVar("T")
@@ -71,21 +71,36 @@ class StepwiseRun:
         self.opsets, self.constants = opsets, constants
 
     def run(
-        self, nodes: Sequence[Node], constants: Mapping[str, Array], *, output: str
+        self,
+        nodes: Sequence[Node],
+        constants: Mapping[str, Array],
+        *,
+        output: str,
+        release: bool = False,
     ) -> Sequence[Array]:
         """Run `nodes` on every batch, with `constants` of this call; the batches of `output`.
 
-        What is made of tensors too wide to hold is not held either.
+        What is made of tensors too wide to hold is not held either. With `release` a tensor that
+        nobody else is to read is freed batch by batch.
         Raises InputError for nodes that read nothing that was computed before.
         """
         outputs = [name for name in nodes[-1].outputs if name]
-        read = (self.values.get(name) for node in nodes for name in node.inputs)
-        if outputs == [output] and any(isinstance(batches, Made) for batches in read):
+        reads = Counter(name for node in nodes for name in node.inputs if name in self.values)
+        if outputs == [output] and any(isinstance(self.values[name], Made) for name in reads):
             made = self.made(nodes, constants, output=output, values=self.values)
             self.values[output] = replace(made, numbers=made[0].size)
             return self.values[output]
-        program, feeds = self._compiled(nodes, constants, outputs, self.values)
-        results = program.map(feeds)
+        last = [name for name, count in reads.items() if release and self.readers[name] <= count]
+        freed = {name: [*self.values.pop(name)] for name in last}
+        program, feeds = self._compiled(nodes, constants, outputs, {**self.values, **freed})
+
+        def look(b: int) -> list[Array]:
+            result = program(feeds[b])
+            for batches in freed.values():
+                batches[b] = np.empty(0)
+            return result
+
+        results = by_batch(Made(len(feeds), int, feeds.numbers), look)
         for i, name in enumerate(outputs):
             self.values[name] = [result[i] for result in results]
         return self.values[output]
@@ -112,7 +127,7 @@ class StepwiseRun:
         constants: Mapping[str, Array],
         outputs: Sequence[str],
         values: Mapping[str, Sequence[Array]],
-    ) -> tuple[Program, Sequence[Mapping[str, Array]]]:
+    ) -> tuple[Program, Made[Mapping[str, Array]]]:
         """`nodes` and what they are to be fed of `values`, batch by batch."""
         names = {name for node in nodes for name in node.inputs if name in values}
         if not names:
@@ -120,7 +135,9 @@ class StepwiseRun:
         read = {name: values[name] for name in names}
         count = len(next(iter(read.values())))
         most = max(made.numbers if isinstance(made, Made) else 0 for made in read.values())
-        feeds = Made(count, lambda b: {name: batches[b] for name, batches in read.items()}, most)
+        feeds = Made[Mapping[str, Array]](
+            count, lambda b: {name: batches[b] for name, batches in read.items()}, most
+        )
         constants = {**self.constants, **constants}
         program = Program(nodes, feeds[0], constants=constants, outputs=outputs, opsets=self.opsets)
         return program, feeds

@@ -1,6 +1,8 @@
 """A network run step by step computes the same, and holds no tensor longer than needed."""
 
 import time
+import weakref
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -113,3 +115,28 @@ def test_a_tensor_is_freed_when_its_last_reader_is_done() -> None:
 def test_nodes_that_read_nothing_computed_are_refused() -> None:
     with pytest.raises(InputError, match=r"node 'b' \(Add\) reads no tensor"):
         started().run([STEPS[1]], {}, output="s")
+
+
+def test_a_tensor_that_is_read_last_is_freed_batch_by_batch() -> None:
+    run = started()
+    run.run(STEPS[:1], {}, output="r", release=True)
+    run.drop(STEPS[:1])
+    there = [weakref.ref(batch) for batch in run.values["r"]]
+    run.run(STEPS[1:2], {}, output="s", release=True)
+    assert "r" in run.values  # it is read again
+    run.drop(STEPS[1:2])
+    left = list[int]()
+
+    class Watched(Program):
+        def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
+            left.append(sum(batch() is not None for batch in there))
+            return super().__call__(feeds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setattr(stepwise_run, "Program", Watched)
+        out = run.run(STEPS[2:3], {}, output="y", release=True)
+
+    assert left == [2, 1]
+    np.testing.assert_array_equal(out, [np.maximum(v, 0) * (np.maximum(v, 0) + 2) for v in X])
+    assert X[0].size  # what others hold is not touched
