@@ -41,6 +41,8 @@ class Forecast:
     copies: int | None  # m, where a layer is one-for-one
     reach: float | None  # decibels at the outputs that so many copies allow at most
     inputs: int | None  # that were given; None: random ones, as many as it takes
+    used: int  # inputs that layers are made from …
+    spared: bool  # … and whether others that were given are not
     need: Need  # of the layer that needs most of them
     _found: Sensitivity
 
@@ -67,6 +69,8 @@ class Forecast:
             "reach": self.reach,
             "blocks": [name for name, _ in options.base_sizes if options.is_two_for_one(name)],
             "inputs": self.inputs,
+            "used": self.used,
+            "spared": self.spared,
             "wanted": math.ceil(self.need.inputs),
             "wanted_by": self.need.layer,
             "kept": kept,
@@ -164,7 +168,16 @@ def forecast(
         needs(sized(blueprint.target, calibration.inputs.sizes), builds),
         key=lambda need: need.inputs,
     )
-    return Forecast(made, copies, reach, given, need, found)
+    return Forecast(
+        made,
+        copies,
+        reach,
+        inputs=given,
+        used=calibration.inputs.count,
+        spared=calibration.spare is not None,
+        need=need,
+        _found=found,
+    )
 
 
 def _subset(points: Sequence[tuple[float, float]], error: float) -> float:

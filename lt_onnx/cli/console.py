@@ -129,11 +129,18 @@ def promise_lines(promise: Mapping[str, Any]) -> list[str]:
         named = ", ".join(f"'{name}'" for name in promise["blocks"][:MAX_NAMED])
         more = ", …" if len(promise["blocks"]) > MAX_NAMED else ""
         lines.append(f"blocks    before {counted(len(promise['blocks']), 'layer')}: {named}{more}")
-    if promise["inputs"] is not None and promise["inputs"] < promise["wanted"]:
-        lines += [
-            f"inputs    {promise['inputs']} are few for it: give {promise['wanted']:,} or more;",
-            f"          '{promise['wanted_by']}' needs so many",
-        ]
+    if promise["inputs"] is not None and promise["used"] < promise["wanted"]:
+        given, wanted, layer = promise["inputs"], promise["wanted"], promise["wanted_by"]
+        if not promise["spared"]:
+            lines += [
+                f"inputs    {given} are few for it: give {wanted:,} or more;",
+                f"          '{layer}' needs so many",
+            ]
+        else:
+            lines += [
+                f"inputs    {promise['used']} of {given:,} are used, to spare time and memory;",
+                f"          '{layer}' needs {wanted:,}: --calibration-count {min(given, wanted)}",
+            ]
     return lines
 
 

@@ -116,8 +116,8 @@ def _built(target: Target, step: Build, *, count: int, batch: int, whole: bool) 
     """Of one layer, tensors that wait for layers behind it apart."""
     linear, at_once = step.linear, min(batch, count)
     read, made = held_numbers(target, step)
-    # what it reads, what it makes, once with its scales and once without, and what the target does
-    held = read + 2 * made + len(linear.bias) * positions(target, linear.output, linear.op)
+    # what it reads, what it makes, and what the target does
+    held = read + made + len(linear.bias) * positions(target, linear.output, linear.op)
     under_way = LAYER_BATCH_BYTES * at_once * made
     if step.expand is None:
         under_way = LAYER_BATCH_BYTES * at_once * (read + made) // 2

@@ -41,6 +41,8 @@ from lt_onnx.target import Target
 
 MAX_CALIBRATION_WORK = 4e11  # multiply-adds of layers on their features, for all calibration
 POSITIONS_PER_WEIGHT, USUAL_CALIBRATION_COUNT, MAX_CALIBRATION_COUNT = 4, 192, 1024
+# inputs for a layer that sees one position of each, unless they are as many times the numbers
+MIN_LEARNT_FROM = 16
 MAX_CALIBRATION_NUMBERS = 1e8 / 3  # of the widest tensor, all samples together
 MAX_MADE_NUMBERS = 1e9  # of neurons, of all samples, where a layer's are all made
 WEIGHT_BYTES = {Weights.FOLDED: 4, Weights.MASKED: 5}  # of every random weight in a file …
@@ -226,7 +228,8 @@ def _affordable_count(
 ) -> int:
     """Samples that calibration can afford.
 
-    As many as make POSITIONS_PER_WEIGHT output positions for every weight of a row. `whole` are the
+    As many as make POSITIONS_PER_WEIGHT output positions for every weight of a row. Where these do
+    not make one, MIN_LEARNT_FROM may take as many times the numbers, however long. `whole` are the
     layers for which all neurons are made.
     """
     work = sum(feature_multiply_adds(target, step) for step in builds)
@@ -238,11 +241,14 @@ def _affordable_count(
         MAX_MADE_NUMBERS / max(made, 1),
     )
     most = 8
-    if select is Select.NOISE:
-        wanted = POSITIONS_PER_WEIGHT * max((n.inputs for n in needs(target, builds)), default=0)
-        most = int(np.clip(wanted, USUAL_CALIBRATION_COUNT, MAX_CALIBRATION_COUNT))
     # one sample of a wide tensor has as many places as many samples of others
     least = 4 if widest < MAX_CALIBRATION_NUMBERS else 1
+    if select is Select.NOISE:
+        needed = max((n.inputs for n in needs(target, builds)), default=0)
+        wanted = POSITIONS_PER_WEIGHT * needed
+        most = int(np.clip(wanted, USUAL_CALIBRATION_COUNT, MAX_CALIBRATION_COUNT))
+        held = int(MIN_LEARNT_FROM * MAX_CALIBRATION_NUMBERS / max(widest, 1))
+        least = max(least, min(math.ceil(needed), MIN_LEARNT_FROM, held))
     return int(min(max(affordable, least), most))
 
 

@@ -1,5 +1,6 @@
 """What is promised becomes an error at every output: decibels, and what agreement needs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import graphs
@@ -140,17 +141,22 @@ def test_few_inputs_are_said_with_the_layer_that_needs_more(tmp_path: Path) -> N
     hidden = b("Relu", b.gemm("x", 40, 6))
     target = read_target(graphs.save(b.model(b.gemm(hidden, 6, 4), shape=("N", 40)), tmp_path))
     blueprint = plan(target, Options(Mode.TWO_L))
-    inputs = Calibration(random_samples(target.inputs, 24, 0))
-    few, enough, drawn = (
-        forecast(blueprint, inputs, given=given).figures(blueprint) for given in (24, 40, None)
+    few, enough = (Calibration(random_samples(target.inputs, count, 0)) for count in (24, 40))
+    some = replace(few, spare=random_samples(target.inputs, 16, 1))
+    few_told, enough_told, drawn_told, some_told = (
+        forecast(blueprint, inputs, given=given).figures(blueprint)
+        for inputs, given in ((few, 24), (enough, 40), (few, None), (some, 100))
     )
 
-    assert (few["inputs"], few["wanted"]) == (24, 40)
+    assert (few_told["inputs"], few_told["wanted"]) == (24, 40)
     first, _ = target.linears
-    text = " ".join(promise_lines(few))
+    text = " ".join(promise_lines(few_told))
     assert "24 are few for it: give 40 or more" in text
     assert f"'{first.name}'" in text
-    assert len(promise_lines(enough)) == len(promise_lines(drawn)) == 1
+    assert len(promise_lines(enough_told)) == len(promise_lines(drawn_told)) == 1
+    text = " ".join(promise_lines(some_told))
+    assert "24 of 100 are used" in text
+    assert "--calibration-count 40" in text
 
 
 def test_blocks_lie_between_copies_where_these_would_not_keep_the_promise(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from paths import MODELS
 from planned import blueprint, builds
 
 from lt_onnx.cli.app import run
-from lt_onnx.options import Options, Select, Weights
+from lt_onnx.options import Mode, Options, Select, Weights
 from lt_onnx.planning import prediction
 from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import MULTIPLY_ADD_SECONDS, layer_seconds, predict
@@ -52,6 +52,21 @@ def test_calibration_takes_the_samples_that_it_can_afford(
     tmp_path: Path, width: int, options: dict[str, object], count: int
 ) -> None:
     assert predict(blueprint(tmp_path, width, **options)).calibration_count == count
+
+
+@pytest.mark.parametrize(
+    ("width", "channels", "count"), [(1200, 20, 16), (6000, 20, 2), (1200, 4, 4)]
+)
+def test_a_layer_that_sees_a_place_or_few_of_every_input_gets_several(
+    tmp_path: Path, width: int, channels: int, count: int
+) -> None:
+    """Wide layers before it afford fewer: one input told nothing of how others differ."""
+    b = Builder()
+    x = b("GlobalAveragePool", b("Relu", b.conv("x", 3, 4, pads=[1] * 4)))
+    x = b("Relu", b.gemm(b("Flatten", x), 4, channels))
+    target = read_target(save(b.model(b.gemm(x, channels, 2), ("N", 3, width, width)), tmp_path))
+
+    assert predict(plan(target, Options(Mode.TWO_L, base_size=2))).calibration_count == count
 
 
 def test_samples_that_are_given_are_taken(tmp_path: Path) -> None:
