@@ -107,6 +107,7 @@ class Session:
 
     `tensors` are names of inner tensors to have in view; those that the graph has can be asked for
     in `run`. `threads` share a sum, 0: all there may be; how it is rounded depends on how many.
+    To `spare` memory nothing is made ahead: nodes that read constants alone are run in every batch.
     Raises NoKernelError or another InputError if the runtime refuses the model.
     """
 
@@ -118,12 +119,14 @@ class Session:
         tensors: Sequence[str] = (),
         content: bytes | None = None,
         threads: int = 0,
+        spare: bool = False,
     ) -> None:
         check_network(path)
         check_file(path)
         model = str(path) if content is None else content
         folder = path.parent if tensors or content is not None else None
-        mapped = data_of(path).is_file()  # a large ticket: optimised, its weights would be copied
+        # a large ticket: optimised, its weights would be copied
+        mapped = spare or data_of(path).is_file()
         with _own_errors(str(path), "cannot load it"):
             model = _with_outputs(model, tensors) if tensors else model
             self._session = _open(

@@ -16,6 +16,8 @@ from resealed import Change, drawn, failures_of, flipped, node_of
 from lt_onnx import convert, deploy, load, verify
 from lt_onnx.cli.app import run
 from lt_onnx.errors import InputError
+from lt_onnx.reading import model_file
+from lt_onnx.reading.model_file import open_session
 from lt_onnx.runtime import Session
 from lt_onnx.verification.seeded import _decoded
 from lt_onnx.writing.generator import encoded
@@ -192,6 +194,21 @@ def test_what_is_changed_is_named(
 ) -> None:
     failures = failures_of(perceptron, tmp_path, change)
     assert re.search(told, failures), failures
+
+
+def test_a_large_one_makes_its_weights_in_every_run_where_memory_is_spared(
+    perceptron: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = {"x": np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)}
+    opened = open_session(perceptron, spare=True)
+    assert not model_file.is_large_seeded(perceptron)
+    monkeypatch.setattr(model_file, "MAX_MADE_AHEAD", 10)
+    assert model_file.is_large_seeded(perceptron)
+    assert not model_file.is_large_seeded(perceptron.parent / "target.onnx")
+    spared = open_session(perceptron, spare=True)
+
+    for name, value in opened.run(x).items():
+        np.testing.assert_allclose(spared.run(x)[name], value, rtol=1e-5, atol=1e-6)
 
 
 def test_an_older_operator_set_is_raised_and_comes_back(tmp_path: Path) -> None:

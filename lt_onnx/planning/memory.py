@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.cores import thread_count
+from lt_onnx.options import Weights
 from lt_onnx.planning.sizes import (
     MAX_PROBLEMS,
     activation_count,
@@ -22,6 +23,7 @@ from lt_onnx.planning.sizes import (
     traced_together,
     waiting_numbers,
 )
+from lt_onnx.reading.model_file import MAX_MADE_AHEAD
 from lt_onnx.reading.sized import largest_tensors
 from lt_onnx.samples.samples import VALIDATION_BATCH, batch_size
 from lt_onnx.target import Target
@@ -42,6 +44,9 @@ UNIVARIATE_WEIGHT_BYTES = 8.6  # such layers are held whole, drawn and read agai
 # of a ticket of one file while that is put together: times its bytes, and what is not given back
 WRITING_FACTOR, LEFT_SHARE = 3.7, 0.5
 RUNNING_FACTOR = 1.9  # times the weights in float32, while a runtime has the file open as well
+# of a seeded ticket, for each number that is drawn and times the weights: until a runtime has made
+# these it holds all that they are made of, unless it makes them in every run
+MADE_AHEAD_BYTES, MADE_AHEAD_FACTOR, MADE_ANEW_FACTOR = 1500, 3.0, 0.7
 EXPOSED_BYTES = 9.0  # for a number of the layers that are compared together
 BOUND_BYTES, BOUND_FACTOR = 165_000_000, 20.5  # of torch, and times what a layer holds of a sample
 TORCH_BYTES, FIT_BYTES = 230_000_000, 6  # to fit scales; the latter for a number of a layer
@@ -56,6 +61,7 @@ def conversion_memory(
     batch: int,
     file_bytes: int,
     inline: int,
+    kept: int,
     validated: bool,
     traced: bool,
     bounded: bool,
@@ -64,8 +70,8 @@ def conversion_memory(
 
     `target` is the blueprint's with `sizes` of a sample by input; `count` samples for calibration,
     `batch` run at a time; `file_bytes` of the ticket, of whose weights so many are held until it is
-    written (`inline`); it is run (`validated`), its layers compared (`traced`) and its error
-    certified (`bounded`).
+    written (`inline`), and which keeps so many (`kept`); it is run (`validated`), its layers
+    compared (`traced`) and its error certified (`bounded`).
     """
     steps = [step for step in blueprint.steps if not isinstance(step, Run)]
     expands = sum(isinstance(step, Expand) for step in steps)
@@ -77,7 +83,7 @@ def conversion_memory(
     peaks = [inline + largest, round(LEFT_SHARE * largest + WRITING_FACTOR * inline)]
     peaks.append(GROWN_BYTES * largest_tensors(target, sizes)[1])
     # a runtime copies what is in the graph, and maps what lies in a file of its own
-    opened = file_bytes + (round(RUNNING_FACTOR * blueprint.weight_bytes) if inline else 0)
+    opened = file_bytes + (_grown_bytes(blueprint, kept) if inline else 0)
     sample = sum(math.prod(sizes[port.name]) for port in target.inputs)
     if validated:
         peaks.append(opened + batch_size(sample, VALIDATION_BATCH) * widest)
@@ -94,6 +100,15 @@ def conversion_memory(
         peaks.append(BOUND_BYTES + inline + round(BOUND_FACTOR * widest))
     held = TARGET_WEIGHT_BYTES * sum(linear.weight.size for linear in target.linears)
     return PROGRAM_BYTES + held + EXPAND_BYTES * expands + max(peaks)
+
+
+def _grown_bytes(blueprint: Blueprint, kept: int) -> int:
+    """Of a ticket in one file, whose weights a runtime has in float32 when it is open."""
+    if blueprint.options.weights is not Weights.SEEDED:
+        return round(RUNNING_FACTOR * blueprint.weight_bytes)
+    if kept > MAX_MADE_AHEAD:
+        return round(MADE_ANEW_FACTOR * blueprint.weight_bytes)
+    return round(MADE_AHEAD_FACTOR * blueprint.weight_bytes + MADE_AHEAD_BYTES * kept)
 
 
 def layer_memory(target: Target, blueprint: Blueprint, *, count: int, batch: int) -> dict[str, int]:

@@ -119,6 +119,7 @@ def predict(
         batch=batch,
         file_bytes=size,
         inline=_inline_bytes(blueprint, size),
+        kept=_kept(blueprint),
         validated=validated,
         traced=traced,
         bounded=bounded,
@@ -140,14 +141,18 @@ def predict(
 
 def file_bytes(blueprint: Blueprint, form: Weights) -> int:
     """Bytes of a ticket in one form; where those that are kept count, roughly."""
-    weights, steps = blueprint.source_weights, blueprint.steps
+    weights = blueprint.source_weights
     if form in WEIGHT_BYTES:
         return weights * (WEIGHT_BYTES[form] - 2 * blueprint.options.fp16)
-    blocks = [step for step in steps if isinstance(step, Expand)]
-    kept = sum(len(step.slots) + step.constants for step in blocks)
-    kept += round(KEPT_PER_PROBLEM * sum(problems(blueprint).values()))
     layers = len(blueprint.layers) if form is Weights.SEEDED else 0
-    return round(KEPT_BYTES[form] * kept) + SEEDED_LAYER_BYTES * layers
+    return round(KEPT_BYTES[form] * _kept(blueprint)) + SEEDED_LAYER_BYTES * layers
+
+
+def _kept(blueprint: Blueprint) -> int:
+    """Weights that a ticket keeps, roughly."""
+    blocks = [step for step in blueprint.steps if isinstance(step, Expand)]
+    kept = sum(len(step.slots) + step.constants for step in blocks)
+    return kept + round(KEPT_PER_PROBLEM * sum(problems(blueprint).values()))
 
 
 def _inline_bytes(blueprint: Blueprint, size: int) -> int:

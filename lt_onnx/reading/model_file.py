@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 import onnx
 
 from lt_onnx.errors import InputError, UnsupportedError
-from lt_onnx.manifest import Manifest, parse_manifest
+from lt_onnx.manifest import DEPLOYED_KEY, Manifest, parse_manifest
 from lt_onnx.reading.external_data import read_external
 from lt_onnx.reading.float32 import in_float32
 from lt_onnx.reading.protobuf import all_tensors, hash_files, metadata_of, parse_file
@@ -30,6 +30,7 @@ GivenModel: TypeAlias = "str | PathLike[str] | onnx.ModelProto | Module"
 
 MAX_INLINE_BYTES = 1 << 30  # of a model in memory that is written as one file
 MAX_NODES = 50_000
+MAX_MADE_AHEAD = 1 << 21  # weights of a seeded ticket that are made once, when it is opened
 
 
 def load(path: Path) -> tuple[onnx.ModelProto, str]:
@@ -60,23 +61,38 @@ def read_manifest(path: Path) -> Manifest | None:
 
 
 def open_session(
-    path: Path, device: str = "cpu", *, tensors: Sequence[str] = (), threads: int = 0
+    path: Path,
+    device: str = "cpu",
+    *,
+    tensors: Sequence[str] = (),
+    threads: int = 0,
+    spare: bool = False,
 ) -> Session:
     """A `Session` of the model at `path`, with the inner tensors `tensors` in view.
 
-    `threads` are those that share a sum, 0: all there may be.
+    `threads` are those that share a sum, 0: all there may be. To `spare` memory a large seeded
+    ticket makes its weights in every run: a runtime that makes them once holds all that they are
+    made of until it is open, 1.5 kB for a weight.
 
     Where onnxruntime lacks kernels for the model's double precision, it runs in float32, which is
     the network that is converted. Raises InputError.
     """
+    spare = spare and is_large_seeded(path)
     try:
-        return Session(path, device, tensors=tensors, threads=threads)
+        return Session(path, device, tensors=tensors, threads=threads, spare=spare)
     except NoKernelError:
         model = onnx.load(str(path))
         if not in_float32(model):
             raise
         content = model.SerializeToString()
         return Session(path, device, tensors=tensors, content=content, threads=threads)
+
+
+def is_large_seeded(path: Path) -> bool:
+    """Whether a file is a ticket that makes more weights than MAX_MADE_AHEAD. Raises InputError."""
+    metadata = metadata_of(parse_file(path)[0])
+    manifest = parse_manifest(path, metadata) if DEPLOYED_KEY in metadata else None
+    return manifest is not None and sum(layer.kept for layer in manifest.layers) > MAX_MADE_AHEAD
 
 
 def model_files(path: Path) -> Iterator[Path]:

@@ -169,7 +169,7 @@ def compare_outputs(
     Raises InputError when either cannot be run, their outputs do not correspond, labels are classes
     of none, or a limit cannot be judged.
     """
-    networks = open_session(target, device), open_session(ticket, device)
+    networks = open_session(target, device), open_session(ticket, device, spare=True)
     names, other_names = (network.output_names for network in networks)
     if names != other_names:
         raise InputError(f"{ticket}: its outputs {other_names} are not the target's {names}")

@@ -61,7 +61,8 @@ def trace(
     manifest = read_manifest(ticket)
     blueprint = None if manifest is None else _planned_again(network, ticket, manifest)
     views = _views(network, blueprint)
-    other = open_session(ticket, tensors=[view.tensor for pair in views.values() for view in pair])
+    viewed = [view.tensor for pair in views.values() for view in pair]
+    other = open_session(ticket, tensors=viewed, spare=True)
     if blueprint is None and other.tensors.isdisjoint(layer.output for layer in network.linears):
         raise InputError(
             f"{ticket}: is no ticket and shares no layer's tensor name with {target}: "

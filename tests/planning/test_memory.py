@@ -9,6 +9,8 @@ from paths import MODELS, SHIPPED, TOOLS, long_but
 from planned import blueprint, builds
 
 from lt_onnx import files
+from lt_onnx.options import Weights
+from lt_onnx.planning import memory
 from lt_onnx.planning.memory import layer_memory
 from lt_onnx.planning.prediction import predict
 
@@ -39,13 +41,23 @@ def test_what_lies_in_a_file_of_its_own_is_not_held(
     assert predict(made, validated=False, count=1).memory_bytes < whole
 
 
+def test_a_seeded_ticket_takes_more_where_a_runtime_makes_its_weights_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = blueprint(tmp_path, weights=Weights.SEEDED)
+    ahead = predict(made, count=1).memory_bytes
+    monkeypatch.setattr(memory, "MAX_MADE_AHEAD", 0)
+
+    assert predict(made, count=1).memory_bytes < ahead
+
+
 def test_a_layer_takes_memory_for_every_sample(tmp_path: Path) -> None:
     made = blueprint(tmp_path)
-    memory = [layer_memory(made.target, made, count=n, batch=1) for n in (8, 9, 13)]
+    found = [layer_memory(made.target, made, count=n, batch=1) for n in (8, 9, 13)]
 
-    assert list(memory[0]) == [step.name for step in made.steps if hasattr(step, "source")]
+    assert list(found[0]) == [step.name for step in made.steps if hasattr(step, "source")]
     for step in builds(made):
-        row, one, five = (each[step.name] for each in memory)
+        row, one, five = (each[step.name] for each in found)
         assert five - row == pytest.approx(5 * (one - row), abs=8)
         assert one > row
 
