@@ -4,6 +4,7 @@ Comes in: a layer's features over the calibration inputs. Goes out, for the grou
 `Rows` of `subset_sum`, in parts of a group's V·K problems with one H each.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -141,9 +142,12 @@ class SharedProblems:
     def _typical(self, H: Doubles) -> Floats:
         """Patches drawn with the moments H [G', n, n] and a mean of 0: [G', T', n]."""
         known = np.where(np.isfinite(H), H, 0)  # what is too large is told by the solver
-        diagonal = np.diagonal(known, axis1=1, axis2=2).mean(1)
-        jitter = JITTER * np.maximum(diagonal, 1e-30)[:, None, None] * np.eye(H.shape[1])
-        factor = np.linalg.cholesky(known + jitter).swapaxes(1, 2).astype(np.float32)
+        diagonal = np.maximum(np.diagonal(known, axis1=1, axis2=2).mean(1), 1e-30)
+        factor, jitter = None, JITTER * diagonal[:, None, None] * np.eye(H.shape[1])
+        while factor is None:
+            with contextlib.suppress(np.linalg.LinAlgError):  # rounding leaves it no square
+                factor = np.linalg.cholesky(known + jitter).swapaxes(1, 2).astype(np.float32)
+            jitter *= 10
         rng = np.random.default_rng(self.task.step.source.index)
         half = rng.standard_normal((len(H), DRAWN_POSITIONS // 2, H.shape[1]), np.float32) @ factor
         return np.concatenate([half, -half], 1)

@@ -49,6 +49,8 @@ def reshape(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout
         spread = layout.spread(inner, b, outer=outer)
         # an axis that was to be inferred may be the channels' own, and is known now
         goal[b] = spread.width
+        if node.op == "Flatten" and b == 1 and goal[0]:
+            goal[0] = -1  # of several axes, whose sizes may be open
         name = to.add_constant(f"{node.name}/shape", np.array(goal, np.int64))
         plain = Node("Reshape", node.name, (node.inputs[0], name), node.outputs)
         to.emit(rewired(plain, to, {1: name}))

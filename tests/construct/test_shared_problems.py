@@ -66,6 +66,20 @@ def test_one_price_for_a_group_the_mean_power_of_what_weights_carry(make_task: M
     assert dearer.parts[0][1].price.tolist() == (rows.price / 2).tolist()
 
 
+def test_moments_that_rounding_leaves_negative_are_drawn_from(
+    make_task: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features that are all alike, of a network that makes a constant."""
+    monkeypatch.setattr(shared_problems, "MIN_FRESH_POSITIONS", 10**9)
+    alike = np.ones((2, 18, 18)) - 1e-3 * np.eye(18)
+    monkeypatch.setattr(shared_problems.moments, "covariance", lambda *_, **__: alike)
+    shared = SharedProblems(make_task(groups=2))
+    shared.prepare([block(0, 2)])
+
+    drawn = shared.groups[range(2)].fresh
+    assert np.corrcoef(drawn[0].T).min() > 0.9
+
+
 @pytest.mark.parametrize("select", [Select.SMALLEST, Select.BEST])
 def test_rules_without_calibration_share_base_sets_alone(make_task: Make, select: Select) -> None:
     shared = SharedProblems(make_task(Options(select=select)))

@@ -52,6 +52,17 @@ def test_flattened_channels(axis: int, at: int, size: int) -> None:
     assert (made.axis, made.size) == (at, size)
 
 
+def test_flattening_several_axes_beside_an_open_batch() -> None:
+    """As a LeViT does for BatchNormalization: the first axis is as large as they are."""
+    given = layout(WORDS, axis=2)
+    draft = draft_of({"x": (None, 3, 4)}, layouts={"x": given})
+    made = reshape(node("Flatten", axis=2), [given], draft)
+    ((_, goal),) = draft.emitted.constants.items()
+
+    assert (made.axis, made.size) == (1, 4)
+    assert goal.tolist() == [-1, 9]
+
+
 def test_flattening_into_a_column() -> None:
     (made,) = check(node("Flatten", axis=4), FOUR)
 
