@@ -30,6 +30,7 @@ from lt_onnx.units import size_text
 from lt_onnx.version import __version__
 
 CONNECT_SECONDS = 10  # to find a scheduler
+STARTS = 6  # of a cluster on a machine that is busy
 POLL_SECONDS = 0.5  # from one look at the cluster's workers to the next
 JOIN_SECONDS = 300.0  # since a worker joined, or made a call, that a larger one is waited for
 DRAWN = find_spec("bokeh") is not None  # else there is no page at the dashboard's address
@@ -45,27 +46,36 @@ _processes: dict[str, tuple[threading.Lock, Process]] = {}
 def connected(workers: Workers) -> Iterator["DaskExecutor"]:
     """The workers of a scheduler, or as many as are asked for on this machine.
 
-    Raises InputError where there is no scheduler.
+    Raises InputError where there is no scheduler, ResourceError where no worker starts.
     """
     with contextlib.ExitStack() as stack:
         if workers.elsewhere:
             client = stack.enter_context(_client_of(workers))
             yield DaskExecutor(client, None, client.dashboard_link or "")
             return
-        cluster = stack.enter_context(
-            LocalCluster(  # in this process: what they convert in are processes of their own
-                n_workers=workers.workers,
-                threads_per_worker=max(thread_count() // workers.workers, 1),
+        cluster = stack.enter_context(_local_cluster(workers.workers))
+        client = stack.enter_context(Client(cluster))
+        stack.callback(_end_processes)
+        room = MEMORY_LIMIT if workers.memory is None else workers.memory
+        yield DaskExecutor(client, room, client.dashboard_link if DRAWN else "")
+
+
+def _local_cluster(count: int) -> LocalCluster:
+    """`count` workers in this process: what they convert in are processes of their own.
+
+    Raises ResourceError where the machine is so busy that they do not start.
+    """
+    for _ in range(STARTS):
+        with contextlib.suppress(AssertionError):  # its thread has ten seconds to start
+            return LocalCluster(
+                n_workers=count,
+                threads_per_worker=max(thread_count() // count, 1),
                 processes=False,
                 memory_limit=0,
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,  # of calls that an interrupt ends
             )
-        )
-        client = stack.enter_context(Client(cluster))
-        stack.callback(_end_processes)
-        room = MEMORY_LIMIT if workers.memory is None else workers.memory
-        yield DaskExecutor(client, room, client.dashboard_link if DRAWN else "")
+    raise ResourceError("this machine is too busy for workers to start: try again later")
 
 
 def _client_of(workers: Workers) -> Client:

@@ -87,6 +87,24 @@ def test_calls_under_way_are_interrupted_with_their_iterator(
     assert time.monotonic() - began < 20
 
 
+def test_a_machine_that_is_busy_when_workers_start_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left, start = [2], distributed.LocalCluster
+
+    def busy(**words: Any) -> Any:
+        left[0] -= 1
+        assert left[0] < 0
+        return start(**words)
+
+    monkeypatch.setattr(dask_workers, "LocalCluster", busy)
+    with dask_workers.connected(Workers(workers=1)) as executor:
+        assert outcomes(executor, tasks.twice, [Call("one", (1,))])["one"].result == 2
+    left[0] = 99
+    with pytest.raises(ResourceError, match="too busy"), dask_workers.connected(Workers(workers=1)):
+        pass
+
+
 def test_what_no_worker_has_room_for_waits_until_none_may_join(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
