@@ -16,7 +16,9 @@ from timing import MAX_YARDSTICK_SECONDS, Clock, Floats, Line, python_rate, rate
 
 from lt_onnx.options import MAX_BASE_SIZE
 from lt_onnx.subset_sum import MAX_EXHAUSTIVE_SIZE, Drawn, Rows, Rule, solve, solve_rows
+from lt_onnx.subset_sum.all_pairs import ALL_PAIRS
 from lt_onnx.subset_sum.full import list_halves, no_halves
+from lt_onnx.subset_sum.lanes import LANES
 from lt_onnx.subset_sum.objective import upper_bound
 
 BASE_SIZES = (8, 10, 12, 15, 18, 20, 24, 30)
@@ -34,13 +36,18 @@ def batch(m: int, count: int, normal: bool = False) -> tuple[Floats, ...]:
 
 
 def visited_by_full(x: Floats, z: Floats, a: Floats, p: Floats) -> float:
-    """Subsets that pruning leaves to be compared, per problem: pairs of halves, and the bound's."""
+    """Subsets that are compared, per problem: all, or pruned pairs of halves and the bound's."""
     m, total = x.shape[1], 0
+    if m <= ALL_PAIRS:
+        return float(1 << m)
     scratch, count = no_halves()[0], min(len(z), 500)
+    padded = np.zeros((2, m + LANES), np.float32)
     for b in range(count):
-        cap = upper_bound(x[b], z[b], a[b], p[b])
-        low = list_halves(x[b], p[b], np.int64(0), cap, scratch)
-        high = list_halves(x[b], p[b], np.int64(1), cap, scratch)
+        padded[:, :m] = x[b], p[b]
+        own = padded[:, :m]
+        cap = upper_bound(own[0], z[b], a[b], own[1])
+        low = list_halves(own[0], own[1], np.int64(0), cap, scratch)
+        high = list_halves(own[0], own[1], np.int64(1), cap, scratch)
         total += low * high + m * (m + 1) // 2
     return total / count
 

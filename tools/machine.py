@@ -27,9 +27,30 @@ from lt_onnx.subset_sum.lanes import LANES
 
 FLOATS, WORDS = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.IntType(32), LANES)
 BLOCK, CACHED = 8, 2048  # vectors that are compared at a time, and numbers in all
-CHAINS, STEPS = 6, 32  # vectors in registers, and how often they change
+STEPS = 32  # how often vectors in registers change
+# vectors, the numbers that one holds and the registers there are, by what the processor has
+VECTORS = {"avx512f": ("AVX-512", 16, 32), "avx2": ("AVX2", 8, 16), "neon": ("NEON", 4, 32)}
 COPIED = (1 << 18, 1 << 20, 1 << 22)  # numbers, too many for the first cache
 compiled: Any = intrinsic  # whose first argument calls leave out
+
+
+def features() -> list[str]:
+    """What kernels are compiled for."""
+    settings: Any = numba.config
+    if settings.CPU_FEATURES is not None:
+        return [f[1:] for f in settings.CPU_FEATURES.split(",") if f[:1] == "+"]
+    return sorted(name for name, has in llvm.get_host_cpu_features().items() if has)
+
+
+def vectors() -> tuple[str, int, int]:
+    """The widest of VECTORS that kernels are compiled for; of others, four numbers in 16."""
+    used = features()
+    return next((v for key, v in VECTORS.items() if key in used), ("none of these", 4, 16))
+
+
+# vectors of LANES numbers that three quarters of the registers hold: with fewer, an instruction
+# would wait for the one before
+CHAINS = vectors()[1] * vectors()[2] * 3 // 4 // LANES
 
 
 @compiled
@@ -178,17 +199,13 @@ def machine() -> Line:
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next((v.split(":")[1].strip() for v in lines if v.startswith("model name")), name)
-    there = sorted(name for name, has in llvm.get_host_cpu_features().items() if has)
     settings: Any = numba.config
-    features = settings.CPU_FEATURES
-    used = there if features is None else [f[1:] for f in features.split(",") if f[:1] == "+"]
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    widths = {"avx512f": "AVX-512", "avx2": "AVX2", "neon": "NEON"}
     return {
         "cpu": name,
         "compiled_for": settings.CPU_NAME or llvm.get_host_cpu_name(),
-        "features": used,
-        "vectors": next((v for key, v in widths.items() if key in used), "none of these"),
+        "features": features(),
+        "vectors": vectors()[0],
         "threads": solver_threads(),
         "affinity": allowed,
         **limits(),

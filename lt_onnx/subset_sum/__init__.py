@@ -26,9 +26,9 @@ operation rounded once, no fused multiply-add, in this order:
 
 In: base sets and targets. Out: masks and residuals. `problem` has the values, `limits` what is
 searched, `solver` the entry points, `device` the choice of kernels; `cpu` (Numba: `objective`,
-`full`, `sorted_halves`, `by_size`, `smallest`, `meet_in_the_middle`; vectors: `lanes`) and `gpu`
-(Triton: `gpu_kernels`) answer.
-`compilation` gets the former ready while other work is done.
+`full`, `all_pairs`, `sorted_halves`, `by_size`, `smallest`, `meet_in_the_middle`; `feedback` passes
+errors on; vectors: `lanes`) and `gpu` (Triton: `gpu_kernels`) answer. `compilation` gets the former
+ready while other work is done.
 """
 
 from lt_onnx.options import Device

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from lt_onnx.cores import share, solver_threads
 from lt_onnx.source import philox
+from lt_onnx.subset_sum.feedback import pass_on
 from lt_onnx.subset_sum.full import Halves, full, no_halves
-from lt_onnx.subset_sum.lanes import inlined, inner, kernel
+from lt_onnx.subset_sum.lanes import LANES, kernel
 from lt_onnx.subset_sum.limits import check, check_sign
 from lt_onnx.subset_sum.objective import bits_of, float_of
 from lt_onnx.subset_sum.problem import Drawn, Floats, Indices, Masks, Places, Rows
@@ -22,12 +23,11 @@ from lt_onnx.subset_sum.smallest import smallest_of_batch
 MIN_BATCH = 16  # problems of a flat batch that are worth a thread
 MAX_HEIGHT = 16  # rows that one thread holds, so that it reads the feedback's factor once for all
 BLOCK = 64  # problems after which their errors reach the rest of the row
-SPREAD = 256  # numbers of a row that errors are passed on to at a time
 
 # rows of random weights [R, L], or, where those are empty, seed, layer, numbers [R] and width
 Source: TypeAlias = tuple[Floats, np.uint64, int, Indices, int]
 # scratch space of a thread, of as many rows as a tile may have: random weights, what is left of the
-# targets, shares of errors; and x and p of one problem, [2, M]
+# targets, shares of errors; and x and p of one problem, [2, M + LANES]
 Space: TypeAlias = tuple[Floats, Floats, Floats, Floats]
 Answers: TypeAlias = tuple[Masks, Floats]  # masks and residuals, to be written
 Search: TypeAlias = tuple[int, Halves]  # the largest subsets' size, and scratch space of `full`
@@ -86,7 +86,7 @@ def solve_rows(base: Floats | Drawn, z: Floats, *, rows: Rows, limit: int) -> tu
             np.empty((height, width), np.float32),
             np.empty((height, z.shape[1]), np.float32),
             np.empty((height, BLOCK), np.float32),
-            np.empty((2, rows.index.shape[2]), np.float32),
+            np.empty((2, rows.index.shape[2] + LANES), np.float32),
         )
         batch, answers = (z, tiles[start : stop + 1]), (masks, residuals)
         _solve_rows(source, batch, shared, answers, (limit, no_halves()), space)
@@ -177,16 +177,19 @@ def solve_part(
     x, z, a, p = batch
     mask, residual = answers
     limit, scratch = search
-    price = np.empty(x.shape[1], np.float32)
+    m = x.shape[1]
+    problem = np.empty((2, m + LANES), np.float32)
+    element, price = problem[0, :m], problem[1, :m]
     most, dearest, least = np.int32(0), np.int32(0), np.float32(0)
     for b in range(len(z)):
         own = b if len(p) > 1 else 0
-        for s in range(x.shape[1]):
+        for s in range(m):
+            element[s] = x[b, s]
             price[s] = p[own, s] + np.float32(0)  # no negative zero
             most = max(most, bits_of(abs(x[b, s])))
             dearest = max(dearest, bits_of(abs(price[s])))
             least = min(least, price[s])
-        mask[b], residual[b] = full(x[b], z[b], a[b], price, limit, scratch)
+        mask[b], residual[b] = full(element, z[b], a[b], price, limit, scratch)
     return float_of(most), float_of(dearest), least
 
 
@@ -196,25 +199,6 @@ def _draw(out: Floats, source: Source, start: int, stop: int) -> None:
     _, seed, layer, numbers, width = source
     for r in range(start, stop):
         philox.fill(out[r], numbers[r] * width, seed, layer, philox.WEIGHTS)
-
-
-@inner
-def _feed(rest: Floats, share: np.float32, row: Floats) -> None:
-    """rest −= share · row, the step of error feedback."""
-    if share != 0:
-        for i in range(rest.size):
-            rest[i] -= share * row[i]
-
-
-@inlined
-def _feed_block(rest: Floats, share: Floats, upper: Floats, start: int, stop: int) -> None:
-    """Pass the errors of problems start…stop-1 on to the rest of the rows, in their order."""
-    n = rest.shape[1]
-    for low in range(stop, n, SPREAD):
-        high = min(low + SPREAD, n)
-        for r in range(len(rest)):
-            for t in range(start, stop):
-                _feed(rest[r, low:high], share[r, t - start], upper[t, low:high])
 
 
 @kernel
@@ -238,7 +222,7 @@ def _solve_rows(
     n, m = z.shape[1], indices.shape[2]
     drawn = given.size == 0
     own, rest, share, problem = space
-    x, p = problem[0], problem[1]
+    x, p = problem[0, :m], problem[1, :m]
     for tile in range(len(tiles) - 1):
         first, last = tiles[tile], tiles[tile + 1]
         g = group[first]
@@ -263,15 +247,17 @@ def _solve_rows(
                         goal = left
                         if step[k] > 0:
                             goal = np.rint(left / step[k]) * step[k]
-                        mask, error = full(x, goal, weight[k], p, limit, halves)
+                        mask, missed = full(x, goal, weight[k], p, limit, halves)
                         masks[first + r, k] = mask
-                        left = error if step[k] == 0 else (left - goal) + error
+                        left = missed if step[k] == 0 else (left - goal) + missed
                     residuals[first + r, k] = left
                     if upper.size:
                         share[r, t - start] = left / upper[t, t]
-                        _feed(rest[r, t + 1 : stop], share[r, t - start], upper[t, t + 1 : stop])
+                        errors = share[r, t - start :]
+                        pass_on(rest[r, :stop], errors, upper, t, t + 1, t + 1)
             if upper.size:
-                _feed_block(rest[: last - first], share, upper, start, stop)
+                for r in range(last - first):
+                    pass_on(rest[r], share[r], upper, start, stop, stop)
 
 
 slowest: Any = _solve_rows  # to compile; it calls most others

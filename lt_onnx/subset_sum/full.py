@@ -1,7 +1,8 @@
 """The full objective for one problem: exact, visiting only subsets that could still win.
 
-Up to MAX_EXHAUSTIVE_SIZE elements (meet in the middle): every subset is a part of the first half of
-the elements and a part of the second. The best subset of at most two elements gives a bound; a half
+Few elements have so few subsets that `all_pairs` takes less time than leaving some out. Up to
+MAX_EXHAUSTIVE_SIZE elements (meet in the middle): every subset is a part of the first half of the
+elements and a part of the second. The best subset of at most two elements gives a bound; a half
 whose penalties alone exceed it cannot win, and neither can anything that contains it, so both lists
 of halves stay short. Where nothing costs anything they do not, and `sorted_halves` takes over from
 SORTED elements on. Beyond, `by_size` pairs halves that are small enough together. Float addition of
@@ -12,6 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from lt_onnx.subset_sum.all_pairs import ALL_PAIRS, best_of_all
 from lt_onnx.subset_sum.by_size import Lists, best_by_size, no_lists
 from lt_onnx.subset_sum.lanes import LANES, inlined, inner
 from lt_onnx.subset_sum.limits import MAX_EXHAUSTIVE_SIZE
@@ -57,16 +59,13 @@ def list_halves(x: Floats, p: Floats, half: np.int64, cap: np.float32, out: List
 
 
 @inlined
-def full(
-    x: Floats, z: np.float32, a: np.float32, p: Floats, limit: int, scratch: Halves
+def best_of_pruned(
+    x: Floats, z: np.float32, a: np.float32, p: Floats, cap: np.float32, scratch: Halves
 ) -> tuple[np.uint32, np.float32]:
-    """Mask and error of the lowest objective a · error² + Σ p; the lowest mask if several tie.
+    """Mask and error of the lowest objective of up to MAX_EXHAUSTIVE_SIZE elements.
 
-    Of at most `limit` elements where there are more than MAX_EXHAUSTIVE_SIZE.
+    `cap` is `upper_bound` of the problem.
     """
-    cap = upper_bound(x, z, a, p)
-    if len(x) > MAX_EXHAUSTIVE_SIZE:
-        return best_by_size(x, z, a, p, cap, limit, scratch[0])
     (sums, costs, masks, _, _), space = scratch
     lows = list_halves(x, p, np.int64(0), cap, scratch[0])
     highs = list_halves(x, p, np.int64(1), cap, scratch[0])
@@ -88,3 +87,20 @@ def full(
         if bits_of(a * (error * error) + (costs[1, place] + costs[0, i])) == best:
             return masks[1, place] | masks[0, i], error
     return np.uint32(0), z
+
+
+@inlined
+def full(
+    x: Floats, z: np.float32, a: np.float32, p: Floats, limit: int, scratch: Halves
+) -> tuple[np.uint32, np.float32]:
+    """Mask and error of the lowest objective a · error² + Σ p; the lowest mask if several tie.
+
+    Of at most `limit` elements where there are more than MAX_EXHAUSTIVE_SIZE. LANES numbers stand
+    behind the last ones of x and p.
+    """
+    if len(x) <= ALL_PAIRS:
+        return best_of_all(x, z, a, p, scratch[0][0], scratch[0][1])
+    cap = upper_bound(x, z, a, p)
+    if len(x) <= MAX_EXHAUSTIVE_SIZE:
+        return best_of_pruned(x, z, a, p, cap, scratch)
+    return best_by_size(x, z, a, p, cap, limit, scratch[0])

@@ -1,12 +1,27 @@
 """The objective of one problem, in bits, and what is certain to be above its least.
 
-Values are ≥ 0, and such floats are ordered like their bit patterns: minima are taken over integers,
-which compilers vectorise without being allowed to change a single bit.
+Values are ≥ 0, and such floats are ordered like their bit patterns: minima are taken over integers.
+Arrays are those of `lanes`.
 """
 
-import numpy as np
+from typing import Any
 
-from lt_onnx.subset_sum.lanes import inner
+import numpy as np
+from numba import types
+
+from lt_onnx.subset_sum.lanes import (
+    LANES,
+    NUMBERS,
+    WORDS,
+    all_of,
+    code,
+    compiled,
+    inner,
+    lower,
+    lowest_of,
+    pointer,
+    spread,
+)
 from lt_onnx.subset_sum.problem import Floats
 
 INFINITE = np.int32(0x7F800000)  # the bits of float32 infinity
@@ -24,21 +39,43 @@ def float_of(bits: np.int32) -> np.float32:
     return np.int32(bits).view(np.float32)
 
 
-@inner
-def least(
-    z: np.float32,
-    a: np.float32,
-    cost: np.float32,
-    sums: Floats,
-    costs: Floats,
-    count: int | np.int64,
-) -> np.int32:
+@compiled
+def least(_: Any, z: Any, a: Any, cost: Any, sums: Any, costs: Any, count: Any) -> Any:
     """Bits of the least objective when one of sums[:count] is added to a subset of that cost."""
-    best = INFINITE
-    for i in range(count):
-        error = z - sums[i]
-        best = min(best, bits_of(a * (error * error) + (cost + costs[i])))
-    return best
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        z, a, cost = (spread(builder, number) for number in arguments[:3])
+        sums, costs, count = arguments[3:]
+        best = code.alloca_once_value(builder, all_of(INFINITE))
+
+        def compare(start: Any, counts: Any = None) -> None:
+            places = [
+                pointer(context, builder, kind, array, start)
+                for kind, array in zip(signature.args[3:5], (sums, costs), strict=True)
+            ]
+            bits = objectives(builder, z, a, cost, *places)
+            if counts is not None:
+                bits = builder.select(counts, bits, all_of(INFINITE))
+            builder.store(lower(builder, bits, builder.load(best)), best)
+
+        whole = builder.and_(count, count.type(-LANES))
+        step = count.type(LANES)
+        with code.for_range_slice(builder, count.type(0), whole, step) as (start, _):
+            compare(start)
+        left = spread(builder, builder.sub(count, whole))
+        compare(whole, builder.icmp_signed("<", NUMBERS, left))
+        return lowest_of(builder, builder.load(best))
+
+    number = types.float32
+    return types.int32(number, number, number, sums, costs, types.int64), generate
+
+
+def objectives(builder: Any, rest: Any, a: Any, cost: Any, sums: Any, costs: Any) -> Any:
+    """Bits of a · (rest − sum)² + (cost + price), of LANES sums and prices in memory."""
+    error = builder.fsub(rest, builder.load(sums, align=4))
+    price = builder.fadd(cost, builder.load(costs, align=4))
+    value = builder.fadd(builder.fmul(a, builder.fmul(error, error)), price)
+    return builder.bitcast(value, WORDS)
 
 
 @inner

@@ -190,13 +190,14 @@ def plain_rows(
 @pytest.mark.parametrize(
     ("rule", "price_bits"), [*((rule, 0.0) for rule in Rule), (Rule.NOISE, 2.0)]
 )
+@pytest.mark.parametrize("n", [7, 29, 141])  # less than a vector, some, more than a block
 def test_rows_with_feedback_equal_the_plain_loop(
-    rule: Rule, price_bits: float, group: list[int] | None
+    n: int, rule: Rule, price_bits: float, group: list[int] | None
 ) -> None:
     rng = np.random.default_rng(0)
-    groups, n, m, count = 3 if group else 1, 7, 5, 4
-    a = rng.standard_normal((groups, n, 50))
-    upper = np.linalg.cholesky(np.linalg.inv(a @ a.swapaxes(1, 2) / 50)).swapaxes(1, 2)
+    groups, m, count = 3 if group else 1, 5, 4
+    a = rng.standard_normal((groups, n, 7 * n))
+    upper = np.linalg.cholesky(np.linalg.inv(a @ a.swapaxes(1, 2) / 7 / n)).swapaxes(1, 2)
     free = rule is not Rule.BEST  # which ignores them
     rows = Rows(
         index=np.stack([rng.permutation(n * m) for _ in range(groups)]).reshape(groups, n, m),
