@@ -55,12 +55,12 @@ PROBLEM_SECONDS, PROBLEM_GROWTH = 6e-7, 1.153  # one problem of 11 elements; for
 MULTIPLY_ADD_SECONDS = 2e-11
 FEATURE_BYTES = 8  # for a number of the features of a block: they are parts of what is read
 HELD_BYTE_SECONDS = 5e-10  # of what a layer reads and makes, where it is run …
-BUILT_BYTE_SECONDS = 6.5e-9  # … and where it is built
+BUILT_BYTE_SECONDS = 2.2e-9  # … and where it is built
 MOMENT_SECONDS = 1.6e-10  # for a multiply-add of second moments, and of their inverse
 FELT_SECONDS = 2.1e-11  # for a multiply-add of the target, run with one layer after the other wrong
 WEIGHT_SECONDS, BYTE_SECONDS = 2e-8, 3e-9  # to draw twice and prove; to write, on one core
-LAYER_SECONDS, NEURON_SECONDS, START_SECONDS = 0.025, 5e-5, 1.1  # NEURON: a univariate row
-BUILD_SECONDS, GROUP_SECONDS = 0.08, 0.006  # of a layer that is built, and of each of its groups
+LAYER_SECONDS, NEURON_SECONDS, START_SECONDS = 0.012, 2.4e-5, 1.1  # NEURON: a univariate row
+BUILD_SECONDS, GROUP_SECONDS = 0.125, 0.0095  # of a layer that is built, and of each of its groups
 MAX_FELT_WORK = 5e10  # multiply-adds of the target with one layer after the other wrong
 # that it runs on: of half of them layers are not made, which are enough to judge by
 MIN_FELT_INPUTS, MAX_FELT_INPUTS = 32, 256
