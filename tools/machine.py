@@ -18,20 +18,17 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 from timing import Clock, Floats, Line
 
 from lt_onnx.cores import share, solver_threads
 from lt_onnx.subset_sum import lanes
-from lt_onnx.subset_sum.lanes import LANES
+from lt_onnx.subset_sum.lanes import FLOATS, LANES, WORDS, all_of, compiled
 
-FLOATS, WORDS = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.IntType(32), LANES)
 BLOCK, CACHED = 8, 2048  # vectors that are compared at a time, and numbers in all
 STEPS = 32  # how often vectors in registers change
 # vectors, the numbers that one holds and the registers there are, by what the processor has
 VECTORS = {"avx512f": ("AVX-512", 16, 32), "avx2": ("AVX2", 8, 16), "neon": ("NEON", 4, 32)}
 COPIED = (1 << 18, 1 << 20, 1 << 22)  # numbers, too many for the first cache
-compiled: Any = intrinsic  # whose first argument calls leave out
 
 
 def features() -> list[str]:
@@ -99,7 +96,7 @@ def churn(_: Any, values: Any, number: Any) -> Any:
 
 def magnitude(builder: Any, vector: Any) -> Any:
     """The bits of |vector|."""
-    return builder.and_(builder.bitcast(vector, WORDS), ir.Constant(WORDS, [0x7FFFFFFF] * LANES))
+    return builder.and_(builder.bitcast(vector, WORDS), all_of(0x7FFFFFFF))
 
 
 @numba.njit(nogil=True)
