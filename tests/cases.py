@@ -65,6 +65,15 @@ def tied_weights() -> onnx.ModelProto:
     return b.model(b.conv(x, 6, 2))
 
 
+def zeros() -> onnx.ModelProto:
+    """As residual networks begin, and pruned ones end: a branch, and a whole layer, of zeros."""
+    b = Builder(14)
+    x = b("Relu", b.conv("x", 3, 6, pads=[1] * 4))
+    nothing = b.constant(np.zeros((6, 6, 3, 3)))
+    y = b("Conv", b("Relu", b.conv(x, 6, 6, pads=[1] * 4)), nothing, pads=[1] * 4)
+    return b.model(b.conv(b("Relu", b("Add", x, y)), 6, 4))
+
+
 def channels_as_a_plane() -> onnx.ModelProto:
     """As spectrograms are: the channels of one convolution are an axis of the next one's image."""
     b = Builder(5)
@@ -217,6 +226,7 @@ SMALL: dict[str, Case] = {
     "outputs in the middle": small(outputs_in_the_middle),
     "taken from the input": small(taken_from_the_input),
     "tied weights": small(tied_weights),
+    "zeros": small(zeros, layers=4),
     "channels as a plane": small(channels_as_a_plane, layers=3),
     "no activation": small(no_activation),
     "one pixel": small(one_pixel),

@@ -318,14 +318,14 @@ def test_a_zoo_is_no_place_for_its_own_tickets(
     assert "holds the networks: give another folder" in capsys.readouterr().err
 
 
-def test_a_layer_of_zeros_is_told_before_any_work(
+def test_a_network_of_zeros_is_told_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     b = Builder()
     zeros = b.constant(np.zeros((4, 3, 3, 3), np.float32))
     target = save(b.model(b("Conv", "x", zeros)), tmp_path)
     assert run(["convert", str(target)]) == 2
-    assert "has only zeros, of which a ticket keeps nothing" in capsys.readouterr().err
+    assert "its layers have only zeros, of which a ticket keeps nothing" in capsys.readouterr().err
 
 
 def test_a_reader_that_leaves_does_not_end_the_work(tmp_path: Path) -> None:

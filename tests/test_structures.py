@@ -10,8 +10,10 @@ from graphs import Builder, save
 from onnx import TensorProto
 from paths import MODES
 
-from lt_onnx import convert
-from lt_onnx.options import Select
+from lt_onnx import convert, deploy, verify
+from lt_onnx.options import Select, Weights
+from lt_onnx.packing.pack import pack
+from lt_onnx.packing.unpack import unpack
 from lt_onnx.pipeline import Ticket
 
 BOTH = pytest.mark.parametrize("mode", MODES)
@@ -28,6 +30,25 @@ def test_tied_weights_are_layers_of_their_own(tmp_path: Path, mode: str) -> None
     weights = [layer.name for layer in ticket.report.layers]
 
     assert len(weights) == len(set(weights))
+
+
+@BOTH
+def test_a_layer_of_zeros_keeps_nothing_in_every_form(tmp_path: Path, mode: str) -> None:
+    target, path = SMALL["zeros"].write(tmp_path), tmp_path / "t.onnx"
+    ticket = convert(target, path, mode=mode)
+    pack(path, tmp_path / "t.ltz")
+    unpack(tmp_path / "t.ltz", tmp_path / "u.onnx")
+    forms = [(form, False) for form in Weights] + [(Weights.SEEDED, True)] * (mode == "2l")
+
+    assert 0 in [layer.kept for layer in ticket.report.layers]
+    assert (tmp_path / "u.onnx").read_bytes() == path.read_bytes()
+    for form, collapse in forms:
+        out = tmp_path / f"{form}{collapse}.onnx"
+        made = deploy(path, out, weights=form, collapse=collapse, target=target)
+
+        assert made.comparison is not None
+        assert made.comparison.difference < 1e-5
+        assert verify(out, target=target).failures == []
 
 
 @BOTH

@@ -172,6 +172,8 @@ def construct_rows(
             done.append((rows.lam, rows.scale, rows.offset))
             yield MaskedRows(task.step, block.rows.start, rows.weight)
     lam, scale, offset = (np.concatenate(part) for part in zip(*done, strict=True))
+    if not tally.kept:  # a layer of zeros, or one that no output needs
+        scale = np.zeros_like(scale)
     stats = _stats(task, tally, lam=lam, scale=scale)
     if share is not None and trial is not None:
         found = {key: getattr(trial, key) for key in ("error", "inherited", "apart", "marginal")}

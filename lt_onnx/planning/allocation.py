@@ -62,12 +62,10 @@ def check_layers(blueprint: Blueprint) -> None:
             f"{target.path}: there is no layer to construct: no Conv, Gemm or MatMul with constant "
             "weights"
         )
-    for layer in target.linears:
-        if not (layer.weight.any() or layer.bias.any()):
-            raise UnsupportedError(
-                f"{target.path}: layer '{layer.name}' has only zeros, of which a ticket keeps "
-                "nothing; take it out of the network"
-            )
+    if not any(layer.weight.any() or layer.bias.any() for layer in target.linears):
+        raise UnsupportedError(
+            f"{target.path}: its layers have only zeros, of which a ticket keeps nothing"
+        )
     options, builds = blueprint.options, [s for s in blueprint.steps if isinstance(s, Build)]
     opening = [step for step in builds if not step.one_for_one]
     for option, given, layers in (

@@ -25,6 +25,7 @@ MASKED = np.float32(-1e4)  # in place of −∞: e to that is 0, too
 BEFORE_SOFTMAX = frozenset("Add Reshape Squeeze Transpose Unsqueeze".split())
 # operators by whose input positions constants are made; None: all
 ELEMENTWISE = frozenset("Add Div Max Mean Min Mul Sub Sum".split())
+REPEATING = frozenset(["Expand", "Tile"])  # as often as there are inputs
 POSITIONS: dict[str, tuple[int, ...] | None] = {
     **dict.fromkeys(ELEMENTWISE),
     "Concat": None,
@@ -32,6 +33,7 @@ POSITIONS: dict[str, tuple[int, ...] | None] = {
     "Expand": (0,),
     "MatMul": None,
     "PRelu": (1,),
+    "Tile": (0,),
     "Where": (1, 2),
 }
 
@@ -44,7 +46,7 @@ def construct_constants(network: Network) -> None:
     tables: dict[tuple[str, int], _Table] = {}  # by the place and the position where they are read
     for place, step in network.steps.items():
         computed = [name for name in step.inputs if name and name not in network.constants]
-        if step.op == "Expand" or not unvarying.issuperset(computed):
+        if step.op in REPEATING or not unvarying.issuperset(computed):
             for position in _positions(step, network):
                 value = _finite(network, step, position)
                 if value is not None:

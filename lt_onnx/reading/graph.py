@@ -102,7 +102,7 @@ def _set_aside(path: Path, model: onnx.ModelProto) -> dict[str, Array]:
     tensors = {t.name: t for t in graph.initializer}
     constant, inner = set(tensors), {value.name for value in graph.output}
     for node in graph.node:
-        if all(name in constant for name in node.input if name) and node.op_type != "Constant":
+        if all(name in constant for name in node.input if name):
             constant.update(node.output)
             inner.update(node.input)
     weights = {

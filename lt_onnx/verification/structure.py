@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Set
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from lt_onnx.manifest import DensePlace, DenseReason, LayerRecord, Manifest, doc_strings
 from lt_onnx.options import Sigma
@@ -50,8 +51,10 @@ def check_structure(
                 f"layer '{layer.weight}' is number {number}, but drawn from {layer.index}"
             )
         failures += _check_scale(layer, tensors, manifest.options.sigma)
-        if not layer.kept + layer.kept_bias:
-            failures.append(f"layer '{layer.weight}' keeps nothing")
+        if not layer.kept + layer.kept_bias and _bits(_scale(layer, tensors)).any():
+            failures.append(f"layer '{layer.weight}' keeps nothing, and has scales for it")
+    if not any(layer.kept + layer.kept_bias for layer in manifest.layers if layer.block is None):
+        failures.append("its layers keep nothing")
     parameters = {
         name: tensor
         for name in manifest.parameters
@@ -90,6 +93,11 @@ def _scale(layer: LayerRecord, tensors: Tensors) -> Floats:
     return tensor.array()
 
 
+def _bits(scale: Floats) -> NDArray[np.uint32]:
+    """Scales as they are stored: -0 is one like others."""
+    return np.ascontiguousarray(scale, np.float32).view(np.uint32)
+
+
 def _check_scale(layer: LayerRecord, tensors: Tensors, sigma: Sigma) -> Iterator[str]:
     """What is wrong with a layer's scales, those of blocks apart, which follow from the seed."""
     scale = _scale(layer, tensors)
@@ -104,7 +112,7 @@ def _check_scale(layer: LayerRecord, tensors: Tensors, sigma: Sigma) -> Iterator
             f"layer '{layer.weight}' has a single input and is no block's: a free scale for every "
             "weight is no ticket"
         )
-    bits = np.ascontiguousarray(scale, np.float32).view(np.uint32)  # -0 is a scale like others
+    bits = _bits(scale)
     if sigma is Sigma.LAYER and len(np.unique(bits[bits != 0])) > MAX_SCALES:
         yield f"tensor '{layer.scale}' holds several scales; `sigma=layer` has one"
 

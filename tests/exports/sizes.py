@@ -192,6 +192,29 @@ def with_token() -> onnx.ModelProto:
     return b.made(b.fc(b("Gather", x, b.whole(0), axis=1), 8, 4))
 
 
+def tiled_positions() -> onnx.ModelProto:
+    """Positions that Tile repeats for every input."""
+    b = Export(13)
+    x = b("Relu", b.conv("x", 3, 8, 4, strides=[4, 4]))
+    (n,) = b.dims(x, 0)
+    places = b("Tile", b.constant(b.rng.normal(size=(1, 8, 2, 2))), b.joined(n, [1], [1], [1]))
+    x = b("Flatten", b("Add", x, places))
+    return b.made(b.fc(b("Relu", b.fc(x, 32, 16)), 16, 4))
+
+
+def standardised() -> onnx.ModelProto:
+    """A large weight normalised over each row by a BatchNormalization in training mode, as timm."""
+    b = Export(15)
+    x = b("Relu", b.conv("x", 3, 128, 2, strides=[2, 2]))
+    rows = b.held(b.rng.normal(1, 3, size=(1, 64, 128 * 9)))
+    mean = b("ReduceMean", rows, axes=[0, 2], keepdims=0)
+    gains = b.held(0.03 * b.rng.uniform(0.5, 1.5, size=64))
+    given = rows, gains, b.held(np.zeros(64)), mean, b.held(np.ones(64))
+    (normal, *_) = b.several("BatchNormalization", *given, outputs=3, training_mode=1)
+    weight = b("Reshape", normal, b.held([64, 128, 3, 3], np.int64))
+    return b.made(b.fc(b.pooled(b("Relu", b("Conv", x, weight))), 64, 4))
+
+
 def recognised() -> onnx.ModelProto:
     """Convolutions read as a sequence by a GRU whose state starts as zeros of a computed shape."""
     b = Export(11)
@@ -240,6 +263,8 @@ SIZES: dict[str, Any] = {
     "padded U-Net": padded_unet,
     "torch pads": torch_pads,
     "with token": with_token,
+    "tiled positions": tiled_positions,
+    "standardised": standardised,
     "recognised": recognised,
     "pixel shuffled": pixel_shuffled,
 }

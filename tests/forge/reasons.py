@@ -69,7 +69,7 @@ SAYS_NOTHING = r"says that its '\w+' is nothing"
 LONG_TEXT = r"has a name of [\d,]+ characters"
 FOREIGN_OPTION = r"its options name '.*', which is no layer of it"
 OTHER_VERSION = r"the ticket says that version .* made it"
-KEEPS_NOTHING = r"keeps nothing"
+KEEPS_NOTHING = r"keeps? nothing"
 
 # against the target
 NOT_PLANNED = r"the target cannot be planned with the manifest's options|do not fit the target"

@@ -177,6 +177,7 @@ def of_smuggled(draft: Draft) -> Iterator[Forgery]:
     yield Forgery(
         weight, "a layer that keeps nothing", partial(_empty, number=number), KEEPS_NOTHING
     )
+    yield Forgery("file", "a ticket that keeps nothing", _all_empty, KEEPS_NOTHING)
     said = partial(set_option, name="sigma", value="layer")
     yield Forgery("options", "one scale per layer, says it", said, f"several scales|{NOT_DERIVED}")
 
@@ -247,6 +248,13 @@ def slip(draft: Draft, edge: str, steps: tuple[Step, ...], tensors: dict[str, An
 def _empty(draft: Draft, number: int) -> None:
     name = draft.numbers(draft.layers[number])
     both(edit(name, lambda array: array * 0), record(number, kept=0))(draft)
+
+
+def _all_empty(draft: Draft) -> None:
+    for number, layer in enumerate(draft.layers):
+        if not layer["block"]:
+            _empty(draft, number)
+            edit(layer["scale"], lambda array: array * 0)(draft)
 
 
 def set_option(draft: Draft, name: str, value: Any) -> None:
