@@ -10,6 +10,8 @@ import onnx
 from mutants.values import Files
 from onnx import helper, numpy_helper, parser
 
+from lt_onnx.reading.protobuf import names_read
+
 MODELS = Path(__file__).resolve().parent.parent / "models"
 Sizes = dict[str, tuple[int, ...]]
 
@@ -107,6 +109,21 @@ GRAPHS: dict[str, tuple[str, Sizes, str]] = {  # graph, its weights, its output
         {"w": (2, 4, 3, 3), "b": (4,), "s": (1,), "g": (1, 2)},
         "float y",
     ),
+    "turn": (
+        """
+{ a = Conv(x, w)
+  z = Shape(a)
+  n = Gather<axis=0>(z, last)
+  c = Greater(n, first)
+  r = If(c)<then_branch = t () => (float[N,3,4,4] o) { i = Mul(a, two) o = Relu(i) },
+            else_branch = e () => (float[N,3,4,4] o) {
+              o = If(c)<then_branch = f () => (float[N,3,4,4] u) { u = Neg(a) },
+                        else_branch = g () => (float[N,3,4,4] u) { u = Abs(a) }> }>
+  y = Conv(r, k) }
+""",
+        {"w": (3, 2, 3, 3), "k": (2, 3, 2, 2)},
+        "float[N,2,3,3] y",
+    ),
 }
 GIVEN = {
     "zero": np.float32(0),
@@ -119,6 +136,7 @@ GIVEN = {
     "sliced": np.array([2, 3]),
     "steps": np.array([1, 1]),
     "first": np.array([0]),
+    "last": np.array([3]),
     "four": np.array([4]),
     "many": np.array([3, 4]),
     "thrice": np.array([1, 3]),
@@ -140,7 +158,7 @@ def network(name: str) -> onnx.ModelProto:
     }
     if "v" in weights:
         weights["v"] = np.abs(weights["v"])
-    read = {key for node in model.graph.node for key in node.input}
+    read = {key for node in model.graph.node for key in names_read(node)}
     for key, value in weights.items():
         model.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), key))
     for key in sorted(read & GIVEN.keys()):

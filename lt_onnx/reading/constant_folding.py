@@ -17,11 +17,20 @@ from typing import TypeGuard
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper, shape_inference
+from onnx import numpy_helper
 
 from lt_onnx.errors import InputError
+from lt_onnx.reading.conditionals import inlined, may_be_inlined
 from lt_onnx.reading.float32 import hand_on_floats
-from lt_onnx.reading.protobuf import array_of, node_title, plain_node, replace_items
+from lt_onnx.reading.inference import FLOATS, infer_shapes, shape_of, values_of
+from lt_onnx.reading.protobuf import (
+    array_of,
+    bodies,
+    names_read,
+    node_title,
+    plain_node,
+    replace_items,
+)
 from lt_onnx.reading.sandbox import guarded
 from lt_onnx.reading.shape_values import Value, constant_value, shape_by_values, value_of
 from lt_onnx.runtime import evaluate
@@ -33,24 +42,17 @@ MAX_CONSTANT_BYTES = 1 << 28  # apart from …
 MAX_GROWTH = 4  # … so many times what the file holds
 MAX_MULTIPLY_ADDS = 1 << 37  # of one constant
 MAX_TENSOR_SIZE = 1 << 31  # numbers of a tensor for one sample; runtimes count them in 32 bits
-MAX_PROPAGATED = 1 << 12  # numbers of a shape tensor; inference carries each of them on its own
 RANDOM_OPS = frozenset(
     "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split()
 )
 # operators whose outputs have no static size, but never more numbers than the inputs allow
 DATA_DEPENDENT = frozenset("Compress NonMaxSuppression NonZero Unique".split())
-# operators whose output has the shape of their first input, by domain
-SAME_SHAPE = frozenset(
-    [("", "GroupNormalization"), ("ai.onnx.ml", "Normalizer"), ("com.microsoft", "BiasGelu")]
-    + [("com.microsoft", op) for op in "FastGelu Gelu QuickGelu".split()]
-)
 CONSTANT_FIELDS = {  # of a Constant's attributes: where the value is, and its dtype
     "value_float": ("f", np.float32),
     "value_floats": ("floats", np.float32),
     "value_int": ("i", np.int64),
     "value_ints": ("ints", np.int64),
 }
-FLOATS = (onnx.TensorProto.UNDEFINED, onnx.TensorProto.FLOAT)
 INT64 = onnx.TensorProto.INT64
 
 
@@ -62,26 +64,16 @@ def fold(
     What inference misses is absent. Raises InputError for what cannot be evaluated or is too large.
     """
     folding = _Folding(path, model, opsets)
-    folding.hold_constant_nodes()
-    folding.drop_dead()
     for _ in range(MAX_ROUNDS):
+        folding.hold_constant_nodes()
+        folding.drop_dead()
         folding.infer()
         if not folding.evaluate():
             break
-        folding.drop_dead()
+    folding.drop_dead()
     hand_on_floats(model.graph, folding.types)
     integers = frozenset(n for n, kind in folding.types.items() if kind not in FLOATS)
     return folding.declared_shapes(), integers
-
-
-def shape_of(value: onnx.ValueInfoProto) -> Shape:
-    """Sizes of a tensor: an int, a symbol or None per axis."""
-    return tuple(
-        dim.dim_value
-        if dim.HasField("dim_value") and dim.dim_value >= 0
-        else (dim.dim_param or None)
-        for dim in value.type.tensor_type.shape.dim
-    )
 
 
 def _is_static(shape: Shape | None) -> TypeGuard[tuple[int, ...]]:
@@ -133,7 +125,7 @@ class _Folding:
         kept = []
         for node in reversed(self.graph.node):
             if not needed.isdisjoint(node.output):
-                needed.update(filter(None, node.input))
+                needed.update(names_read(node))
                 kept.append(node)
         if len(kept) < len(self.graph.node):
             replace_items(self.graph.node, kept[::-1])
@@ -150,7 +142,7 @@ class _Folding:
             inferred.ParseFromString(guarded(infer_shapes, content, self.told))
         except InputError as error:
             raise InputError(f"{self.path}: its shapes cannot be inferred: {error}") from None
-        values = _values(inferred)
+        values = values_of(inferred)
         kinds = {name: value.type.tensor_type for name, value in values.items()}
         self.types = {name: kind.elem_type for name, kind in kinds.items()}
         self.shapes, names = {}, {name: name for name in self.sizes.values()}
@@ -173,13 +165,18 @@ class _Folding:
         """Compute what can be computed now; whether that was anything."""
         kept: list[onnx.NodeProto] = []
         ready: list[onnx.NodeProto] = []
-        constant, told = {"", *self.constants}, False
+        constant, told, done = {"", *self.constants}, False, 0
         values = {
             name: value
             for name, tensor in self.constants.items()
             if (value := constant_value(tensor)) is not None
         }
         for node in self.graph.node:
+            branch = self._branch(node, values)
+            if branch is not None:
+                kept += branch
+                told = True
+                continue
             value = value_of(node, self.shapes, values)
             if value is not None:
                 values[node.output[0]] = value
@@ -191,27 +188,38 @@ class _Folding:
                 told |= self._tell_shape(node, values)
             if held or computed:
                 constant.update(node.output)
+            done += held or computed
             if not held:
                 (ready if computed else kept).append(node)
-        self.nodes_left -= len(self.graph.node) - len(kept)
+        self.nodes_left -= done
         if self.nodes_left < 0:
             many = f"more than {MAX_FOLDED_NODES:,} nodes compute constants"
             raise InputError(f"{self.path}: {many}; fold them first, with onnxruntime or onnxsim")
-        read = {n for node in kept for n in node.input} | {v.name for v in self.graph.output}
+        read = {n for node in kept for n in names_read(node)} | {v.name for v in self.graph.output}
         wanted = [name for node in ready for name in node.output if name and name in read]
         if wanted:
             self._compute(ready, wanted)
-        told |= len(kept) < len(self.graph.node)
         replace_items(self.graph.node, kept)
-        return told
+        return told or done > 0
+
+    def _branch(
+        self, node: onnx.NodeProto, values: Mapping[str, Value]
+    ) -> list[onnx.NodeProto] | None:
+        """The nodes of the branch that is taken, if it is known which; None of other nodes."""
+        condition = values.get(node.input[0]) if may_be_inlined(node) else None
+        if condition is None or condition.numbers is None or len(condition.numbers) != 1:
+            return None
+        nodes, tensors = inlined(node, truth=condition.numbers[0] != 0, taken=self.tensors)
+        for tensor in tensors:
+            self._hold(tensor)
+        return nodes
 
     def _may_compute(self, node: onnx.NodeProto) -> bool:
         """Whether a node of constant inputs can be computed; its outputs' bytes are taken.
 
         Raises InputError where it would take too much memory or time.
         """
-        bodies = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
-        if bodies or node.op_type in RANDOM_OPS or not is_standard_domain(node.domain):
+        if bodies(node) or node.op_type in RANDOM_OPS or not is_standard_domain(node.domain):
             return False
         largest = 0
         for name in filter(None, node.output):
@@ -339,59 +347,3 @@ def _tensor_of(node: onnx.NodeProto) -> onnx.TensorProto | None:
             field, dtype = CONSTANT_FIELDS[attribute.name]
             return numpy_helper.from_array(np.array(getattr(attribute, field), dtype))
     return None
-
-
-def infer_shapes(content: bytes, told: Mapping[str, Shape] | None = None) -> bytes:
-    """The graph of a serialised model with what inference finds, and nothing else in it.
-
-    `told` are shapes that are known already, of some tensors.
-    """
-    model = onnx.ModelProto()
-    model.ParseFromString(content)
-    del model.graph.value_info[:]
-    for node in model.graph.node:
-        node.name = node.name or next(iter(node.output), "")  # complaints tell names
-        if (node.domain, node.op_type) in SAME_SHAPE:  # inference knows no more of them
-            inputs, cast = node.input[:1], helper.make_attribute("to", FLOATS[1])
-            node.CopyFrom(onnx.NodeProto(op_type="Cast", input=inputs, output=node.output[:1]))
-            node.attribute.append(cast)
-    for value in model.graph.output:  # exporters state some wrongly, runtimes do not mind
-        value.type.tensor_type.ClearField("shape")
-    outputs = {value.name: value for value in model.graph.output}
-    constants = {tensor.name for tensor in model.graph.initializer}  # which have shapes
-    for name, shape in (told or {}).items():
-        if name in constants:
-            continue
-        value = outputs[name] if name in outputs else model.graph.value_info.add(name=name)
-        value.type.CopyFrom(helper.make_tensor_type_proto(value.type.tensor_type.elem_type, shape))
-    inferred = _inferred(model, data_prop=False)
-    values = _values(inferred).values()
-    integers = [v for v in values if v.type.tensor_type.elem_type not in FLOATS]
-    longest = max((d for v in integers for d in shape_of(v) if isinstance(d, int)), default=0)
-    if longest <= MAX_PROPAGATED:
-        inferred = _inferred(model, data_prop=True)
-    fields = {key: getattr(inferred, key) for key in ("value_info", "input", "output")}
-    return bytes(onnx.GraphProto(**fields).SerializeToString())
-
-
-def _inferred(model: onnx.ModelProto, *, data_prop: bool) -> onnx.GraphProto:
-    """Raises InputError naming the node whose inputs and attributes contradict each other."""
-    try:
-        return shape_inference.infer_shapes(model, strict_mode=True, data_prop=data_prop).graph
-    except (shape_inference.InferenceError, ValueError, RuntimeError) as error:
-        if "instead is null" in str(error):  # behind an operator that inference knows nothing of
-            return shape_inference.infer_shapes(model, data_prop=data_prop).graph
-        raise InputError(_first_complaint(str(error))) from None
-
-
-def _first_complaint(text: str) -> str:
-    """Of what inference says, with its node."""
-    text = text.partition("Inference error(s):")[2] or text
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    for word in ("[ShapeInferenceError]", "[TypeInferenceError]", "(op_type:"):
-        first = first.replace(word, "")
-    return " ".join(first.replace(", node name: ", " '").replace("): ", "': ").split())
-
-
-def _values(graph: onnx.GraphProto) -> dict[str, onnx.ValueInfoProto]:
-    return {value.name: value for value in (*graph.value_info, *graph.input, *graph.output)}

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from lt_onnx.reading.protobuf import all_tensors
+from lt_onnx.reading.protobuf import all_graphs, all_tensors
 from lt_onnx.target import is_standard_domain
 
 OTHER_FLOATS = (TensorProto.FLOAT16, TensorProto.DOUBLE)
@@ -27,13 +27,12 @@ def in_float32(model: onnx.ModelProto) -> bool:
             with np.errstate(over="ignore"):
                 value = numpy_helper.to_array(tensor).astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
-    graph = model.graph
-    for value_info in (*graph.input, *graph.output, *graph.value_info):
-        kind = value_info.type.tensor_type
-        if kind.elem_type in OTHER_FLOATS:
-            kind.elem_type = TensorProto.FLOAT
-    for node in graph.node:
-        for attribute in node.attribute:
+    for graph in all_graphs(model):
+        for value_info in (*graph.input, *graph.output, *graph.value_info):
+            kind = value_info.type.tensor_type
+            if kind.elem_type in OTHER_FLOATS:
+                kind.elem_type = TensorProto.FLOAT
+        for attribute in (a for node in graph.node for a in node.attribute):
             if attribute.name in TYPE_ATTRIBUTES and attribute.i in OTHER_FLOATS:
                 attribute.CopyFrom(helper.make_attribute(attribute.name, TensorProto.FLOAT))
     return True

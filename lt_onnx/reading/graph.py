@@ -15,8 +15,9 @@ from onnx import helper
 
 from lt_onnx.errors import InputError, UnsupportedError
 from lt_onnx.manifest import METADATA_KEY
-from lt_onnx.reading.constant_folding import MAX_TENSOR_SIZE, fold, shape_of
+from lt_onnx.reading.constant_folding import MAX_TENSOR_SIZE, fold
 from lt_onnx.reading.float32 import in_float32
+from lt_onnx.reading.inference import shape_of
 from lt_onnx.reading.inputs import with_known_inputs
 from lt_onnx.reading.model_file import load
 from lt_onnx.reading.outputs import with_known_outputs
@@ -24,11 +25,12 @@ from lt_onnx.reading.protobuf import (
     all_tensors,
     array_of,
     metadata_of,
+    names_read,
     operator_sets,
     plain_node,
     replace_items,
 )
-from lt_onnx.reading.refusals import refuse_invalid, refuse_parts, refuse_values
+from lt_onnx.reading.refusals import refuse_invalid, refuse_operators, refuse_parts, refuse_values
 from lt_onnx.reading.replace_scalers import replace_scalers
 from lt_onnx.reading.topology import sort_nodes
 from lt_onnx.runtime import value_info
@@ -60,6 +62,7 @@ def read_graph(path: Path) -> Target:
     weights = _set_aside(path, model)
     refuse_invalid(path, model)
     shapes, integers = fold(path, model, opsets)
+    refuse_operators(path, model, opsets)
     target = Target(
         path=path,
         sha256=digest,
@@ -102,9 +105,10 @@ def _set_aside(path: Path, model: onnx.ModelProto) -> dict[str, Array]:
     tensors = {t.name: t for t in graph.initializer}
     constant, inner = set(tensors), {value.name for value in graph.output}
     for node in graph.node:
-        if all(name in constant for name in node.input if name):
+        read = names_read(node)
+        if constant.issuperset(read):
             constant.update(node.output)
-            inner.update(node.input)
+            inner.update(read)
     weights = {
         name: array_of(path, tensor)
         for name, tensor in tensors.items()

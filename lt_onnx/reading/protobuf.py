@@ -142,13 +142,39 @@ def replace_items(field: Any, values: Iterable[Any]) -> None:
     field.extend(kept)
 
 
+def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The graphs that a node of control flow holds."""
+    single = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    return single + [graph for attribute in node.attribute for graph in attribute.graphs]
+
+
+def all_graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """The model's graph, and all that nodes hold."""
+    waiting = [model.graph]
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        waiting += [body for node in graph.node for body in bodies(node)]
+
+
 def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Initializers, and tensors that nodes hold."""
-    yield from model.graph.initializer
-    for node in model.graph.node:
-        for attribute in node.attribute:
+    for graph in all_graphs(model):
+        yield from graph.initializer
+        for attribute in (a for node in graph.node for a in node.attribute):
             if attribute.HasField("t"):
                 yield attribute.t
+
+
+def names_read(node: onnx.NodeProto) -> list[str]:
+    """The tensors that a node reads, those among them that its bodies take from outside."""
+    names = [name for name in node.input if name]
+    for body in bodies(node):
+        own = {tensor.name for tensor in body.initializer} | {value.name for value in body.input}
+        own.update(name for inner in body.node for name in inner.output)
+        read = [name for inner in body.node for name in names_read(inner)]
+        names += [n for n in (*read, *(value.name for value in body.output)) if n not in own]
+    return names
 
 
 def array_of(path: Path, tensor: onnx.TensorProto) -> Array:

@@ -12,8 +12,9 @@ import numpy as np
 import onnx
 
 from lt_onnx.errors import InputError, UnsupportedError
+from lt_onnx.reading.conditionals import may_be_inlined
 from lt_onnx.reading.constant_folding import RANDOM_OPS
-from lt_onnx.reading.protobuf import all_tensors, canonical_domain, node_title
+from lt_onnx.reading.protobuf import all_graphs, all_tensors, canonical_domain, node_title
 from lt_onnx.runtime import first_line
 from lt_onnx.target import Array, Node, Target
 from lt_onnx.units import name_text
@@ -47,13 +48,19 @@ def refuse_parts(path: Path, model: onnx.ModelProto, opsets: Mapping[str, int]) 
         if opset > newest:
             mend = f"the newest known here is {newest}: export the model with that one"
         raise UnsupportedError(f"{path}: operator set {opset}; {mend}")
-    _refuse_all(path, _unsupported(model, opsets))
+    nodes = [node for node in model.graph.node if not may_be_inlined(node)]
+    _refuse_all(path, [*_unsupported_nodes(nodes, opsets), *_unsupported_parts(model)])
     for name in _names(model):
         if len(str(name)) > MAX_NAME:
             raise InputError(
                 f"{path}: the name '{name_text(str(name))}' has {len(str(name)):,} characters; "
                 f"rename it: at most {MAX_NAME:,} are read"
             )
+
+
+def refuse_operators(path: Path, model: onnx.ModelProto, opsets: Mapping[str, int]) -> None:
+    """Refuse what constant folding has left: raises UnsupportedError that tells all of it."""
+    _refuse_all(path, _unsupported_nodes(model.graph.node, opsets))
 
 
 def refuse_invalid(path: Path, model: onnx.ModelProto) -> None:
@@ -121,21 +128,24 @@ def _refuse_all(path: Path, reasons: Iterable[str]) -> None:
 
 
 def _names(model: onnx.ModelProto) -> Iterator[object]:
-    graph = model.graph
-    yield from [graph.name, *(entry.domain for entry in model.opset_import)]
-    yield from (tensor.name for tensor in graph.initializer)
-    for node in graph.node:
-        yield from [node.name, node.op_type, node.domain, *node.input, *node.output]
-        yield from (attribute.name for attribute in node.attribute)
-    for value in [*graph.input, *graph.output, *graph.value_info]:
-        yield from [value.name, *(dim.dim_param for dim in value.type.tensor_type.shape.dim)]
+    yield from (entry.domain for entry in model.opset_import)
+    for graph in all_graphs(model):
+        yield graph.name
+        yield from (tensor.name for tensor in graph.initializer)
+        for node in graph.node:
+            yield from [node.name, node.op_type, node.domain, *node.input, *node.output]
+            yield from (attribute.name for attribute in node.attribute)
+        for value in [*graph.input, *graph.output, *graph.value_info]:
+            yield from [value.name, *(dim.dim_param for dim in value.type.tensor_type.shape.dim)]
 
 
-def _unsupported(model: onnx.ModelProto, opsets: Mapping[str, int]) -> Iterator[str]:
-    """Each part of a model that is not converted, with the reason."""
-    for node in model.graph.node:
+def _unsupported_nodes(nodes: Iterable[onnx.NodeProto], opsets: Mapping[str, int]) -> Iterator[str]:
+    """Each node that is not converted, with the reason."""
+    for node in nodes:
         domain = canonical_domain(node.domain)
-        if node.op_type in CONTROL_FLOW:
+        if may_be_inlined(node):
+            yield f"{node_title(node)} is control flow, and no shape tells which branch is taken"
+        elif node.op_type in CONTROL_FLOW:
             yield f"{node_title(node)} is control flow"
         elif node.op_type in QUANTISED:
             yield f"{node_title(node)} is quantised: bring the float model"
@@ -143,6 +153,10 @@ def _unsupported(model: onnx.ModelProto, opsets: Mapping[str, int]) -> Iterator[
             yield f"{node_title(node)} is of the domain '{domain}', which the model does not import"
         elif not domain and not onnx.defs.has(node.op_type, max_inclusive_version=opsets[""]):
             yield f"{node_title(node)}: operator set {opsets['']} has no such operator"
+
+
+def _unsupported_parts(model: onnx.ModelProto) -> Iterator[str]:
+    """Each part but nodes that is not converted, with the reason."""
     for function in model.functions:
         yield f"function '{function.name}' is the model's own: inline it with onnx.inliner"
     for sparse in model.graph.sparse_initializer:

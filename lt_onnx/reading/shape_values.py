@@ -6,6 +6,7 @@ equal names are equal sizes.
 """
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -219,6 +220,15 @@ def _equal(a: Entry, b: Entry) -> Entry:
     return int(a == b) if type(a) is type(b) or negative else None  # no size is negative
 
 
+def _compared(holds: Callable[[int, int], bool]) -> Callable[[Entry, Entry], Entry]:
+    """Of sizes that have names nothing is told."""
+
+    def compare(a: Entry, b: Entry) -> Entry:
+        return int(holds(a, b)) if isinstance(a, int) and isinstance(b, int) else None
+
+    return compare
+
+
 def _chosen(condition: Entry, a: Entry, b: Entry) -> Entry:
     if isinstance(condition, int):
         return a if condition else b
@@ -242,6 +252,7 @@ def _elementwise(
 
 RULES: dict[str, Callable[[onnx.NodeProto, list[Value]], Value | None]] = {
     "Add": _elementwise(_plus),
+    "And": _elementwise(_compared(lambda a, b: bool(a and b))),
     "Cast": _cast,
     "Ceil": _same,
     "Concat": _concat,
@@ -250,8 +261,14 @@ RULES: dict[str, Callable[[onnx.NodeProto, list[Value]], Value | None]] = {
     "Equal": _elementwise(_equal),
     "Floor": _same,
     "Gather": _gather,
+    "Greater": _elementwise(_compared(operator.gt)),
+    "GreaterOrEqual": _elementwise(_compared(operator.ge)),
     "Identity": _same,
+    "Less": _elementwise(_compared(operator.lt)),
+    "LessOrEqual": _elementwise(_compared(operator.le)),
     "Mul": _elementwise(_times),
+    "Not": _elementwise(lambda a: int(not a) if isinstance(a, int) else None),
+    "Or": _elementwise(_compared(lambda a, b: bool(a or b))),
     "ReduceProd": _product_of,
     "Slice": _slice,
     "Squeeze": _scalar,

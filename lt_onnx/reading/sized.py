@@ -13,7 +13,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from lt_onnx.errors import InputError
-from lt_onnx.reading.constant_folding import infer_shapes, shape_of
+from lt_onnx.reading.inference import infer_shapes, shape_of
 from lt_onnx.reading.sandbox import guarded
 from lt_onnx.runtime import to_proto, value_info
 from lt_onnx.target import Shape, Target, step_nodes

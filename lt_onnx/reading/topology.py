@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 
 from lt_onnx.errors import InputError
-from lt_onnx.reading.protobuf import node_title, replace_items
+from lt_onnx.reading.protobuf import names_read, node_title, replace_items
 
 
 def sort_nodes(path: Path, graph: onnx.GraphProto) -> None:
@@ -32,11 +32,12 @@ def sort_nodes(path: Path, graph: onnx.GraphProto) -> None:
             makers[name] = number
     needs: dict[int, set[int]] = {}
     for number, node in enumerate(nodes):
-        missing = [name for name in node.input if name not in makers and name not in start]
+        read = names_read(node)
+        missing = [name for name in read if name not in makers and name not in start]
         if missing:
             wrong = f"{node_title(node)} reads '{missing[0]}', which nothing provides"
             raise InputError(f"{path}: {wrong}; export the model again with its weights")
-        needs[number] = {makers[name] for name in node.input if name in makers}
+        needs[number] = {makers[name] for name in read if name in makers}
     for value in graph.output:
         if value.name not in makers and value.name not in start:
             raise InputError(f"{path}: no node makes the output '{value.name}'")

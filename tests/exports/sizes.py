@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from exports.builder import Export
 
@@ -215,6 +215,23 @@ def standardised() -> onnx.ModelProto:
     return b.made(b.fc(b.pooled(b("Relu", b("Conv", x, weight))), 64, 4))
 
 
+def squeezed_if_single() -> onnx.ModelProto:
+    """torch.jit's squeeze of an axis whose size it does not know: an If on that size."""
+    b = Export(13)
+    x = b("Relu", b.conv(b.cr("x", 3, 6, strides=[2, 2]), 6, 8, 4))
+    yes = b("Equal", b("Gather", b("Shape", x), b.whole(3), axis=0), b.whole(1))
+    branches = {}
+    for name, op, more in (
+        ("then_branch", "Squeeze", [b.whole([3])]),
+        ("else_branch", "Identity", []),
+    ):
+        out = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        node = helper.make_node(op, [x, *more], [name])
+        branches[name] = helper.make_graph([node], name, [], [out])
+    x = b("Flatten", b("Conv", b("If", yes, **branches), b.constant(b.weight(8, 8, 1))))
+    return b.made(b.fc(b("Relu", x), 8, 4))
+
+
 def recognised() -> onnx.ModelProto:
     """Convolutions read as a sequence by a GRU whose state starts as zeros of a computed shape."""
     b = Export(11)
@@ -265,6 +282,7 @@ SIZES: dict[str, Any] = {
     "with token": with_token,
     "tiled positions": tiled_positions,
     "standardised": standardised,
+    "squeezed if single": squeezed_if_single,
     "recognised": recognised,
     "pixel shuffled": pixel_shuffled,
 }

@@ -111,7 +111,9 @@ def nested(depth: int) -> Files:
             break
 
     def put(model: onnx.ModelProto) -> None:
-        model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+        model.graph.node.add(op_type="ReduceMax", input=["y"], output=["m"])
+        model.graph.node.add(op_type="Cast", input=["m"], output=["yes"])
+        model.graph.node[-1].attribute.append(helper.make_attribute("to", TensorProto.BOOL))
         model.graph.node.extend(graph.node)
         model.graph.output[0].name = "z"
 
