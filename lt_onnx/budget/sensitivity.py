@@ -11,7 +11,7 @@ import numpy as np
 
 from lt_onnx.budget.deviation import Deviations
 from lt_onnx.budget.disturbance import Disturbance, Guess
-from lt_onnx.construct.fed_target import FedTarget, Layer
+from lt_onnx.construct.fed_target import TELLING, FedTarget, Layer
 from lt_onnx.construct.noise_budget import MAX_ERROR
 from lt_onnx.construct.stepwise_run import StepwiseRun
 from lt_onnx.planning.prediction import felt_inputs
@@ -26,6 +26,7 @@ MIN_DEVIATION = 1e-6  # of copies
 COPIES = (6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20)  # that one-for-one layers may read …
 TRIED_COPIES = (6, 8, 11, 14, 20)  # … of which errors are measured, the others lie between
 USUAL_COPIES = 11  # with which it is seen what a layer hands on
+LEAST_TOLD = 0.25  # of TELLING, of small layers: what is told by fewer leaves them too much
 FIRST_FELT, FIRST_RATIO = 0.1, 1e-2  # S of a layer; its price to its error's power of STEEPNESS
 
 
@@ -89,6 +90,8 @@ def sensitivity(
     values = {port.name: [f[port.name] for f in [*seen, *tried.feeds]] for port in target.inputs}
     run = StepwiseRun(values, target.steps, opsets=target.opsets, constants=target.constants)
     found = Sensitivity(fed, {}, [[] for _ in fed.outputs], {}, {}, Deviations(TRIED_COPIES))
+    # what all layers' errors come to is told as well where each is told as well as it is large
+    usual = sum(shares.values()) / max(len(shares), 1)
     kept = {layer.name for layer in target.linears[:: -(-len(target.linears) // MAX_KEPT)]}
     guess = Guess(FIRST_FELT, FIRST_RATIO)
     for step in target.steps:
@@ -98,7 +101,8 @@ def sensitivity(
                 found.deviations.add_layer(step)
             x, batches, share = run.values[step.input], len(tried.feeds), shares[step.name]
             disturbance = Disturbance(step, x, output, seed, tried=batches)
-            felt, layer = _felt(disturbance, fed, share, guess=guess)
+            telling = TELLING * float(np.clip(share / usual, LEAST_TOLD, 1.0))
+            felt, layer = _felt(disturbance, fed, share, telling=telling, guess=guess)
             found.layers[step.name], found.kept[step.name] = felt, disturbance.kept
             if layer is not None and step.name in kept:
                 found.keep(fed.scaled_errors({step.name: layer}))
@@ -201,11 +205,12 @@ def _felt_tensors(target: Target, feed: Mapping[str, Array]) -> dict[str, int]:
 
 
 def _felt(
-    disturbance: Disturbance, fed: FedTarget, share: float, *, guess: Guess
+    disturbance: Disturbance, fed: FedTarget, share: float, *, telling: float, guess: Guess
 ) -> tuple[Doubles, Layer | None]:
     """Output error per error of a layer, [outputs], where its output error is about `share`.
 
-    And the layer with that error; None where it cannot have one.
+    It is told by as many numbers as are `telling`. And the layer with that error; None where it
+    cannot have one.
     """
     felt, layer = np.zeros(len(fed.outputs)), None
     error = min(share / guess.felt, MAX_ERROR)
@@ -215,7 +220,8 @@ def _felt(
             break
         change, power = drawn
         layer, name = disturbance.changed(change), disturbance.linear.name
-        felt = fed.mean_errors({name: one} for one in disturbance.likely(change)) / power
+        draws = ({name: one} for one in disturbance.likely(change))
+        felt = fed.mean_errors(draws, telling=telling) / power
         most = max(float(felt.max(initial=0)), 1e-9)
         guess.felt, nearer = most, min(share / most, MAX_ERROR)
         if abs(np.log10(nearer / power)) < NEAR:

@@ -132,8 +132,9 @@ def promise_lines(promise: Mapping[str, Any]) -> list[str]:
     if promise["inputs"] is not None and promise["used"] < promise["wanted"]:
         given, wanted, layer = promise["inputs"], promise["wanted"], promise["wanted_by"]
         if not promise["spared"]:
+            more = math.ceil(wanted * given / max(promise["used"], 1))  # some of them judge
             lines += [
-                f"inputs    {given} are few for it: give {wanted:,} or more;",
+                f"inputs    {given} are few for it: give {more:,} or more;",
                 f"          '{layer}' needs so many",
             ]
         else:

@@ -116,10 +116,13 @@ class FedTarget:
         """Inputs that tell of others: all, but for too few that layers are not made from."""
         return self._fresh if self._fresh is not None and self._few else self._count
 
-    def mean_errors(self, draws: Iterable[Mapping[str, Layer]]) -> Doubles:
+    def mean_errors(
+        self, draws: Iterable[Mapping[str, Layer]], *, telling: float = TELLING
+    ) -> Doubles:
         """Errors as of `errors`, in the mean of `draws`, [outputs].
 
-        No more are taken of them than it takes for that not to be the chance of a few numbers.
+        No more are taken of them than it takes for that not to be the chance of a few numbers:
+        until it is told by `telling` of one size, or as many as weigh so much.
         """
         squares = [np.zeros(1) for _ in self._clean]
         fourth, count = np.zeros(len(squares)), 0
@@ -129,7 +132,7 @@ class FedTarget:
                 squares[i] = squares[i] + square
                 fourth[i] += np.square(square).sum()
             total = np.array([square.sum() for square in squares])
-            if (total**2 >= TELLING * fourth).all():
+            if (total**2 >= telling * fourth).all():
                 break
         return np.array([self._error(i, square / count) for i, square in enumerate(squares)])
 

@@ -153,6 +153,7 @@ def test_few_inputs_are_said_with_the_layer_that_needs_more(tmp_path: Path) -> N
     text = " ".join(promise_lines(few_told))
     assert "24 are few for it: give 40 or more" in text
     assert f"'{first.name}'" in text
+    assert "give 48 or more" in " ".join(promise_lines({**few_told, "used": 20}))  # 4 judge
     assert len(promise_lines(enough_told)) == len(promise_lines(drawn_told)) == 1
     text = " ".join(promise_lines(some_told))
     assert "24 of 100 are used" in text
