@@ -7,7 +7,7 @@ import onnx
 import pytest
 from cases import SMALL
 from graphs import Builder, save
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 from paths import MODES
 
 from lt_onnx import convert, deploy, verify
@@ -92,3 +92,26 @@ def test_parameters_of_operators_that_stay_dense_are_counted(tmp_path: Path, mod
     ticket = convert(path, tmp_path / "t.onnx", mode=mode, select=Select.EXACT, validate=False)
 
     assert [(place.op, place.parameters) for place in ticket.report.dense] == [("RNN", 8 + 4)]
+
+
+@BOTH
+def test_a_channel_that_is_never_active_costs_no_more_than_others(
+    tmp_path: Path, mode: str
+) -> None:
+    b = Builder(15)
+    bias = np.zeros(8)
+    bias[0] = -1e3
+    silent = b("Conv", "x", b.constant(b.weight(8, 3, 3, 3)), b.constant(bias), pads=[1] * 4)
+    x = b("Conv", b("Relu", silent), b.constant(b.weight(8, 1, 3, 3)), group=8, pads=[1] * 4)
+    target = save(b.model(b.conv(b("Relu", x), 8, 4)), tmp_path)
+    made = convert(target, tmp_path / "t.onnx", mode=mode, validate=False)
+    (depthwise,) = (
+        node
+        for node in onnx.load(str(made.path)).graph.node
+        if any(a.i == 8 for a in node.attribute)
+    )
+    tensors = {t.name: t for t in onnx.load(str(made.path)).graph.initializer}
+    weight = numpy_helper.to_array(tensors[depthwise.input[1]])
+    kept = np.count_nonzero(weight.reshape(8, -1), axis=1)
+
+    assert kept[0] < 2 * kept[1:].mean()

@@ -99,6 +99,18 @@ def covariance(patches: Floats, groups: int, samples: Indices, *, biased: bool =
     return np.asarray(H + share * (mean.swapaxes(1, 2).astype(np.float64) @ mean))
 
 
+def white_where_nothing_varies(H: Doubles) -> None:
+    """Groups of `H` [G, n, n] whose inputs are all zero get such as vary as others do, each alone.
+
+    Nothing is known of what other inputs make there; weights must not be free for that.
+    """
+    power = np.diagonal(H, axis1=1, axis2=2).mean(1)
+    silent = power == 0
+    if silent.any():
+        usual = power[~silent].mean() if not silent.all() else 1.0
+        H[silent] = usual * np.eye(H.shape[1])
+
+
 def about_mean(patches: Floats, *, biased: bool = True) -> Floats:
     """Patches [G, T, n] less their mean, and what counts of its power as one more: [G, T + 1, n].
 

@@ -102,6 +102,7 @@ class SharedProblems:
             looks, noise = self._observed(some, part)
             seen, told = (np.concatenate(patches) for patches in zip(*looks, strict=True))
             H = moments.covariance(seen, len(some), self._samples, biased=self.task.biased)
+            moments.white_where_nothing_varies(H)
             some_seen = seen[:: -(-len(seen) // MAX_FRESH_POSITIONS)]
             told, own = (
                 patches.reshape(len(patches), len(some), -1).swapaxes(0, 1)

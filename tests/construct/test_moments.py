@@ -100,6 +100,18 @@ def test_positions_are_numbered_by_input_through_all_batches() -> None:
     assert moments.sample_numbers(at).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 4]
 
 
+def test_groups_of_zeros_vary_as_others_do() -> None:
+    H = np.stack([np.diag([1.0, 3.0]), np.zeros((2, 2)), np.full((2, 2), 4.0)])
+    moments.white_where_nothing_varies(H)
+
+    np.testing.assert_array_equal(H[0], np.diag([1.0, 3.0]))
+    np.testing.assert_array_equal(H[1], 3 * np.eye(2))
+    np.testing.assert_array_equal(H[2], np.full((2, 2), 4.0))
+    alone = np.zeros((1, 2, 2))
+    moments.white_where_nothing_varies(alone)
+    np.testing.assert_array_equal(alone, [np.eye(2)])
+
+
 def test_feedback_moves_the_rest_as_least_squares_would() -> None:
     """With an error at the first problem, the rest of the row moves by H⁻¹ (OBQ, eq. 3)."""
     a = RNG.normal(size=(40, 6)) * [1, 3, 2, 5, 4, 0.5]
