@@ -24,6 +24,7 @@ from lt_onnx.reading.outputs import with_known_outputs
 from lt_onnx.reading.protobuf import (
     all_tensors,
     array_of,
+    canonical_domain,
     metadata_of,
     names_read,
     operator_sets,
@@ -63,6 +64,7 @@ def read_graph(path: Path) -> Target:
     refuse_invalid(path, model)
     shapes, integers = fold(path, model, opsets)
     refuse_operators(path, model, opsets)
+    used = {"", *(canonical_domain(node.domain) for node in graph.node)}
     target = Target(
         path=path,
         sha256=digest,
@@ -80,7 +82,7 @@ def read_graph(path: Path) -> Target:
         integers=integers,
         is_ticket=METADATA_KEY in metadata_of(model),
         was_float32=was_float32,
-        opsets=opsets,
+        opsets={domain: version for domain, version in opsets.items() if domain in used},
         ir_version=model.ir_version,
     )
     refuse_values(target)

@@ -100,3 +100,11 @@ def test_a_name_that_a_rule_gives_is_not_given_twice(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="lt-onnx makes a tensor 'g/turned' too; rename it"):
         target_of(model, tmp_path)
+
+
+def test_operator_sets_that_no_node_is_of_are_not_kept(tmp_path: Path) -> None:
+    target = target_of(
+        model_of("(float[N,3] x) => (float y) { y = MatMul(x, w) }", w=np.eye(3)), tmp_path
+    )
+
+    assert target.opsets == {"": 17}
