@@ -58,7 +58,7 @@ def _step_row(blueprint: Blueprint, step: Step, place: DensePlace | None) -> dic
     if isinstance(step, Linear):
         follows = next_one(output, target)
         how, note = "constructed", follows.title if follows is not None else ""
-    elif place is not None and place.parameters:
+    elif place is not None:
         how = "dense"
     elif step.name in blueprint.copy_wise:
         how = "copy-wise"

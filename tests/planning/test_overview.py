@@ -28,7 +28,7 @@ def test_inspect_tells_how_every_step_will_be_had(
     assert steps["Conv"]["how"] == "constructed"
     assert steps["MaxPool"]["how"] == "copy-wise"
     assert steps["MaxPool"]["never_negative"]
-    assert steps["LRN"]["how"] == "as it is"  # it has no parameters
+    assert steps["LRN"]["how"] == "dense"
     assert "no rule" in steps["LRN"]["note"]
     assert "3 constructed" in out
     assert "954 to construct, 0 parameters stay dense" in out
