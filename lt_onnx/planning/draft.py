@@ -9,12 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from lt_onnx.blueprint import Run
-from lt_onnx.errors import UnsupportedError
 from lt_onnx.layout import Layout
 from lt_onnx.manifest import DensePlace, DenseReason
 from lt_onnx.ops.rule import RefusalError
 from lt_onnx.planning.emitted import Copies, Emitted
-from lt_onnx.planning.made_numbers import PLACING, Content, content_of, joins
+from lt_onnx.planning.made_numbers import PLACING, content_of, joins_made
 from lt_onnx.planning.request import Request
 from lt_onnx.target import Array, Node, Shape
 
@@ -90,17 +89,11 @@ class Draft:
         if self._has_parameters(node):
             self._declare_dense(node, "its parameters are the target's own")
         if node.op in ("Shape", "Size") or self._is_from_shapes(node):
-            own = self.target.constants  # those of a plan pick whole channels
-            content = content_of(node, self.emitted.from_shapes, constants=own)
             for name in node.outputs:
-                self.emitted.from_shapes.setdefault(name, content)
-        elif (joined := joins(node, self.emitted.from_shapes)) is Content.PICKED:
-            raise UnsupportedError(
-                f"{self.target.path}: {node.title} computes with numbers that constants pick out "
-                "of what the network counts, and these could be trained ones; export it with "
-                "fixed sizes, the batch's too"
-            )
-        elif joined is not None:
+                self.emitted.from_shapes.setdefault(
+                    name, content_of(node, self.emitted.from_shapes)
+                )
+        elif joins_made(node, self.emitted.from_shapes):
             self._declare_dense(node, "it computes with numbers that the graph makes")
         self.emitted.steps.append(Run(node))
 

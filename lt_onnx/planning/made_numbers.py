@@ -1,11 +1,10 @@
 """Numbers that a network makes in its own graph, of shapes, by counting, or of zeros and ones.
 
 In: a node that reads shapes and constants alone, and what is known of these. Out: what kind of
-numbers it makes. Where such numbers join data, a place is declared dense. Those that constants have
-picked out could be anything: a network that computes with them is refused.
+numbers it makes. Where such numbers join data, a place is declared dense.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from enum import Enum
 
 import numpy as np
@@ -26,9 +25,6 @@ PLACING = frozenset(
     "Expand Gather GatherElements GatherND Pad Reshape Resize Slice Split Squeeze Tile TopK Trilu "
     "Unsqueeze Upsample".split()
 )
-PICKING = frozenset(
-    "Compress Gather GatherElements GatherND OneHot Scatter ScatterElements ScatterND Slice".split()
-)
 
 
 class Content(Enum):
@@ -37,20 +33,11 @@ class Content(Enum):
     SIZES = "sizes of tensors"
     FILLED = "zeros, ones or infinities"
     MADE = "other numbers"
-    PICKED = "numbers that constants pick out of others"
 
 
-def content_of(
-    node: Node, known: Mapping[str, Content], *, constants: Container[str] = ()
-) -> Content:
-    """What a node makes of shapes and `constants` alone."""
-    if node.op in ("Shape", "Size"):
-        return Content.SIZES
-    of_made = node.op in PICKING and known.get(node.inputs[0]) is Content.MADE
-    picked = of_made and any(name in constants for name in node.inputs[1:])
-    if picked or any(known.get(name) is Content.PICKED for name in _values(node)):
-        return Content.PICKED
-    if node.op in COMPARING:
+def content_of(node: Node, known: Mapping[str, Content]) -> Content:
+    """What a node makes of shapes and constants alone."""
+    if node.op in ("Shape", "Size") or node.op in COMPARING:
         return Content.SIZES
     if node.op == "ConstantOfShape":
         value = np.asarray(node.attributes.get("value", np.float32(0)))
@@ -63,12 +50,9 @@ def content_of(
     return Content.FILLED if filled else Content.SIZES
 
 
-def joins(node: Node, known: Mapping[str, Content]) -> Content | None:
-    """What of numbers that the graph makes a node reads that reads data, too."""
-    kinds = {known.get(name) for name in _values(node)}
-    if Content.PICKED in kinds:
-        return Content.PICKED if node.op != "Where" else Content.MADE
-    return Content.MADE if Content.MADE in kinds else None
+def joins_made(node: Node, known: Mapping[str, Content]) -> bool:
+    """Whether a node that reads data reads numbers that the graph makes, too."""
+    return any(known.get(name) is Content.MADE for name in _values(node))
 
 
 def _values(node: Node) -> tuple[str, ...]:
