@@ -38,11 +38,11 @@ def inlined(
     Names that are `taken` are not used again; the new ones are added.
     """
     (body,) = (a.g for a in node.attribute if a.name == BRANCHES[truth])
-    made = [name for inner in body.node for name in inner.output if name]
+    made = dict.fromkeys(name for inner in body.node for name in inner.output if name)
     names = {name: _free(name, taken) for name in [*made, *(t.name for t in body.initializer)]}
-    handed = list[onnx.NodeProto]()
+    handed, outputs = list[onnx.NodeProto](), {*node.output}
     for value, output in zip(body.output, node.output, strict=True):
-        if value.name in made and names[value.name] not in node.output:
+        if value.name in made and names[value.name] not in outputs:
             names[value.name] = output
         elif output:  # it is of outside, a constant, or handed out twice
             source = names.get(value.name, value.name)
