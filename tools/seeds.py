@@ -2,7 +2,6 @@
 
 import io
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ import numpy as np
 import onnx
 from mutants.values import Files
 from onnx import helper, numpy_helper, parser
+
+from lt_onnx.reading.protobuf import names_read
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 Sizes = dict[str, tuple[int, ...]]
@@ -146,14 +147,6 @@ GIVEN = {
 }
 
 
-def _read(graph: onnx.GraphProto) -> Iterator[str]:
-    """What its nodes read, those of branches too."""
-    for node in graph.node:
-        yield from node.input
-        for attribute in node.attribute:
-            yield from _read(attribute.g) if attribute.HasField("g") else ()
-
-
 def network(name: str) -> onnx.ModelProto:
     """One of the small graphs, its weights drawn."""
     text, sizes, output = GRAPHS[name]
@@ -165,7 +158,7 @@ def network(name: str) -> onnx.ModelProto:
     }
     if "v" in weights:
         weights["v"] = np.abs(weights["v"])
-    read = {*_read(model.graph)}
+    read = {key for node in model.graph.node for key in names_read(node)}
     for key, value in weights.items():
         model.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), key))
     for key in sorted(read & GIVEN.keys()):
