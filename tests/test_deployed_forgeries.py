@@ -149,8 +149,9 @@ def test_a_name_that_is_not_put_back_is_counted_as_text(
 def test_a_mask_has_one_code(
     genuine: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ticket = genuine("seeded") / "t.onnx"
     monkeypatch.setattr("lt_onnx.writing.generator.MAX_CODE_BITS", 2)
-    deploy(genuine("seeded") / "t.onnx", tmp_path / "t.onnx", weights="seeded")
+    deploy(ticket, tmp_path / "t.onnx", weights="seeded")
 
     (failure,) = verify(tmp_path / "t.onnx").failures
     assert "codes of another width" in failure

@@ -17,6 +17,8 @@ from paths import MODES
 
 from lt_onnx import convert
 from lt_onnx.target import Array
+from lt_onnx.verification import generator_nodes
+from lt_onnx.writing import generator
 
 MODULES = [str(Path(__file__).parents[1] / "node_modules"), os.environ.get("NODE_PATH", "")]
 NODE = {**os.environ, "NODE_PATH": os.pathsep.join(filter(None, MODULES))}
@@ -31,6 +33,7 @@ RUN: list[tuple[str, dict[str, Any]]] = [
     ("plain-leakyrelu", {"mode": "l+1", "weights": "seeded"}),
     *((name, COLLAPSED) for name in ("depthwise", "residual", "plain-leakyrelu")),
 ]
+SEVERAL = 100  # numbers of a draw, so that small tickets have several as large ones do
 MORE = [
     (name, {"mode": mode})
     for name in ("residual", "depthwise", "plain-leakyrelu", "perceptron", "large biases")
@@ -89,6 +92,11 @@ def web_answer(ticket: Path, x: Array) -> Array:
     return np.array(y["data"], np.float32).reshape(y["dims"])
 
 
+def draw_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (generator, generator_nodes):
+        monkeypatch.setattr(module, "MIN_DRAWN", SEVERAL)
+
+
 RUNTIMES = (reference_answer, openvino_answer, tract_answer)
 
 
@@ -104,7 +112,10 @@ def input_of(ticket: Path, batch: int = 3) -> Array:
     [*RUN, *(pytest.param(*case, marks=pytest.mark.long) for case in MORE)],
     ids=str,
 )
-def test_four_runtimes_agree(tmp_path: Path, name: str, words: dict[str, Any]) -> None:
+def test_four_runtimes_agree(
+    tmp_path: Path, name: str, words: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_in_parts(monkeypatch)
     ticket = tmp_path / "t.onnx"
     convert(EVERY[name].write(tmp_path), ticket, base_size=5, price=1e-3, validate=False, **words)
     x = input_of(ticket)
@@ -120,7 +131,10 @@ def test_four_runtimes_agree(tmp_path: Path, name: str, words: dict[str, Any]) -
     [("residual", {}), *((n, COLLAPSED) for n in ("residual", "depthwise", "plain-leakyrelu"))],
     ids=str,
 )
-def test_the_browsers_runtime_agrees(tmp_path: Path, name: str, words: dict[str, Any]) -> None:
+def test_the_browsers_runtime_agrees(
+    tmp_path: Path, name: str, words: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_in_parts(monkeypatch)
     found = ["node", "-e", "require.resolve('onnxruntime-web')"]
     if (
         shutil.which("node") is None

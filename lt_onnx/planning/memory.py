@@ -44,10 +44,11 @@ UNIVARIATE_WEIGHT_BYTES = 8.6  # such layers are held whole, drawn and read agai
 # of a ticket of one file while that is put together: times its bytes, and what is not given back
 WRITING_FACTOR, LEFT_SHARE = 3.7, 0.5
 RUNNING_FACTOR = 1.9  # times the weights in float32, while a runtime has the file open as well
-# of a seeded ticket, for each number that is drawn and times the weights: until a runtime has made
-# these it holds all that they are made of, unless it makes them in every run
+# of a seeded ticket, for each number of a draw and times the weights: until a runtime has made these
+# it holds all that they are made of, unless it makes them in every run
 MADE_AHEAD_BYTES, MADE_AHEAD_FACTOR, MADE_ANEW_FACTOR = 1500, 3.0, 0.7
 EXPOSED_BYTES = 9.0  # for a number of the layers that are compared together
+MIN_DRAWN, DRAWS = 1 << 18, 6  # numbers of a draw at least, and draws of a large ticket: 5 to 8
 BOUND_BYTES, BOUND_FACTOR = 165_000_000, 20.5  # of torch, and times what a layer holds of a sample
 TORCH_BYTES, FIT_BYTES = 230_000_000, 6  # to fit scales; the latter for a number of a layer
 
@@ -108,7 +109,10 @@ def _grown_bytes(blueprint: Blueprint, kept: int) -> int:
         return round(RUNNING_FACTOR * blueprint.weight_bytes)
     if kept > MAX_MADE_AHEAD:
         return round(MADE_ANEW_FACTOR * blueprint.weight_bytes)
-    return round(MADE_AHEAD_FACTOR * blueprint.weight_bytes + MADE_AHEAD_BYTES * kept)
+    sizes = [step.source.size for step in blueprint.steps if not isinstance(step, Run)]
+    largest = kept * max(sizes, default=0) // max(sum(sizes), 1)  # drawn as a whole
+    drawn = min(kept, max(MIN_DRAWN, kept // DRAWS, largest))
+    return round(MADE_AHEAD_FACTOR * blueprint.weight_bytes + MADE_AHEAD_BYTES * drawn)
 
 
 def layer_memory(target: Target, blueprint: Blueprint, *, count: int, batch: int) -> dict[str, int]:

@@ -30,7 +30,7 @@ GivenModel: TypeAlias = "str | PathLike[str] | onnx.ModelProto | Module"
 
 MAX_INLINE_BYTES = 1 << 30  # of a model in memory that is written as one file
 MAX_NODES = 50_000
-MAX_MADE_AHEAD = 1 << 21  # weights of a seeded ticket that are made once, when it is opened
+MAX_MADE_AHEAD = 1 << 23  # weights of a seeded ticket that are made once, when it is opened
 
 
 def load(path: Path) -> tuple[onnx.ModelProto, str]:
@@ -71,8 +71,8 @@ def open_session(
     """A `Session` of the model at `path`, with the inner tensors `tensors` in view.
 
     `threads` are those that share a sum, 0: all there may be. To `spare` memory a large seeded
-    ticket makes its weights in every run: a runtime that makes them once holds all that they are
-    made of until it is open, 1.5 kB for a weight.
+    ticket makes its weights in every run: a runtime that makes them once holds all that an eighth
+    of them or more is made of until it is open, 1.5 kB for a weight.
 
     Where onnxruntime lacks kernels for the model's double precision, it runs in float32, which is
     the network that is converted. Raises InputError.

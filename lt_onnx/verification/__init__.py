@@ -4,8 +4,9 @@ In: a file from anybody, and the target if it is at hand. Out: a `Proof` with co
 
 - `verify`: the sequence, and what is proved; `statistics`: whether the source is random;
 - `ticket_file`, `tensors`: the file opened, its seal, its manifest, its tensors read in pieces;
-- `seeded` by `generator_nodes`: a ticket that makes its own weights becomes a plain one;
-  `collapsed` puts blocks back that were summed, where `signs` says that they may be;
+- `seeded`: a ticket that makes its own weights becomes a plain one, by `generator_nodes` and
+  `generator_sums`, which are written as `node_text`; `collapsed` puts blocks back that were summed,
+  where `signs` says that they may be;
 - `allowed_fields`: no field holds numbers that no ticket has;
 - `masked_weights` by `generator`: every stored number is zero or the source's, or it is told by a
   `flaw`; `univariate`: what opens a block follows from the seed;

@@ -20,7 +20,8 @@ from onnx import helper, numpy_helper
 from lt_onnx.manifest import CollapsedLayer, LayerRecord, Manifest, doc_strings
 from lt_onnx.options import Sigma
 from lt_onnx.verification.flaw import Flaw
-from lt_onnx.verification.generator_nodes import Mask, is_apart
+from lt_onnx.verification.generator_nodes import Mask
+from lt_onnx.verification.generator_sums import is_apart
 from lt_onnx.verification.graph_index import GraphIndex, edges_of
 from lt_onnx.verification.signs import nonnegative_tensors
 from lt_onnx.verification.univariate import MAX_CONSTANTS, derived, held_places

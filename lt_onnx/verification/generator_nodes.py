@@ -5,23 +5,34 @@ tensors that those read, codes apart. This is a specification, and shares no cod
 """
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
-from lt_onnx.manifest import CollapsedLayer, Deployed, LayerRecord, Manifest
+from lt_onnx.manifest import Deployed, LayerRecord, Manifest
 from lt_onnx.target import Array, Indices
+from lt_onnx.verification.generator_sums import summed
+from lt_onnx.verification.node_text import written
 
-MAX_DRAWN = 1 << 20  # numbers of one generator, if they are of more than one tensor
-# Each line: output = Operator(inputs) attribute=value. T stands for a tensor, D for a generator, B
-# for the bits of a code.
+MAX_DRAWS = 8
+MIN_DRAWN = 1 << 18  # numbers of one draw, if they are of more than one tensor
+# Each line: output = Operator(inputs) attribute=value. T stands for a tensor, D for a draw, G for
+# the one before it, B for the bits of a code.
+WAIT = """
+D/wait/size = Abs(G/gate)
+D/wait/one = ConstantOfShape(D/wait/size) value=int32
+D/wait = Scan(D/wait/one) body=hand_on num_scan_inputs=1 ! \
+Nothing is folded through this: the draw waits until those before it are folded.
+D/gate = Shape(D/wait)
+D/factor = Cast(D/gate) to=UINT64
+"""
+SHIFTS = "D/shifts_B = Mul(draw/shifts_B D/factor)"
+NOTHING = "D/nothing = ConstantOfShape(D/gate) value=float32"
 MASK = """
-T/mask/words = BitShift(T/codes draw/shifts_B) direction=RIGHT ! \
+T/mask/words = BitShift(T/codes D/shifts_B) direction=RIGHT ! \
 Codes become gaps, and gaps the positions that the mask keeps.
 T/mask/fields = BitwiseAnd(T/mask/words draw/field_B)
 T/mask/integers = Cast(T/mask/fields) to=INT32
@@ -44,7 +55,7 @@ T/mirror/K/origin = Sub(O T/mirror/K/shift)
 """
 PLACES = """
 D/place = Cast(D/places) to=UINT64
-D/zeros = ConstantOfShape(D/size) value=int32
+D/zeros = Sub(D/places D/places)
 D/marks = ScatterElements(D/zeros D/starts D/ones) axis=0
 D/numbers = CumSum(D/marks draw/axis)
 D/piece = Sub(D/numbers draw/one)
@@ -99,8 +110,8 @@ T/half = Cast(V) to=FLOAT16
 T/rounded = Cast(T/half) to=FLOAT
 """
 SCATTERED = """
-T/values = Where(T/mask/kept V draw/nothing)
-T/zeros = ConstantOfShape(T/size) value=float32
+T/values = Where(T/mask/kept V D/nothing)
+T/zeros = Expand(D/nothing T/size)
 F = ScatterElements(T/zeros T/mask T/values) axis=0
 """
 ROWS = """
@@ -108,71 +119,6 @@ W/rows = Reshape(W/flat W/shape)
 W = Transpose(W/rows) perm=1,0
 """
 SHAPED = "W = Reshape(W/flat W/shape)"
-# of a collapsed layer, whose scales are S and whose bias is Z
-SUMS = """
-W/source = Reshape(W/flat W/shape) ! \
-The neurons of a channel hand on the same number: their weights are added up.
-W/neurons = Slice(W/source draw/begin W/end draw/rows_and_columns)
-W/sets = Reshape(W/neurons W/sets_shape)
-W/sums = ReduceSum(W/sets draw/members) keepdims=0
-"""
-BY_SIGN = """
-W/by_tap = Transpose(W/sums) perm=0,1,3,2
-W/mixed = MatMul(W/by_tap draw/signs)
-W/by_part = Transpose(W/mixed) perm=0,3,1,2
-"""
-SCALES = """
-W/rows = Reshape(S W/rows_shape)
-W/scale = Slice(W/rows draw/start W/outputs draw/columns)
-W/factor = Reshape(W/scale draw/by_row)
-W/weighted = Mul(V W/factor)
-"""
-GAINED = "W/gained = Mul(W/weighted W/gain)"
-SUMMED = "W = Reshape(V W/sum_shape)"
-SUMMED_ROWS = """
-W/matrix = Reshape(V W/sum_shape)
-W = Transpose(W/matrix) perm=1,0
-"""
-SUMMED_WHOLE = "W/whole = Reshape(V W/sum_shape)"
-SUMMED_BIAS = """
-W/constant_weights = Slice(W/source W/constants_begin W/constants_end draw/rows_and_columns)
-W/driven = Mul(W/constant_weights W/constants)
-W/offsets = ReduceSum(W/driven draw/columns_and_taps) keepdims=0
-W/biases = Mul(W/offsets W/scale)
-Z = Reshape(W/biases draw/flat)
-"""
-LINE = re.compile(r"(\S+) = (\w+)\(([^)]*)\)(?: (\w+)=(\S+))?(?: ! (.*))?")
-
-
-def written(text: str, **names: str) -> Iterator[onnx.NodeProto]:
-    """The nodes of some lines. A name's first part is replaced if it is one of `names`.
-
-    So are a B, K or R that stands for a number or a key inside a name.
-    """
-
-    def name(word: str) -> str:
-        parts = [names.get(part, part) for part in word.split("/")]
-        return re.sub(r"_([BR])$", lambda match: f"_{names[match[1]]}", "/".join(parts))
-
-    for line in text.strip().splitlines():
-        match = LINE.fullmatch(line)
-        assert match is not None
-        output, op, inputs, key, value, doc = match.groups()
-        node = helper.make_node(op, [name(word) for word in inputs.split()], [name(output)])
-        if doc:
-            node.doc_string = doc
-        if key:
-            node.attribute.append(helper.make_attribute(key, _attribute(key, value)))
-        yield node
-
-
-def _attribute(key: str, value: str) -> Any:
-    if key == "to":
-        return TensorProto.DataType.Value(value)
-    if key == "value":
-        return numpy_helper.from_array(np.zeros(1, value))
-    numbers = [int(number) for number in value.split(",")] if key != "direction" else []
-    return value if key == "direction" else numbers[0] if len(numbers) == 1 else numbers
 
 
 @dataclass(frozen=True)
@@ -211,112 +157,73 @@ def generator_nodes(
     """
     nodes: list[onnx.NodeProto] = []
     constants: dict[str, Array] = {}
-    for number, chunk in enumerate(_chunks(masks), 1):
+    before = ""
+    for number, drawn in enumerate(_draws(masks), 1):
         draw = "draw" if number == 1 else f"draw_{number}"
-        places = []
-        for mask in chunk:
-            nodes += written(MASK, T=mask.name, B=str(mask.bits))
+        widths = sorted({mask.bits for mask in drawn})
+        if before:
+            nodes += written(WAIT, D=draw, G=before)
+            for bits in widths:
+                nodes += written(SHIFTS, D=draw, B=str(bits))
+            nodes += written(NOTHING, D=draw)
+            constants["draw/gate"] = np.array([1])
+        before, places = draw, []
+        for mask in drawn:
+            nodes += written(MASK, T=mask.name, D=draw, B=str(mask.bits))
             places.append(_mirrored(mask, nodes))
             constants |= _mask_constants(mask)
         nodes.append(helper.make_node("Concat", places, [f"{draw}/places"], axis=0))
         nodes += _philox(draw)
-        outputs = [f"{mask.name}/draw" for mask in chunk]
+        outputs = [f"{mask.name}/draw" for mask in drawn]
         units = [f"{draw}/units", f"{draw}/counts"]
         nodes.append(helper.make_node("Split", units, outputs, axis=0))
-        for mask in chunk:
-            nodes += _scattered(mask)
-        counts = [mask.count for mask in chunk]
+        for mask in drawn:
+            nodes += _scattered(mask, draw)
+        counts = [mask.count for mask in drawn]
         constants |= {
-            f"{draw}/size": np.array([sum(counts)]),
             f"{draw}/starts": np.cumsum([0, *counts[:-1]]),
-            f"{draw}/ones": np.ones(len(chunk), np.int32),
+            f"{draw}/ones": np.ones(len(drawn), np.int32),
             f"{draw}/counts": np.array(counts),
-            f"{draw}/layers": np.array([mask.layer.index for mask in chunk], np.uint64),
-            f"{draw}/streams": np.array([mask.stream for mask in chunk], np.uint64),
+            f"{draw}/layers": np.array([mask.layer.index for mask in drawn], np.uint64),
+            f"{draw}/streams": np.array([mask.stream for mask in drawn], np.uint64),
         }
     if not deployed.collapsed:
         for layer in manifest.layers:
             nodes += written(ROWS if layer.transposed else SHAPED, W=layer.weight)
             constants[f"{layer.weight}/shape"] = np.array(layer.shape)
     for entry in deployed.collapsed:
-        added, read = _summed(entry, manifest, deployed.slope)
+        added, read = summed(entry, manifest, deployed.slope)
         nodes += added
         constants |= read
     return nodes, constants | _shared_constants(manifest.seed)
 
 
-def _summed(
-    entry: CollapsedLayer, manifest: Manifest, slope: float
-) -> tuple[list[onnx.NodeProto], dict[str, Array]]:
-    """The nodes that sum the weight and bias of a collapsed layer, and what they read."""
-    layer, block = manifest.layers[entry.layer], manifest.layers[entry.block].block
-    assert block is not None
-    name, group, parts = layer.weight, block.group, len(block.parts)
-    slots, width = block.slots // group, layer.shape[1] // entry.inner
-    channels, rows = block.channels // group, layer.shape[0] // group
-    taps = entry.inner * math.prod(layer.shape[2:])
-    values: dict[str, Any] = {
-        f"{name}/shape": [group, rows, width, taps],
-        f"{name}/end": [entry.outputs, slots],
-        f"{name}/sets_shape": [group * entry.outputs, channels, parts, block.neurons, taps],
-        f"{name}/rows_shape": [group, rows],
-        f"{name}/outputs": [entry.outputs],
-        f"{name}/sum_shape": [
-            group * entry.outputs,
-            parts * channels * entry.inner,
-            *layer.shape[2:],
-        ],
-        "draw/begin": [0, 0],
-        "draw/rows_and_columns": [1, 2],
-        "draw/members": [3],
-        "draw/columns": [1],
-        "draw/by_row": [-1, 1, 1, 1],
-    }
-    nodes, value = [*written(SUMS, W=name)], f"{name}/sums"
-    if parts == 2:
-        nodes += written(BY_SIGN, W=name)
-        value, rest = f"{name}/by_part", 1 - slope
-        values["draw/signs"] = np.array([[slope, rest], [-1, rest]], np.float32)
-    nodes += written(SCALES, W=name, S=layer.scale, V=value)
-    value = f"{name}/weighted"
-    if block.gain != 1:
-        nodes += written(GAINED, W=name)
-        value, values[f"{name}/gain"] = f"{name}/gained", np.float32(block.gain)
-    if is_apart(layer, manifest.layers[entry.block]):
-        nodes += written(SUMMED_WHOLE, W=name, V=value)
-        halves, outputs = [f"{name}/whole", f"{name}/halves"], [name, f"{name}/positive"]
-        nodes.append(helper.make_node("Split", halves, outputs, axis=1))
-        values[f"{name}/halves"] = [channels * entry.inner] * 2
-    else:
-        nodes += written(SUMMED_ROWS if layer.transposed else SUMMED, W=name, V=value)
-    if entry.bias is not None and block.constants is not None:
-        nodes += written(SUMMED_BIAS, W=name, Z=entry.bias)
-        places = np.minimum(np.arange(width - slots), block.constants.count - 1)
-        levels = np.array(block.constants.levels)[places % len(block.constants.levels)]
-        made = block.constants.sign * 2.0 ** (levels / 4 - 24)
-        values[f"{name}/constants"] = made[:, None].astype(np.float32)
-        values[f"{name}/constants_begin"] = [0, slots]
-        values[f"{name}/constants_end"] = [entry.outputs, width]
-        values["draw/columns_and_taps"] = [2, 3]
-    return nodes, {key: np.asarray(value) for key, value in values.items()}
+def _draws(masks: Sequence[Mask]) -> list[list[Mask]]:
+    """The masks whose numbers are drawn together.
+
+    There are at most MAX_DRAWS, and so many numbers in one as it then takes; but MIN_DRAWN in any.
+    """
+    low, high = MIN_DRAWN - 1, max(MIN_DRAWN, sum(mask.count for mask in masks))
+    while high - low > 1:  # `high` is enough, `low` is not
+        middle = (low + high) // 2
+        if len(_filled(masks, middle)) > MAX_DRAWS:
+            low = middle
+        else:
+            high = middle
+    return _filled(masks, high)
 
 
-def is_apart(layer: LayerRecord, univariate: LayerRecord) -> bool:
-    """Whether a layer of sums has one weight for x and one for max(x, 0), not one for both."""
-    block = univariate.block
-    assert block is not None
-    return len(block.parts) == 2 and block.group > 1 and not layer.transposed
-
-
-def _chunks(masks: Sequence[Mask]) -> Iterator[Sequence[Mask]]:
-    """The masks whose numbers one generator draws."""
-    start = total = 0
-    for place, mask in enumerate(masks):
-        if place > start and total + mask.count > MAX_DRAWN:
-            yield masks[start:place]
-            start, total = place, 0
+def _filled(masks: Sequence[Mask], limit: int) -> list[list[Mask]]:
+    """The masks one after the other, a new list where one would have more numbers than `limit`."""
+    lists: list[list[Mask]] = []
+    total = limit
+    for mask in masks:
+        if total + mask.count > limit:
+            lists.append([])
+            total = 0
+        lists[-1].append(mask)
         total += mask.count
-    yield masks[start:]
+    return lists
 
 
 def _mirrored(mask: Mask, nodes: list[onnx.NodeProto]) -> str:
@@ -347,7 +254,7 @@ def _philox(draw: str) -> Iterator[onnx.NodeProto]:
     yield from written(UNITS, D=draw)
 
 
-def _scattered(mask: Mask) -> Iterator[onnx.NodeProto]:
+def _scattered(mask: Mask, draw: str) -> Iterator[onnx.NodeProto]:
     """The nodes between unit values and the masked tensor, in one row."""
     name, layer = mask.name, mask.layer
     value = f"{name}/scaled"
@@ -358,7 +265,8 @@ def _scattered(mask: Mask) -> Iterator[onnx.NodeProto]:
     if mask.stream == 0 and layer.half:
         yield from written(HALF, T=name, V=value)
         value = f"{name}/rounded"
-    yield from written(SCATTERED, T=name, V=value, F=name if mask.stream else f"{name}/flat")
+    flat = name if mask.stream else f"{name}/flat"
+    yield from written(SCATTERED, T=name, D=draw, V=value, F=flat)
 
 
 def _mask_constants(mask: Mask) -> dict[str, Array]:

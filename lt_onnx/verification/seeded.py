@@ -142,7 +142,7 @@ def _masks(
         words, count = _array(arrays, f"{name}/codes"), _array(arrays, f"{name}/count")
         reader = makers.get(f"{name}/mask/words")
         shifts = reader.input[1] if reader is not None and len(reader.input) == 2 else ""
-        match = re.fullmatch(r"draw/shifts_(\d{1,2})", shifts)
+        match = re.fullmatch(r"draw(?:_\d+)?/shifts_(\d{1,2})", shifts)
         if match is None or not 1 <= int(match[1]) <= MAX_CODE_BITS:
             raise Flaw(f"tensor '{name}' is not made of codes")
         if count.dtype != np.int64 or count.shape != (1,):

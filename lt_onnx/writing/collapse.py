@@ -30,7 +30,7 @@ from lt_onnx.ops.activations import block_activation
 from lt_onnx.options import Mode, Sigma
 from lt_onnx.planning.plan import plan
 from lt_onnx.target import Array, Node
-from lt_onnx.writing.generator import POSITIVE
+from lt_onnx.writing.generator_sums import POSITIVE
 
 
 @dataclass(frozen=True)

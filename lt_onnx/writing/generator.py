@@ -7,29 +7,32 @@ folds them once, when it opens the file.
 - `mask`: codes become positions. Code c of w bits moves on by c + 1 positions, to a weight that is
   kept; the largest code, 2^w − 1, moves on by 2^w − 1 to one that is not. Words of 64 bits hold as
   many codes as fit, the first one lowest.
-- `draw`: Philox4x32-10 at these positions alone (see `source`), for the layers together as long as
-  they are MAX_DRAWN numbers.
+- `draw`: Philox4x32-10 at these positions alone (see `source`), for several tensors together.
 - the weight: σ·u scattered into zeros.
+
+A runtime that folds keeps all that a number was made of, more than a kilobyte, until its pass over
+the graph is done. So there are up to MAX_DRAWS draws, and each waits for the pass before (`_wait`).
 """
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
-from lt_onnx.manifest import CollapsedLayer, LayerRecord
+from lt_onnx.manifest import LayerRecord
 from lt_onnx.target import Array, Indices, Node
 
-MAX_DRAWN = 1 << 20  # numbers that one generator draws
+MAX_DRAWS = 8  # onnxruntime makes ten passes at most
+MIN_DRAWN = 1 << 18  # numbers that one draw may make, however few there are in all
 MAX_CODE_BITS = 24
 ROUNDS = 10
 MULTIPLIERS, WEYL = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
-POSITIVE = "positive"  # ends the names of max(x, 0), and of a weight that reads it alone
 MASK_TEXT = "Codes become gaps, and gaps the positions that the mask keeps."
-SUM_TEXT = "The neurons of a channel hand on the same number: their weights are added up."
+WAIT_TEXT = "Nothing is folded through this: the draw waits until those before it are folded."
 DRAW_TEXT = "Philox4x32-10 of seed, layer and position: uniform on [-1, 1), 24 bits."
 
 
@@ -90,35 +93,73 @@ class Graph:
         return name
 
 
-def chunks(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
-    """The pieces that one generator draws, in order."""
-    chunk: list[Piece] = []
-    for piece in pieces:
-        if chunk and sum(p.codes[2] for p in [*chunk, piece]) > MAX_DRAWN:
-            yield chunk
-            chunk = []
-        chunk.append(piece)
-    yield chunk
+def draws(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    """The pieces of each draw, in order: at most MAX_DRAWS, the largest as small as can be."""
+    counts = [piece.codes[2] for piece in pieces]
+    limits = range(MIN_DRAWN, MIN_DRAWN + sum(counts))
+    limit = bisect_left(limits, True, key=lambda limit: len(_ends(counts, limit)) <= MAX_DRAWS)
+    ends = _ends(counts, limits[limit])
+    return [list(pieces[a:b]) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _ends(counts: Sequence[int], limit: int) -> list[int]:
+    """Where each of the parts ends that count at most `limit` together."""
+    ends, total = [], 0
+    for place, count in enumerate(counts):
+        if place and total + count > limit:
+            ends.append(place)
+            total = 0
+        total += count
+    return [*ends, len(counts)]
 
 
 def generate(graph: Graph, pieces: Sequence[Piece], seed: int) -> None:
     """Append what makes `<weight>/flat`, the masked weights of a layer in one row, and biases."""
-    for number, chunk in enumerate(chunks(pieces), 1):
-        places = [_origins(graph, piece, _mask(graph, piece)) for piece in chunk]
-        _draw(graph, chunk, places, seed=seed, name="draw" if number == 1 else f"draw_{number}")
-        for piece in chunk:
-            _masked(graph, piece)
+    graph.constant("draw/nothing", 0, np.float32)
+    gate = "draw/gate"
+    for number, drawn in enumerate(draws(pieces), 1):
+        name = "draw" if number == 1 else f"draw_{number}"
+        widths = sorted({piece.codes[1] for piece in drawn})
+        for bits in widths:
+            graph.constant(f"draw/shifts_{bits}", np.arange(64 // bits) * bits, np.uint64)
+        if number > 1:
+            graph.constant("draw/gate", [1])
+            gate = _wait(graph, gate, widths, name)
+        places = [_origins(graph, piece, _mask(graph, piece, name)) for piece in drawn]
+        _draw(graph, drawn, places, seed=seed, name=name)
+        for piece in drawn:
+            _masked(graph, piece, name)
 
 
-def _mask(graph: Graph, piece: Piece) -> str:
+def _wait(graph: Graph, gate: str, widths: Sequence[int], name: str) -> str:
+    """Append what a draw begins with, to be folded one pass after `gate`, a 1; returns another 1.
+
+    This is the size of what a Scan hands on: it is known when all sizes are inferred anew. With it
+    are made the shifts of codes of these widths, and the zero of the draw.
+    """
+    size = graph.add("Abs", [gate], f"{name}/wait/size")  # inferring sizes does not evaluate it
+    one = graph.add("ConstantOfShape", [size], f"{name}/wait/one", value=np.zeros(1, np.int32))
+    read, given = (helper.make_tensor_value_info(p, TensorProto.INT32, []) for p in ("in", "out"))
+    identity = helper.make_node("Identity", ["in"], ["out"])
+    handed_on = helper.make_graph([identity], "hand_on", [read], [given])
+    words = {"body": handed_on, "num_scan_inputs": 1}
+    waited = graph.add("Scan", [one], f"{name}/wait", WAIT_TEXT, **words)
+    gate = graph.add("Shape", [waited], f"{name}/gate")
+    factor = graph.add("Cast", [gate], f"{name}/factor", to=TensorProto.UINT64)
+    for bits in widths:
+        graph.add("Mul", [f"draw/shifts_{bits}", factor], f"{name}/shifts_{bits}")
+    graph.add("ConstantOfShape", [gate], f"{name}/nothing", value=np.zeros(1, np.float32))
+    return gate
+
+
+def _mask(graph: Graph, piece: Piece, draw: str) -> str:
     """The positions of a piece's codes, [n]."""
     name = f"{piece.name}/mask"
     coded, bits, count = piece.codes
-    shifts = np.arange(64 // bits) * bits
     codes = graph.constant(f"{piece.name}/codes", coded, np.uint64)
-    shift = graph.constant(f"draw/shifts_{bits}", shifts, np.uint64)
+    shifted = [codes, f"{draw}/shifts_{bits}"]
+    words = graph.add("BitShift", shifted, f"{name}/words", MASK_TEXT, direction="RIGHT")
     low = graph.constant(f"draw/field_{bits}", 2**bits - 1, np.uint64)
-    words = graph.add("BitShift", [codes, shift], f"{name}/words", MASK_TEXT, direction="RIGHT")
     fields = graph.add("BitwiseAnd", [words, low], f"{name}/fields")
     integers = graph.add("Cast", [fields], f"{name}/integers", to=TensorProto.INT32)
     flat = graph.add("Reshape", [integers, graph.constant("draw/flat", [-1])], f"{name}/all")
@@ -168,9 +209,8 @@ def _draw(
     counts = [piece.codes[2] for piece in pieces]
     joined = graph.add("Concat", places, f"{name}/places", axis=0)
     place = graph.add("Cast", [joined], f"{name}/place", to=TensorProto.UINT64)
-    size = graph.constant(f"{name}/size", [sum(counts)])
     starts = graph.constant(f"{name}/starts", np.cumsum([0, *counts[:-1]]))
-    zeros = graph.add("ConstantOfShape", [size], f"{name}/zeros", value=np.zeros(1, np.int32))
+    zeros = graph.add("Sub", [joined, joined], f"{name}/zeros")
     ones = graph.constant(f"{name}/ones", np.ones(len(pieces)), np.int32)
     marks = graph.add("ScatterElements", [zeros, starts, ones], f"{name}/marks", axis=0)
     number = graph.add("CumSum", [marks, graph.constant("draw/axis", 0)], f"{name}/numbers")
@@ -251,7 +291,7 @@ def _unit(graph: Graph, place: str, words: Sequence[str], name: str) -> str:
     return graph.add("Mul", [value, unit], f"{name}/units")
 
 
-def _masked(graph: Graph, piece: Piece) -> None:
+def _masked(graph: Graph, piece: Piece, draw: str) -> None:
     """A piece's numbers σ·u where its mask has them, zeros elsewhere, in one row."""
     name, layer = piece.name, piece.layer
     deviation = graph.constant(f"{layer.weight}/deviation", layer.sigma, np.float32)
@@ -262,10 +302,10 @@ def _masked(graph: Graph, piece: Piece) -> None:
     if layer.half and not piece.is_bias:
         half = graph.add("Cast", [value], f"{name}/half", to=TensorProto.FLOAT16)
         value = graph.add("Cast", [half], f"{name}/rounded", to=TensorProto.FLOAT)
-    nothing = graph.constant("draw/nothing", 0, np.float32)
+    nothing = f"{draw}/nothing"
     value = graph.add("Where", [f"{name}/mask/kept", value, nothing], f"{name}/values")
     size = graph.constant(f"{name}/size", [piece.size])
-    zeros = graph.add("ConstantOfShape", [size], f"{name}/zeros", value=np.zeros(1, np.float32))
+    zeros = graph.add("Expand", [nothing, size], f"{name}/zeros")
     masked = layer.bias if piece.is_bias and layer.bias is not None else f"{name}/flat"
     graph.add("ScatterElements", [zeros, f"{name}/mask", value], masked, axis=0)
 
@@ -278,108 +318,3 @@ def shape_weight(graph: Graph, layer: LayerRecord) -> None:
         graph.add("Transpose", [rows], layer.weight, perm=[1, 0])
     else:
         graph.add("Reshape", [f"{layer.weight}/flat", shape], layer.weight)
-
-
-def signs_of(slope: float) -> Array:
-    """What φ(x), φ(−x) (rows) have of x, max(x, 0) (columns), φ having this slope for x < 0."""
-    return np.array([[slope, 1 - slope], [-1, 1 - slope]])
-
-
-def sum_weight(
-    graph: Graph,
-    layer: LayerRecord,
-    univariate: LayerRecord,
-    collapse: CollapsedLayer,
-    *,
-    slope: float,
-) -> None:
-    """The weight and bias of a collapsed layer, summed from what `generate` made.
-
-    `univariate` is the layer that opens its block. Letters: G groups, O outputs of one, S neurons,
-    C constants, I channels, P parts of each, m neurons of each part, T taps.
-    """
-    block, name = univariate.block, layer.weight
-    assert block is not None
-    group, outputs = block.group, collapse.outputs
-    channels, parts, m = block.channels // group, len(block.parts), block.neurons
-    taps = collapse.inner * int(np.prod(layer.shape[2:]))
-    neurons, width = channels * parts * m, layer.shape[1] // collapse.inner
-    shape = graph.constant(f"{name}/shape", [group, layer.shape[0] // group, width, taps])
-    source = graph.add("Reshape", [f"{name}/flat", shape], f"{name}/source", SUM_TEXT)
-    axes = graph.constant("draw/rows_and_columns", [1, 2])
-    bounds = [
-        graph.constant("draw/begin", [0, 0]),
-        graph.constant(f"{name}/end", [outputs, neurons]),
-    ]
-    kept = graph.add("Slice", [source, *bounds, axes], f"{name}/neurons")
-    sets = graph.constant(f"{name}/sets_shape", [group * outputs, channels, parts, m, taps])
-    sets = graph.add("Reshape", [kept, sets], f"{name}/sets")
-    axis = graph.constant("draw/members", [3])
-    sums = graph.add("ReduceSum", [sets, axis], f"{name}/sums", keepdims=0)
-    if parts == 2:
-        signs = graph.constant("draw/signs", signs_of(slope), np.float32)
-        by_tap = graph.add("Transpose", [sums], f"{name}/by_tap", perm=[0, 1, 3, 2])
-        mixed = graph.add("MatMul", [by_tap, signs], f"{name}/mixed")
-        sums = graph.add("Transpose", [mixed], f"{name}/by_part", perm=[0, 3, 1, 2])
-    rows = graph.constant(f"{name}/rows_shape", [group, layer.shape[0] // group])
-    rows = graph.add("Reshape", [layer.scale, rows], f"{name}/rows")
-    bounds = [graph.constant("draw/start", [0]), graph.constant(f"{name}/outputs", [outputs])]
-    one = graph.constant("draw/columns", [1])
-    scale = graph.add("Slice", [rows, *bounds, one], f"{name}/scale")
-    factor = graph.constant("draw/by_row", [-1, 1, 1, 1])
-    factor = graph.add("Reshape", [scale, factor], f"{name}/factor")
-    scaled = graph.add("Mul", [sums, factor], f"{name}/weighted")
-    if block.gain != 1:
-        gain = graph.constant(f"{name}/gain", block.gain, np.float32)
-        scaled = graph.add("Mul", [scaled, gain], f"{name}/gained")
-    inputs = parts * channels * collapse.inner
-    final = graph.constant(f"{name}/sum_shape", [group * outputs, inputs, *layer.shape[2:]])
-    if layer.transposed:
-        matrix = graph.add("Reshape", [scaled, final], f"{name}/matrix")
-        graph.add("Transpose", [matrix], name, perm=[1, 0])
-    elif parts == 2 and group > 1:  # an operator for x, one for max(x, 0)
-        whole = graph.add("Reshape", [scaled, final], f"{name}/whole")
-        halves = whole, graph.constant(f"{name}/halves", [inputs // 2] * 2)
-        split = name, f"{name}/{POSITIVE}"
-        graph.nodes.append((Node("Split", "", halves, split, {"axis": 1}), ""))
-    else:
-        graph.add("Reshape", [scaled, final], name)
-    if collapse.bias is not None:
-        _sum_bias(graph, univariate, layer, collapse, scale=scale, neurons=neurons)
-
-
-def _sum_bias(
-    graph: Graph,
-    univariate: LayerRecord,
-    layer: LayerRecord,
-    collapse: CollapsedLayer,
-    *,
-    scale: str,
-    neurons: int,
-) -> None:
-    """The bias that the constant neurons of a block add up to."""
-    name, width = layer.weight, layer.shape[1] // collapse.inner
-    assert collapse.bias is not None
-    made = constant_values(univariate, width - neurons)
-    values = graph.constant(f"{name}/constants", made[:, None], np.float32)
-    bounds = [
-        graph.constant(f"{name}/constants_begin", [0, neurons]),
-        graph.constant(f"{name}/constants_end", [collapse.outputs, width]),
-    ]
-    axes = graph.constant("draw/rows_and_columns", [1, 2])
-    part = graph.add("Slice", [f"{name}/source", *bounds, axes], f"{name}/constant_weights")
-    driven = graph.add("Mul", [part, values], f"{name}/driven")
-    axes = graph.constant("draw/columns_and_taps", [2, 3])
-    sums = graph.add("ReduceSum", [driven, axes], f"{name}/offsets", keepdims=0)
-    biases = graph.add("Mul", [sums, scale], f"{name}/biases")
-    graph.add("Reshape", [biases, graph.constant("draw/flat", [-1])], collapse.bias)
-
-
-def constant_values(univariate: LayerRecord, count: int) -> Array:
-    """What a block's constants are, [count]: 2^(d/4 - 24), as its record has d; the last again."""
-    block = univariate.block
-    assert block is not None
-    assert block.constants is not None
-    places = np.minimum(np.arange(count), block.constants.count - 1)
-    levels = np.array(block.constants.levels)[places % len(block.constants.levels)]
-    return np.asarray(2.0 ** (levels / 4 - 24), np.float32)

@@ -31,7 +31,8 @@ from lt_onnx.runtime import to_proto
 from lt_onnx.target import Indices, is_standard_domain
 from lt_onnx.writing.assembly import assemble
 from lt_onnx.writing.collapse import collapsed
-from lt_onnx.writing.generator import Graph, Piece, generate, shape_weight, sum_weight
+from lt_onnx.writing.generator import Graph, Piece, generate, shape_weight
+from lt_onnx.writing.generator_sums import sum_weight
 from lt_onnx.writing.storage import Form
 
 MAX_SEEDED_WEIGHTS = 1 << 31  # of a layer: positions are int32
