@@ -30,7 +30,7 @@ GivenModel: TypeAlias = "str | PathLike[str] | onnx.ModelProto | Module"
 
 MAX_INLINE_BYTES = 1 << 30  # of a model in memory that is written as one file
 MAX_NODES = 50_000
-MAX_MADE_AHEAD = 1 << 23  # weights of a seeded ticket that are made once, when it is opened
+MAX_MADE_AHEAD = 1 << 21  # weights of a seeded ticket that are made once, when it is opened
 
 
 def load(path: Path) -> tuple[onnx.ModelProto, str]:
