@@ -26,6 +26,7 @@ except ImportError:  # Windows: nothing is locked, and parts of killed processes
     fcntl = None  # type: ignore[assignment]
 
 CAN_LOCK = fcntl is not None
+MAX_FILE_BYTES = (1 << 31) - (1 << 24)  # of a protobuf
 INLINE_LIMIT = 128 << 20  # bytes of weights up to which a ticket is a single file
 FILE_SYSTEM_OVERHEAD = 1.02  # of the disk, for a byte of a file
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -159,6 +160,14 @@ def check_room(
         needed = f"about {size_text(file_bytes)} are needed, {size_text(free)} are free"
         mend = "lower `base_size` or take another disk; `mode=2l` needs least"
         raise ResourceError(f"{paths[0]}: {needed}: {mend}")
+
+
+def check_fits(path: Path, size: int) -> None:
+    """Raises ResourceError where a network of `size` bytes is too large for the one file `path`."""
+    if size > MAX_FILE_BYTES:
+        raise ResourceError(
+            f"{path}: about {size_text(size)} are more than one file can hold: use `weights=folded`"
+        )
 
 
 def cannot_write(path: Path, error: OSError) -> InputError | ResourceError:

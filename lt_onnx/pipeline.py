@@ -15,6 +15,7 @@ from lt_onnx.construct.noise_budget import Promise
 from lt_onnx.errors import InputError, UnsupportedError, check_torch, is_interrupt
 from lt_onnx.files import (
     WAIT_SECONDS,
+    check_fits,
     check_network,
     check_places,
     check_room,
@@ -279,7 +280,8 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
         with watch("sensitivity"):
             blueprint, forecast = promised(blueprint, calibration, given=given)
     made = job.output.resume and is_of(job.ticket, target, blueprint.options)
-    prediction = _with_room(job, blueprint, calibration.inputs, force=made)
+    kept_weights = None if forecast is None else forecast.kept(blueprint)
+    prediction = _with_room(job, blueprint, calibration.inputs, force=made, kept=kept_weights)
     job.announce(blueprint, prediction, forecast)
     promise = None if forecast is None else forecast.promise
     return Prepared(blueprint, job.output.force or made, calibration, judged, promise, fitted)
@@ -294,8 +296,10 @@ def predicted(job: Job) -> Prediction:
     return _prediction(job, blueprint, seen)
 
 
-def _prediction(job: Job, blueprint: Blueprint, inputs: Samples | None) -> Prediction:
-    """What a plan will take, on the calibration inputs that are known."""
+def _prediction(
+    job: Job, blueprint: Blueprint, inputs: Samples | None, kept: int | None = None
+) -> Prediction:
+    """What a plan will take, on the calibration inputs and `kept` weights that are known."""
     return predict(
         blueprint,
         source=job.output.emit_source,
@@ -305,14 +309,15 @@ def _prediction(job: Job, blueprint: Blueprint, inputs: Samples | None) -> Predi
         count=job.calibration_count,
         most=None if inputs is None else inputs.count,
         sizes=None if inputs is None else inputs.sizes,
+        kept=kept,
     )
 
 
 def _with_room(
-    job: Job, blueprint: Blueprint, inputs: Samples | None, *, force: bool
+    job: Job, blueprint: Blueprint, inputs: Samples | None, *, force: bool, kept: int | None = None
 ) -> Prediction:
     """What a plan will take. Raises InputError, ResourceError unless there is room for it."""
-    prediction = _prediction(job, blueprint, inputs)
+    prediction = _prediction(job, blueprint, inputs, kept)
     files = files_of(job.ticket, blueprint, source=False)
     if job.source is not None:
         files += files_of(job.source, blueprint, source=True)
@@ -325,6 +330,8 @@ def _with_room(
         memory_bytes=prediction.memory_bytes,
         max_memory=job.output.max_memory,
     )
+    if kept is not None and len(files_of(job.ticket, blueprint, source=False)) == 1:
+        check_fits(job.ticket, prediction.file_bytes)
     return prediction
 
 

@@ -44,8 +44,8 @@ UNIVARIATE_WEIGHT_BYTES = 8.6  # such layers are held whole, drawn and read agai
 # of a ticket of one file while that is put together: times its bytes, and what is not given back
 WRITING_FACTOR, LEFT_SHARE = 3.7, 0.5
 RUNNING_FACTOR = 1.9  # times the weights in float32, while a runtime has the file open as well
-# of a seeded ticket, for each number of a draw and times the weights: until a runtime has made these
-# it holds all that they are made of, unless it makes them in every run
+# of a seeded ticket, for each number of a draw and times the weights: until a runtime has made
+# these it holds all that they are made of, unless it makes them in every run
 MADE_AHEAD_BYTES, MADE_AHEAD_FACTOR, MADE_ANEW_FACTOR = 1500, 1.7, 0.7
 EXPOSED_BYTES = 9.0  # for a number of the layers that are compared together
 MIN_DRAWN, DRAWS = 1 << 18, 6  # numbers of a draw at least, and draws of a large ticket: 5 to 8

@@ -92,13 +92,14 @@ def predict(
     count: int | None = None,
     most: int | None = None,
     sizes: Mapping[str, Sequence[int]] | None = None,
+    kept: int | None = None,
 ) -> Prediction:
     """Sizes of the ticket and of the work.
 
     `source`: the source network is written too; the ticket is run (`validated`), its layers
     compared (`traced`) and its error certified (`bounded`), which takes memory; `count`: samples
     for calibration, None as many as can be afforded, but no more than there are (`most`); `sizes`
-    of one by input, None: as drawn.
+    of one by input, None: as drawn; `kept` weights, None: what is usual for so many problems.
     """
     options, target = blueprint.options, blueprint.target
     steps = [step for step in blueprint.steps if not isinstance(step, Run)]
@@ -109,7 +110,8 @@ def predict(
     whole = read_whole(blueprint)
     count = count or _affordable_count(target, builds, options.select, whole=whole)
     count = count if most is None else min(count, most)
-    size, seeded = (file_bytes(blueprint, form) for form in (options.weights, Weights.SEEDED))
+    kept = _kept(blueprint) if kept is None else kept
+    size, seeded = (file_bytes(blueprint, form, kept) for form in (options.weights, Weights.SEEDED))
     batch = _batch(target, blueprint)
     memory = conversion_memory(
         blueprint,
@@ -118,8 +120,8 @@ def predict(
         count=count,
         batch=batch,
         file_bytes=size,
-        inline=_inline_bytes(blueprint, size),
-        kept=_kept(blueprint),
+        inline=_inline_bytes(blueprint, size, kept),
+        kept=kept,
         validated=validated,
         traced=traced,
         bounded=bounded,
@@ -139,13 +141,13 @@ def predict(
     )
 
 
-def file_bytes(blueprint: Blueprint, form: Weights) -> int:
-    """Bytes of a ticket in one form; where those that are kept count, roughly."""
+def file_bytes(blueprint: Blueprint, form: Weights, kept: int) -> int:
+    """Bytes of a ticket of so many `kept` weights in one form."""
     weights = blueprint.source_weights
     if form in WEIGHT_BYTES:
         return weights * (WEIGHT_BYTES[form] - 2 * blueprint.options.fp16)
     layers = len(blueprint.layers) if form is Weights.SEEDED else 0
-    return round(KEPT_BYTES[form] * _kept(blueprint)) + SEEDED_LAYER_BYTES * layers
+    return round(KEPT_BYTES[form] * kept) + SEEDED_LAYER_BYTES * layers
 
 
 def _kept(blueprint: Blueprint) -> int:
@@ -155,13 +157,13 @@ def _kept(blueprint: Blueprint) -> int:
     return kept + round(KEPT_PER_PROBLEM * sum(problems(blueprint).values()))
 
 
-def _inline_bytes(blueprint: Blueprint, size: int) -> int:
+def _inline_bytes(blueprint: Blueprint, size: int, kept: int) -> int:
     """Bytes of a ticket of `size` that are held until it is written; others go to a data file.
 
     What makes its own random numbers is written of the sparse form.
     """
     if blueprint.options.weights in KEPT_BYTES:
-        return file_bytes(blueprint, Weights.SPARSE)
+        return file_bytes(blueprint, Weights.SPARSE, kept)
     return size if size <= files.INLINE_LIMIT else 0
 
 

@@ -18,7 +18,13 @@ from lt_onnx.errors import InputError, UnsupportedError
 from lt_onnx.manifest import DEPLOYED_KEY, Manifest, parse_manifest
 from lt_onnx.reading.external_data import read_external
 from lt_onnx.reading.float32 import in_float32
-from lt_onnx.reading.protobuf import all_tensors, hash_files, metadata_of, parse_file
+from lt_onnx.reading.protobuf import (
+    all_tensors,
+    hash_files,
+    metadata_of,
+    parse_file,
+    serialized_bytes,
+)
 from lt_onnx.reading.torch_export import export_module, is_torch_module
 from lt_onnx.runtime import NoKernelError, Session
 
@@ -135,6 +141,6 @@ def on_disk(model: GivenModel, example_inputs: object = None) -> Iterator[Path]:
             yield path
             return
         assert isinstance(model, onnx.ModelProto)
-        external = model.ByteSize() > MAX_INLINE_BYTES
+        external = serialized_bytes(model) > MAX_INLINE_BYTES
         onnx.save(model, str(path), save_as_external_data=external)
         yield path

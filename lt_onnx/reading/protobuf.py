@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, EncodeError
 from onnx import helper, numpy_helper
 
 from lt_onnx.errors import InputError
@@ -164,6 +164,15 @@ def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
         for attribute in (a for node in graph.node for a in node.attribute):
             if attribute.HasField("t"):
                 yield attribute.t
+
+
+def serialized_bytes(model: onnx.ModelProto) -> int:
+    """Bytes of a model as a file; of one that no file can hold, those of its initializers."""
+    try:
+        return int(model.ByteSize())
+    except EncodeError:
+        sparse = [part for s in model.graph.sparse_initializer for part in (s.values, s.indices)]
+        return sum(len(tensor.raw_data) for tensor in (*model.graph.initializer, *sparse))
 
 
 def names_read(node: onnx.NodeProto) -> list[str]:

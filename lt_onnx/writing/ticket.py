@@ -21,7 +21,7 @@ from onnx import numpy_helper
 from lt_onnx import files
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.construct.results import MaskedRows
-from lt_onnx.errors import InputError, ResourceError
+from lt_onnx.errors import InputError
 from lt_onnx.files import atomic_write, data_of
 from lt_onnx.manifest import (
     FORMAT,
@@ -38,7 +38,7 @@ from lt_onnx.manifest import (
 )
 from lt_onnx.options import Options, Weights
 from lt_onnx.reading.model_file import read_manifest
-from lt_onnx.reading.protobuf import metadata_of
+from lt_onnx.reading.protobuf import metadata_of, serialized_bytes
 from lt_onnx.source.layer import SourceLayer, draw_rows
 from lt_onnx.target import Array, Floats, Target
 from lt_onnx.version import __version__
@@ -53,8 +53,8 @@ from lt_onnx.writing.storage import (
     name_of,
 )
 
-MAX_FILE_BYTES = (1 << 31) - (1 << 24)  # of a protobuf
 CHUNK_BYTES = 1 << 24  # hashed at a time
+KEPT_BYTES = 12  # of a sparse initializer: a value and its place
 
 
 def is_inline(blueprint: Blueprint, weights: Weights) -> bool:
@@ -99,11 +99,7 @@ def write_sealed(model: onnx.ModelProto, streams: Sequence[BinaryIO], path: Path
     manifest = parse_manifest(path, metadata_of(model))
     assert manifest is not None
     put_doc_strings(model, manifest)
-    if model.ByteSize() > MAX_FILE_BYTES:
-        raise ResourceError(
-            f"{path}: {model.ByteSize() / 1e9:.1f} GB are more than one file can hold: use "
-            "`weights=folded`"
-        )
+    files.check_fits(path, serialized_bytes(model))
     seal = hashlib.sha256(model.SerializeToString(deterministic=True))
     for data in streams[1:]:
         data.seek(0)
@@ -183,6 +179,8 @@ class TicketWriter:
             )
         )
         self._layer = None
+        if self.stored is Weights.SPARSE and not self.is_seeded:
+            files.check_fits(self.path, KEPT_BYTES * sum(record.kept for record in self._records))
 
     def finish(self) -> None:
         """Write the graph and give the files their names."""

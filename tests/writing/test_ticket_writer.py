@@ -7,6 +7,7 @@ import onnx
 import pytest
 from paths import MODELS
 
+from lt_onnx import convert
 from lt_onnx.blueprint import Blueprint
 from lt_onnx.errors import ResourceError
 from lt_onnx.files import data_of
@@ -15,6 +16,7 @@ from lt_onnx.options import make_options
 from lt_onnx.planning.plan import plan
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.model_file import read_manifest
+from lt_onnx.reading.protobuf import serialized_bytes
 from lt_onnx.writing.build import write_source
 from lt_onnx.writing.ticket import files_of, is_of
 
@@ -75,11 +77,38 @@ def test_the_seal_is_of_the_model_and_its_data(
 def test_a_file_larger_than_protobuf_allows_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lt_onnx.writing.ticket.MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr("lt_onnx.files.MAX_FILE_BYTES", 1000)
 
     with pytest.raises(ResourceError, match="more than one file can hold: use `weights=folded`"):
         write_source(planned(), tmp_path / "s.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("price", "begun"), [(None, False), (1e-3, True)])
+def test_so_large_a_ticket_is_refused_as_soon_as_it_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, price: float | None, begun: bool
+) -> None:
+    monkeypatch.setattr("lt_onnx.files.MAX_FILE_BYTES", 1000)
+    target, shares = MODELS / "plain-leakyrelu.onnx", list[float]()
+
+    def progress(stage: str, share: float) -> None:
+        shares.extend([share] if stage == "construct" else [])
+
+    with pytest.raises(ResourceError, match="more than one file can hold: use `weights=folded`"):
+        convert(target, tmp_path / "t.onnx", weights="sparse", price=price, progress=progress)
+    assert not list(tmp_path.iterdir())
+    assert bool(shares) == begun
+    assert max(shares, default=0.0) < 0.9
+
+
+@pytest.mark.long  # 2.2 GB
+def test_what_no_file_can_hold_is_measured_by_its_tensors() -> None:
+    model = onnx.ModelProto()
+    for name in ("a", "b"):
+        tensor = model.graph.initializer.add(name=name, data_type=1, dims=[275_000_000])
+        tensor.raw_data = bytes(1_100_000_000)
+
+    assert serialized_bytes(model) == 2_200_000_000
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 20])
