@@ -14,11 +14,10 @@ from lt_onnx.budget.disturbance import Disturbance, Guess
 from lt_onnx.construct.fed_target import TELLING, FedTarget, Layer
 from lt_onnx.construct.noise_budget import MAX_ERROR
 from lt_onnx.construct.stepwise_run import StepwiseRun
-from lt_onnx.planning.prediction import felt_inputs
+from lt_onnx.planning.prediction import MAX_FELT_NUMBERS, felt_inputs
 from lt_onnx.samples.choose import Calibration, whole_batches
 from lt_onnx.target import Array, Doubles, Linear, Target, step_nodes
 
-MAX_FELT_NUMBERS = 1 << 23  # that the disturbed network puts out for all its inputs
 BATCH = 32
 MAX_KEPT = 8  # layers whose errors at the outputs are kept
 NEAR = 0.5  # decades of its error by which S does not change

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lt_onnx.construct.parted_run import Part, PartedRun
+from lt_onnx.planning.sizes import PARTS
 from lt_onnx.samples.variation import Variation
 from lt_onnx.target import Array, Doubles, Floats, Linear, Node, Target, step_nodes
 
 MIN_FRESH = 16  # inputs that layers are not made from, to judge by those alone
 MIN_FITTED = 16  # numbers that a gain and a mean are told from
-PARTS = 8  # of the target, that are run anew from the first with another layer
 ROUNDING = 1e-12  # of an output's power: what is below is no error of a layer
 TELLING = 32  # errors of about one size, or as many as weigh so much, tell a mean
 MAX_LOSS = 4.0  # of what is measured by few inputs not more is taken for true

@@ -11,12 +11,15 @@ from lt_onnx.blueprint import Blueprint, Build, Expand, Run
 from lt_onnx.cores import thread_count
 from lt_onnx.options import Weights
 from lt_onnx.planning.sizes import (
+    MAX_POSITIONS,
     MAX_PROBLEMS,
     activation_count,
     exposed_together,
+    held_by_target,
     held_numbers,
     made_numbers,
     numbers,
+    output_numbers,
     patches,
     positions,
     read_whole,
@@ -50,6 +53,8 @@ MADE_AHEAD_BYTES, MADE_AHEAD_FACTOR, MADE_ANEW_FACTOR = 1500, 1.7, 0.7
 EXPOSED_BYTES = 9.0  # for a number of the layers that are compared together
 MIN_DRAWN, DRAWS = 1 << 18, 6  # numbers of a draw at least, and draws of a large ticket: 5 to 8
 BOUND_BYTES, BOUND_FACTOR = 165_000_000, 20.5  # of torch, and times what a layer holds of a sample
+# while errors of layers are felt: for a number that the target holds, puts out, or has in patches
+FELT_BYTES, FELT_OUTPUT_BYTES, FELT_PATCH_BYTES, SEEN_SHARE = 6, 40, 11, 0.6
 TORCH_BYTES, FIT_BYTES = 230_000_000, 6  # to fit scales; the latter for a number of a layer
 
 
@@ -66,13 +71,15 @@ def conversion_memory(
     validated: bool,
     traced: bool,
     bounded: bool,
+    felt: int,
 ) -> int:
     """Bytes at the largest.
 
     `target` is the blueprint's with `sizes` of a sample by input; `count` samples for calibration,
     `batch` run at a time; `file_bytes` of the ticket, of whose weights so many are held until it is
     written (`inline`), and which keeps so many (`kept`); it is run (`validated`), its layers
-    compared (`traced`) and its error certified (`bounded`).
+    compared (`traced`) and its error certified (`bounded`). Before, errors of every layer are felt
+    on so many samples (`felt`).
     """
     steps = [step for step in blueprint.steps if not isinstance(step, Run)]
     expands = sum(isinstance(step, Expand) for step in steps)
@@ -83,6 +90,7 @@ def conversion_memory(
     )
     peaks = [inline + largest, round(LEFT_SHARE * largest + WRITING_FACTOR * inline)]
     peaks.append(GROWN_BYTES * largest_tensors(target, sizes)[1])
+    peaks.append(_felt_bytes(target, seen=round(SEEN_SHARE * count), felt=felt))
     # a runtime copies what is in the graph, and maps what lies in a file of its own
     opened = file_bytes + (_grown_bytes(blueprint, kept) if inline else 0)
     sample = sum(math.prod(sizes[port.name]) for port in target.inputs)
@@ -101,6 +109,19 @@ def conversion_memory(
         peaks.append(BOUND_BYTES + inline + round(BOUND_FACTOR * widest))
     held = TARGET_WEIGHT_BYTES * sum(linear.weight.size for linear in target.linears)
     return PROGRAM_BYTES + held + EXPAND_BYTES * expands + max(peaks)
+
+
+def _felt_bytes(target: Target, *, seen: int, felt: int) -> int:
+    """To feel errors of every layer on some samples, where layers are made from those `seen`."""
+    held, starts = held_by_target(target)
+    layers = [0]
+    for linear in target.linears if felt else ():
+        places = (seen + felt) * positions(target, linear.output, linear.op)
+        entries = linear.weight[0].size * linear.group
+        patches = FELT_PATCH_BYTES * min(places, MAX_POSITIONS) * entries
+        second_moments = NUMBER_BYTES * entries * min(linear.weight[0].size, MAX_PROBLEMS)
+        layers.append(FELT_BYTES * (seen + felt) * held[linear.name] + patches + second_moments)
+    return max(layers) + felt * (FELT_BYTES * starts + FELT_OUTPUT_BYTES * output_numbers(target))
 
 
 def _grown_bytes(blueprint: Blueprint, kept: int) -> int:

@@ -29,6 +29,7 @@ from lt_onnx.planning.sizes import (
     made_numbers,
     multiply_adds,
     numbers,
+    output_numbers,
     patches,
     positions,
     read_whole,
@@ -64,6 +65,7 @@ BUILD_SECONDS, GROUP_SECONDS = 0.125, 0.0095  # of a layer that is built, and of
 MAX_FELT_WORK = 5e10  # multiply-adds of the target with one layer after the other wrong
 # that it runs on: of half of them layers are not made, which are enough to judge by
 MIN_FELT_INPUTS, MAX_FELT_INPUTS = 32, 256
+MAX_FELT_NUMBERS = 1 << 23  # that it puts out for all of them
 MIN_VALIDATION_SAMPLES = 16  # of those given
 
 
@@ -113,6 +115,7 @@ def predict(
     kept = _kept(blueprint) if kept is None else kept
     size, seeded = (file_bytes(blueprint, form, kept) for form in (options.weights, Weights.SEEDED))
     batch = _batch(target, blueprint)
+    felt = min(felt_inputs(target, target_work(target)), count) if options.promises else 0
     memory = conversion_memory(
         blueprint,
         target,
@@ -125,6 +128,7 @@ def predict(
         validated=validated,
         traced=traced,
         bounded=bounded,
+        felt=min(felt, MAX_FELT_NUMBERS // max(output_numbers(target), 1)),
     )
     return Prediction(
         source_weights=blueprint.source_weights,

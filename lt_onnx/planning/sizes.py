@@ -13,6 +13,7 @@ from lt_onnx.reading.sized import with_sizes
 from lt_onnx.samples.random_inputs import OPEN_AXIS
 from lt_onnx.target import Linear, Target
 
+PARTS = 8  # of the target, that are run anew from the first with another layer
 MAX_POSITIONS = 8192  # output positions that H is made from …
 MAX_PROBLEMS = 1152  # … and problems with one H: Cholesky takes O(n · MAX_PROBLEMS²)
 # samples whose layers are compared at a time, and numbers of both networks that are held for it
@@ -81,10 +82,38 @@ def waiting_numbers(target: Target, blueprint: Blueprint) -> dict[str, int]:
         elif isinstance(step, Run):
             most = max((copies[name] for name in step.node.inputs), default=0)
             for name in step.node.outputs:
-                shape = (d if isinstance(d, int) else 1 for d in target.shapes.get(name, (0,))[1:])
-                copies[name], held[name] = most, most * math.prod(shape)
+                copies[name], held[name] = most, most * _count(target, name)
         held = {name: count for name, count in held.items() if last.get(name, -1) > i}
     return waiting
+
+
+def held_by_target(target: Target) -> tuple[dict[str, int], int]:
+    """Numbers of the target's tensors that are held while errors of each layer are felt, by layer.
+
+    And those that its PARTS start from. Per sample.
+    """
+    last = {name: i for i, step in enumerate(target.steps) for name in step.inputs}
+    last |= {port.name: len(target.steps) for port in target.outputs}
+    held = {port.name: _count(target, port.name) for port in target.inputs}
+    each, layers, starts = -(-len(target.linears) // PARTS), dict[str, int](), dict[str, int]()
+    for i, step in enumerate(target.steps):
+        if isinstance(step, Linear) and layers and len(layers) % each == 0:
+            starts |= held
+        held |= {name: _count(target, name) for name in step.outputs}
+        if isinstance(step, Linear):
+            layers[step.name] = sum(held.values())
+        held = {name: count for name, count in held.items() if last.get(name, -1) > i}
+    return layers, sum(starts.values())
+
+
+def output_numbers(target: Target) -> int:
+    """Numbers that the target puts out, per sample."""
+    return sum(_count(target, port.name) for port in target.outputs)
+
+
+def _count(target: Target, tensor: str) -> int:
+    """Numbers of a tensor of the target, per sample."""
+    return math.prod(d if isinstance(d, int) else 1 for d in target.shapes.get(tensor, ())[1:])
 
 
 def _read(step: Run | Expand | Build) -> Iterator[str]:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from paths import MODELS
 
-from lt_onnx.construct.fed_target import PARTS, FedTarget, Layer
+from lt_onnx.construct.fed_target import FedTarget, Layer
 from lt_onnx.construct.parted_run import Part, PartedRun
+from lt_onnx.planning.sizes import PARTS
 from lt_onnx.reading.lowering import read_target
 from lt_onnx.runtime import Program
 from lt_onnx.samples.random_inputs import random_samples
