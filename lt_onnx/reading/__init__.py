@@ -5,8 +5,9 @@ In comes a path, out goes a Target: linear layers to construct, and other operat
 1. `model_file` loads the file (`protobuf`, `external_data`), `refusals` says what is not read.
 2. `graph` makes plain nodes of it: `float32`, `topology` (order), `constant_folding`, which has
    shapes inferred (`inference`; `sized`: for given inputs) and constants computed in a `sandbox`,
-   `shape_values`, which follows sizes that are known in part, and `conditionals`, for an If that
-   they decide; `inputs` and `outputs` say what these are like.
+   `shape_values`, which follows sizes that are known in part, `conditionals`, for an If that they
+   decide, and `repeated`, for what is the same for every input; `inputs` and `outputs` say what
+   these are like.
 3. `lowering` applies the rules, one in each file: `remove_identity`, `fuse_affine` (with `affine`),
    `linear_layers`, `einsum`, `depthwise`, `conv_transpose`, `normalization`, `fuse_into_readers`,
    `constructed_constants` (these with `made_tensors`); `rewriting` has what they share.

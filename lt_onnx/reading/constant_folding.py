@@ -31,6 +31,7 @@ from lt_onnx.reading.protobuf import (
     plain_node,
     replace_items,
 )
+from lt_onnx.reading.repeated import RepeatedConstants
 from lt_onnx.reading.sandbox import guarded
 from lt_onnx.reading.shape_values import Value, constant_value, shape_by_values, value_of
 from lt_onnx.runtime import evaluate
@@ -199,8 +200,11 @@ class _Folding:
         wanted = [name for node in ready for name in node.output if name and name in read]
         if wanted:
             self._compute(ready, wanted)
-        replace_items(self.graph.node, kept)
-        return told or done > 0
+        repeated = RepeatedConstants(self.shapes, values, self.constants, self.types, self.tensors)
+        replace_items(self.graph.node, repeated.through(kept))
+        for tensor in repeated.tensors:
+            self._hold(tensor)
+        return told or done > 0 or repeated.changed
 
     def _branch(
         self, node: onnx.NodeProto, values: Mapping[str, Value]
@@ -269,7 +273,12 @@ class _Folding:
         A Reshape to a shape of which 0 and -1 can tell what is not known gets a constant one.
         """
         name = node.output[0]
-        shape = shape_by_values(node, self.shapes, values)
+        sizes: dict[str, Shape] = {
+            n: tuple(self.constants[n].dims) if n in self.constants else self.shapes[n]
+            for n in node.input[:1]
+            if n in self.constants or n in self.shapes
+        }
+        shape = shape_by_values(node, sizes, values)
         before = self.told.get(name, self.shapes.get(name, (None,) * len(shape or ())))
         told = any(new not in (None, old) for new, old in zip(shape or (), before, strict=False))
         if shape is not None and told:

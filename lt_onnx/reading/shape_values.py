@@ -78,6 +78,8 @@ def shape_by_values(
             return _reshaped(sizes, first.entries, copied=not _whole(node, "allowzero", 0))
         case "Expand" if first is not None:
             return _broadcast(sizes, first.entries)
+        case "Tile" if first is not None and len(first.entries) == len(sizes):
+            return tuple(map(_times, sizes, first.entries))
         case "Resize" if third is not None and len(third.entries) == len(sizes):
             return third.entries
         case "Slice" if third is not None and third.numbers is not None:
@@ -165,6 +167,19 @@ def _vector(node: onnx.NodeProto, given: list[Value]) -> Value | None:
 
 def _scalar(node: onnx.NodeProto, given: list[Value]) -> Value | None:
     return replace(given[0], scalar=True) if len(given[0].entries) == 1 else None
+
+
+def _flat(node: onnx.NodeProto, given: list[Value]) -> Value | None:
+    """A vector in the shape that it has, or a single entry in another."""
+    count, goal = len(given[0].entries), given[1].numbers
+    if (
+        goal is None
+        or given[1].scalar
+        or goal not in ([-1], [count], [])
+        or (not goal and count != 1)
+    ):
+        return None
+    return replace(given[0], scalar=not goal)
 
 
 def _product_of(node: onnx.NodeProto, given: list[Value]) -> Value | None:
@@ -270,6 +285,7 @@ RULES: dict[str, Callable[[onnx.NodeProto, list[Value]], Value | None]] = {
     "Not": _elementwise(lambda a: int(not a) if isinstance(a, int) else None),
     "Or": _elementwise(_compared(lambda a, b: bool(a or b))),
     "ReduceProd": _product_of,
+    "Reshape": _flat,
     "Slice": _slice,
     "Squeeze": _scalar,
     "Sub": _elementwise(_minus),
