@@ -21,9 +21,10 @@ MAX_NUMBERS = 1 << 21  # of a constant; larger tables stay as they are
 MIN_ONE_HOT, MAX_ONE_HOT = 4, 64  # R
 WEIGHTS_PER_INPUT = 40  # of all constants for each of R: each takes some 20 neurons
 MIN_REPEATS = 4  # in the mean, from which on numbers are picked by indices
-MAX_NUMBER = 1e30  # larger ones stand for ∞: beside them others are nothing
+MAX_NUMBER = 1e30  # larger ones stand for ∞
 MASKED = np.float32(-1e4)  # in place of −∞: e to that is 0, too
-BEFORE_SOFTMAX = frozenset("Add Reshape Squeeze Transpose Unsqueeze".split())
+MASKING = frozenset(["Add", "Expand"])
+BEFORE_SOFTMAX = MASKING | frozenset("Reshape Squeeze Transpose Unsqueeze".split())
 # operators by whose input positions constants are made; None: all
 ELEMENTWISE = frozenset("Add Div Max Mean Min Mul Sub Sum".split())
 REPEATING = frozenset(["Expand", "Tile"])  # as often as there are inputs
@@ -98,20 +99,14 @@ def _positions(node: Step, network: Network) -> Iterator[int]:
 
 
 def _finite(network: Network, node: Step, position: int) -> Floats | None:
-    """A constant without the −∞ of a mask; None where other numbers are not finite."""
+    """A constant without the −∞ of a mask; None where other numbers are not finite, or nearly."""
     value = network.constants[node.inputs[position]]
-    if _is_told(value):
+    if (np.abs(value) <= MAX_NUMBER).all():
         return value
-    if node.op != "Add" or not _only_softmax_reads(network, node.outputs[0]):
+    if node.op not in MASKING or not _only_softmax_reads(network, node.outputs[0]):
         return None
     value = np.where(value < -MAX_NUMBER, MASKED, value)
-    return value if _is_told(value) else None
-
-
-def _is_told(value: Floats) -> bool:
-    """Whether layers can make numbers: none is ∞, or stands for it beside others than 0."""
-    huge = np.abs(value) > MAX_NUMBER
-    return bool(np.isfinite(value).all()) and not (huge.any() and value[~huge].any())
+    return value if (np.abs(value) <= MAX_NUMBER).all() else None
 
 
 def _only_softmax_reads(network: Network, tensor: str) -> bool:
