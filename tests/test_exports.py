@@ -30,7 +30,7 @@ DENSE: dict[str, str] = {
     "class map: palette": "Gather",
     "text": "Gather",
     "words": "Slice Expand Gather Gather Gather Expand MatMul MatMul",
-    "decoder": "Expand And Gather MatMul MatMul",
+    "decoder": "Gather MatMul MatMul",
     "tied_embedding": "Gather",
     "class map: masks_as_floats": "Equal",
     "mask added": "MatMul MatMul",
@@ -38,7 +38,7 @@ DENSE: dict[str, str] = {
     "mask given": "MatMul Where MatMul",
     "labelled": "ArrayFeatureExtractor",
     "labelled, binary": "ArrayFeatureExtractor",
-    "constants_of_shape": "ConstantOfShape Greater Where",
+    "constants_of_shape": "Where",
     "group normalised 21": "GroupNormalization",
     "layer normalised": "LayerNormalization",
 }
