@@ -124,12 +124,36 @@ GRAPHS: dict[str, tuple[str, Sizes, str]] = {  # graph, its weights, its output
         {"w": (3, 2, 3, 3), "k": (2, 3, 2, 2)},
         "float[N,2,3,3] y",
     ),
+    "count": (
+        """
+{ a = Conv(x, w)
+  z = Shape(a)
+  n = Gather<axis=0>(z, first)
+  s = Concat<axis=0>(n, width)
+  o = ConstantOfShape<value = float[1] {1}>(s)
+  p = CumSum(o, second)
+  d = Div(p, seven)
+  u = Unsqueeze(d, middle)
+  t = Sin(u)
+  m = Expand(counts, s)
+  c = Cast<to=1>(m)
+  e = Unsqueeze(c, middle)
+  b = Add(a, t)
+  y = Mul(b, e) }
+""",
+        {"w": (3, 2, 1, 1)},
+        "float y",
+    ),
 }
 GIVEN = {
     "zero": np.float32(0),
     "six": np.float32(6),
     "axes": np.array([2, 3]),
     "halves": np.array([2, 2]),
+    "counts": np.array([[1, 2, 3, 4, 5, 6]]),
+    "width": np.array([6]),
+    "second": np.int64(1),
+    "middle": np.array([1, 2]),
     "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
     "starts": np.array([1, 1]),
     "ends": np.array([-1, -1]),
