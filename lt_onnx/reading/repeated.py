@@ -103,8 +103,7 @@ class RepeatedConstants:
         if node.op_type == "Expand" and self._is_told(node.input[1], name, axis):
             node.input[0] = first.once  # which may be smaller than what is made of it
             return None
-        vector = f"{name}/repeated"
-        self.found[name] = _Repeated(once, axis, first.size, vector, axis)
+        self.found[name] = replace(first, once=once, axis=axis)
         entry = self._constant(f"{name}/entry", [first.entry])
         before, behind = [1] * axis, [1] * (len(sizes) - axis - 1)
         parts = [self._constant(f"{name}/before", before), f"{name}/times"]
@@ -112,8 +111,8 @@ class RepeatedConstants:
         return [
             self._alone(node, sizes),
             helper.make_node("Gather", [first.vector, entry], [f"{name}/times"]),
-            helper.make_node("Concat", parts, [vector], axis=0),
-            helper.make_node("Expand", [once, vector], [name], node.name),
+            helper.make_node("Concat", parts, [f"{name}/repeated"], axis=0),
+            helper.make_node("Expand", [once, f"{name}/repeated"], [name], node.name),
         ]
 
     def _alone(self, node: onnx.NodeProto, sizes: list[int]) -> onnx.NodeProto:
