@@ -75,7 +75,7 @@ class RepeatedConstants:
         if not once or list(self.constants[once].dims) != sizes:
             once = f"{name}/once"
         self.found[name] = _Repeated(once, axis, str(size), vector, axis)
-        if once in self.constants or once in self._made:
+        if self._is_there(once):
             return None
         if node.op_type == "Tile":
             sizes = [entry if isinstance(entry, int) else 1 for entry in told.entries]
@@ -92,46 +92,59 @@ class RepeatedConstants:
         if axis is None or rule is None:
             return None
         name, first = node.output[0], repeated[0]
-        size, sizes, once = self.shapes[name][axis], self._sizes(name), f"{name}/once"
+        size, sizes = self.shapes[name][axis], self._sizes(name)
         if {one.size for one in repeated} != {size} or not rule(self, node, axis):
             return None
-        if self.types.get(name) not in FLOATS:
-            self.found[name] = replace(first, once=once, axis=axis)
-            is_there = once in self.constants or once in self._made
-            return None if is_there else [self._alone(node, sizes), node]
-        self.changed = True
-        if node.op_type == "Expand" and self._is_told(node.input[1], name, axis):
+        floats = self.types.get(name) in FLOATS
+        self.changed |= floats
+        if floats and node.op_type == "Expand" and self._is_told(node.input[1], name, axis):
             node.input[0] = first.once  # which may be smaller than what is made of it
             return None
-        self.found[name] = replace(first, once=once, axis=axis)
-        entry = self._constant(f"{name}/entry", [first.entry])
-        before, behind = [1] * axis, [1] * (len(sizes) - axis - 1)
-        parts = [self._constant(f"{name}/before", before), f"{name}/times"]
-        parts.append(self._constant(f"{name}/behind", behind))
+        for output in node.output:
+            self.found[output] = replace(first, once=f"{output}/once", axis=axis)
+        if not floats:
+            return None if self._is_there(f"{name}/once") else [self._alone(node, sizes), node]
+        nodes = [self._alone(node, sizes)]
+        for output in node.output:
+            nodes += self._again(output)
+        return nodes
+
+    def _again(self, name: str) -> list[onnx.NodeProto]:
+        """The nodes that repeat a constant that was found."""
+        found, rank = self.found[name], self.rank(name)
+        before = self._constant(f"{name}/before", [1] * found.axis)
+        entry = self._constant(f"{name}/entry", [found.entry])
+        behind = self._constant(f"{name}/behind", [1] * (rank - found.axis - 1))
+        parts = [before, f"{name}/times", behind]
         return [
-            self._alone(node, sizes),
-            helper.make_node("Gather", [first.vector, entry], [f"{name}/times"]),
+            helper.make_node("Gather", [found.vector, entry], [f"{name}/times"]),
             helper.make_node("Concat", parts, [f"{name}/repeated"], axis=0),
-            helper.make_node("Expand", [once, f"{name}/repeated"], [name], node.name),
+            helper.make_node("Expand", [found.once, f"{name}/repeated"], [name], name),
         ]
 
     def _alone(self, node: onnx.NodeProto, sizes: list[int]) -> onnx.NodeProto:
         """A node as it is where nothing is repeated; `sizes` if it is told any."""
-        once, alone = f"{node.output[0]}/once", onnx.NodeProto()
+        alone = onnx.NodeProto()
         alone.CopyFrom(node)
         alone.name = f"{node.name}/once" if node.name else ""
         given = [self.found[name].once if name in self.found else name for name in node.input]
         place = {**REPEATING, **SIZED}.get(node.op_type, len(given))
         if place < len(given):
-            given[place] = self._constant(f"{once}/sizes", sizes)
-        alone.input[:], alone.output[:] = given, [once]
+            given[place] = self._constant(f"{node.output[0]}/once/sizes", sizes)
+        alone.input[:], alone.output[:] = given, [f"{name}/once" for name in node.output]
         return alone
 
+    def _is_there(self, name: str) -> bool:
+        return name in self.constants or name in self._made
+
     def _axis(self, node: onnx.NodeProto) -> int | None:
-        """The one axis of what a node makes whose size is not known, and has a name; else None."""
-        if not is_standard_domain(node.domain) or bodies(node) or len(node.output) != 1:
+        """The one axis of all that a node makes whose size is a name; None where there is none."""
+        if not is_standard_domain(node.domain) or bodies(node):
             return None
-        name = node.output[0]
+        axes = {self._open_axis(name) for name in node.output}
+        return axes.pop() if len(axes) == 1 else None
+
+    def _open_axis(self, name: str) -> int | None:
         shape = self.shapes.get(name, ())
         open_axes = [axis for axis, size in enumerate(shape) if not isinstance(size, int)]
         new = {
@@ -208,8 +221,8 @@ def _along_others(key: str, place: int) -> Rule:
     return rule
 
 
-def _arranged(known: RepeatedConstants, node: onnx.NodeProto, axis: int) -> bool:
-    """Axes come, go and change places."""
+def _alike(known: RepeatedConstants, node: onnx.NodeProto, axis: int) -> bool:
+    """Axes come, go and change places, or each number is bounded."""
     return node.input[0] in known.found and known.are_constant(node.input[1:])
 
 
@@ -274,10 +287,12 @@ def _resized(known: RepeatedConstants, node: onnx.NodeProto, axis: int) -> bool:
 
 
 RULES: dict[str, Rule] = {
+    "Clip": _alike,
     "Concat": _joined,
     "Conv": _convolved,
     "CumSum": _along_others("axis", 1),
     "Expand": _expanded,
+    "Flatten": _reshaped,
     "Gather": _gathered,
     "LayerNormalization": _normalized,
     "MatMul": _multiplied,
@@ -287,7 +302,8 @@ RULES: dict[str, Rule] = {
     "Resize": _resized,
     "Slice": _along_others("axes", 3),
     "Softmax": _normalized,
-    "Squeeze": _arranged,
-    "Transpose": _arranged,
-    "Unsqueeze": _arranged,
+    "Split": _along_others("axis", 2),
+    "Squeeze": _alike,
+    "Transpose": _alike,
+    "Unsqueeze": _alike,
 }

@@ -81,6 +81,18 @@ PASSED: dict[str, tuple[str, dict[str, Any]]] = {
         y = Add(x, known)""",
         {"each": QUERIES, "square": SQUARE, "gain": np.float32(range(8))},
     ),
+    "what is split and bounded": (
+        """often = Concat<axis=0>(n, one, one)
+        queries = Tile(each, often)
+        low = Clip(queries, least)
+        left, right = Split<axis=2>(low)
+        flat = Flatten<axis=1>(left)
+        sizes = Concat<axis=0>(n, four, four)
+        again = Reshape(flat, sizes)
+        whole = Concat<axis=-1>(again, right)
+        y = Add(x, whole)""",
+        {"each": QUERIES, "least": np.float32(0)},
+    ),
     "a shape that keeps it": (
         """sizes = Concat<axis=0>(n, two, four, four)
         pairs = Expand(each, sizes)
