@@ -21,6 +21,7 @@ VALUES = {
     "scalar": Value((2,), scalar=True),
     "half": Value((4,), whole=False),
     "truth": Value((1, 0, 1)),
+    "none": Value(()),
 }
 
 
@@ -46,6 +47,9 @@ ENTRIES: dict[str, tuple[onnx.NodeProto, tuple[int | str | None, ...] | None]] =
     "scalar": (node("Squeeze", "n", "zero"), ("n",)),
     "product": (node("ReduceProd", "sizes"), (192,)),
     "open product": (node("ReduceProd", "nw"), (None,)),
+    "flat": (node("Reshape", "nw", "minus"), ("n", 3, "w")),
+    "flat to a scalar": (node("Reshape", "n", "none"), ("n",)),
+    "not flat": (node("Reshape", "nw", "pair"), None),
     "times": (node("Mul", "nw", "two"), (None, 6, None)),
     "times one": (node("Mul", "nw", "one"), ("n", 3, "w")),
     "times zero": (node("Mul", "nw", "zero"), (0, 0, 0)),
@@ -67,6 +71,7 @@ FORMS: dict[str, tuple[onnx.NodeProto, Shape | None]] = {
     "reshape to the rest": (node("Reshape", "t", "rest"), ("n", None)),
     "reshape to all but the batch": (node("Reshape", "token", "flat"), (1, 8)),
     "expand": (node("Expand", "token", "nt"), ("n", 5, 8)),
+    "tile": (node("Tile", "token", "nt"), ("n", 5, 64)),
     "resize": (node("Resize", "t", "", "", "sizes"), (4, 6, 8)),
     "slice": (node("Slice", "x", "n", "n", "two"), ("n", 3, None, "w")),
     "pad": (node("Pad", "t", "pads"), ("n", None, 11)),
