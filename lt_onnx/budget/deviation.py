@@ -158,12 +158,15 @@ def _handed(step: Node, run: StepwiseRun, name: str, output: str) -> float:
     """
     if run.values[name][0].ndim < 2:
         return 1.0
-    few = -(-TRIED_INPUTS // max(len(run.values[name][0]), 1))  # batches
-    given = {n: list(run.values[n][:few]) for n in step.inputs if n in run.values}
+    first = run.values[name][0]
+    few = run.values[name][: -(-TRIED_INPUTS // max(len(first), 1))]
+    # inputs may lie on axis 1, and the last batch have fewer
+    alike = [i for i, batch in enumerate(few) if batch.shape[1] == first.shape[1]]
+    given = {n: [run.values[n][i] for i in alike] for n in step.inputs if n in run.values}
     deviation = _deviation(given[name])
     off = [x + d for x, d in zip(given[name], deviation, strict=True)]
     made = run.made([step], {}, output=output, values={**given, name: off})
-    clean = run.values[output][:few]
+    clean = [run.values[output][i] for i in alike]
     pairs = list(zip(clean, made, strict=True))
     if any(x.shape != y.shape for x, y in pairs):  # as many entries as its values say
         return 1.0

@@ -183,3 +183,16 @@ def test_what_a_deviation_costs_is_told_by_who_reads_it() -> None:
     assert cost["inner"]["last"] == pytest.approx([share], rel=1e-4)
     assert cost["one"]["last"] == pytest.approx([share], rel=1e-4)
     assert cost["one"]["inner"] == pytest.approx([0.5 * (1 / 8 + share)], rel=1e-4)
+
+
+def test_inputs_may_lie_on_another_axis_and_the_last_batch_have_fewer() -> None:
+    rng, node = np.random.default_rng(0), Node("Abs", "abs", ("h",), ("y",))
+    batches = [rng.normal(size=(3, count, 4)).astype(np.float32) for count in (8, 5)]
+    run = StepwiseRun({"h": batches}, [node], opsets={"": 17}, constants={})
+    run.run([node], {}, output="y")
+    known = Deviations(COUNTS)
+    read(known, layer("l", "x", "h"), handed=0.5)
+    known.add_node(node, run)
+
+    assert np.isfinite(known.of("y")).all()
+    assert (known.of("y") > 0).all()
