@@ -80,6 +80,14 @@ def test_every_form_is_made_of_every_form(forms: Path) -> None:
         ).read_bytes()
 
 
+def test_what_another_ticket_left_is_not_counted(forms: Path, tmp_path: Path) -> None:
+    ticket = tmp_path / "t.onnx"
+    ticket.write_bytes((forms / "folded.onnx").read_bytes())
+    (tmp_path / "t.onnx.data").write_bytes(bytes(1000))
+
+    assert deploy(ticket, tmp_path / "s.onnx").ticket_bytes == ticket.stat().st_size
+
+
 def test_nothing_is_left_to_make_when_onnxruntime_has_opened_it(
     forms: Path, tmp_path: Path
 ) -> None:

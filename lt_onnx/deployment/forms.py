@@ -120,9 +120,8 @@ def plan_of(target: Path, manifest: Manifest) -> Blueprint:
 
 
 def _bytes(path: Path) -> int:
-    """Bytes of a model and of its data file, if there is one."""
-    data = data_of(path)
-    return path.stat().st_size + (data.stat().st_size if data.is_file() else 0)
+    """Bytes of a model and of the data files that it names, not of one that it left behind."""
+    return sum(file.stat().st_size for file in model_files(path) if file.is_file())
 
 
 @dataclass(frozen=True)
