@@ -150,7 +150,7 @@ class RepeatedConstants:
         new = {
             f"{name}/{key}" for key in "before behind entry once once/sizes repeated times".split()
         }
-        if len(open_axes) != 1 or shape[open_axes[0]] is None or new & self.taken:
+        if len(open_axes) != 1 or {None, 0} & {*shape} or new & self.taken:
             return None
         return open_axes[0]
 
@@ -251,9 +251,9 @@ def _multiplied(known: RepeatedConstants, node: onnx.NodeProto, axis: int) -> bo
 
 
 def _normalized(known: RepeatedConstants, node: onnx.NodeProto, axis: int) -> bool:
-    """Along axes behind."""
-    first = node.input[0]
-    (along,) = known.axes(node, "axis", len(node.input)) or [-1]
+    """Along axes behind; those of a Softmax without a word for them depend on the operator set."""
+    first, absent = node.input[0], -1 if node.op_type == "LayerNormalization" else 0
+    (along,) = known.axes(node, "axis", len(node.input)) or [absent]
     constant = known.are_constant(node.input[1:])
     return constant and first in known.found and axis < along % known.rank(first)
 
@@ -283,6 +283,9 @@ def _expanded(known: RepeatedConstants, node: onnx.NodeProto, axis: int) -> bool
 
 
 def _resized(known: RepeatedConstants, node: onnx.NodeProto, axis: int) -> bool:
+    """To sizes of all axes."""
+    if any(attribute.name in ("axes", "keep_aspect_ratio_policy") for attribute in node.attribute):
+        return False
     return node.input[0] in known.found and known.are_constant(node.input[1:3])
 
 
@@ -303,7 +306,7 @@ RULES: dict[str, Rule] = {
     "Slice": _along_others("axes", 3),
     "Softmax": _normalized,
     "Split": _along_others("axis", 2),
-    "Squeeze": _alike,
+    "Squeeze": _along_others("axes", 1),
     "Transpose": _alike,
     "Unsqueeze": _alike,
 }

@@ -170,6 +170,20 @@ def test_what_goes_along_the_inputs_is_left(text: str, op: str) -> None:
     assert operators(model_of(HEAD + body + "}", **COUNTS, **constants))[op]
 
 
+def test_an_old_softmax_goes_along_all_axes_behind() -> None:
+    text = """sizes = Concat<axis=0>(two, n, four)
+        r = Expand(each, sizes)
+        c = Softmax(r)
+        d = ReduceMax<axes=[0, 2], keepdims=0>(c)
+        e = Reshape(d, column)
+        y = Add(x, e)"""
+    each = RNG.normal(size=(2, 1, 4))
+    column = np.int64([-1, 1, 1])
+    model = model_of(HEAD + text + "}", opset=11, **COUNTS, each=each, column=column)
+
+    assert operators(model)["Softmax"]
+
+
 def test_what_makes_no_floats_stays_where_others_read_it() -> None:
     text = """sizes = Concat<axis=0>(n, four)
         ids = Expand(id, sizes)
