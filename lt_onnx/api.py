@@ -8,6 +8,7 @@ from typing import Any
 
 from lt_onnx.errors import InputError
 from lt_onnx.options import (
+    ONE_WORKER,
     Device,
     Init,
     Mode,
@@ -17,6 +18,7 @@ from lt_onnx.options import (
     Select,
     Sigma,
     Weights,
+    Workers,
     check_seed,
     choose,
     make_options,
@@ -65,6 +67,7 @@ def convert(
     resume: bool = False,
     limits: Limits | None = None,
     device: Device | str = Device.AUTO,
+    workers: Workers = ONE_WORKER,
     validate: bool = True,
     all_samples: bool = False,
     per_layer: bool = False,
@@ -116,6 +119,7 @@ def convert(
         resume: keep what is finished, so that the same call goes on after a kill to the same bytes.
         limits: what validation must hold for `Ticket.passed`.
         device: where subset sums are solved: `auto`, `cpu` or `cuda`; the ticket is the same.
+        workers: who solves the subset sums of a large network; the ticket is the same.
         validate: compare with the target; without, `report.fidelity` is None, the proof decides.
         all_samples: validate on all `samples`; without, on as many as cost what construction does.
         per_layer: also find where error enters, layer by layer.

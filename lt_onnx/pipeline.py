@@ -5,13 +5,14 @@ per layer → bound → report
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lt_onnx.blueprint import Blueprint
 from lt_onnx.budget.promise import Forecast, promised
 from lt_onnx.construct.noise_budget import Promise
+from lt_onnx.construct.row_solver import check_solver, row_solver
 from lt_onnx.errors import InputError, UnsupportedError, check_torch, is_interrupt
 from lt_onnx.files import (
     WAIT_SECONDS,
@@ -24,7 +25,7 @@ from lt_onnx.files import (
     reserved,
 )
 from lt_onnx.fitting.scales import fit_scales, inputs_to_fit
-from lt_onnx.options import Device, Options, Output, Pictures, changed
+from lt_onnx.options import ONE_WORKER, Device, Options, Output, Pictures, Workers, changed
 from lt_onnx.planning.allocation import check_layers
 from lt_onnx.planning.plan import plan
 from lt_onnx.planning.prediction import Prediction, predict
@@ -36,7 +37,6 @@ from lt_onnx.report.document import Report
 from lt_onnx.samples.choose import Calibration, Given, calibration_inputs, loaded, validation_inputs
 from lt_onnx.samples.images import check_pictures
 from lt_onnx.samples.samples import AS_THEY_ARE, Samples
-from lt_onnx.subset_sum import DeviceError, resolve
 from lt_onnx.subset_sum.compilation import compile_ahead
 from lt_onnx.units import html_table
 from lt_onnx.validation.bound.certify import certified_bound
@@ -50,6 +50,7 @@ from lt_onnx.writing.checkpoint import Checkpoint, checkpoint_of
 from lt_onnx.writing.collapse import collapsed
 from lt_onnx.writing.ticket import files_of, is_of
 
+MIN_SHARED_SECONDS = 60  # of one core, for subset sums, that workers are worth
 MAX_TRACED_SAMPLES = 128  # errors of layers are alike from one input to the next
 
 Announce = Callable[[Blueprint, Prediction, Forecast | None], None]
@@ -71,6 +72,7 @@ class Job:
     samples: Given = None
     pictures: Pictures = AS_THEY_ARE
     device: Device = Device.AUTO
+    workers: Workers = ONE_WORKER
     validate: bool = True
     all_samples: bool = False
     per_layer: bool = False
@@ -177,11 +179,12 @@ class Prepared:
     """What is known before any layer is built."""
 
     blueprint: Blueprint
-    force: bool  # they may be replaced
+    given: int | None  # inputs for calibration
     calibration: Calibration
     judged: Samples  # for validation
-    promise: Promise | None  # None: prices are the options'
     fitted: Samples | None  # to fit scales to; None: it was not asked for
+    force: bool = False  # the ticket's files may be replaced
+    promise: Promise | None = None  # None: prices are the options'
 
 
 def run(job: Job) -> Ticket:
@@ -206,28 +209,25 @@ def run(job: Job) -> Ticket:
 def _run(job: Job) -> Ticket:
     """The sequence, while nobody else writes the ticket."""
     watch = Stopwatch()
-    device = _solver(job.device)
+    check_solver(job.device, job.workers)
     prepared = _prepared(job, watch)
-    blueprint, calibration = prepared.blueprint, prepared.calibration
-    if not job.output.resume:
-        checkpoint_of(job.ticket).unlink(missing_ok=True)
-    with (
-        Checkpoint(job.ticket, fingerprint(blueprint, calibration))
-        if job.output.resume
-        else nullcontext()
-    ) as checkpoint:
-        resumed = len(checkpoint.saved) if checkpoint is not None else 0
-        written = write_ticket(
-            blueprint,
-            job.ticket,
-            inputs=calibration.inputs,
-            device=device,
-            watch=watch,
-            progress=job.progress,
-            force=prepared.force,
-            promise=prepared.promise,
-            checkpoint=checkpoint,
-        )
+    with ExitStack() as kept:
+        # reading and proving fork processes, for which the threads of workers are none
+        with row_solver(job.device, job.workers) as solver:
+            prepared = _promised(job, prepared, watch)
+            checkpoint = kept.enter_context(_checkpoint(job, prepared))
+            resumed = len(checkpoint.saved) if checkpoint is not None else 0
+            written = write_ticket(
+                prepared.blueprint,
+                job.ticket,
+                inputs=prepared.calibration.inputs,
+                solver=solver,
+                watch=watch,
+                progress=job.progress,
+                force=prepared.force,
+                promise=prepared.promise,
+                checkpoint=checkpoint,
+            )
         blueprint = written.blueprint
         if job.source is not None:
             with watch("source"):
@@ -241,8 +241,18 @@ def _run(job: Job) -> Ticket:
     return Ticket(job.ticket, report, job.source, resumed)
 
 
+def _checkpoint(
+    job: Job, prepared: Prepared
+) -> AbstractContextManager[Checkpoint] | AbstractContextManager[None]:
+    """What is kept of a conversion until it is done, if it is to be resumed."""
+    if job.output.resume:
+        return Checkpoint(job.ticket, fingerprint(prepared.blueprint, prepared.calibration))
+    checkpoint_of(job.ticket).unlink(missing_ok=True)
+    return nullcontext()
+
+
 def _prepared(job: Job, watch: Stopwatch) -> Prepared:
-    """Read and plan, choose inputs, and find out what the promise takes. Raises as `run`."""
+    """Read and plan, and choose inputs. Raises as `run`."""
     with watch("read"):
         blueprint = _planned(job)
         compile_ahead()  # not before: reading forks a process
@@ -275,16 +285,27 @@ def _prepared(job: Job, watch: Stopwatch) -> Prepared:
             # the ticket is run on as many as take half of what construction does
             count = max(prediction.validation_count // 2, job.calibration_count or 0)
             fitted = inputs_to_fit(seen, target, count, options.seed + 2)
-    forecast = None
-    if options.promises:
+    return Prepared(blueprint, given, calibration, judged, fitted)
+
+
+def _promised(job: Job, prepared: Prepared, watch: Stopwatch) -> Prepared:
+    """Find out what the promise takes. Raises as `run`."""
+    blueprint, calibration, forecast = prepared.blueprint, prepared.calibration, None
+    if job.options.promises:
         with watch("sensitivity"):
-            blueprint, forecast = promised(blueprint, calibration, given=given)
-    made = job.output.resume and is_of(job.ticket, target, blueprint.options)
+            blueprint, forecast = promised(blueprint, calibration, given=prepared.given)
+    made = job.output.resume and is_of(job.ticket, blueprint.target, blueprint.options)
     kept_weights = None if forecast is None else forecast.kept(blueprint)
     prediction = _with_room(job, blueprint, calibration.inputs, force=made, kept=kept_weights)
+    if job.workers.shared:
+        _check_worth(prediction)
     job.announce(blueprint, prediction, forecast)
-    promise = None if forecast is None else forecast.promise
-    return Prepared(blueprint, job.output.force or made, calibration, judged, promise, fitted)
+    return replace(
+        prepared,
+        blueprint=blueprint,
+        force=job.output.force or made,
+        promise=None if forecast is None else forecast.promise,
+    )
 
 
 def predicted(job: Job) -> Prediction:
@@ -335,12 +356,13 @@ def _with_room(
     return prediction
 
 
-def _solver(device: Device) -> Device:
-    """The device that subset sums will be solved on. Raises InputError."""
-    try:
-        return resolve(device)
-    except DeviceError as error:
-        raise InputError(f"`device={device}`: {error}") from None
+def _check_worth(prediction: Prediction) -> None:
+    """Raise InputError where subset sums take less than workers cost."""
+    if prediction.solve_seconds < MIN_SHARED_SECONDS:
+        raise InputError(
+            f"the subset sums of this network take about {prediction.solve_seconds:.0f} s of one "
+            f"core: below {MIN_SHARED_SECONDS} s `workers` cost more than they bring; drop it"
+        )
 
 
 def _planned(job: Job) -> Blueprint:

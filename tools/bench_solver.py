@@ -130,7 +130,7 @@ def _full(m: int, problems: tuple[Floats, ...], device: str, rule: str) -> Line:
 def recorded(target: Path, calibration: Path | None, m: int, most: int) -> tuple[Floats, ...]:
     """Problems of the full objective as they are met in the conversion of a network."""
     import lt_onnx
-    from lt_onnx.construct import masks as chosen
+    from lt_onnx.construct import row_solver as chosen
     from lt_onnx.subset_sum.cpu import draw
 
     met: list[tuple[Floats, ...]] = []

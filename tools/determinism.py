@@ -35,7 +35,7 @@ def hashes(models: list[Path], base_size: int | None, solver: str, threads: int)
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     from lt_onnx import convert
     from lt_onnx.blueprint import Build
-    from lt_onnx.construct import layer_construction, layer_task
+    from lt_onnx.construct import layer_task, row_solver
     from lt_onnx.options import Device, make_options
     from lt_onnx.planning.plan import plan
     from lt_onnx.reading.lowering import read_target
@@ -57,7 +57,7 @@ def hashes(models: list[Path], base_size: int | None, solver: str, threads: int)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "ticket.onnx"
         for model, mode, chunk in itertools.product(models, MODES, CHUNKS):
-            layer_construction.CHUNK_WEIGHTS[Device.CPU] = chunk
+            row_solver.CHUNK_WEIGHTS[Device.CPU] = chunk
             convert(
                 model,
                 out,

@@ -7,7 +7,8 @@ import numpy as np
 
 from lt_onnx.construct import moments
 from lt_onnx.construct.fed_target import Layer
-from lt_onnx.construct.masks import HEADROOM, mend_outliers
+from lt_onnx.construct.masks import HEADROOM
+from lt_onnx.construct.row_solver import mend_outliers
 from lt_onnx.errors import too_large
 from lt_onnx.subset_sum import Drawn, Masks, RangeError, Rows, Rule, solve_rows, write_masked
 from lt_onnx.target import Array, Doubles, Floats, Indices, Linear

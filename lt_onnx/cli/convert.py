@@ -21,7 +21,7 @@ from lt_onnx.cli.options import (
     SamplesFile,
 )
 from lt_onnx.errors import InputError
-from lt_onnx.options import Device, Options, Output, Param, Pictures
+from lt_onnx.options import Device, Options, Output, Param, Pictures, Workers
 from lt_onnx.progress import silent
 from lt_onnx.units import counted
 from lt_onnx.validation.limits import Limits
@@ -41,6 +41,7 @@ def convert_command(
     samples: SamplesFile = None,
     pictures: Pictures,
     device: Annotated[Device, Param("Where subset sums are solved.")] = Device.AUTO,
+    workers: Workers,
     output: Output,
     validate: Annotated[
         bool, Param("Compare with the target.", flags=("--validate/--no-validate",))
@@ -84,6 +85,7 @@ def convert_command(
                 samples=samples,
                 pictures=pictures,
                 device=device,
+                workers=workers,
                 validate=validate,
                 all_samples=all_samples,
                 per_layer=validate and (per_layer or bool(report)),

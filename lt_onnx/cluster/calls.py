@@ -21,12 +21,13 @@ Told: TypeAlias = Callable[[str, str, float | None], None]
 class Call:
     """The arguments of one call, the name it is told by, and the bytes of memory it takes.
 
-    Paths among them may be relative to `folder`, where it is made.
+    `size` are the bytes of its arguments, where they are many. Paths among them may be relative to `folder`, where it is made.
     """
 
     name: str
     arguments: tuple[Any, ...]
     memory: int = 0
+    size: int = 0
     folder: str = field(default_factory=os.getcwd)
 
 

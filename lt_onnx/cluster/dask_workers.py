@@ -34,6 +34,7 @@ STARTS = 6  # of a cluster on a machine that is busy
 POLL_SECONDS = 0.5  # from one look at the cluster's workers to the next
 JOIN_SECONDS = 300.0  # since a worker joined, or made a call, that a larger one is waited for
 DRAWN = find_spec("bokeh") is not None  # else there is no page at the dashboard's address
+LARGE_BYTES = 1 << 20  # of arguments that go to a worker apart from their call
 ENDED = ""  # the stage of a call that has ended
 
 Running: TypeAlias = dict[Future[Any], tuple[Call, str]]  # and on which worker
@@ -124,7 +125,9 @@ class DaskExecutor:
                 for message in self._messages():
                     if isinstance(message, Future):
                         call, _ = running.pop(message, (None, ""))
-                        if call is not None:
+                        if call is not None and self._is_lost(message):
+                            waiting.append(call)
+                        elif call is not None:
                             yield call, self._outcome(message)
                     elif message[1] != ENDED:
                         tell(*message)
@@ -160,10 +163,12 @@ class DaskExecutor:
                 continue
             waiting.remove(call)
             address = min(idle, key=lambda a: limits[a])
+            work: Any = function, call
+            if call.size > LARGE_BYTES:  # else schedulers keep them, to look back at
+                work = self.client.scatter([work], workers=[address], hash=False)[0]
             future = self.client.submit(
                 _on_worker,
-                function,
-                call,
+                work,
                 topic,
                 __version__,
                 workers=[address],
@@ -192,6 +197,10 @@ class DaskExecutor:
             yield self.heard.get(timeout=POLL_SECONDS)
             while True:
                 yield self.heard.get_nowait()
+
+    def _is_lost(self, future: Future[Any]) -> bool:
+        """Whether a call's arguments were lost with the worker that they had gone to."""
+        return future.status == "cancelled" and self.client.status == "running"
 
     def _outcome(self, future: Future[Any]) -> Outcome:
         """What became of a call. Raises ResourceError when the scheduler is gone."""
@@ -248,8 +257,9 @@ def _end_processes() -> None:
 # on a worker ----------------------------------------------------------------------------------
 
 
-def _on_worker(function: Callable[..., Any], call: Call, topic: str, version: str) -> Outcome:
-    """Make a call in this worker's process; runs in a thread of the worker."""
+def _on_worker(work: tuple[Callable[..., Any], Call], topic: str, version: str) -> Outcome:
+    """Make a call of a function in this worker's process; runs in a thread of the worker."""
+    function, call = work
     worker: Any = get_worker()
     if version != __version__:
         said = f"{worker.address}: has lt-onnx {__version__}; give all workers {version}"

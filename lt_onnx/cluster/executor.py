@@ -33,7 +33,7 @@ class OneProcess:
 
 def check_installed(workers: Workers) -> None:
     """Raises InputError where Dask, which more than one process needs, is not installed."""
-    if (workers.workers > 1 or workers.elsewhere) and find_spec("distributed") is None:
+    if workers.shared and find_spec("distributed") is None:
         asked = "workers" if workers.workers > 1 else "scheduler"
         raise InputError(f"`{asked}` needs Dask: pip install 'lt-onnx[cluster]'")
 
@@ -45,7 +45,7 @@ def opened(workers: Workers) -> Iterator[Executor]:
     Raises InputError where Dask is not installed, or there is no scheduler under its address.
     """
     check_installed(workers)
-    if workers.workers == 1 and not workers.elsewhere:
+    if not workers.shared:
         process = Process()
         try:
             yield OneProcess(process)

@@ -9,5 +9,6 @@ Comes in: a Blueprint and calibration inputs. Goes out, layer by layer: `MaskedR
 `features`            what its weights meet: copies, or neurons of one sign
 `shared_problems`     base sets, prices and error feedback, from the inputs' `moments`
 `masks`               λ, the subsets, and the fit to the target's outputs
+`row_solver`          who solves the subset sums of rows: this process, or workers
 `biases`              subset sums over the `constants` that reach the layer
 """

@@ -17,11 +17,12 @@ from lt_onnx.construct.layer_construction import LayerSums, construct_rows, repe
 from lt_onnx.construct.layer_task import BLOCK_WEIGHTS, LayerTask
 from lt_onnx.construct.noise_budget import NoiseBudget, Promise
 from lt_onnx.construct.results import BuiltLayer, MaskedRows, SavedLayer, sqnr
+from lt_onnx.construct.row_solver import HERE, RowSolver
 from lt_onnx.construct.stepwise_run import Made, StepwiseRun
 from lt_onnx.construct.univariate import Neurons, expand
 from lt_onnx.errors import InputError, too_large
 from lt_onnx.ops.activations import Activation, response
-from lt_onnx.options import Device, Init
+from lt_onnx.options import Init
 from lt_onnx.planning.allocation import problems
 from lt_onnx.planning.prediction import construction_batch
 from lt_onnx.progress import Stopwatch
@@ -34,7 +35,7 @@ def construct(
     blueprint: Blueprint,
     calibration: Samples,
     *,
-    device: Device = Device.CPU,
+    solver: RowSolver = HERE,
     watch: Stopwatch | None = None,
     saved: Mapping[str, SavedLayer] | None = None,
     promise: Promise | None = None,
@@ -43,7 +44,7 @@ def construct(
 
     All is built in a source of σ = 1; the σ of the initialisation is put in at the end, so that
     masks do not depend on it. `calibration` are inputs of the target;
-    `device` is where subset sums are solved, `watch` is told where the time goes; layers that are
+    `solver` is who solves subset sums, `watch` is told where the time goes; layers that are
     `saved`, by name, were built before and are only run again. A `promise` gives every layer its
     price; None: prices are the options'.
 
@@ -64,7 +65,7 @@ def construct(
         blueprint,
         StepwiseRun(inputs, target.steps, opsets=target.opsets, constants=target.constants),
         StepwiseRun(inputs, nodes, opsets=target.opsets, constants=blueprint.constants),
-        device=device,
+        solver=solver,
         watch=watch or Stopwatch(),
         saved=saved or {},
         budget=None if promise is None else NoiseBudget(promise, problems(blueprint), copied),
@@ -81,7 +82,7 @@ class _Construction:
     blueprint: Blueprint
     target: StepwiseRun
     ticket: StepwiseRun
-    device: Device
+    solver: RowSolver
     watch: Stopwatch
     saved: Mapping[str, SavedLayer]
     budget: NoiseBudget | None
@@ -157,7 +158,7 @@ class _Construction:
             constants=constant_values(layout, constants),
             y=self.target.values[step.linear.output],
             fresh=self.fresh,
-            device=self.device,
+            solver=self.solver,
         )
         _check_finite(f"layer '{step.name}'", task.y)
         sums = LayerSums(task, self.blueprint.target.opsets)

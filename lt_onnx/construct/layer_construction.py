@@ -21,14 +21,10 @@ from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows, SavedL
 from lt_onnx.construct.shared_problems import SharedProblems
 from lt_onnx.construct.stepwise_run import Made
 from lt_onnx.layout import CONSTANT
-from lt_onnx.options import Device
 from lt_onnx.progress import Stopwatch
 from lt_onnx.runtime import Program, by_batch
 from lt_onnx.source.layer import draw_rows
 from lt_onnx.target import Array, Doubles, Floats
-
-# random weights that are drawn and solved at a time: as many as a block, but a GPU wants more
-CHUNK_WEIGHTS = {Device.CPU: 1 << 23, Device.CUDA: 1 << 26}
 
 RowsThenLayer: TypeAlias = Generator[MaskedRows, None, BuiltLayer]
 
@@ -153,7 +149,7 @@ def construct_rows(
         task = replace(task, price=trial.price)
         biases = replace(biases, task=task).within(trial.error)
     tally, done, mean = Tally(), [], MeanLayer(task)
-    for blocks in task.chunks(CHUNK_WEIGHTS[task.device]):
+    for blocks in task.chunks(task.solver.chunk_weights):
         with watch("moments"):
             shared.prepare(blocks)
         chosen = choose(task, blocks, shared=shared, lam=first, watch=watch)

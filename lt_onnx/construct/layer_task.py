@@ -18,11 +18,15 @@ from lt_onnx.blueprint import Build
 from lt_onnx.construct.constants import Response
 from lt_onnx.construct.features import Features
 from lt_onnx.construct.results import Tally
+from lt_onnx.construct.row_solver import HERE, RowProblems, RowSolver
 from lt_onnx.layout import CONSTANT
-from lt_onnx.options import Device, Options, Select
+from lt_onnx.options import Options, Select, Sigma
+from lt_onnx.subset_sum import Drawn, Rows, Rule
 from lt_onnx.target import Array, Doubles, Floats, Indices, Linear
 
 BLOCK_WEIGHTS = 1 << 23  # random weights that are run at a time, unless one row has more
+
+RULES = {Select.NOISE: Rule.NOISE, Select.SMALLEST: Rule.SMALLEST, Select.BEST: Rule.BEST}
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class LayerTask:
     constants: tuple[Indices, Floats]  # the inputs that are constant, [C], and their values
     y: Sequence[Array]  # [N, …]  the target's own outputs
     fresh: int = 0  # batches, the last of them, that H is not made from
-    device: Device = Device.CPU  # where subset sums are solved
+    solver: RowSolver = HERE  # of subset sums
 
     @property
     def linear(self) -> Linear:
@@ -102,6 +106,33 @@ class LayerTask:
         first, last = groups.start * self.group_rows, groups.stop * self.group_rows
         rows = np.arange(max(within.start, first), min(within.stop, last))
         return rows[self.channel[rows] >= 0]
+
+    def row_problems(
+        self,
+        groups: range,
+        rows: Indices,
+        *,
+        parts: Sequence[tuple[slice, Rows]],
+        goals: Doubles,
+        lam: Doubles,
+    ) -> RowProblems:
+        """The problems of some `rows` [r] of some `groups`, for the solver.
+
+        `parts` are what the rows of each group share, `goals` [r, N] the rows' target weights,
+        `lam` [r, 2] their λ > 0 and λ < 0 to begin with.
+        """
+        options, source = self.options, self.step.source
+        group = rows // self.group_rows - groups.start
+        return RowProblems(
+            Drawn(options.seed, source.index, rows, source.row_size),
+            group,
+            goals,
+            lam,
+            parts,
+            rule=RULES[options.select],
+            tolerance=options.tolerance,
+            free=self.calibrated and options.sigma is not Sigma.LAYER,
+        )
 
     def chunks(self, weights: int) -> Iterator[list[Block]]:
         """Blocks of the layer, in order, as many at a time as hold about `weights` weights."""

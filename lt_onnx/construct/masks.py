@@ -5,7 +5,7 @@ one physical output channel; each of its V·K problems (feature v, tap k) choose
 of feature v: the neurons of a channel and sign (Alg. 1), or the copies of a channel (Alg. 2).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,20 +13,14 @@ import numpy as np
 from lt_onnx.construct import moments
 from lt_onnx.construct.layer_task import BLOCK_WEIGHTS, Block, LayerTask, RowChoice
 from lt_onnx.construct.results import Tally
-from lt_onnx.construct.shared_problems import GroupProblems, SharedProblems
+from lt_onnx.construct.shared_problems import SharedProblems
 from lt_onnx.options import Select, Sigma
 from lt_onnx.progress import Stopwatch
-from lt_onnx.subset_sum import Drawn, Masks, Rule, solve_rows, write_masked
-from lt_onnx.target import Array, Doubles, Floats, Indices
+from lt_onnx.subset_sum import write_masked
+from lt_onnx.target import Array, Doubles
 
 HEADROOM = 0.75  # λ over the largest |w| of a row: larger weights take two elements or more
 MAX_RESCALING = 2.0  # factor by which a row's λ moves at most when it is fitted to the outputs
-# factors of λ tried for rows in which one problem is an outlier: all of its base set may pull the
-# wrong way, which is the right one with -λ
-WIDER = (-1.0, 1.2, -1.2, 1.45, -1.45, 1.75, -1.75)
-OUTLIER_SHARE = 0.25  # of a row's error, from which one problem counts as an outlier
-
-RULES = {Select.NOISE: Rule.NOISE, Select.SMALLEST: Rule.SMALLEST, Select.BEST: Rule.BEST}
 
 
 def first_lambdas(task: LayerTask, least: Doubles) -> Doubles:
@@ -83,13 +77,15 @@ def choose(
             if twin:
                 weight[at[r], place + twin] = -value
         else:
-            drawn = Drawn(task.options.seed, source.index, rows, source.row_size)
+            parts = problems.at(task.price).parts
+            asked = task.row_problems(groups, rows, parts=parts, goals=goals, lam=both[at])
             with watch("solve"):
-                given = {"drawn": drawn, "group": group, "goals": goals, "lam": both[at]}
-                masks, residuals, lam[at] = solve_masks(task, problems.at(task.price), **given)
+                masks, residuals, lam[at] = task.solver.solve(asked)
                 tallies.append(Tally.of(goals, masks, residuals, tolerance=task.options.tolerance))
             with watch("random numbers"):
-                write_masked(weight, at, drawn=drawn, masks=masks, rows=(index, group), twin=twin)
+                write_masked(
+                    weight, at, drawn=asked.drawn, masks=masks, rows=(index, group), twin=twin
+                )
         scale[at] = lam[at] / features.unit
     return RowChoice(weight, lam, scale, np.zeros(len(weight)), tallies)
 
@@ -111,67 +107,3 @@ def rescaled(task: LayerTask, rows: RowChoice, *, block: Block, raw: Sequence[Ar
     factor = np.ones(len(block))
     factor[data] = np.where(np.isfinite(fit), fit, 1.0)
     return replace(rows, lam=rows.lam * factor, scale=rows.scale * factor)
-
-
-def solve_masks(
-    task: LayerTask,
-    problems: GroupProblems,
-    *,
-    drawn: Drawn,
-    group: Indices,
-    goals: Doubles,
-    lam: Doubles,
-) -> tuple[Masks, Floats, Doubles]:
-    """Masks and residuals [r, V·K] of some rows, each of a `group` [r], and their λ [r].
-
-    The base sets are fixed, but each row's λ is free, and another λ asks for other sums. Of `lam`
-    [r, 2], rows take the positive one; those in which one problem is an outlier take the negative
-    or a wider one if that halves their squared error.
-    """
-    options = task.options
-
-    def attempt(rows: Indices, lam: Doubles) -> tuple[Masks, Floats]:
-        base = replace(drawn, numbers=drawn.numbers[rows])
-        z = (goals[rows] / lam[:, None]).astype(np.float32)
-        masks, residuals = np.empty(z.shape, np.uint32), np.empty(z.shape, np.float32)
-        for part, common in problems.parts:
-            masks[:, part], residuals[:, part] = solve_rows(
-                base,
-                np.ascontiguousarray(z[:, part]),
-                rows=replace(common, group=group[rows]),
-                rule=RULES[options.select],
-                tolerance=options.tolerance,
-                device=task.device,
-            )
-        return masks, residuals
-
-    if not task.calibrated or options.sigma is Sigma.LAYER:
-        positive = lam[:, 0].copy()
-        return *attempt(np.arange(len(lam)), positive), positive
-    weight = np.concatenate([common.weight for _, common in problems.parts], 1)[group]
-    return mend_outliers(attempt, lam, weight)
-
-
-def mend_outliers(
-    attempt: Callable[[Indices, Doubles], tuple[Masks, Floats]], first: Doubles, weight: Floats
-) -> tuple[Masks, Floats, Doubles]:
-    """Masks and residuals [r, N] of rows, and their λ [r], of `first` [r, 2] or wider.
-
-    `attempt` solves some rows with some λ; squares of residuals count by `weight` [r, N].
-    """
-    lam = first[:, 0].copy()
-    masks, residuals = attempt(np.arange(len(lam)), lam)
-    for factor in WIDER:
-        error = weight * np.square(residuals, dtype=np.float64)
-        total = error.sum(1)
-        outlying = np.flatnonzero(error.max(1, initial=0.0) > OUTLIER_SHARE * total)
-        if not len(outlying):
-            break
-        wider = first[outlying, int(factor < 0)] * abs(factor)
-        new_masks, new_residuals = attempt(outlying, wider)
-        new_total = (weight[outlying] * np.square(new_residuals, dtype=np.float64)).sum(1)
-        better = new_total * wider**2 < total[outlying] * lam[outlying] ** 2 / 2
-        chosen = outlying[better]
-        masks[chosen], residuals[chosen] = new_masks[better], new_residuals[better]
-        lam[chosen] = wider[better]
-    return masks, residuals, lam

@@ -17,10 +17,9 @@ import numpy as np
 from lt_onnx.construct import moments
 from lt_onnx.construct.fed_target import loss
 from lt_onnx.construct.layer_task import Block, LayerTask
-from lt_onnx.construct.masks import solve_masks
 from lt_onnx.construct.noise_budget import Share
 from lt_onnx.construct.shared_problems import SharedProblems
-from lt_onnx.subset_sum import Drawn, write_masked
+from lt_onnx.subset_sum import write_masked
 from lt_onnx.target import Doubles, Floats, Indices
 
 MIN_PROBLEMS, MIN_ROWS, MAX_GROUPS, MAX_COPIES = 4096, 24, 16, 4  # that a price is tried on
@@ -164,7 +163,7 @@ def _try(
 ) -> Trial:
     """Solve the sampled rows with the task's price, and measure; deviations count `apart`."""
     features, source, copies = task.features, task.step.source, task.step.out_layout.copies
-    kept = asked = 0.0
+    kept = wanted = 0.0
     powers = {"fresh": np.zeros(3), "seen": np.zeros(3)}  # those of _powers
     inherited = weighed = 0.0
     for groups, rows in sample.rows:
@@ -172,13 +171,12 @@ def _try(
         group = group - groups.start
         goals = features.goals(task.linear, task.channel[rows].astype(np.int64))
         goals = goals.reshape(len(rows), -1)
-        drawn = Drawn(task.options.seed, source.index, rows, source.row_size)
-        masks, _, own = solve_masks(
-            task, problems, drawn=drawn, group=group, goals=goals, lam=lam[rows]
-        )
+        asked = task.row_problems(groups, rows, parts=problems.parts, goals=goals, lam=lam[rows])
+        masks, _, own = task.solver.solve(asked)
         index, gain = features.problems(groups, slice(None))
         weight = np.zeros((len(rows), source.row_size), np.float32)
-        write_masked(weight, np.arange(len(rows)), drawn=drawn, masks=masks, rows=(index, group))
+        of = (index, group)
+        write_masked(weight, np.arange(len(rows)), drawn=asked.drawn, masks=masks, rows=of)
         for g in np.unique(group):
             at = np.flatnonzero(group == g)
             elements = weight[at][:, np.maximum(index[g], 0)] * gain[g]
@@ -197,7 +195,7 @@ def _try(
                 inherited += more * (name == "fresh")
         weighed += float((problems.price[group] * own**2).sum())
         kept += float(np.bitwise_count(masks).sum())
-        asked += float(np.count_nonzero(goals))
+        wanted += float(np.count_nonzero(goals))
     fresh, seen = (error[1:] / max(error[0], 1e-300) for error in powers.values())
     mean, own = (fresh * loss(float(fresh[0]), float(seen[0]))).tolist()
     signal = max(float(powers["fresh"][0]), 1e-300)
@@ -210,7 +208,7 @@ def _try(
         error=cost + inherited / copies,
         inherited=inherited / copies,
         apart=(own * typical + inherited) * (copies > 1),
-        kept=kept / max(asked, 1),
+        kept=kept / max(wanted, 1),
     )
 
 

@@ -96,19 +96,19 @@ class Workers:
     """
 
     workers: Annotated[
-        int, Param("Conversions at a time, on this machine.", flags=("--workers", "-w"))
+        int, Param("Processes that work at a time, on this machine.", flags=("--workers", "-w"))
     ] = 1
     memory: Annotated[
         int | None,
         Param(
-            "Memory of all conversions at a time; else the machine's.",
+            "Memory of all of them together; else the machine's.",
             unit="BYTES",
             read=byte_count,
             expects="bytes, as in 800M or 8G",
         ),
     ] = None
     scheduler: Annotated[
-        str | None, Param("Address of a Dask scheduler, whose workers convert.", unit="URL")
+        str | None, Param("Address of a Dask scheduler, whose workers work.", unit="URL")
     ] = None
     scheduler_file: Annotated[
         Path | None, Param("The same, as `dask scheduler --scheduler-file` wrote it.", unit="FILE")
@@ -130,6 +130,11 @@ class Workers:
     def elsewhere(self) -> bool:
         """Whether there is a cluster to connect to."""
         return self.scheduler is not None or self.scheduler_file is not None
+
+    @property
+    def shared(self) -> bool:
+        """Whether work is for more than one process."""
+        return self.workers > 1 or self.elsewhere
 
 
 ONE_WORKER = Workers()

@@ -82,6 +82,7 @@ class Prediction:
     multiply_adds: int  # of the ticket, per sample
     validation_count: int  # samples that both networks run in the time that construction takes
     seconds: float  # without validation, very roughly
+    solve_seconds: float  # of one core, for subset sums
 
 
 def predict(
@@ -142,6 +143,7 @@ def predict(
         seconds=START_SECONDS
         + (_felt_seconds(target, count) if options.promises else 0)
         + sum(layer_seconds(target, step, count) for step in steps),
+        solve_seconds=sum(_solve_seconds(step) for step in builds),
     )
 
 
@@ -211,12 +213,17 @@ def _core_seconds(target: Target, step: Expand | Build, count: int) -> float:
     """What one layer takes of one core, writing apart; the same on every machine."""
     seconds = WEIGHT_SECONDS * step.source.size
     if isinstance(step, Build):
-        m = max(step.base_size, 1)
-        seconds += PROBLEM_SECONDS * PROBLEM_GROWTH ** (m - 11) * step.source.size / m
+        seconds += _solve_seconds(step)
         work = MULTIPLY_ADD_SECONDS * feature_multiply_adds(target, step)
         seconds += count * (work + BUILT_BYTE_SECONDS * _held_bytes(target, step))
         seconds += MOMENT_SECONDS * _moment_work(target, step, count)
     return seconds
+
+
+def _solve_seconds(step: Build) -> float:
+    """What the subset sums of a layer take of one core."""
+    m = max(step.base_size, 1)
+    return PROBLEM_SECONDS * PROBLEM_GROWTH ** (m - 11) * step.source.size / m
 
 
 def _sample_seconds(target: Target, step: Expand | Build) -> float:

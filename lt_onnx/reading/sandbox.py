@@ -40,6 +40,10 @@ class _Worker:
         theirs.close()
         self.owner = os.getpid()
 
+    def serves(self) -> bool:
+        """Whether it is this process's, and nothing has ended it since its last answer."""
+        return self.owner == os.getpid() and self.process.is_alive()
+
     def end(self) -> None:
         self.pipe.close()
         self.process.kill()
@@ -58,7 +62,7 @@ def guarded(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     if sys.platform != "linux":
         return work(*args, **kwargs)
     with _lock:
-        if _worker is None or _worker.owner != os.getpid():
+        if _worker is None or not _worker.serves():
             _worker = _Worker()
         try:
             _worker.pipe.send((work, args, kwargs))

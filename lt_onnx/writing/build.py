@@ -14,6 +14,7 @@ from lt_onnx.construct.fed_target import Layer
 from lt_onnx.construct.layer_task import BLOCK_WEIGHTS
 from lt_onnx.construct.noise_budget import Promise
 from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows
+from lt_onnx.construct.row_solver import RowSolver
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.manifest import GENERATOR, OptionsRecord
 from lt_onnx.planning.plan import plan
@@ -21,7 +22,6 @@ from lt_onnx.progress import Progress, Stopwatch
 from lt_onnx.samples.choose import Calibration
 from lt_onnx.samples.samples import Samples
 from lt_onnx.source.layer import draw_bias, scaled_rows
-from lt_onnx.subset_sum import Device
 from lt_onnx.version import __version__
 from lt_onnx.writing.checkpoint import Checkpoint
 from lt_onnx.writing.ticket import TicketWriter
@@ -53,7 +53,7 @@ def write_ticket(
     path: Path,
     *,
     inputs: Samples,
-    device: Device,
+    solver: RowSolver,
     watch: Stopwatch,
     progress: Progress,
     force: bool = False,
@@ -63,7 +63,7 @@ def write_ticket(
     """Construct the ticket and write it to `path`, row by row.
 
     Where the constants of a tensor turn out lost, a new plan opens a block there. `inputs` are for
-    calibration; `device` solves the subset sums; `promise` sets the layers' prices; `watch` is told
+    calibration; `solver` solves the subset sums; `promise` sets the layers' prices; `watch` is told
     where the time goes, `progress` the share done; `force` lets the ticket replace a file;
     `checkpoint` has what an earlier run finished and notes what this one does.
     """
@@ -73,7 +73,7 @@ def write_ticket(
     while True:
         saved = dict(checkpoint.saved) if checkpoint is not None else {}
         pieces = construct(
-            blueprint, inputs, device=device, watch=watch, saved=saved, promise=promise
+            blueprint, inputs, solver=solver, watch=watch, saved=saved, promise=promise
         )
         try:
             with TicketWriter(blueprint, path, source=False, force=force) as writer:

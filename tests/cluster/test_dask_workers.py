@@ -113,7 +113,7 @@ def test_what_no_worker_has_room_for_waits_until_none_may_join(
         n_workers=0, processes=False, dashboard_address=None, memory_limit=0
     )
     monkeypatch.setattr(dask_workers, "JOIN_SECONDS", 1.0)
-    monkeypatch.setattr(dask_workers, "_on_worker", lambda function, call, *_: Outcome(call.name))
+    monkeypatch.setattr(dask_workers, "_on_worker", lambda work, *_: Outcome(work[1].name))
     told: list[tuple[str, str, float | None]] = []
     calls = [Call("small", (), 1), Call("large", (), 2 * GIGABYTE), Call("huge", (), 9 * GIGABYTE)]
     with cluster, distributed.Client(cluster) as client:
@@ -168,9 +168,11 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, Any]]:
         process.wait()
 
 
+@pytest.mark.parametrize("size", [0, 2 * dask_workers.LARGE_BYTES])
 def test_a_lost_worker_costs_nothing_but_time_and_a_lost_scheduler_is_told(
-    cluster: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
+    """Also where the calls' arguments, which are many, are lost with it."""
     monkeypatch.setattr(dask_workers, "JOIN_SECONDS", 0.5)
     deadline = time.monotonic() + 30
     while not cluster["file"].exists() and time.monotonic() < deadline:
@@ -185,7 +187,7 @@ def test_a_lost_worker_costs_nothing_but_time_and_a_lost_scheduler_is_told(
         assert "about 3.2 GB of memory are needed, the workers have 2.1 GB" in much.message
 
         log = tmp_path / "log"
-        calls = [Call(str(n), (log, 2.0)) for n in range(3)]
+        calls = [Call(str(n), (log, 2.0), size=size) for n in range(3)]
         made = {}
         for call, outcome in executor.outcomes(tasks.wait, calls, silent):
             made[call.name] = outcome.result

@@ -9,7 +9,7 @@ from graphs import Builder, save
 
 from lt_onnx import convert
 from lt_onnx.blueprint import Blueprint
-from lt_onnx.construct import layer_construction, layer_task
+from lt_onnx.construct import layer_task, row_solver
 from lt_onnx.construct.construction import construct
 from lt_onnx.construct.results import BuiltLayer, MaskedRows, SavedLayer
 from lt_onnx.errors import InputError
@@ -72,7 +72,7 @@ def test_rows_come_in_order_and_their_layer_after_them(mode: Mode) -> None:
 def test_rows_do_not_depend_on_how_many_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     blueprint = planned()
     whole = digest(construct(blueprint, inputs(blueprint)))
-    monkeypatch.setitem(layer_construction.CHUNK_WEIGHTS, Device.CPU, 1 << 13)
+    monkeypatch.setitem(row_solver.CHUNK_WEIGHTS, Device.CPU, 1 << 13)
 
     assert max(layer.size for layer in blueprint.layers) > 2 << 13
     assert digest(construct(blueprint, inputs(blueprint))) == whole

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lt_onnx.construct.layer_task import BLOCK_WEIGHTS, LayerTask, RowChoice
-from lt_onnx.construct.masks import HEADROOM, MAX_RESCALING, WIDER, choose, first_lambdas, rescaled
+from lt_onnx.construct.masks import HEADROOM, MAX_RESCALING, choose, first_lambdas, rescaled
+from lt_onnx.construct.row_solver import WIDER
 from lt_onnx.construct.shared_problems import SharedProblems
 from lt_onnx.options import Options, Select, Sigma
 from lt_onnx.progress import Stopwatch
@@ -116,7 +117,7 @@ def test_a_row_whose_base_set_pulls_the_wrong_way_takes_a_negative_scale(
     assert len(flipped)
     error = np.square(effective(task, rows) - wanted(task)).sum((1, 2))
 
-    monkeypatch.setattr("lt_onnx.construct.masks.WIDER", ())
+    monkeypatch.setattr("lt_onnx.construct.row_solver.WIDER", ())
     plain = np.square(effective(task, chosen(task, lam)) - wanted(task)).sum((1, 2))
     own = np.cumsum(data)[flipped] - 1
     assert (error[own] < plain[own]).all()

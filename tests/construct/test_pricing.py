@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lt_onnx.construct import pricing
 from lt_onnx.construct.biases import Biases
 from lt_onnx.construct.layer_task import LayerTask
-from lt_onnx.construct.masks import first_lambdas, solve_masks
+from lt_onnx.construct.masks import first_lambdas
 from lt_onnx.construct.noise_budget import Share
 from lt_onnx.construct.pricing import MIN_PRICE, Trial, find_price
 from lt_onnx.construct.shared_problems import SharedProblems
@@ -60,11 +59,13 @@ def test_a_price_is_found_in_few_trials_however_large_the_weights_are(
 ) -> None:
     prices = []
 
+    row_problems = LayerTask.row_problems
+
     def counted(task: LayerTask, *given: Any, **words: Any) -> Any:
         prices.append(task.price)
-        return solve_masks(task, *given, **words)
+        return row_problems(task, *given, **words)
 
-    monkeypatch.setattr(pricing, "solve_masks", counted)
+    monkeypatch.setattr(LayerTask, "row_problems", counted)
     found = price(scaled(make_task(), [factor] * 4), 1e-4)
 
     assert len(prices) <= 3

@@ -1,6 +1,7 @@
 """Work in another process: its result, its errors, its end."""
 
 import os
+import signal
 
 import pytest
 
@@ -43,6 +44,13 @@ def test_a_process_that_ends_is_an_error_and_is_replaced(code: int) -> None:
     with pytest.raises(InputError, match="beyond all measure"):
         guarded(end, code)
     assert guarded(add, 1, b=1)[0] == 2
+
+
+def test_a_process_that_was_killed_since_is_replaced() -> None:
+    _, pid = guarded(add, 1, b=2)
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert guarded(add, 3, b=4)[0] == 7
 
 
 def test_memory_is_bounded() -> None:
