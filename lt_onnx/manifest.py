@@ -55,12 +55,9 @@ TICKET_TEXT = (  # the doc string of a ticket's graph, where it says nothing els
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_LAYER_WEIGHTS)]
 Extent: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_LAYER_WEIGHTS)]
 BaseSize: TypeAlias = Annotated[int, Meta(ge=2, le=MAX_BASE_SIZE)]
-# a whole number that Python was given stays one
-Price: TypeAlias = Annotated[int, Meta(ge=0, lt=1)] | Annotated[float, Meta(ge=0, lt=1)]
-Decibels: TypeAlias = (
-    Annotated[int, Meta(gt=0, le=MAX_SQNR)] | Annotated[float, Meta(gt=0, le=MAX_SQNR)]
-)
-Share: TypeAlias = Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(ge=0, le=1)]
+Price: TypeAlias = Annotated[float, Meta(ge=0, lt=1)]
+Decibels: TypeAlias = Annotated[float, Meta(gt=0, le=MAX_SQNR)]
+Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Names: TypeAlias = tuple[str, ...]
 
 
@@ -78,10 +75,7 @@ class OptionsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     agreement: Share
     prices: tuple[tuple[str, Price], ...]
     base_sizes: tuple[tuple[str, BaseSize], ...]
-    price_bits: (
-        Annotated[int, Meta(ge=1, le=MAX_PRICE_BITS)]
-        | Annotated[float, Meta(ge=MIN_PRICE_BITS, le=MAX_PRICE_BITS)]
-    ) = 0.0  # which is left out
+    price_bits: Annotated[float, Meta(ge=MIN_PRICE_BITS, le=MAX_PRICE_BITS)] = 0.0  # left out
 
     def __post_init__(self) -> None:
         for pairs in (self.prices, self.base_sizes):
@@ -93,7 +87,13 @@ class OptionsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     def of(options: Options) -> "OptionsRecord":
         """The record of `options`."""
         chosen = {name: getattr(options, name) for name in OptionsRecord.__struct_fields__}
-        return OptionsRecord(**{**chosen, "price_bits": options.price_bits or 0.0})
+        for name in ("tolerance", "price", "sqnr", "agreement", "price_bits"):
+            if chosen[name] is not None:  # Python may have given integers
+                chosen[name] = float(chosen[name])
+        chosen["prices"] = tuple((name, float(price)) for name, price in options.prices)
+        if not options.price_bits:  # is left out, which msgspec tells by identity
+            del chosen["price_bits"]
+        return OptionsRecord(**chosen)
 
 
 def _is_single(value: float) -> bool:
@@ -346,6 +346,13 @@ def parse_deployed(path: Path, metadata: Mapping[str, str]) -> Deployed | None:
     return _parsed(path, metadata, DEPLOYED_KEY, Deployed)
 
 
+def _says_minus_zero(plain: Any) -> bool:
+    """Whether a number in it is -0.0, which says what 0.0 does."""
+    if isinstance(plain, dict | list | tuple):
+        return any(map(_says_minus_zero, plain.values() if isinstance(plain, dict) else plain))
+    return isinstance(plain, float) and plain == 0 and math.copysign(1, plain) < 0
+
+
 def _parsed(path: Path, metadata: Mapping[str, str], key: str, kind: type[Record]) -> Record | None:
     """An entry in canonical form. Raises InputError."""
     entry = metadata.get(key)
@@ -360,7 +367,7 @@ def _parsed(path: Path, metadata: Mapping[str, str], key: str, kind: type[Record
                     "convert its target again"
                 )
         record = msgspec.json.decode(entry, type=kind)
-        if record.to_json() != entry:
+        if record.to_json() != entry or _says_minus_zero(msgspec.to_builtins(record)):
             raise ValueError("it is not in canonical form")
     except (ValueError, RecursionError) as error:
         raise InputError(

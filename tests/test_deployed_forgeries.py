@@ -8,15 +8,25 @@ from typing import Any
 
 import onnx
 import pytest
-from forge.deployed import of_joined, of_products, of_seeded, of_softmax, of_sums, rename
+from forge.deployed import (
+    of_joined,
+    of_products,
+    of_seeded,
+    of_softmax,
+    of_sums,
+    rename,
+    rename_layer,
+)
 from forge.draft import Catalogue, Draft
 from forge.smuggled import TEXT
 from forge.trial import failures, misses
 from graphs import Builder, save
 from onnx import helper
 from paths import MODELS
+from resealed import failures_of
 
 from lt_onnx import convert, deploy, verify
+from lt_onnx.manifest import DEPLOYED_KEY
 
 
 def old(folder: Path) -> Path:
@@ -126,6 +136,38 @@ def test_a_tensor_that_an_attribute_would_have_been_is_not_read_elsewhere(
         changed.model.graph.node.append(reads)
         changed.write(tmp_path / "t.onnx")
         assert failures(tmp_path / "t.onnx")
+
+
+@pytest.mark.parametrize("kind", ["seeded", "sums"])
+def test_what_a_seeded_ticket_says_is_all_that_its_entry_holds(
+    genuine: Callable[[str], Path], tmp_path: Path, kind: str
+) -> None:
+    """No field that ONNX does not know, and no order of the entries that would tell something."""
+
+    def hide(model: onnx.ModelProto) -> None:
+        (entry,) = (e for e in model.metadata_props if e.key == DEPLOYED_KEY)
+        entry.MergeFromString(b"\xc2\xbb\x01\x04bits")  # field 3000
+
+    def exchange(model: onnx.ModelProto) -> None:
+        held = [(entry.key, entry.value) for entry in model.metadata_props]
+        del model.metadata_props[:]
+        for key, value in [held[1], held[0], *held[2:]]:
+            model.metadata_props.add(key=key, value=value)
+
+    ticket = genuine(kind) / "t.onnx"
+    assert failures_of(ticket, tmp_path, lambda model: None) == ""
+    assert "or holds more than it says" in failures_of(ticket, tmp_path, hide)
+    assert "is not the second one" in failures_of(ticket, tmp_path, exchange)
+
+
+@pytest.mark.parametrize("name", ["first_B", "first_R", "first_K"])
+def test_a_layer_may_be_called_as_a_line_of_the_generator(
+    genuine: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
+    draft = Draft.read(genuine("seeded") / "t.onnx")
+    rename_layer(draft, name)
+    draft.write(tmp_path / "t.onnx")
+    assert verify(tmp_path / "t.onnx").failures == []
 
 
 @pytest.mark.parametrize("end", ["/positive", "/both"])

@@ -46,6 +46,26 @@ def parted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generator_nodes, "MIN_DRAWN", SEVERAL)
 
 
+@pytest.mark.parametrize("name", ["in", "out"])
+def test_a_target_may_call_its_input_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parted: None, name: str
+) -> None:
+    """What stands in a Scan's body has no name of the graph around it."""
+    monkeypatch.setattr(generator, "MIN_DRAWN", SEVERAL)
+    b = Builder()
+    x = b.conv(b("Relu", b.conv("x", 3, 4)), 4, 2)
+    model = b.model(x)
+    for node in model.graph.node:
+        node.input[:] = [name if read == "x" else read for read in node.input]
+    model.graph.input[0].name = name
+    words = {"mode": "2l", "base_size": 4, "price": 1e-3, "weights": "seeded", "validate": False}
+    convert(model, tmp_path / "t.onnx", **words)
+
+    assert verify(tmp_path / "t.onnx").failures == []
+    assert any(n.op_type == "Scan" for n in onnx.load(str(tmp_path / "t.onnx")).graph.node)
+    Session(tmp_path / "t.onnx").run(drawn(tmp_path / "t.onnx"))
+
+
 @pytest.mark.parametrize("form", ["", ".c"], ids=["seeded", "collapsed"])
 def test_several_draws_make_the_numbers_of_one(folder: Path, form: str, parted: None) -> None:
     several = folder / f"several{form}.onnx"

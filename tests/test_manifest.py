@@ -67,7 +67,7 @@ OPTIONS: dict[str, Any] = {
     "price": None,
     "sqnr": 30.0,
     "agreement": 0.99,
-    "prices": [["a", 0.5], ["b", 0]],
+    "prices": [["a", 0.5], ["b", 0.0]],
     "base_sizes": [["a", 5]],
 }
 VALID: dict[str, Any] = {
@@ -154,18 +154,20 @@ WRONG: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("options", "select"), "worst", "Invalid enum value"),
     (("options", "sigma"), "row", "Invalid enum value"),
     (("options", "init"), "normal", "Invalid enum value"),
-    (("options", "price"), 1, "<= 0"),
+    (("options", "price"), 1, "< 1.0"),
     (("options", "price"), 1.0, "< 1.0"),
     (("options", "price"), -0.5, ">= 0.0"),
-    (("options", "price"), True, "Expected `int | float | null`"),
+    (("options", "price"), True, "Expected `float | null`"),
     (("options", "sqnr"), 61, "<= 60"),
     (("options", "sqnr"), 0.0, "> 0"),
-    (("options", "sqnr"), None, "Expected `int | float`"),
+    (("options", "sqnr"), None, "Expected `float`"),
     (("options", "agreement"), 1.5, "<= 1"),
+    (("options", "agreement"), 1, "not in canonical form"),
+    (("options", "agreement"), -0.0, "not in canonical form"),
     (("options", "prices"), {"a": 0.5}, "Expected `array`"),
     (("options", "prices"), [["a"]], "length 2"),
     (("options", "prices"), [["a", 0.5, 1]], "length 2"),
-    (("options", "prices"), [["a", 2]], "<= 0"),
+    (("options", "prices"), [["a", 2]], "< 1.0"),
     (("options", "base_sizes"), [["a", 1]], ">= 2"),
     (("options", "base_sizes"), [[1, 4]], "Expected `str`"),
     (("layers",), [], "length >= 1"),
@@ -329,8 +331,8 @@ def test_the_options_come_back_as_they_were() -> None:
     )
     manifest = with_options(options)
 
-    assert '"sqnr":25,' in manifest.to_json()
-    assert '"price":0,' in manifest.to_json()
+    assert '"sqnr":25.0,' in manifest.to_json()
+    assert '"price":0.0,' in manifest.to_json()
     assert parsed(manifest.to_json()).construction() == options
 
 

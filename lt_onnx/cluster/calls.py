@@ -21,7 +21,8 @@ Told: TypeAlias = Callable[[str, str, float | None], None]
 class Call:
     """The arguments of one call, the name it is told by, and the bytes of memory it takes.
 
-    `size` are the bytes of its arguments, where they are many. Paths among them may be relative to `folder`, where it is made.
+    `size` are the bytes of its arguments, where they are many. Paths among them may be relative to
+    `folder`, where it is made.
     """
 
     name: str

@@ -22,7 +22,7 @@ from lt_onnx.packing.pack import kept_rows
 from lt_onnx.target import Array, Floats, Indices
 from lt_onnx.units import counted
 from lt_onnx.verification.masked_weights import check_masked_weights
-from lt_onnx.verification.tensors import Sparse, locate_tensors
+from lt_onnx.verification.tensors import Sparse, data_bytes, locate_tensors
 
 WEIGHT_SUFFIX = "/weight"  # of a random layer's tensor, after the name of the layer
 
@@ -75,6 +75,7 @@ class Layers(Mapping[str, Layer]):
     ) -> None:
         self._path, self._manifest = path, manifest
         self._tensors = locate_tensors(path, model)
+        self._size = path.stat().st_size + data_bytes(self._tensors)
         self._layers = {name_of_layer(layer): layer for layer in layers_of(manifest)}
         self._target_weights = {} if target is None else _target_weights(manifest, target)
 
@@ -82,7 +83,7 @@ class Layers(Mapping[str, Layer]):
         layer = self._layers[name]
         form, record, shape = layer.form, layer.record, layer.spec.shape
         alone = msgspec.structs.replace(self._manifest, layers=(record,))
-        _, failures = check_masked_weights(alone, self._tensors)
+        _, failures = check_masked_weights(alone, self._tensors, size=self._size)
         if failures:
             raise InputError(f"{self._path}: is not genuine: {failures[0]}: run verify")
         try:

@@ -36,13 +36,13 @@ from lt_onnx.packing.subsets import Masks
 from lt_onnx.reading.protobuf import metadata_of, too_many_parts
 from lt_onnx.units import name_text, size_text
 from lt_onnx.verification.flaw import Flaw
-from lt_onnx.verification.univariate import Neurons, derived, drawn_numbers
+from lt_onnx.verification.univariate import Neurons, check_drawn, derived
 from lt_onnx.writing.storage import ALIGNMENT, MIN_EXTERNAL_BYTES, LayerTensors, name_of
 from lt_onnx.writing.ticket import put_doc_strings
 
 MAX_KEPT_BYTES = 12  # of a kept weight in a sparse ticket
 # of a pack: the masks of a real ticket cannot be told in so few, and what is drawn takes time
-MAX_WEIGHTS_PER_BYTE = 1 << 15
+MAX_WEIGHTS, MAX_WEIGHTS_PER_BYTE = 1 << 26, 1 << 11
 MAX_KEPT_PER_BYTE = 64
 MAX_ORDER = 64  # places for every neuron: a constant may stand at many
 
@@ -167,10 +167,13 @@ def _check_sizes(pack: _Pack, output: Path) -> None:
     most = 2 * files.INLINE_LIMIT + MIN_EXTERNAL_BYTES * len(pack.layers)
     fits = inside <= min(claimed[0], most) and outside <= sum(claimed[1:])
     packed = pack.path.stat().st_size
-    fits &= sum(layer.spec.size for layer in pack.layers) <= MAX_WEIGHTS_PER_BYTE * packed
-    blocks = [layer.record for layer in pack.layers if layer.record.block is not None]
-    fits &= sum(map(drawn_numbers, blocks)) <= MAX_WEIGHTS_PER_BYTE * packed
+    drawn = sum(layer.spec.size for layer in pack.layers)
+    fits &= drawn <= MAX_WEIGHTS + MAX_WEIGHTS_PER_BYTE * packed
     fits &= sum(layer.record.kept for layer in pack.layers) <= MAX_KEPT_PER_BYTE * packed
+    try:
+        check_drawn(pack.manifest, packed)
+    except Flaw as flaw:
+        raise pack.damaged(str(flaw)) from None
     if not fits or sum(claimed) > inside + outside + room:
         raise pack.damaged("the sizes of its layers and of its files disagree")
     free = shutil.disk_usage(output.parent).free

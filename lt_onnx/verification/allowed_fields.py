@@ -98,6 +98,8 @@ def check_fields(model: onnx.ModelProto) -> list[str]:
             if part.HasField("raw_data") == external or (part.external_data and not external):
                 failures.append(f"{_title(part)} has not one place where its numbers are")
     for node in model.graph.node:
+        if not any(node.output):
+            failures.append(f"{_title(node)} makes nothing")
         failures += [f"{_title(node)}: {why}" for why in _attributes(node)]
     return [*dict.fromkeys([*failures, *_texts(model)]), *_names(model)]
 
@@ -107,6 +109,9 @@ def _texts(model: onnx.ModelProto) -> Iterator[str]:
     for entry in model.metadata_props:
         if entry.key not in (METADATA_KEY, SEAL_KEY):
             yield f"metadata entry '{entry.key[:MAX_NAME]}' is none of a ticket's"
+    keys = [entry.key for entry in model.metadata_props]
+    if keys != [METADATA_KEY, SEAL_KEY][: len(keys)]:
+        yield "its metadata entries are not a ticket's, or stand in another order"
     if model.producer_name != "lt-onnx":
         yield f"the model says that '{model.producer_name[:MAX_NAME]}' made it"
     if model.graph.doc_string not in ("", TICKET_TEXT):

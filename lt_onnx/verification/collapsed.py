@@ -8,6 +8,7 @@ The sums themselves are the generator's, see `generator_nodes`. That a layer of 
 the two layers do, but for the order of the sums, follows from what is checked here: its block's
 neurons multiply by one gain (`sigma=channel`); what they read is never negative, or stands beside
 its positive part; constants are positive, and are kept only where no padding takes their place.
+It also takes what a record says of its block's constants and range to be so, see `verify`.
 """
 
 import math
@@ -25,8 +26,6 @@ from lt_onnx.verification.generator_sums import is_apart
 from lt_onnx.verification.graph_index import GraphIndex, edges_of
 from lt_onnx.verification.signs import nonnegative_tensors
 from lt_onnx.verification.univariate import MAX_CONSTANTS, derived, held_places
-
-MATRIX_AXES = (-1, *range(1, 8))  # that may be the last one of what a MatMul reads
 
 
 def check_entries(collapsed: Sequence[CollapsedLayer], manifest: Manifest) -> None:
@@ -127,7 +126,7 @@ def _still_read(
     for op in ("Concat", "Relu"):
         after = {name for node in put for name in node.input}
         gone = before - after
-        put = [node for node in put if node.op_type != op or not gone.issuperset(node.output)]
+        put = [n for n in put if n.op_type != op or not n.output or not gone.issuperset(n.output)]
     return put
 
 
@@ -135,12 +134,8 @@ def _joined(index: GraphIndex, number: int, *, layer: LayerRecord) -> str:
     """The x of which a layer of sums reads x and max(x, 0), side by side. Raises Flaw."""
     name = index.nodes[number].input[0]
     both = index.nodes[index.maker[name]] if name in index.maker else onnx.NodeProto()
-    axis = next((a.i for a in both.attribute), 1) if layer.transposed else 1
-    fits = (
-        len(both.input) == 2
-        and axis in MATRIX_AXES
-        and _is_just(both, "Concat", [*both.input], axis=axis)
-    )
+    axis = -1 if layer.transposed else 1
+    fits = len(both.input) == 2 and _is_just(both, "Concat", [*both.input], axis=axis)
     if not fits or not _is_positive(index, both):
         raise Flaw(f"layer '{layer.weight}' does not read a tensor and its positive part")
     return str(both.input[0])

@@ -6,7 +6,7 @@ pieces; of a sparse one only the kept positions are drawn.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,7 +17,9 @@ from lt_onnx.target import Array, Indices
 from lt_onnx.verification.flaw import Flaw
 from lt_onnx.verification.generator import CHUNK, biases, deviation, pieces, weights, weights_at
 from lt_onnx.verification.tensors import Sparse, Tensor, Tensors
-from lt_onnx.verification.univariate import check_univariate
+from lt_onnx.verification.univariate import check_drawn, check_univariate
+
+MIN_EXTERNAL_BYTES = 1024  # of a tensor in external data, if there is any
 
 
 def source_tensor(layer: LayerRecord) -> str:
@@ -33,10 +35,19 @@ def stored_tensors(layer: LayerRecord) -> list[str]:
     return [source_tensor(layer), *mask, *([layer.bias] if layer.bias is not None else [])]
 
 
-def check_masked_weights(manifest: Manifest, tensors: Tensors) -> tuple[dict[str, int], list[str]]:
-    """Counts of what was proved, and what is wrong: one line for each layer that fails."""
+def check_masked_weights(
+    manifest: Manifest, tensors: Tensors, *, size: int
+) -> tuple[dict[str, int], list[str]]:
+    """Counts of what was proved, and what is wrong: one line for each layer that fails.
+
+    `size` is that of the ticket's files, in bytes.
+    """
     counts: list[tuple[int, int, int]] = []
-    failures: list[str] = []
+    failures = [*_misplaced(manifest, tensors)]
+    try:
+        check_drawn(manifest, size)
+    except Flaw as flaw:
+        return {"layers": 0, "kept": 0, "source": 0, "draws": 0}, [str(flaw)]
     with ThreadPoolExecutor(core_count()) as pool:
         for layer in manifest.layers:
             try:
@@ -45,6 +56,22 @@ def check_masked_weights(manifest: Manifest, tensors: Tensors) -> tuple[dict[str
                 failures.append(str(flaw))
     kept, source, draws = (sum(count[place] for count in counts) for place in (0, 1, 2))
     return {"layers": len(counts), "kept": kept, "source": source, "draws": draws}, failures
+
+
+def _misplaced(manifest: Manifest, tensors: Tensors) -> Iterator[str]:
+    """Tensors that are in external data where others like them are not, or the other way round."""
+    held = {
+        name: tensor
+        for layer in manifest.layers
+        for name in stored_tensors(layer)
+        if isinstance(tensor := tensors.get(name), Tensor)
+    }
+    biases = {layer.bias for layer in manifest.layers}
+    apart = any(tensor.file is not None for tensor in held.values())
+    for name, tensor in held.items():
+        large = tensor.size * tensor.dtype.itemsize >= MIN_EXTERNAL_BYTES and name not in biases
+        if (tensor.file is not None) != (apart and large):
+            yield f"tensor '{name}' is not in external data as the others are, or alone is"
 
 
 def _check_layer(

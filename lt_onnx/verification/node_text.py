@@ -21,8 +21,8 @@ def written(text: str, **names: str) -> Iterator[onnx.NodeProto]:
     """
 
     def name(word: str) -> str:
-        parts = [names.get(part, part) for part in word.split("/")]
-        return re.sub(r"_([BR])$", lambda match: f"_{names[match[1]]}", "/".join(parts))
+        word = re.sub(r"_([BR])$", lambda match: f"_{names[match[1]]}", word)
+        return "/".join(names.get(part, part) for part in word.split("/"))
 
     for line in text.strip().splitlines():
         match = LINE.fullmatch(line)
@@ -39,8 +39,9 @@ def written(text: str, **names: str) -> Iterator[onnx.NodeProto]:
 def _attribute(key: str, value: str) -> Any:
     match key:
         case "body":  # of a Scan: each number is handed on as it is
-            ports = [helper.make_tensor_value_info(p, TensorProto.INT32, []) for p in ("in", "out")]
-            nodes = [helper.make_node("Identity", ["in"], ["out"])]
+            names = "draw/hand_on/number", "draw/hand_on/same"
+            ports = [helper.make_tensor_value_info(p, TensorProto.INT32, []) for p in names]
+            nodes = [helper.make_node("Identity", names[:1], names[1:])]
             return helper.make_graph(nodes, value, ports[:1], ports[1:])
         case "direction":
             return value

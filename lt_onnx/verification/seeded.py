@@ -42,10 +42,9 @@ from lt_onnx.verification.generator import biases, weights_at
 from lt_onnx.verification.generator_nodes import Mask, generator_nodes
 from lt_onnx.verification.tensors import is_external
 from lt_onnx.verification.ticket_file import manifest_of, read_model
-from lt_onnx.verification.univariate import drawn_numbers
+from lt_onnx.verification.univariate import check_drawn
 
 MAX_SEEDED_WEIGHTS = 1 << 31  # of a layer: positions are int32
-MAX_DRAWN_PER_BYTE = 1 << 15  # random weights of blocks, of which a collapsed file holds none
 MAX_CODE_BITS = 24
 SEEDED_IR = 8
 GRAPH_TEXT = (
@@ -91,9 +90,7 @@ def _restored(model: onnx.ModelProto, manifest: Manifest, deployed: Deployed) ->
         raise Flaw(f"'{DEPLOYED_KEY}' has a slope, though nothing is collapsed")
     if collapsed:
         check_entries(collapsed, manifest)
-        blocks = [layer for layer in layers if layer.block is not None]
-        if sum(drawn_numbers(layer) for layer in blocks) > MAX_DRAWN_PER_BYTE * model.ByteSize():
-            raise Flaw("its blocks are larger than those of any ticket in so small a file")
+        check_drawn(manifest, model.ByteSize())
         layers = tuple(manifest.layers[entry.layer] for entry in collapsed)
     if len(deployed.digests) != len(layers):
         raise Flaw(f"'{DEPLOYED_KEY}' does not have a digest for every layer")
@@ -210,11 +207,14 @@ def _differences(
             yield f"what makes '{wanted.output[0]}' is not the generator's {wanted.op_type}"
     codes = {f"{mask.name}/codes": _array(arrays, f"{mask.name}/codes") for mask in masks}
     stored = {**constants, **codes}
+    bodies = {v.name for node in nodes for a in node.attribute for v in (*a.g.input, *a.g.output)}
+    made = Counter([*stored, *(name for node in nodes for name in node.output), *bodies])
+    yield from (f"'{name}' is made twice by its generator" for name, n in made.items() if n > 1)
     others = {name for node in model.graph.node[len(nodes) :] for name in node.output}
     others |= {value.name for value in model.graph.input}
     others |= {sparse.values.name for sparse in model.graph.sparse_initializer}
     others |= arrays.keys() - stored.keys()
-    for name in sorted(others & {*stored, *(name for node in nodes for name in node.output)}):
+    for name in sorted(others & made.keys()):
         yield f"'{name}' is made by the generator and once more"
     for name, value in stored.items():
         if counts[name] != 1 or arrays[name] != numpy_helper.from_array(value, name):
@@ -285,12 +285,15 @@ def _restore(
         yield f"{title} is not as operator set {deployed.opset} has it in {SEEDED}"
     for title in changed_nodes(ticket, deployed.opset):
         yield f"{title} of operator set {deployed.opset} is another in {SEEDED}"
-    if sum(entry.key == DEPLOYED_KEY for entry in model.metadata_props) > 1:
-        yield f"metadata entry '{DEPLOYED_KEY}' is there twice"
+    said = onnx.StringStringEntryProto(key=DEPLOYED_KEY, value=deployed.to_json())
+    if [e for e in model.metadata_props if e.key == DEPLOYED_KEY] != [said]:
+        yield f"metadata entry '{DEPLOYED_KEY}' is there twice, or holds more than it says"
+    if [entry.key for entry in model.metadata_props[:2]] != [METADATA_KEY, DEPLOYED_KEY]:
+        yield f"metadata entry '{DEPLOYED_KEY}' is not the second one"
     if model.graph.doc_string != GRAPH_TEXT:
         yield "its graph's doc string is not that of a seeded ticket"
-    said = any(node.doc_string for node in ticket.graph.node)
-    ticket.graph.doc_string = TICKET_TEXT if said else ""
+    speaks = any(node.doc_string for node in ticket.graph.node)
+    ticket.graph.doc_string = TICKET_TEXT if speaks else ""
     for opset in ticket.opset_import:
         if is_standard_domain(opset.domain):
             opset.version = deployed.opset

@@ -98,6 +98,12 @@ class Sparse:
 Tensors: TypeAlias = Mapping[str, Tensor | Sparse]
 
 
+def data_bytes(tensors: Tensors) -> int:
+    """Bytes of the files of external data."""
+    files = {t.file for t in tensors.values() if isinstance(t, Tensor) and t.file is not None}
+    return sum(file.stat().st_size for file in files)
+
+
 def locate_tensors(path: Path, model: onnx.ModelProto) -> dict[str, Tensor | Sparse]:
     """The initializers by name, each checked to be all there. Raises InputError."""
     dense = {t.name: _located(path, t) for t in model.graph.initializer}

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from lt_onnx.cores import core_count
-from lt_onnx.manifest import BlockRecord, ConstantNeurons, LayerRecord, Manifest
+from lt_onnx.manifest import BlockRecord, LayerRecord, Manifest
 from lt_onnx.options import Sigma
 from lt_onnx.target import Doubles, Floats, Indices
 from lt_onnx.verification.flaw import Flaw
@@ -30,7 +30,8 @@ from lt_onnx.verification.tensors import Sparse, Tensor, Tensors
 MAX_CONSTANTS = 1 << 10  # neurons of a block
 MAX_SPARE = 4  # neurons for each that is needed
 MAX_HELD = 1 << 24  # random weights of a block that are drawn once and held
-MAX_DRAWN = 1 << 30  # random weights of a block of which a file holds only the kept ones
+# random weights of blocks that are drawn to derive them, and more for every byte of a file: seconds
+MAX_DRAWN, MAX_DRAWN_PER_BYTE = 1 << 28, 1 << 10
 
 
 @dataclass(frozen=True)
@@ -75,19 +76,20 @@ def check_univariate(
     _check_same(block.order, order, neurons.order)
 
 
-def drawn_numbers(layer: LayerRecord) -> int:
-    """How many random weights are drawn at most to derive a univariate layer."""
-    block = layer.block
-    assert block is not None
-    values = len(block.constants.values) if block.constants is not None else 0
-    return layer.shape[0] * max(block.channels, values)
+def check_drawn(manifest: Manifest, size: int) -> None:
+    """Raise Flaw where to derive all univariate layers takes too long for files of `size` bytes."""
+    drawn = 0
+    for layer in manifest.layers:
+        if layer.block is not None:
+            constants = layer.block.constants
+            values = len(constants.values) if constants is not None else 0
+            drawn += layer.shape[0] * max(layer.block.channels, values)
+    if drawn > MAX_DRAWN + MAX_DRAWN_PER_BYTE * size:
+        raise Flaw("its blocks are larger than those of any ticket in so small a file")
 
 
 def _check_size(layer: LayerRecord, block: BlockRecord, *, kept: int) -> None:
     """Raise Flaw for a layer of more neurons than any plan has; nothing is drawn for it."""
-    stored = 0 if layer.stored == "sparse" else math.prod(layer.shape)
-    if drawn_numbers(layer) > max(stored, MAX_DRAWN):
-        raise Flaw(f"layer '{layer.weight}' has more neurons and channels than any block")
     constants = 0 if block.constants is None else block.constants.count
     places = int((block.columns >= 0).sum()) * len(block.parts) * block.neurons
     most = MAX_SPARE * (block.slots + constants + 16) + layer.mirror_rows
@@ -137,7 +139,7 @@ def derived(
     constants = biased = np.zeros(0, np.int64)
     if block.constants is not None:
         free = np.setdiff1d(np.arange(2 * half, layer.shape[0]), slot_rows)
-        constants, listens, drive = _constants(seed, unit, block.constants, free)
+        constants, listens, drive = _constants(seed, unit, block, free)
         levels = np.array(block.constants.levels)[
             np.arange(len(drive)) % len(block.constants.levels)
         ]
@@ -208,9 +210,11 @@ def _strongest_first(
 
 
 def _constants(
-    seed: int, unit: LayerRecord, record: ConstantNeurons, free: Indices
+    seed: int, unit: LayerRecord, block: BlockRecord, free: Indices
 ) -> tuple[Indices, Indices, Doubles]:
     """Neurons that become constants, the input that each listens to, and their drives."""
+    record = block.constants
+    assert record is not None
     if (unit.bias is None) == (not record.values):
         raise Flaw(
             f"layer '{unit.weight}': its constants come from biases or from inputs, not both"
@@ -219,6 +223,8 @@ def _constants(
         raise Flaw(f"layer '{unit.weight}': a constant listens to an input that is not there")
     if record.values:
         places = np.array([place for place, _ in record.values])
+        if np.isin(places, block.columns).any():
+            raise Flaw(f"layer '{unit.weight}': a constant listens to an input that is none")
         values = np.array([value for _, value in record.values], np.float32)
         drive, listens = np.zeros(len(free), np.float32), np.zeros(len(free), np.int64)
         step = max(1, CHUNK // len(places))

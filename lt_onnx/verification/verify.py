@@ -30,7 +30,9 @@ are, which the construction chooses freely, and options that decide nothing else
 target, that the operators between the layers, their attributes, indices and named scalars are the
 target's: a graph has room for numbers there, which `account` counts; whoever distrusts a ticket's
 maker gives the target. That the ticket computes nearly what its target does is for `validate` to
-say, that the generator is random for `statistics`.
+say, that the generator is random for `statistics`. Of a collapsed ticket, that the layers before a
+block hand on the constants that its record names, and that its range keeps neurons below the bend
+of ReLU6: both are the record's to choose, and counted.
 """
 
 from dataclasses import dataclass
@@ -50,7 +52,7 @@ from lt_onnx.verification.graph_index import index_graph
 from lt_onnx.verification.masked_weights import check_masked_weights, stored_tensors
 from lt_onnx.verification.seeded import Restored, plain_ticket
 from lt_onnx.verification.structure import check_structure
-from lt_onnx.verification.tensors import Tensor, locate_tensors
+from lt_onnx.verification.tensors import Tensor, data_bytes, locate_tensors
 from lt_onnx.verification.ticket_file import OTHER_TARGET, check_seal, manifest_of, read_model
 
 MAX_FAILURES = 100  # that are told
@@ -126,7 +128,7 @@ def prove(
         failures.append(f"{OTHER_TARGET} (SHA-256 differs)")
     malformed = check_fields(ticket) if ticket is not None else []
     if restored.collapsed:  # the file has nodes that the ticket has not
-        malformed += (why for why in check_fields(restored.graph) if why not in malformed)
+        malformed = [*dict.fromkeys([*malformed, *check_fields(restored.graph)])]
     if not canonical:
         malformed.append("the file says things twice or out of order, as no ticket does")
     failures += malformed
@@ -168,7 +170,8 @@ def _proved(
     outside = sorted({*outside}.difference(*(stored_tensors(layer) for layer in manifest.layers)))
     if outside:  # it may be of any size: nothing of it is read
         raise InputError(f"{path}: tensor '{outside[0]}' is no layer's and lies in external data")
-    counts, failures = check_masked_weights(manifest, tensors)
+    size = ticket.ByteSize() + data_bytes(tensors)
+    counts, failures = check_masked_weights(manifest, tensors, size=size)
     index, misplaced = index_graph(ticket, manifest)
     others, unaccounted = check_structure(ticket, manifest, tensors, index)
     failures += [*misplaced, *unaccounted]

@@ -113,7 +113,7 @@ class _Collapsing:
         )
         x, width = linear.input, linear.weight.shape[1]
         if not block.nonnegative and group == 1:
-            x, width = self._with_positive(x, build.in_layout.axis), 2 * width
+            x, width = self._with_positive(x, build.source.transposed), 2 * width
         shape = (len(linear.bias), width, *linear.kernel)
         self.stand_ins[weight] = np.broadcast_to(np.float32(0), shape)
         biases = () if bias is None else (bias,)
@@ -149,12 +149,13 @@ class _Collapsing:
             self.nodes.append(Node("Relu", name, (x,), (name,)))
         return name
 
-    def _with_positive(self, x: str, axis: int) -> str:
-        """x and max(x, 0) side by side."""
-        inputs, name = (x, self._positive(x)), f"{x}/both"
+    def _with_positive(self, x: str, last: bool) -> str:
+        """x and max(x, 0) side by side, along axis 1 or the `last` one."""
+        inputs, name = (x, self._positive(x)), f"{x}/both{'/last' if last else ''}"
         if name not in self.features:
             self.features.add(name)
-            self.nodes.append(Node("Concat", name, inputs, (name,), {"axis": axis}))
+            axis = {"axis": -1 if last else 1}
+            self.nodes.append(Node("Concat", name, inputs, (name,), axis))
         return name
 
 

@@ -139,8 +139,10 @@ def _wait(graph: Graph, gate: str, widths: Sequence[int], name: str) -> str:
     """
     size = graph.add("Abs", [gate], f"{name}/wait/size")  # inferring sizes does not evaluate it
     one = graph.add("ConstantOfShape", [size], f"{name}/wait/one", value=np.zeros(1, np.int32))
-    read, given = (helper.make_tensor_value_info(p, TensorProto.INT32, []) for p in ("in", "out"))
-    identity = helper.make_node("Identity", ["in"], ["out"])
+    # as nothing else is called: what a body makes may not have a name of the graph around it
+    names = "draw/hand_on/number", "draw/hand_on/same"
+    read, given = (helper.make_tensor_value_info(p, TensorProto.INT32, []) for p in names)
+    identity = helper.make_node("Identity", names[:1], names[1:])
     handed_on = helper.make_graph([identity], "hand_on", [read], [given])
     words = {"body": handed_on, "num_scan_inputs": 1}
     waited = graph.add("Scan", [one], f"{name}/wait", WAIT_TEXT, **words)

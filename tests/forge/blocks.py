@@ -146,6 +146,7 @@ def _constants(number: int, block: Record, record: Record) -> Iterator[Forgery]:
     }
     if record["values"]:
         others["said twice"] = {"values": [*record["values"], record["values"][0]]}
+        others["of data"] = {"values": [[block["reads"][0][0], 0.5]]}
         others["of other values"] = {"values": [[at, 1.5 * v] for at, v in record["values"]]}
     for what, fields in others.items():
         said = {**record, **fields} if fields else None

@@ -13,6 +13,7 @@ from forge.reasons import (
     ANOTHER_BLOCK,
     DAMAGED,
     LONG_TEXT,
+    MADE_TWICE,
     NO_SCALE,
     NO_SUM,
     NOT_ADDED,
@@ -92,11 +93,43 @@ def of_seeded(draft: Draft) -> Iterator[Forgery]:
         "a digest more": (lambda d: d.deployed["digests"].append("0" * 16), "digest"),
         "digests exchanged": (lambda d: d.deployed["digests"].reverse(), "were changed after"),
         "a text for a digest": (lambda d: d.deployed.update(digests=["x" * 16]), DAMAGED),
+        "a slope of -0.0": (lambda d: d.deployed.update(slope=-0.0), DAMAGED),
+        "a weight called as numbers": (partial(rename_layer, name="draw/units"), MADE_TWICE),
+        "a weight called as a mask": (
+            lambda d: rename_layer(d, f"{d.layers[0]['weight']}/mask"),
+            MADE_TWICE,
+        ),
+        "a node that makes nothing": (_make_nothing, "makes nothing"),
         "numbers after the generator": (_more_numbers, NOTHING_MAKES),
         "2^30 biases": (_many_biases, NO_SCALE),
     }
     for what, (change, told) in cases.items():
         yield Forgery("seeded", what, change, told)
+
+
+def rename_layer(draft: Draft, name: str) -> None:
+    """Another name for the last layer's weight, in the graph and in what is said of it."""
+    old = draft.layers[-1]["weight"]
+
+    def renamed(said: Any) -> Any:
+        if isinstance(said, str) and (said == old or said.startswith(f"{old}/")):
+            return name + said[len(old) :]
+        if isinstance(said, dict):
+            return {key: renamed(value) for key, value in said.items()}
+        return [renamed(value) for value in said] if isinstance(said, list) else said
+
+    for node in draft.model.graph.node:
+        node.input[:], node.output[:] = renamed([*node.input]), renamed([*node.output])
+    for tensor in draft.model.graph.initializer:
+        tensor.name = renamed(tensor.name)
+    draft.manifest, draft.deployed = renamed(draft.manifest), renamed(draft.deployed)
+
+
+def _make_nothing(draft: Draft) -> None:
+    """A node without outputs, which a runtime would not take, and numbers in its attributes."""
+    node = draft.model.graph.node.add(op_type="Relu", name="nothing")
+    node.input.append(draft.model.graph.output[0].name)
+    node.attribute.append(helper.make_attribute("secret", list(range(1000))))
 
 
 def _exchange_layers(draft: Draft) -> None:
@@ -184,10 +217,17 @@ def of_products(draft: Draft) -> Iterator[Forgery]:
     )
     for what, (change, told) in _beside(added.output[0], NOT_ADDED).items():
         yield Forgery("products", what, change, told)
-    axis = lambda d: made_by(d, "/both").attribute.append(  # noqa: E731
+    axis = lambda d: made_by(d, "/both/last").attribute.append(  # noqa: E731
         helper.make_attribute("secret", FLOATS)
     )
     yield Forgery("products", "numbers beside an axis", axis, NOT_JOINED)
+    for number in (1, 2):  # the last one of what is read is not told by its name
+        turned = partial(_along, axis=number)
+        yield Forgery("products", f"along axis {number}", turned, NOT_JOINED)
+
+
+def _along(draft: Draft, axis: int) -> None:
+    made_by(draft, "/both/last").attribute[0].i = axis
 
 
 def of_joined(draft: Draft) -> Iterator[Forgery]:
@@ -306,6 +346,7 @@ def of_sums(draft: Draft) -> Iterator[Forgery]:
     last = len(draft.deployed["collapsed"]) - 1
     held = draft.deployed["collapsed"]
     cases: dict[str, tuple[Change, str]] = {
+        "a node that makes nothing": (_make_nothing, "makes nothing"),
         "constants on padding": (padded, ON_PADDING),
         "constants without end": (without_end, f"{NO_SUM}|{TOO_LARGE}"),
         "a block that takes minutes": (of_nothing, TOO_LARGE),

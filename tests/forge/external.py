@@ -22,6 +22,8 @@ def of_external(draft: Draft) -> Iterator[Forgery]:
     """Every external tensor's place, the data file, and a second one."""
     for name in external(draft):
         yield from _places(draft, name)
+        told = f"as the others are|{FOREIGN_BYTES}"  # or the bytes that it leaves behind
+        yield Forgery(name, "inline, alone", partial(_inline, name=name), told)
     for what, change in DATA.items():
         told = f"{EXTERNAL}|{NOT_DRAWN}|{FOREIGN_BYTES}"
         yield Forgery("data", what, lambda d, to=change: setattr(d, "data", to(d.data)), told)
@@ -74,6 +76,11 @@ def _places(draft: Draft, name: str) -> Iterator[Forgery]:
         if other != name:
             there = {entry.key: entry.value for entry in draft.proto(other).external_data}
             yield Forgery(name, "where another is", _placed(name, offset=there["offset"]), told)
+
+
+def _inline(draft: Draft, name: str) -> None:
+    """One tensor in the model's own file: which one it is would tell something."""
+    draft.replace(name, draft.get(name))
 
 
 def _spread(draft: Draft, apart: tuple[int, ...]) -> None:

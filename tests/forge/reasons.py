@@ -27,8 +27,11 @@ NEITHER = r"is neither source, scale, index nor a named parameter"
 NO_LAYERS_WEIGHT = r"is no layer's weight"
 MISSING = r"is missing"
 NAMED_TOO = r"is named as a parameter too"
-NOTHING_MAKES = r"which nothing before it makes|is made by no node"
-NO_OPERATOR = rf"is of no operator that ONNX knows|{NOT_THE_NODE}|not declared dense|{NOT_THE_MUL}"
+NOTHING_MAKES = r"which nothing before it makes|is made by no node|makes nothing"
+NO_OPERATOR = (
+    rf"is of no operator that ONNX knows|{NOT_THE_NODE}|not declared dense|{NOT_THE_MUL}|"
+    r"makes nothing"
+)
 OUT_OF_ORDER = r"stands before the layer that the manifest has before it"
 UNREAD_TENSOR = r"is read by no node"
 WRITTEN_TWICE = r"is defined \d+ times|that layer .* needs"
@@ -36,7 +39,8 @@ DRAWN_FROM = r"but drawn from"
 NO_INDEX = r"is not the order of a block's neurons"
 NOT_DERIVED = (
     r"its seed and block give|than its seed and block|its block has|neurons that is planned|"
-    r"for constants than its block says|has more neurons than its block needs"
+    r"for constants than its block says|has more neurons than its block needs|"
+    r"a constant listens to an input"
 )
 DENSE_SIZE = r"has \d+ parameters, declared are \d+"
 NOT_PLACED = r"is declared dense \d+ times and stands there \d+ times"
@@ -98,6 +102,7 @@ ANOTHER_LAYER = r"is not the .* that the target is planned to"
 
 # deployed forms
 TWICE_MADE = r"is made by the generator and once more"
+MADE_TWICE = r"is made twice by its generator"
 NOT_JOINED = r"does not read a tensor and its positive part"
 NOT_ADDED = r"is not added to what its layer makes"
 OTHER_SIGN = r"sums for one sign, but reads what may be negative"

@@ -200,7 +200,10 @@ FORGED: dict[str, tuple[Callable[[Members], object], str]] = {
     "more members than are searched": (masks(lambda coded: b"\xfe" + coded), "are searched"),
     "no scales": (graph(lambda model: removed(model, "univariate/sigma")), "has no scales"),
     "another order": (graph(lambda model: resized(model, "univariate/order")), "order of layer"),
-    "neurons that take minutes": (many_neurons, "layers and of its files disagree"),
+    "neurons that take minutes": (
+        many_neurons,
+        "layers and of its files disagree|blocks are larger",
+    ),
     "masks that are none": (content("masks.bin", b"none"), "masks that are truncated"),
     "a tensor less": (graph(lambda model: model.graph.initializer.pop(0)), "it has no tensor"),
     "a bias without a name": (graph(nameless_bias), "it has no tensor ''"),

@@ -12,13 +12,17 @@ from lt_onnx.verification.masked_weights import check_masked_weights, source_ten
 FORMS = [(stored, half) for stored in Weights for half in (False, True)]
 
 
+def checked(ticket: Handmade) -> tuple[dict[str, int], list[str]]:
+    return check_masked_weights(ticket.manifest, ticket.tensors, size=1 << 20)
+
+
 @pytest.mark.parametrize(("stored", "half"), FORMS)
 def test_a_genuine_layer_is_counted(stored: Weights, half: bool) -> None:
     ticket = handmade(stored, half=half)
     layers = ticket.manifest.layers
     kept = sum(layer.kept + layer.kept_bias for layer in layers)
 
-    counts, failures = check_masked_weights(ticket.manifest, ticket.tensors)
+    counts, failures = checked(ticket)
     assert failures == []
     assert counts == {"layers": 2, "kept": kept, "source": 72 + 12 + 3, "draws": 18 + 12 + 3}
 
@@ -103,7 +107,7 @@ def test_a_forged_layer_is_told(name: str) -> None:
     ticket = handmade()
     forge(ticket)
 
-    counts, failures = check_masked_weights(ticket.manifest, ticket.tensors)
+    counts, failures = checked(ticket)
     assert failures
     assert told in failures[0]
     assert counts["layers"] == 2 - len(failures)
@@ -115,7 +119,7 @@ def test_the_place_of_a_wrong_number_is_told() -> None:
     array[3, 1, 0, 2] = 0.5
     ticket.put("a", array)
 
-    (failure,) = check_masked_weights(ticket.manifest, ticket.tensors)[1]
+    (failure,) = checked(ticket)[1]
     assert "tensor 'a' at [3, 1, 0, 2] is np.float32(0.5)" in failure
 
 
@@ -123,14 +127,14 @@ def test_a_mask_holds_zeros_and_ones() -> None:
     ticket = handmade(Weights.MASKED)
     ticket.put("a/mask", ticket.array("a/mask") * 2)
 
-    assert "'a/mask' is not a mask" in check_masked_weights(ticket.manifest, ticket.tensors)[1][0]
+    assert "'a/mask' is not a mask" in checked(ticket)[1][0]
 
 
 def test_the_source_beside_a_mask_is_whole() -> None:
     ticket = handmade(Weights.MASKED)
     ticket.put("a/source", ticket.array("a/source") * ticket.array("a/mask"))
 
-    assert "the source has" in check_masked_weights(ticket.manifest, ticket.tensors)[1][0]
+    assert "the source has" in checked(ticket)[1][0]
 
 
 def test_a_sparse_weight_that_is_zero_is_none() -> None:
@@ -138,4 +142,4 @@ def test_a_sparse_weight_that_is_zero_is_none() -> None:
     values = ticket.model.graph.sparse_initializer[0].values
     values.raw_data = bytes(4) + values.raw_data[4:]
 
-    assert "the source has" in check_masked_weights(ticket.manifest, ticket.tensors)[1][0]
+    assert "the source has" in checked(ticket)[1][0]
