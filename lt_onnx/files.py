@@ -8,6 +8,7 @@ the name removes them. Nothing else is ever deleted.
 import contextlib
 import errno
 import glob
+import mmap
 import os
 import secrets
 import shutil
@@ -299,21 +300,33 @@ def atomic_write(*paths: Path, force: bool) -> Iterator[list[BufferedRandom]]:
     """Streams that become the files `paths` together when the block ends well.
 
     The first needs the others: it is the last to appear, and while the others are replaced it is
-    not there. `force` lets them replace what is there. Raises InputError or ResourceError when they
-    cannot be written.
+    not there. `force` lets them replace what is there; the data file that a replaced model alone
+    named goes with it. Raises InputError or ResourceError when they cannot be written.
     """
     parts: list[Part] = []
     with reserved(*paths, wait=WAIT_SECONDS):
+        data = data_of(paths[0])
+        had_data = force and data not in paths and _names(paths[0], data)
         try:
             for path in paths:
                 parts.append(Part(path))
             yield [part.stream for part in parts]
             appear_together(parts, force=force)
+            if had_data and not _names(paths[0], data):
+                data.unlink(missing_ok=True)
         except OSError as error:
             raise cannot_write(paths[0], error) from None
         finally:
             for part in parts:
                 part.drop()
+
+
+def _names(model: Path, data: Path) -> bool:
+    """Whether there is a model that names a data file which is there."""
+    if not (model.is_file() and data.is_file() and model.stat().st_size):
+        return False
+    with model.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as held:
+        return held.find(os.fsencode(data.name)) >= 0
 
 
 def appear_together(parts: Sequence[Part], *, force: bool) -> None:

@@ -8,8 +8,10 @@ import onnx
 import pytest
 from paths import MODELS
 
-from lt_onnx import convert
+from lt_onnx import convert, files, verify
 from lt_onnx.cli.app import run
+from lt_onnx.errors import InputError
+from lt_onnx.files import data_of
 
 PLAIN = MODELS / "plain-relu.onnx"
 
@@ -90,3 +92,28 @@ def test_no_command_writes_two_files_under_one_name(
     assert run([*words.split(), "--force"]) == 2
     assert "two files would have this name" in capsys.readouterr().err
     assert sorted(reads.iterdir()) == before
+
+
+def test_the_data_of_a_ticket_goes_with_it_when_another_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not what merely lies under that name."""
+    words = {"base_size": 3, "price": 1e-4, "validate": False}
+    ticket = tmp_path / "t.onnx"
+    data = data_of(ticket)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "INLINE_LIMIT", 0)
+        convert(PLAIN, ticket, **words)
+        convert(PLAIN, ticket, force=True, **words)
+        assert verify(ticket).genuine
+    assert data.exists()
+    with pytest.raises(InputError, match="exists"):
+        convert(PLAIN, ticket, **words)
+    assert data.exists()
+    convert(PLAIN, ticket, force=True, **words)
+    assert verify(ticket).genuine
+    assert not data.exists()
+
+    data.write_text("mine")
+    convert(PLAIN, ticket, force=True, **words)
+    assert data.read_text() == "mine"
