@@ -240,7 +240,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     generator: str
     seed: Annotated[int, Meta(ge=0)]
     target_sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
-    target_name: Annotated[str, Meta(max_length=MAX_NAME)]
+    target_name: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
     options: OptionsRecord
     layers: Annotated[tuple[LayerRecord, ...], Meta(min_length=1)]
     dense: tuple[DensePlace, ...]

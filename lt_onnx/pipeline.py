@@ -16,6 +16,7 @@ from lt_onnx.construct.row_solver import check_solver, row_solver
 from lt_onnx.errors import InputError, UnsupportedError, check_torch, is_interrupt
 from lt_onnx.files import (
     WAIT_SECONDS,
+    check_file,
     check_fits,
     check_network,
     check_places,
@@ -23,6 +24,7 @@ from lt_onnx.files import (
     check_suffix,
     data_of,
     reserved,
+    resumable,
 )
 from lt_onnx.fitting.scales import fit_scales, inputs_to_fit
 from lt_onnx.options import ONE_WORKER, Device, Options, Output, Pictures, Workers, changed
@@ -195,6 +197,7 @@ def run(job: Job) -> Ticket:
     or there is no memory for that, and goes when it or its target cannot be run. What `resume`
     keeps stays until all is done.
     """
+    check_file(job.target)
     check_network(job.ticket)
     # what goes on may have to wait for what was killed to be gone
     with reserved(*job.outputs, wait=WAIT_SECONDS if job.output.resume else 0.0):
@@ -210,6 +213,8 @@ def _run(job: Job) -> Ticket:
     """The sequence, while nobody else writes the ticket."""
     watch = Stopwatch()
     check_solver(job.device, job.workers)
+    if job.output.resume:  # what an earlier run has left is kept from now on
+        resumable.append(checkpoint_of(job.ticket))
     prepared = _prepared(job, watch)
     with ExitStack() as kept:
         # reading and proving fork processes, for which the threads of workers are none

@@ -33,8 +33,6 @@ def test_every_word_reaches_the_ticket_and_its_command(tmp_path: Path) -> None:
         init="kaiming",
         seed=3,
         price=0.001,
-        sqnr=25.0,
-        agreement=0.9,
         prices={"head": 1e-4},
         weights="masked",
         fp16=True,
@@ -55,7 +53,7 @@ def test_every_word_reaches_the_ticket_and_its_command(tmp_path: Path) -> None:
     assert (options.mode, options.base_size, options.seed) == ("2l", 6, 3)
     assert made.report.command == (
         f"lt-onnx convert {TARGET} --mode 2l --base-size 6 --tolerance 0.02 --select best "
-        "--sigma layer --init kaiming --seed 3 --price 0.001 --sqnr 25.0 --agreement 0.9 "
+        "--sigma layer --init kaiming --seed 3 --price 0.001 "
         "--weights masked "
         f"--fp16 --output {out} --calibration {MODELS / 'digits.calibration.npz'} "
         f"--calibration-count 8 --samples {MODELS / 'digits.samples.npz'} --emit-source "

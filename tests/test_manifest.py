@@ -23,7 +23,7 @@ from lt_onnx.manifest import (
     OptionsRecord,
     parse_manifest,
 )
-from lt_onnx.options import Init, Mode, Options, Select, Weights
+from lt_onnx.options import Init, Mode, Options, Weights
 
 LAYER: dict[str, Any] = {
     "weight": "w",
@@ -321,18 +321,17 @@ def test_the_options_come_back_as_they_were() -> None:
     options = Options(
         mode=Mode.TWO_L,
         base_size=7,
-        select=Select.BEST,
         init=Init.KAIMING,
         seed=5,
-        price=0,
         sqnr=25,
+        agreement=1,
         prices=(("a", 0.25),),
         base_sizes=(("b", 9),),
     )
     manifest = with_options(options)
 
     assert '"sqnr":25.0,' in manifest.to_json()
-    assert '"price":0.0,' in manifest.to_json()
+    assert '"agreement":1.0,' in manifest.to_json()
     assert parsed(manifest.to_json()).construction() == options
 
 

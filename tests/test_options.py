@@ -66,8 +66,13 @@ def test_words_become_members_and_mappings_sorted_pairs() -> None:
         ({"price_bits": 1.0}, "`price_bits` needs `mode=2l` and `select=noise`"),
         ({"sqnr": 0}, "`sqnr` is 0; give decibels, above 0 up to 60"),
         ({"sqnr": 61.5}, "`sqnr` is 61.5; give decibels, above 0 up to 60"),
-        ({"agreement": 1.01}, "`agreement` is 1.01; give a share, up to 1; 0 is none"),
-        ({"agreement": -0.1}, "`agreement` is -0.1; give a share, up to 1; 0 is none"),
+        (
+            {"price": 0.1, "sqnr": 20},
+            "`sqnr` is a promise, and `price` or another `select` stand in its place: leave one "
+            "out",
+        ),
+        ({"agreement": 1.01}, "`agreement` is 1.01; give a share, as 0.99 or 99%; 0 is none"),
+        ({"agreement": -0.1}, "`agreement` is -0.1; give a share, as 0.99 or 99%; 0 is none"),
     ],
 )
 def test_what_is_out_of_range_names_its_argument(words: dict[str, object], said: str) -> None:

@@ -282,3 +282,28 @@ def test_statistics_of_a_huge_layer_are_a_sample(made: Path, tmp_path: Path) -> 
     tested = source_statistics(tmp_path / "t.onnx")
     assert tested.failures == []
     assert 2**17 <= tested.layers[1].tested <= 2**18
+
+
+def test_what_half_precision_rounds_to_minus_zero_is_left_out_as_zero(tmp_path: Path) -> None:
+    """Of such numbers none is kept, and there is one way to write that."""
+    b = Builder()
+    weight, other = b.constant(b.weight(8, 1024)), b.constant(b.weight(4, 8))
+    x = b("Relu", b("Gemm", "x", weight, b.constant(b.weight(8)), transB=1))
+    target = save(b.model(b("Gemm", x, other, transB=1), ("N", 1024)), tmp_path)
+    path, words = tmp_path / "t.onnx", {"mode": "2l", "base_size": 2, "price": 1e-3, "seed": 5}
+    convert(target, path, fp16=True, init="kaiming", validate=False, **words)
+    assert verify(path, target=target).failures == []
+
+    draft = Draft.read(path)
+    layer = draft.layers[0]
+    name, negative = draft.numbers(layer), np.float16(-0.0).view(np.uint16)
+    drawn = draft.source(layer).view(np.uint16)
+    (place, *_) = np.flatnonzero(drawn == negative)
+    bits = draft.get(name).view(np.uint16).copy()
+    assert bits.reshape(-1)[place] == 0
+    bits.reshape(-1)[place] = negative
+    draft.put(name, bits.view(np.float16))
+    layer["kept"] += 1
+    draft.comment()
+    draft.write(path)
+    assert any("-0.0" in failure for failure in verify(path).failures)

@@ -4,11 +4,14 @@ Exit codes: 0 done and within limits; 1 a limit was missed or the proof failed; 
 arguments; 3 out of memory or disk, or interrupted.
 """
 
+import re
 import signal
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from io import TextIOWrapper
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +33,7 @@ from lt_onnx.cli import (
 from lt_onnx.cli.console import flagged, say
 from lt_onnx.cli.options import expanded
 from lt_onnx.cores import share_heap
-from lt_onnx.errors import LtOnnxError, is_interrupt
+from lt_onnx.errors import InputError, LtOnnxError, is_interrupt
 from lt_onnx.files import DISK_FULL, finished, resumable
 from lt_onnx.version import __version__
 
@@ -49,6 +52,7 @@ COMMANDS = (  # in the order of `--help`
     stats.stats_command,
 )
 
+CONSTRUCTING = ("convert", "frontier", "plan", "source", "zoo")  # take the more memory the larger m
 CLEANUP_SECONDS = 10  # in which further interrupts are not heard
 _interrupts: list[float] = []  # when this process was interrupted
 
@@ -109,6 +113,7 @@ def run(arguments: list[str] | None) -> int:
     if not (sys.argv[1:] if arguments is None else arguments):
         arguments = ["--help"]
     try:
+        _check_words(sys.argv[1:] if arguments is None else arguments)
         with warnings.catch_warnings():
             # numbers past float32 are an error that names its layer, or a failed check
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -118,7 +123,9 @@ def run(arguments: list[str] | None) -> int:
     except LtOnnxError as error:
         return _fail(str(error), error.exit_code)
     except MemoryError:
-        return _fail("out of memory: lower `base_size`; `mode=2l` needs least", 3)
+        words = sys.argv[1:] if arguments is None else arguments
+        mend = ": lower `base_size`; `mode=2l` needs least" if words[0] in CONSTRUCTING else ""
+        return _fail(f"out of memory{mend}", 3)
     except BrokenPipeError:
         return 3
     except OSError as error:  # what no reader or writer has told in words of its own
@@ -135,6 +142,14 @@ def run(arguments: list[str] | None) -> int:
                 return _fail(message(), 2)
             return _fail(f"{message().rstrip('.')}; see lt-onnx {context.info_name} -h", 2)
     return _fail("interrupted" if _what_stays() else "interrupted; nothing was left behind", 3)
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Raise InputError for a word that says nothing, which as a path would be this folder."""
+    for before, word in pairwise(["lt-onnx", *words]):
+        if not word.strip() or re.fullmatch(r"--[a-z-]+=\s*", word):
+            of = word.rstrip("= ") or before
+            raise InputError(f"what follows {of} is empty: is a variable not set?")
 
 
 def _interrupted(error: BaseException) -> bool:

@@ -58,6 +58,7 @@ def convert_command(
     quiet: Quiet = False,
 ) -> None:
     """Convert networks to tickets, prove them and validate them."""
+    from lt_onnx.files import check_file
     from lt_onnx.pipeline import Job, run
     from lt_onnx.report.figures import verdict_of
     from lt_onnx.report.formats import write_reports
@@ -68,6 +69,7 @@ def convert_command(
     for target in targets:
         if target.is_dir():
             raise InputError(f"{target}: is a folder, not a file; lt-onnx zoo converts folders")
+        check_file(target)
     quiet, reports = quiet or json, report or []
     _tell_compilation(quiet)
     passed = True

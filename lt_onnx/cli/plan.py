@@ -10,7 +10,7 @@ from lt_onnx.options import PAPER_MODES, Mode, Options, Param
 from lt_onnx.units import duration_text, size_text
 
 # what stands in the columns of the two tables
-LAYER = "{name} {kind} {inputs}→{outputs} {copies}+{constants} {weights:,} {file} {memory}"
+LAYER = "{name} {kind} {inputs}→{outputs} {copies}+{constants} {weights:,} {memory}"
 THEORY = (
     "{name} {parameters:,} e{log_epsilon:.0f} {base_size} {used_base_size} {width:,} "
     "{used_width:,} ×{stride_factor} {reach:.3g}"
@@ -104,9 +104,9 @@ def _print_plan(plan: dict[str, Any]) -> None:
     say(f"mode {plan['mode']}")
     rows = []
     for layer in plan["layers"]:
-        sizes = {"file": size_text(layer["bytes"]), "memory": size_text(layer["memory_bytes"])}
-        rows.append([*filled(LAYER, layer | sizes), f"{layer['seconds']:.1f}"])
-    table(rows, "layer kind channels copies+const weights file memory s".split(), words=2)
+        memory = {"memory": size_text(layer["memory_bytes"])}
+        rows.append([*filled(LAYER, layer | memory), f"{layer['seconds']:.1f}"])
+    table(rows, "layer kind channels m+const weights memory s".split(), words=2)
     say(
         f"in all    {plan['source_weights']:,} random weights; "
         f"{size_text(plan['file_bytes'])} file, {size_text(plan['seeded_bytes'])} seeded; "

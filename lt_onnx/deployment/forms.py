@@ -93,7 +93,8 @@ def _deploy(
     """`deploy` a ticket of one file or two, arguments checked."""
     proof = prove(ticket, target=target)
     if not proof.genuine:
-        raise InputError(f"{ticket}: is not genuine: {proof.failures[0]}")
+        wrong = "" if proof.of_other_target else "is not genuine: "
+        raise InputError(f"{ticket}: {wrong}{proof.failures[0]}")
     model, manifest = open_ticket(ticket)
     planned = None if not collapse or target is None else plan_of(target, manifest)
     stored = Weights.SPARSE if form is Weights.SEEDED else form

@@ -120,7 +120,15 @@ class Options:
         if not 0 < self.sqnr <= MAX_SQNR:
             raise InputError(f"`sqnr` is {self.sqnr:g}; give decibels, above 0 up to {MAX_SQNR}")
         if not 0 <= self.agreement <= 1:
-            raise InputError(f"`agreement` is {self.agreement:g}; give a share, up to 1; 0 is none")
+            raise InputError(
+                f"`agreement` is {self.agreement:g}; give a share, as 0.99 or 99%; 0 is none"
+            )
+        for name in ("sqnr", "agreement") if not self.promises else ():
+            if getattr(self, name) not in (0, getattr(Options, name)):
+                raise InputError(
+                    f"`{name}` is a promise, and `price` or another `select` stand in its place: "
+                    "leave one out"
+                )
         if self.mode is Mode.L_PLUS_K and not self.base_sizes and not self.promises:
             raise InputError(
                 "`mode=l+k` chooses by a promise which layers open a block: give no `price` and no "

@@ -42,7 +42,7 @@ def random_samples(ports: tuple[Port, ...], count: int, seed: int) -> Samples:
         if 4 * math.prod(shape) > MAX_RANDOM_BYTES:
             raise InputError(
                 f"'{port.name}' of shape {shape_text(port)}: {count} random inputs would be "
-                f"{4 * math.prod(shape) / 1e9:.1f} GB; give inputs with `calibration` and `samples`"
+                f"{4 * math.prod(shape) / 1e9:.1f} GB; ask for fewer, or give inputs"
             )
         if not np.issubdtype(port.dtype, np.floating):
             if port.dtype == np.uint8 and len(sizes) > 1 and port.entries is None:

@@ -161,7 +161,9 @@ def _checked(
     whole = are_whole(ports)
     checked = {port.name: _check(title, port, arrays[port.name], whole=whole) for port in ports}
     counts = {len(value) for value in checked.values()}
-    if len(counts) > 1 or 0 in counts:
+    if counts == {0}:
+        raise InputError(f"{title}: holds no samples; give one at least")
+    if len(counts) > 1:
         raise InputError(f"{title}: its arrays hold {sorted(counts)} samples; give as many in each")
     if labels is not None and (
         labels.ndim != 1 or len(labels) not in counts or labels.dtype.kind not in "iuf"

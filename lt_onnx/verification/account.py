@@ -111,7 +111,9 @@ def account_of(
     integers = _numbers(manifest.options, layers=len(manifest.layers))
     integers += len(manifest.fresh) * math.log2(len(index.maker) + len(index.inputs))
     if target is None:
-        integers += _interface(model) + len(index.outputs) * math.log2(len(index.maker) + 1)
+        integers += _interface(model)
+        integers += len(index.outputs) * math.log2(len(index.maker) + len(index.inputs) + 1)
+        integers += sum(_sizes(tensors[block.order].shape) for block in blocks)
         integers += sum(_layer_sizes(layer) for layer in manifest.layers)
         integers += sum(_sizes((e.block, e.outputs, e.inner)) for e in restored.collapsed)
         repeated = [p for p in manifest.dense if p.reason == DenseReason.REPEATED]
@@ -280,7 +282,8 @@ def _layer_sizes(layer: LayerRecord) -> float:
 
 def _interface(model: onnx.ModelProto) -> float:
     """Bits of the versions that a model names, and of its inputs' and outputs' types and sizes."""
-    types = [port.type.tensor_type for port in (*model.graph.input, *model.graph.output)]
+    every = [port.type for port in (*model.graph.input, *model.graph.output)]
+    types = [kind.tensor_type for kind in every]
     versions = [model.ir_version, *(operators.version for operators in model.opset_import)]
     ports = (OPERATOR + _sizes(size.dim_value for size in kind.shape.dim) for kind in types)
     said = Counter(
@@ -288,7 +291,9 @@ def _interface(model: onnx.ModelProto) -> float:
         for kind in types
         for size in kind.shape.dim
     )
-    return sum(map(gamma_bits, versions)) + sum(ports) + kinds_bits(said.values())
+    stand_for = Counter(kind.denotation for kind in every)
+    bits = kinds_bits(said.values()) + kinds_bits(stand_for.values())
+    return sum(map(gamma_bits, versions)) + sum(ports) + bits
 
 
 def _selects(index: GraphIndex, name: str) -> bool:

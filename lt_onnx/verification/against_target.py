@@ -68,8 +68,8 @@ def check_against_target(restored: Restored, tensors: Tensors, target: Path) -> 
     ]
     if (form.layers, form.slope) != (restored.collapsed, restored.slope):
         differences.append("its layers collapse otherwise than the target's")
-    names = [f"{read.name or 'network'}_{kind}" for kind in ("ticket", "source")]
-    if model.graph.name not in names or model.producer_version != manifest.version:
+    name = f"{read.name or 'network'}_{'source' if _is_whole(manifest) else 'ticket'}"
+    if (model.graph.name, model.producer_version) != (name, manifest.version):
         differences.append("its graph's name is not the target's, or its maker's version another")
     if manifest.version != __version__:
         differences.append(
@@ -81,10 +81,15 @@ def check_against_target(restored: Restored, tensors: Tensors, target: Path) -> 
     return differences
 
 
+def _is_whole(manifest: Manifest) -> bool:
+    """Whether it is the unmasked source."""
+    return all(layer.kept == math.prod(layer.shape) for layer in manifest.layers)
+
+
 def _layers(blueprint: Blueprint, manifest: Manifest) -> Iterator[str]:
     """Layers, dense places and lists of names that differ."""
     steps = [step for step in blueprint.steps if not isinstance(step, Run)]
-    whole = all(layer.kept == math.prod(layer.shape) for layer in manifest.layers)
+    whole = _is_whole(manifest)
     if len(steps) != len(manifest.layers):
         yield f"the target is planned to {len(steps)} layers, the ticket has {len(manifest.layers)}"
     for step, layer in zip(steps, manifest.layers, strict=False):

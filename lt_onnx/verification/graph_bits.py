@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from itertools import pairwise
 
 from onnx import AttributeProto, NodeProto
 
@@ -30,26 +31,30 @@ def graph_bits(index: GraphIndex, linear: set[int], sets: Mapping[str, int]) -> 
     names = math.log2(len(index.maker.keys() | index.inputs | index.readers.keys()) + 1)
     last: dict[tuple[str, str], NodeProto] = {}
     made: AbstractSet[str] = index.inputs
+    followed = list[bool]()
     for number in sorted({*others, *linear}):
         node = index.nodes[number]
         before = last.get((node.domain, node.op_type))
         bits += _inputs(index, number, before, made=made, any_name=names)
         bits += _attributes(node, before, sets, is_layer=number in index.layers)
         last[node.domain, node.op_type] = node
-        made = _made(index, number, linear)
+        own = _own(index, number, linear)
+        made = {*index.nodes[own[-1]].output}
+        followed += [after == before + 1 for before, after in pairwise(own)]
+    apart = followed.count(False)  # nodes of layers that do not stand where they are looked for
+    bits += kinds_bits([len(followed) - apart, apart]) + apart * math.log2(len(index.nodes))
     return bits
 
 
-def _made(index: GraphIndex, number: int, linear: set[int]) -> AbstractSet[str]:
-    """What a node makes; of a layer what its last node does, wherever that stands in the file."""
-    made = {*index.nodes[number].output}
-    while number in index.layers and len(made) == 1:
+def _own(index: GraphIndex, number: int, linear: set[int]) -> list[int]:
+    """A node; of a layer the others behind it, up to its last, wherever those stand in the file."""
+    own = [number]
+    while own[-1] in index.layers and len(made := {*index.nodes[own[-1]].output}) == 1:
         readers = {reader for name in made for reader, _ in index.readers.get(name, [])}
         if len(readers) != 1 or not (readers <= index.layers and readers.isdisjoint(linear)):
             break
-        (number,) = readers
-        made = {*index.nodes[number].output}
-    return made
+        own += readers
+    return own
 
 
 def _inputs(

@@ -198,8 +198,8 @@ def _kept(
     bits = np.uint16 if stored.dtype == np.float16 else np.uint32
     held = stored.view(bits)
     good = held == drawn.view(bits)
-    if zeros:
-        good |= held == 0
+    if zeros:  # what is drawn as -0 is as good as left out, and +0 then
+        good = (good & (stored != 0)) | (held == 0)
     if not good.all():
         bad = int(np.argmin(good))
         raise Flaw(

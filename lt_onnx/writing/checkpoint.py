@@ -19,7 +19,7 @@ import numpy as np
 
 from lt_onnx.blueprint import Expand
 from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows, SavedLayer
-from lt_onnx.files import cannot_write, resumable
+from lt_onnx.files import cannot_write
 
 FRAME_HEAD = struct.Struct("<QI")  # length and CRC-32 of what follows
 
@@ -51,7 +51,6 @@ class Checkpoint:
             self._stream: BufferedRandom = open(self.path, "a+b")  # noqa: SIM115
         except OSError as error:
             raise cannot_write(self.path, error) from None
-        resumable.append(self.path)
         self._read()
 
     def __enter__(self) -> "Checkpoint":

@@ -73,16 +73,18 @@ def _slope(blueprint: Blueprint) -> float:
     options, (_, model) = blueprint.options, block_activation(blueprint.target)
     title = blueprint.activation.title
     if options.mode is not Mode.TWO_L:
-        reason = f"mode {options.mode} has copies where mode 2l has blocks"
+        reason = f"mode {options.mode} has copies, not blocks: convert it with `mode=2l`"
     elif options.sigma is not Sigma.CHANNEL:
         reason = "with `sigma=layer` the neurons of a channel hand on different numbers"
     elif model.use is not Use.SPLIT or model.positive != 1:
-        reason = f"its blocks open with {title}, which is not x where x is not negative"
+        reason = (
+            f"its blocks open with {title}, which changes positive numbers too: leave it seeded"
+        )
     elif math.isfinite(model.reach) and model.negative != 0:
-        reason = f"its blocks open with {title}, which bends on both sides"
+        reason = f"its blocks open with {title}, which bends on both sides: leave it seeded"
     else:
         return model.negative
-    raise InputError(f"{blueprint.target.path}: does not collapse: {reason}")
+    raise InputError(f"a ticket of {blueprint.target.path} does not collapse: {reason}")
 
 
 @dataclass

@@ -179,8 +179,9 @@ class LayerTensors:
         """Store the rows start, start+1, … of the source, both [R, I·K], and which are kept."""
         if self.form.stored is Weights.MASKED:
             parts: list[Array] = [source, kept.astype(np.uint8)]
-        else:  # in half precision some round to 0
-            parts = [np.where(kept, source, np.float32(0)).astype(self.form.dtype, copy=False)]
+        else:  # in half precision some round to 0, or -0: of those none is kept
+            values = source.astype(self.form.dtype, copy=False)
+            parts = [np.where(kept & (values != 0), values, self.form.dtype.type(0))]
         for tensor, rows in zip(self._tensors, parts, strict=True):
             tensor.write(start, rows)
         self.kept += int(np.count_nonzero(parts[-1]))

@@ -44,10 +44,11 @@ class FolderJob:
                 f"{self.output / 'tickets'}"
             )
         targets = [f for f in files if f.is_file() and output not in f.resolve().parents]
-        targets = [file for file in targets if not _is_ticket(file)]
-        if not targets:
-            raise InputError(f"{self.folder}: there is no ONNX file under it")
-        return [self._network(target) for target in targets]
+        networks = [file for file in targets if not _is_ticket(file)]
+        if not networks:
+            what = "no ONNX file under it" if not targets else "nothing but tickets under it"
+            raise InputError(f"{self.folder}: there is {what}")
+        return [self._network(target) for target in networks]
 
     def _network(self, target: Path) -> Network:
         """One of them."""

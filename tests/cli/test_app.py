@@ -25,7 +25,7 @@ def wrapped() -> RuntimeError:
     [
         (InputError("x: `base_size` is 1"), 2, "x: --base-size is 1"),
         (ResourceError("x: full"), 3, "x: full"),
-        (MemoryError(), 3, "out of memory: lower --base-size; --mode 2l needs least"),
+        (MemoryError(), 3, "out of memory"),
         (KeyboardInterrupt(), 3, "interrupted; nothing was left behind"),
         (wrapped(), 3, "interrupted; nothing was left behind"),
         (OSError(errno.ENOSPC, "No space left", "a.bin"), 3, "a.bin: No space left"),

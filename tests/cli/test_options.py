@@ -20,7 +20,6 @@ from lt_onnx.options import (
     Param,
     Pictures,
     Resize,
-    Select,
     Sigma,
     changed,
 )
@@ -53,18 +52,12 @@ def test_without_words_a_group_has_its_defaults() -> None:
 
 def test_every_word_arrives_in_its_field() -> None:
     options, limits, output = given(
-        *"--mode 2l --select best --sigma layer --fp16 --seed 7 --sqnr 25 -o t.onnx".split(),
+        *"--mode 2l --sigma layer --fp16 --seed 7 --sqnr 25 -o t.onnx".split(),
         *"--max-memory 8G --emit-source --force --resume --agreement 0.9".split(),
     )
 
     assert options == Options(
-        Mode.TWO_L,
-        select=Select.BEST,
-        sigma=Sigma.LAYER,
-        fp16=True,
-        seed=7,
-        sqnr=25.0,
-        agreement=0.9,
+        Mode.TWO_L, sigma=Sigma.LAYER, fp16=True, seed=7, sqnr=25.0, agreement=0.9
     )
     assert output == Output(Path("t.onnx"), True, 8 * 10**9, True, True)
     assert limits == Limits()
@@ -96,7 +89,7 @@ def test_limits_are_of_all_outputs_or_of_one() -> None:
         ("--mode 3l", "`mode` is '3l'; choose one of l+1, l+k, 2l"),
         ("--select exact", "`select` is 'exact'; choose one of noise, smallest, best"),
         ("--seed -1", "`seed` is -1; give 0 to 2^64 - 1"),
-        ("--agreement 99", "`agreement` is 99; give a share, up to 1; 0 is none"),
+        ("--agreement 99", "`agreement` is 99; give a share, as 0.99 or 99%; 0 is none"),
         ("--agreement all", "`agreement` is 'all'; give a share, as in 0.99 or 99%"),
         ("--min-agreement 97", "`min_agreement` is 97; give a share, up to 1, as in 0.97 or 97%"),
         (

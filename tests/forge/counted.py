@@ -175,6 +175,9 @@ def _in_the_graph(draft: Draft) -> dict[str, Counted]:
             30,
         ),
         "sizes of an input": Counted(_another_input, "integers", 20),
+        "what inputs stand for": Counted(_inputs, "integers", 200),
+        "which inputs are outputs": Counted(_outputs, "integers", 200),
+        "the length of an order": Counted(_longer_order, "integers", 8),
     }
 
 
@@ -208,6 +211,33 @@ def _another_input(draft: Draft) -> None:
     draft.model.graph.input.append(port)
     made = [step("Shape", ["more"], "n"), step("Cast", ["n"], "f", to=1)]
     draft.insert(draft.model.graph.output[0].name, *made, step("ReduceMax", ["f"], "k"), MUL)
+
+
+def _inputs(draft: Draft) -> None:
+    """Inputs that nothing reads, of some kinds by turns that are trained."""
+    for number, kind in enumerate(np.random.default_rng(0).integers(4, size=100)):
+        port = helper.make_tensor_value_info(f"more{number}", TensorProto.FLOAT, [])
+        port.type.denotation = "ABCD"[kind]
+        draft.model.graph.input.append(port)
+
+
+def _outputs(draft: Draft) -> None:
+    """Inputs that are put out again, in an order that is trained."""
+    for number in range(100):
+        port = helper.make_tensor_value_info(f"more{number}", TensorProto.FLOAT, [])
+        draft.model.graph.input.append(port)
+    for number in np.random.default_rng(0).permutation(100)[:50]:
+        draft.model.graph.output.append(draft.model.graph.input[1 + int(number)])
+
+
+def _longer_order(draft: Draft) -> None:
+    """More neurons put into slots than are read on."""
+    order = next(layer["block"]["order"] for layer in draft.layers if layer["block"])
+    held = draft.get(order)
+    draft.replace(order, np.concatenate([held, np.repeat(held[-1], 5000)]))
+    edge = draft.reader(order).output[0]
+    cut = step("Slice", ["was", "begin", "end", "axis"])
+    draft.insert(edge, cut, begin=np.array([0]), end=np.array([len(held)]), axis=np.array([1]))
 
 
 def _in_texts(draft: Draft) -> dict[str, Counted]:

@@ -53,7 +53,7 @@ def test_a_single_array_does_for_one_input(tmp_path: Path) -> None:
         ({"image": np.zeros((2, 3, 4, 2), complex)}, "is complex128, the model wants float32"),
         ({"image": np.full((2, 3, 4, 2), np.nan)}, "'image' holds NaN or infinity"),
         ({"image": np.full((2, 3, 4, 2), 1e300)}, "'image' holds NaN or infinity"),
-        ({"image": np.zeros((0, 3, 4, 2))}, r"its arrays hold \[0\] samples"),
+        ({"image": np.zeros((0, 3, 4, 2))}, r"holds no samples; give one"),
         ({"image": np.zeros((2, 3, 4, 2)), "labels": np.zeros(3)}, "one number per sample"),
         ({"image": np.zeros((2, 3, 4, 2)), "labels": np.zeros((2, 1))}, "one number per sample"),
         ({"image": np.zeros((2, 3, 4, 2)), "Label": np.zeros(2)}, "'Label' is no input of the"),
@@ -147,7 +147,7 @@ def test_random_whole_numbers_pick_from_all_of_a_table_and_bytes_are_pictures() 
 
 
 def test_too_many_random_numbers_are_refused() -> None:
-    with pytest.raises(InputError, match=r"4\.8 GB; give inputs with `calibration` and `samples`"):
+    with pytest.raises(InputError, match=r"4\.8 GB; ask for fewer, or give inputs"):
         random_samples((Port("x", ("N", 10**6), np.dtype(np.float32)),), 1200, 0)
 
 
