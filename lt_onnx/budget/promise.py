@@ -161,8 +161,8 @@ def forecast(
     made = Promise(10 ** (-needed / 10), found.layers, found.target)
     copies = reach = None
     if found.floors:
-        copies, reach = _copies(found.least(found.floors), made)
-        apart = found.deviations.cost(found.layers, options.base_size or copies)
+        copies, reach = _copies(found.least(found.floors), made, given=options.base_size)
+        apart = found.deviations.cost(found.layers, copies)
         made = replace(made, apart=apart)
     need = max(
         needs(sized(blueprint.target, calibration.inputs.sizes), builds),
@@ -231,16 +231,17 @@ def _opening(forecast: Forecast) -> set[str]:
     return chosen
 
 
-def _copies(least: Doubles, made: Promise) -> tuple[int, float]:
+def _copies(least: Doubles, made: Promise, *, given: int | None) -> tuple[int, float]:
     """The fewest copies with which the layers' `least` errors leave room in what is allowed.
 
-    Else as many as there may be. And the decibels at the outputs that they allow at most. `least`
-    [outputs, COPIES] are powers there.
+    Else as many as there may be; or those that are `given`. And the decibels at the outputs that
+    they allow at most. `least` [outputs, COPIES] are powers there.
     """
     room = (least <= ROOM * made.allowed[:, None]).all(0)
-    chosen = int(room.argmax()) if room.any() else -1
-    share = float((least[:, chosen] / made.allowed).max())  # of the output that is nearest to it
-    return COPIES[chosen], -10 * math.log10(max(share, 1e-12) * float(made.allowed.min()))
+    copies = COPIES[int(room.argmax()) if room.any() else -1] if given is None else given
+    decades = [np.interp(copies, COPIES, np.log10(np.maximum(of, 1e-30))) for of in least]
+    share = float((10.0 ** np.array(decades) / made.allowed).max())  # of the output nearest to it
+    return copies, -10 * math.log10(max(share, 1e-12) * float(made.allowed.min()))
 
 
 def _needed(found: Sensitivity, output: int, *, least: float, share: float) -> float:

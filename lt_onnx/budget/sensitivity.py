@@ -14,6 +14,7 @@ from lt_onnx.budget.disturbance import Disturbance, Guess
 from lt_onnx.construct.fed_target import TELLING, FedTarget, Layer
 from lt_onnx.construct.noise_budget import MAX_ERROR
 from lt_onnx.construct.stepwise_run import StepwiseRun
+from lt_onnx.options import MAX_COPIES
 from lt_onnx.planning.prediction import MAX_FELT_NUMBERS, felt_inputs
 from lt_onnx.samples.choose import Calibration, whole_batches
 from lt_onnx.target import Array, Doubles, Linear, Target, step_nodes
@@ -22,8 +23,8 @@ BATCH = 32
 MAX_KEPT = 8  # layers whose errors at the outputs are kept
 NEAR = 0.5  # decades of its error by which S does not change
 MIN_DEVIATION = 1e-6  # of copies
-COPIES = (6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20)  # that one-for-one layers may read …
-TRIED_COPIES = (6, 8, 11, 14, 20)  # … of which errors are measured, the others lie between
+COPIES = (6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, MAX_COPIES)  # that one-for-one layers may read …
+TRIED_COPIES = (6, 8, 11, 14, MAX_COPIES)  # … of which errors are measured, the others lie between
 USUAL_COPIES = 11  # with which it is seen what a layer hands on
 LEAST_TOLD = 0.25  # of TELLING, of small layers: what is told by fewer leaves them too much
 FIRST_FELT, FIRST_RATIO = 0.1, 1e-2  # S of a layer; its price to its error's power of STEEPNESS

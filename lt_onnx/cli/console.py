@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from lt_onnx.options import MAX_COPIES
 from lt_onnx.progress import bars, rows, silent
 from lt_onnx.units import count_text, counted, duration_text, percent_text, shown, size_text
 
@@ -120,10 +121,11 @@ def promise_lines(promise: Mapping[str, Any]) -> list[str]:
     kept = f"{promise['kept_per_weight']:.1f} weights per target weight{copied}"
     lines = [f"promise   {promise['sqnr']:g} dB{judged}: about {kept}"]
     if not promise["possible"]:
+        more = "--base-size auto, " if copies < MAX_COPIES else ""
         lines += [
             f"          that takes {promise['built_to']:.1f} dB on the inputs here; "
             f"{copies} copies allow {promise['reach']:.1f}",
-            "          at most: take --mode 2l or l+k",
+            f"          at most: take {more}--mode 2l or l+k",
         ]
     if promise["blocks"]:
         named = ", ".join(f"'{name}'" for name in promise["blocks"][:MAX_NAMED])

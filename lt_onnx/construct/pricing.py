@@ -22,7 +22,7 @@ from lt_onnx.construct.shared_problems import SharedProblems
 from lt_onnx.subset_sum import write_masked
 from lt_onnx.target import Doubles, Floats, Indices
 
-MIN_PROBLEMS, MIN_ROWS, MAX_GROUPS, MAX_COPIES = 4096, 24, 16, 4  # that a price is tried on
+MIN_PROBLEMS, MIN_ROWS, MAX_GROUPS, MAX_TRIED_COPIES = 4096, 24, 16, 4  # that a price is tried on
 MIN_PRICE, FIRST_PRICE, MAX_PRICE = 1e-10, 1e-3, 0.3  # FIRST: where inputs say nothing
 MAX_TRIALS = 4
 ROUNDING = 1e-12  # of a constant's power
@@ -126,7 +126,7 @@ def _sample(task: LayerTask, lam: Doubles) -> _Sample | None:
     few = np.linspace(0, len(groups) - 1, min(len(groups), MAX_GROUPS)).round().astype(int)
     chosen = groups[few].tolist()
     problems = task.features.index.shape[1] * task.features.taps  # of a row
-    copies = min(layout.copies, MAX_COPIES)
+    copies = min(layout.copies, MAX_TRIED_COPIES)
     each = -(-max(MIN_ROWS, MIN_PROBLEMS // problems) // (len(chosen) * copies))
     every = [data[data // task.group_rows == group] for group in chosen]
     by_copy = [rows.reshape(layout.copies, -1) for rows in every]
@@ -226,7 +226,7 @@ def _powers(
     found = wanted - off
     power, heard = (wanted**2).mean(0), (found**2).mean(0) + added
     fit = (wanted * found).mean(0) / np.maximum(heard, 1e-300)  # the scale is found later
-    error = (wanted - fit * found).reshape(len(x), min(copies, MAX_COPIES), -1)
+    error = (wanted - fit * found).reshape(len(x), min(copies, MAX_TRIED_COPIES), -1)
     total, count = (error**2).mean(0).sum(), error.shape[1]
     alike = total  # the part that copies of a channel have in common, as their mean has it
     if count > 1:

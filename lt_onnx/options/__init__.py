@@ -26,6 +26,7 @@ from lt_onnx.options.choices import (
 from lt_onnx.options.construction import (
     DEFAULT_COPIES,
     MAX_BASE_SIZE,
+    MAX_COPIES,
     MAX_PRICE_BITS,
     MAX_SQNR,
     MIN_PRICE_BITS,
@@ -41,6 +42,7 @@ from lt_onnx.options.param import Param, changed, is_number, params_of
 __all__ = [
     "DEFAULT_COPIES",
     "MAX_BASE_SIZE",
+    "MAX_COPIES",
     "MAX_PRICE_BITS",
     "MAX_SQNR",
     "MIN_PRICE_BITS",

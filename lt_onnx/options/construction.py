@@ -14,6 +14,7 @@ MAX_BASE_SIZE = 32  # elements of a base set: their masks are 32-bit words
 MIN_PRICE_BITS, MAX_PRICE_BITS = 0.01, 100
 MAX_SQNR = 60  # decibels: float32 and its rounding are not far behind
 DEFAULT_COPIES = 11  # m of one-for-one layers
+MAX_COPIES = 20  # that a promise chooses: more hardly help
 PROMISES = (15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0, 50.0)  # decibels, of a frontier
 
 

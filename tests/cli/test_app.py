@@ -2,12 +2,14 @@
 
 import builtins
 import errno
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import MODELS
 
 from lt_onnx.__main__ import main
 from lt_onnx.cli import app as border
@@ -133,3 +135,57 @@ def test_a_folder_without_a_name_is_told_of(
     said = capsys.readouterr().err
     assert "is a folder: give a file, or convert a folder with zoo" in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "of"),
+    [
+        (["convert", "x.onnx", "--calibration", ""], "--calibration"),
+        (["convert", "x.onnx", "--samples="], "--samples"),
+        (["convert", ""], "convert"),
+        (["verify", "t.onnx", "--target", " "], "--target"),
+    ],
+)
+def test_an_empty_word_is_no_folder(
+    words: list[str], of: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert border.run(words) == 2
+    said = f"lt-onnx: error: what follows {of} is empty: is a variable not set?\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_target_that_is_not_there_is_told_before_its_tickets_folder(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert border.run(["convert", "modles/x.onnx"]) == 2
+    assert capsys.readouterr().err == "lt-onnx: error: modles/x.onnx: no such file\n"
+
+
+@pytest.mark.parametrize("name", ["deep", "transformer", "depthwise"])
+def test_a_plan_fits_a_terminal(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert border.run(["plan", str(MODELS / f"{name}.onnx"), "--shapes-only"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    heads = [number for number, line in enumerate(lines) if line.startswith("layer ")]
+    assert heads
+    for number in heads:
+        rows = lines[number : next(i for i, s in enumerate(lines) if i > number and "in all" in s)]
+        assert rows[0].split()[-1] == "s"
+        assert all(len(row) <= 80 and re.search(r"\d\.\d$", row) for row in rows[1:])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--price", "0.1", "--sqnr", "20"], "--sqnr is a promise, and --price or another"),
+        (["--select", "best", "--agreement", "90%"], "--agreement is a promise, and --price"),
+    ],
+)
+def test_a_promise_is_not_dropped_for_a_price(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    target = str(MODELS / "plain-relu.onnx")
+    assert border.run(["convert", target, "-o", str(tmp_path / "t.onnx"), *words]) == 2
+    assert f"lt-onnx: error: {said}" in capsys.readouterr().err
