@@ -11,7 +11,7 @@ import queue
 import secrets
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
 from distributed.system import MEMORY_LIMIT
 
-from lt_onnx.cluster.calls import Call, Failure, Outcome, Told
+from lt_onnx.cluster.calls import MAX_DEATHS, Call, Failure, Outcome, Told
 from lt_onnx.cluster.process import CLEANUP_SECONDS, Interrupted, Process
 from lt_onnx.cores import thread_count
 from lt_onnx.errors import InputError, ResourceError
@@ -106,6 +106,7 @@ class DaskExecutor:
     ) -> Generator[tuple[Call, Outcome], None, None]:
         """As `Executor` has it."""
         waiting, running, awaited = deque(calls), Running(), set[tuple[str, str]]()
+        lost = Counter[str]()  # calls, with the worker that their arguments had gone to
         there, deadline = frozenset[str](), time.monotonic() + JOIN_SECONDS
         topic = f"lt-onnx-{secrets.token_hex(8)}"
         self.client.subscribe_topic(topic, lambda event: self.heard.put(event[1]))
@@ -125,10 +126,17 @@ class DaskExecutor:
                 for message in self._messages():
                     if isinstance(message, Future):
                         call, _ = running.pop(message, (None, ""))
-                        if call is not None and self._is_lost(message):
-                            waiting.append(call)
+                        outcome = None if call is None else self._outcome(message)
+                        if call is not None and outcome is not None:
+                            yield call, outcome
                         elif call is not None:
-                            yield call, self._outcome(message)
+                            lost[call.name] += 1
+                            if lost[call.name] < MAX_DEATHS:
+                                waiting.append(call)
+                            else:
+                                said = f"its workers were lost, {MAX_DEATHS} times"
+                                failure = Failure("Death", said, ResourceError.exit_code)
+                                yield call, Outcome(failure=failure)
                     elif message[1] != ENDED:
                         tell(*message)
         finally:
@@ -161,11 +169,14 @@ class DaskExecutor:
             idle = [a for a, limit in limits.items() if a not in taken and call.memory <= limit]
             if not (idle and fits):
                 continue
-            waiting.remove(call)
             address = min(idle, key=lambda a: limits[a])
             work: Any = function, call
             if call.size > LARGE_BYTES:  # else schedulers keep them, to look back at
-                work = self.client.scatter([work], workers=[address], hash=False)[0]
+                try:
+                    work = self.client.scatter([work], workers=[address], hash=False)[0]
+                except Exception:  # that worker is lost, or all are: see `_limits`
+                    continue
+            waiting.remove(call)
             future = self.client.submit(
                 _on_worker,
                 work,
@@ -198,12 +209,11 @@ class DaskExecutor:
             while True:
                 yield self.heard.get_nowait()
 
-    def _is_lost(self, future: Future[Any]) -> bool:
-        """Whether a call's arguments were lost with the worker that they had gone to."""
-        return future.status == "cancelled" and self.client.status == "running"
+    def _outcome(self, future: Future[Any]) -> Outcome | None:
+        """What became of a call; None: it was lost with its arguments, and the worker of these.
 
-    def _outcome(self, future: Future[Any]) -> Outcome:
-        """What became of a call. Raises ResourceError when the scheduler is gone."""
+        Raises ResourceError when the scheduler is gone.
+        """
         try:
             outcome: Outcome = future.result()
         except KilledWorker as error:
@@ -211,7 +221,9 @@ class DaskExecutor:
             return Outcome(failure=Failure("Death", said, ResourceError.exit_code))
         except Exception as error:
             if future.status != "error":  # it was not the call that failed
-                raise _lost() from None
+                if self.client.status != "running":
+                    raise _lost() from None
+                return None
             return Outcome(failure=Failure(type(error).__name__, f"on a worker: {error!r}"))
         return outcome
 
