@@ -134,8 +134,8 @@ class DaskExecutor:
                             if lost[call.name] < MAX_DEATHS:
                                 waiting.append(call)
                             else:
-                                said = f"its workers were lost, {MAX_DEATHS} times"
-                                failure = Failure("Death", said, ResourceError.exit_code)
+                                why = f"its workers were lost, {MAX_DEATHS} times"
+                                failure = Failure("Death", why, ResourceError.exit_code)
                                 yield call, Outcome(failure=failure)
                     elif message[1] != ENDED:
                         tell(*message)
