@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from paths import MODELS
 
+from lt_onnx import convert, pipeline
 from lt_onnx.blueprint import Blueprint, Build, Expand
 from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows
 from lt_onnx.files import resumable
@@ -160,8 +161,18 @@ def test_a_changed_byte_ends_what_comes_back(blueprint: Blueprint, ticket: Path)
         assert checkpoint.saved.keys() == {first.name}
 
 
-def test_after_an_interrupt_it_stays_and_is_told(ticket: Path) -> None:
+def test_after_an_interrupt_it_stays_and_is_told(
+    ticket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the beginning of the run that would go on from it, whenever that is interrupted."""
     with pytest.raises(KeyboardInterrupt), Checkpoint(ticket, "key"):
         raise KeyboardInterrupt
     assert checkpoint_of(ticket).exists()
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "_prepared", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        convert(MODELS / "plain-relu.onnx", ticket, resume=True)
     assert checkpoint_of(ticket) in resumable
