@@ -89,6 +89,12 @@ class Job:
             raise InputError(f"`limits` is {self.limits!r}; give lt_onnx.Limits(...)")
         if self.limits != Limits() and not self.validate:
             raise InputError("limits are judged by validation: drop them, or `validate=False`")
+        both = [p for p in (self.calibration, self.samples) if isinstance(p, str | Path)]
+        if len(both) == 2 and len({Path(path).resolve() for path in both}) == 1:
+            raise InputError(
+                f"{self.samples}: layers are made from these: leave `samples` out, and some are "
+                "kept to judge by"
+            )
         if self.bound:
             check_torch("bound")
         if self.options.fit_scales:

@@ -74,6 +74,13 @@ def test_a_model_in_memory_needs_an_output_and_gives_the_same_ticket(tmp_path: P
     assert weights[0] == weights[1]
 
 
+def test_what_layers_are_made_from_judges_nothing(tmp_path: Path) -> None:
+    calibration = MODELS / "digits.calibration.npz"
+    with pytest.raises(InputError, match="layers are made from these: leave `samples` out"):
+        convert(TARGET, tmp_path / "t.onnx", calibration=calibration, samples=str(calibration))
+    assert not list(tmp_path.iterdir())
+
+
 def test_limits_without_validation_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="drop them, or `validate=False`"):
         convert(TARGET, tmp_path / "t.onnx", limits=Limits(min_sqnr=1), validate=False)

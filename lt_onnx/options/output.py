@@ -126,6 +126,9 @@ class Workers:
                     "they are started"
                 )
 
+        if self.memory is not None and self.workers == 1:
+            raise InputError("`memory` is shared out among `workers`: give 2 or more")
+
     @property
     def elsewhere(self) -> bool:
         """Whether there is a cluster to connect to."""

@@ -19,6 +19,7 @@ def test_workers_here_and_elsewhere_are_two_things() -> None:
         ({"workers": 0}, "`workers` is 0; give 1 or more"),
         ({"workers": 2, "scheduler": "tcp://there:8786"}, "`workers` is of this machine"),
         ({"memory": 2, "scheduler_file": Path("s.json")}, "`memory` is of this machine"),
+        ({"memory": 2}, "`memory` is shared out among `workers`: give 2 or more"),
         ({"scheduler": "there", "scheduler_file": Path("s.json")}, "are two clusters; give one"),
     ):
         with pytest.raises(InputError, match=said):
