@@ -58,7 +58,7 @@ def test_weak_inputs_get_fewer_weights_than_strong_ones(tmp_path: Path, mode: st
         tmp_path / "t.onnx",
         mode=mode,
         price=5e-3,
-        samples=tmp_path / "x.npz",
+        samples=dict(np.load(tmp_path / "x.npz")),
         calibration=tmp_path / "x.npz",
     )
 
