@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from lt_onnx.errors import InputError, LtOnnxError, ResourceError, UnsupportedError
     from lt_onnx.options import Options, Pictures, Workers
     from lt_onnx.packing.verify import verify
-    from lt_onnx.pipeline import Ticket
     from lt_onnx.report.document import Report
     from lt_onnx.report.schema import Point
+    from lt_onnx.report.ticket import Ticket
     from lt_onnx.samples.samples import Samples
     from lt_onnx.studies.frontier import frontier
     from lt_onnx.validation.fidelity import Fidelity
@@ -43,7 +43,7 @@ _HOMES = {
     "Report": "report.document",
     "ResourceError": "errors",
     "Samples": "samples.samples",
-    "Ticket": "pipeline",
+    "Ticket": "report.ticket",
     "UnsupportedError": "errors",
     "Workers": "options",
     "convert": "api",

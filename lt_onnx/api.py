@@ -24,10 +24,11 @@ from lt_onnx.options import (
     make_options,
 )
 from lt_onnx.packing.unpack import unpacked_if_packed
-from lt_onnx.pipeline import Announce, Job, Ticket, run
+from lt_onnx.pipeline import Announce, Job, run
 from lt_onnx.progress import Progress, told
 from lt_onnx.reading.graph import read_compared
 from lt_onnx.reading.model_file import GivenModel, is_path, on_disk
+from lt_onnx.report.ticket import Ticket
 from lt_onnx.samples.choose import Given, loaded
 from lt_onnx.samples.random_inputs import random_samples
 from lt_onnx.samples.samples import AS_THEY_ARE

@@ -5,14 +5,14 @@ per layer → bound → report
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lt_onnx.blueprint import Blueprint
 from lt_onnx.budget.promise import Forecast, promised
 from lt_onnx.construct.noise_budget import Promise
-from lt_onnx.construct.row_solver import check_solver, row_solver
+from lt_onnx.construct.row_solver import check_solver, check_worth, row_solver
 from lt_onnx.errors import InputError, UnsupportedError, check_torch, is_interrupt
 from lt_onnx.files import (
     WAIT_SECONDS,
@@ -36,11 +36,18 @@ from lt_onnx.reading.lowering import read_target
 from lt_onnx.reading.model_file import model_files
 from lt_onnx.report.command import command_of
 from lt_onnx.report.document import Report
-from lt_onnx.samples.choose import Calibration, Given, calibration_inputs, loaded, validation_inputs
+from lt_onnx.report.ticket import Ticket
+from lt_onnx.samples.choose import (
+    Calibration,
+    Given,
+    calibration_inputs,
+    check_apart,
+    loaded,
+    validation_inputs,
+)
 from lt_onnx.samples.images import check_pictures
 from lt_onnx.samples.samples import AS_THEY_ARE, Samples
 from lt_onnx.subset_sum.compilation import compile_ahead
-from lt_onnx.units import html_table
 from lt_onnx.validation.bound.certify import certified_bound
 from lt_onnx.validation.limits import Limits
 from lt_onnx.validation.outputs import compare_outputs
@@ -52,7 +59,6 @@ from lt_onnx.writing.checkpoint import Checkpoint, checkpoint_of
 from lt_onnx.writing.collapse import collapsed
 from lt_onnx.writing.ticket import files_of, is_of
 
-MIN_SHARED_SECONDS = 60  # of one core, for subset sums, that workers are worth
 MAX_TRACED_SAMPLES = 128  # errors of layers are alike from one input to the next
 
 Announce = Callable[[Blueprint, Prediction, Forecast | None], None]
@@ -89,12 +95,7 @@ class Job:
             raise InputError(f"`limits` is {self.limits!r}; give lt_onnx.Limits(...)")
         if self.limits != Limits() and not self.validate:
             raise InputError("limits are judged by validation: drop them, or `validate=False`")
-        both = [p for p in (self.calibration, self.samples) if isinstance(p, str | Path)]
-        if len(both) == 2 and len({Path(path).resolve() for path in both}) == 1:
-            raise InputError(
-                f"{self.samples}: layers are made from these: leave `samples` out, and some are "
-                "kept to judge by"
-            )
+        check_apart(self.calibration, self.samples)
         if self.bound:
             check_torch("bound")
         if self.options.fit_scales:
@@ -158,30 +159,6 @@ class Job:
         }
 
 
-@dataclass(frozen=True, repr=False)
-class Ticket:
-    """A written ticket: its file and everything that was found about it; goes for its own path."""
-
-    path: Path
-    report: Report
-    source: Path | None = None
-    resumed: int = 0  # layers that an interrupted run had finished
-
-    @property
-    def passed(self) -> bool:
-        """Genuine, and within the limits asked for."""
-        return self.report.passed
-
-    def __fspath__(self) -> str:
-        return str(self.path)
-
-    def __repr__(self) -> str:
-        return f"<Ticket {self.path}: {repr(self.report).removeprefix('<Report ')}"
-
-    def _repr_html_(self) -> str:
-        return html_table(self.report.about())
-
-
 @dataclass(frozen=True)
 class Prepared:
     """What is known before any layer is built."""
@@ -226,7 +203,12 @@ def _run(job: Job) -> Ticket:
         # reading and proving fork processes, for which the threads of workers are none
         with row_solver(job.device, job.workers) as solver:
             prepared = _promised(job, prepared, watch)
-            checkpoint = kept.enter_context(_checkpoint(job, prepared))
+            checkpoint = None
+            if job.output.resume:
+                key = fingerprint(prepared.blueprint, prepared.calibration)
+                checkpoint = kept.enter_context(Checkpoint(job.ticket, key))
+            else:
+                checkpoint_of(job.ticket).unlink(missing_ok=True)
             resumed = len(checkpoint.saved) if checkpoint is not None else 0
             written = write_ticket(
                 prepared.blueprint,
@@ -250,16 +232,6 @@ def _run(job: Job) -> Ticket:
                 file.unlink(missing_ok=True)
             raise
     return Ticket(job.ticket, report, job.source, resumed)
-
-
-def _checkpoint(
-    job: Job, prepared: Prepared
-) -> AbstractContextManager[Checkpoint] | AbstractContextManager[None]:
-    """What is kept of a conversion until it is done, if it is to be resumed."""
-    if job.output.resume:
-        return Checkpoint(job.ticket, fingerprint(prepared.blueprint, prepared.calibration))
-    checkpoint_of(job.ticket).unlink(missing_ok=True)
-    return nullcontext()
 
 
 def _prepared(job: Job, watch: Stopwatch) -> Prepared:
@@ -308,8 +280,7 @@ def _promised(job: Job, prepared: Prepared, watch: Stopwatch) -> Prepared:
     made = job.output.resume and is_of(job.ticket, blueprint.target, blueprint.options)
     kept_weights = None if forecast is None else forecast.kept(blueprint)
     prediction = _with_room(job, blueprint, calibration.inputs, force=made, kept=kept_weights)
-    if job.workers.shared:
-        _check_worth(prediction)
+    check_worth(job.workers, prediction.solve_seconds)
     job.announce(blueprint, prediction, forecast)
     return replace(
         prepared,
@@ -365,15 +336,6 @@ def _with_room(
     if kept is not None and len(files_of(job.ticket, blueprint, source=False)) == 1:
         check_fits(job.ticket, prediction.file_bytes)
     return prediction
-
-
-def _check_worth(prediction: Prediction) -> None:
-    """Raise InputError where subset sums take less than workers cost."""
-    if prediction.solve_seconds < MIN_SHARED_SECONDS:
-        raise InputError(
-            f"the subset sums of this network take about {prediction.solve_seconds:.0f} s of one "
-            f"core: below {MIN_SHARED_SECONDS} s `workers` cost more than they bring; drop it"
-        )
 
 
 def _planned(job: Job) -> Blueprint:

@@ -18,8 +18,8 @@ from torch_networks import export
 from lt_onnx import convert
 from lt_onnx.cli.app import run
 from lt_onnx.options import Select
-from lt_onnx.pipeline import Ticket
 from lt_onnx.reading.lowering import read_target
+from lt_onnx.report.ticket import Ticket
 from lt_onnx.runtime import Session
 from lt_onnx.samples.random_inputs import random_samples
 from lt_onnx.validation.bound.certify import box_of

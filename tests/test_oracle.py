@@ -18,7 +18,7 @@ from random_graphs import random_graph
 
 from lt_onnx import convert
 from lt_onnx.options import Select
-from lt_onnx.pipeline import Ticket
+from lt_onnx.report.ticket import Ticket
 
 REAL = [
     "cifar-resnet20-relu",

@@ -13,7 +13,7 @@ from lt_onnx.cli.app import run
 from lt_onnx.packing.archive import write_members
 from lt_onnx.packing.pack import pack
 from lt_onnx.packing.unpack import unpack
-from lt_onnx.pipeline import Ticket
+from lt_onnx.report.ticket import Ticket
 from lt_onnx.runtime import Session
 
 RESIDUAL = MODELS / "residual.onnx"

@@ -14,7 +14,7 @@ from lt_onnx import convert, deploy, verify
 from lt_onnx.options import Select, Weights
 from lt_onnx.packing.pack import pack
 from lt_onnx.packing.unpack import unpack
-from lt_onnx.pipeline import Ticket
+from lt_onnx.report.ticket import Ticket
 
 BOTH = pytest.mark.parametrize("mode", MODES)
 

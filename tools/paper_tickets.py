@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lt_onnx import convert
-from lt_onnx.pipeline import Ticket
 from lt_onnx.progress import Progress
 from lt_onnx.reading.lowering import read_target
+from lt_onnx.report.ticket import Ticket
 from lt_onnx.samples.samples import load_samples
 
 MODELS = Path(__file__).resolve().parent.parent / "models"

@@ -32,6 +32,7 @@ from lt_onnx.target import Doubles, Floats, Indices
 CHUNK_WEIGHTS = {Device.CPU: 1 << 23, Device.CUDA: 1 << 26}
 # … and so do workers, each of which is given some of them: seconds of work, in some megabytes
 SHARED_WEIGHTS, RANGE_WEIGHTS = 1 << 25, 1 << 21
+MIN_SHARED_SECONDS = 60  # of one core, for all subset sums, that workers are worth
 WORKER_BYTES = 400_000_000  # of a worker's process, beside twice what it is given
 # factors of λ tried for rows in which one problem is an outlier: all of its base set may pull the
 # wrong way, which is the right one with -λ
@@ -202,6 +203,15 @@ def check_solver(device: Device, workers: Workers) -> None:
         resolve(device)
     except DeviceError as error:
         raise InputError(f"`device={device}`: {error}") from None
+
+
+def check_worth(workers: Workers, seconds: float) -> None:
+    """Raises InputError where subset sums of so many `seconds` of one core are shared for less."""
+    if workers.shared and seconds < MIN_SHARED_SECONDS:
+        raise InputError(
+            f"the subset sums of this network take about {seconds:.0f} s of one core: below "
+            f"{MIN_SHARED_SECONDS} s `workers` cost more than they bring; drop it"
+        )
 
 
 @contextmanager

@@ -36,6 +36,16 @@ class Calibration:
     spare: Samples | None = None
 
 
+def check_apart(calibration: Given, samples: Given) -> None:
+    """Raises InputError where layers would be judged by the inputs that they are made from."""
+    both = [Path(given) for given in (calibration, samples) if isinstance(given, str | Path)]
+    if len(both) == 2 and both[0].resolve() == both[1].resolve():
+        raise InputError(
+            f"{samples}: layers are made from these: leave `samples` out, and some are kept to "
+            "judge by"
+        )
+
+
 def calibration_inputs(given: Given, ports: Ports, count: int, seed: int) -> Calibration:
     """`count` of the inputs given, evenly taken, or as many random ones; and some of the others.
 

@@ -8,7 +8,7 @@ import pytest
 from paths import MODELS
 
 import lt_onnx
-from lt_onnx import Workers, pipeline
+from lt_onnx import Workers
 from lt_onnx.construct import row_solver
 from lt_onnx.errors import InputError
 
@@ -21,7 +21,7 @@ def test_workers_make_the_same_ticket_and_one_may_be_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     monkeypatch.setattr(row_solver, "RANGE_WEIGHTS", 1 << 14)
-    monkeypatch.setattr(pipeline, "MIN_SHARED_SECONDS", 0)
+    monkeypatch.setattr(row_solver, "MIN_SHARED_SECONDS", 0)
     killed = []
 
     def kill(stage: str, share: float) -> None:

@@ -17,7 +17,7 @@ from lt_onnx.deployment.forms import plan_of
 from lt_onnx.errors import InputError, ResourceError, UnsupportedError
 from lt_onnx.fitting import descent
 from lt_onnx.options import make_options
-from lt_onnx.pipeline import Ticket
+from lt_onnx.report.ticket import Ticket
 from lt_onnx.target import Array, Doubles
 from lt_onnx.verification.seeded import open_ticket
 
