@@ -42,7 +42,7 @@ from lt_onnx.writing.ticket import put_doc_strings
 
 MAX_KEPT_BYTES = 12  # of a kept weight in a sparse ticket
 # of a pack: the masks of a real ticket cannot be told in so few, and what is drawn takes time
-MAX_WEIGHTS, MAX_WEIGHTS_PER_BYTE = 1 << 26, 1 << 11
+MAX_WEIGHTS_PER_BYTE = 1 << 15
 MAX_KEPT_PER_BYTE = 64
 MAX_ORDER = 64  # places for every neuron: a constant may stand at many
 
@@ -167,8 +167,7 @@ def _check_sizes(pack: _Pack, output: Path) -> None:
     most = 2 * files.INLINE_LIMIT + MIN_EXTERNAL_BYTES * len(pack.layers)
     fits = inside <= min(claimed[0], most) and outside <= sum(claimed[1:])
     packed = pack.path.stat().st_size
-    drawn = sum(layer.spec.size for layer in pack.layers)
-    fits &= drawn <= MAX_WEIGHTS + MAX_WEIGHTS_PER_BYTE * packed
+    fits &= sum(layer.spec.size for layer in pack.layers) <= MAX_WEIGHTS_PER_BYTE * packed
     fits &= sum(layer.record.kept for layer in pack.layers) <= MAX_KEPT_PER_BYTE * packed
     try:
         check_drawn(pack.manifest, packed)

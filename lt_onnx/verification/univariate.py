@@ -30,8 +30,9 @@ from lt_onnx.verification.tensors import Sparse, Tensor, Tensors
 MAX_CONSTANTS = 1 << 10  # neurons of a block
 MAX_SPARE = 4  # neurons for each that is needed
 MAX_HELD = 1 << 24  # random weights of a block that are drawn once and held
-# random weights of blocks that are drawn to derive them, and more for every byte of a file: seconds
-MAX_DRAWN, MAX_DRAWN_PER_BYTE = 1 << 28, 1 << 10
+# random weights of blocks that are drawn to derive them, and more for every byte of a file: what a
+# classifier of 5,000 channels takes that is alone in its file, minutes
+MAX_DRAWN, MAX_DRAWN_PER_BYTE = 1 << 31, 1 << 12
 
 
 @dataclass(frozen=True)
