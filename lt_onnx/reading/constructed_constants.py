@@ -1,9 +1,10 @@
 """Constants that operators read beside data become outputs of linear layers of one-hot inputs.
 
-Positional and class tokens, biases of attention, masks, scales that no layer can take: a constant
-of n numbers is what a layer of O = ⌈n / R⌉ outputs makes of the identity matrix [R, R], put into
-its shape. Zeros stand below that matrix, so that the numbers' mean is not taken for a bias. All
-constants of a network share it, and so the neurons on it; every output has R weights and one scale.
+Positional and class tokens, biases of attention, masks, scales that no layer can take, tables of
+positions that sizes pick from: a constant of n numbers is what a layer of O = ⌈n / R⌉ outputs makes
+of the identity matrix [R, R], put into its shape. Zeros stand below that matrix, so that the
+numbers' mean is not taken for a bias. All constants of a network share it, and so the neurons on
+it; every output has R weights and one scale.
 Of numbers that are repeated many times, only the different ones are made, and picked by indices.
 What is 0 or 1 everywhere is made without a layer.
 """
@@ -28,13 +29,16 @@ BEFORE_SOFTMAX = MASKING | frozenset("Reshape Squeeze Transpose Unsqueeze".split
 # operators by whose input positions constants are made; None: all
 ELEMENTWISE = frozenset("Add Div Max Mean Min Mul Sub Sum".split())
 REPEATING = frozenset(["Expand", "Tile"])  # as often as there are inputs
+PICKING = frozenset(["Gather", "Slice"])  # as many positions as inputs are long
 POSITIONS: dict[str, tuple[int, ...] | None] = {
     **dict.fromkeys(ELEMENTWISE),
     "Concat": None,
     "Einsum": None,
     "Expand": (0,),
+    "Gather": (0,),
     "MatMul": None,
     "PRelu": (1,),
+    "Slice": (0,),
     "Tile": (0,),
     "Where": (1, 2),
 }
@@ -48,7 +52,8 @@ def construct_constants(network: Network) -> None:
     tables: dict[tuple[str, int], _Table] = {}  # by the place and the position where they are read
     for place, step in network.steps.items():
         computed = [name for name in step.inputs if name and name not in network.constants]
-        if step.op in REPEATING or not unvarying.issuperset(computed):
+        varies = not unvarying.issuperset(computed)
+        if step.op in REPEATING or varies != (step.op in PICKING):
             for position in _positions(step, network):
                 value = _finite(network, step, position)
                 if value is not None:

@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lt_onnx.reading.affine import Affine, affine_input, affine_of
+from lt_onnx.reading.channel_axis import ARRANGING_OPS, axis_arranged
 from lt_onnx.reading.rewriting import Network
-from lt_onnx.target import Linear, Node, Shape, Step
+from lt_onnx.target import Linear, Node, Step
 
 # operators on one axis, or on some, that leave the channels as they are where these are on another
 ALONG_ONE = frozenset("Concat Gather Split".split())
 ALONG_SOME = {"ReduceMean": ("axes", 1), "Slice": ("axes", 3)}
-READ_FIRST = frozenset("Gather ReduceMean Reshape Slice Split Squeeze Unsqueeze".split())
+READ_FIRST = ARRANGING_OPS | frozenset("Gather ReduceMean Slice Split".split())
 
 
 def fuse_into_readers(network: Network) -> None:
@@ -141,11 +142,9 @@ class _Search:
         if node.domain or shape is None or (node.op in READ_FIRST and node.inputs[0] != tensor):
             return None
         rank = len(shape)
-        if node.op == "Transpose":
-            order = list(node.attributes.get("perm") or reversed(range(rank)))
-            return order.index(axis) if sorted(order) == list(range(rank)) else None
-        if node.op in ("Reshape", "Squeeze", "Unsqueeze"):
-            return _axis_reshaped(shape, self.network.shapes.get(node.outputs[0]), axis)
+        if node.op in ARRANGING_OPS:
+            behind = axis_arranged(node, self.network, axis=axis, rank=rank)
+            return None if behind is None else behind[0]
         if node.op in ALONG_ONE:
             along = node.attributes.get("axis", 0) % rank
             if along == axis:
@@ -173,17 +172,3 @@ def _channel_axis(layer: Linear, network: Network) -> int | None:
     if layer.op == "MatMul":
         return len(network.shapes[layer.input]) - 1
     return 1 if layer.op in ("Conv", "Gemm") else None
-
-
-def _axis_reshaped(before: Shape, after: Shape | None, axis: int) -> int | None:
-    """The axis that keeps what `axis` held when a tensor is reshaped; None where none does."""
-    channels = before[axis]
-    if after is None or not isinstance(channels, int):
-        return None
-    ahead, behind = before[:axis], before[axis + 1 :]
-    if not behind:
-        return len(after) - 1 if after and after[-1] == channels else None
-    for place, size in enumerate(after):
-        if size == channels and None not in ahead and after[:place] == ahead:
-            return place
-    return None

@@ -28,7 +28,19 @@ def with_known_inputs(target: Target) -> Target:
         )
         for port in target.inputs
     ]
+    if _takes_one_input(target):
+        ports = [replace(port, shape=(1, *port.shape[1:])) for port in ports]
     return replace(target, inputs=tuple(ports))
+
+
+def _takes_one_input(target: Target) -> bool:
+    """Whether any batch is taken, but one output is made: an exporter has kept the batch of 1 that
+    it was shown in shapes within the network.
+    """
+    given = [port.shape[:1] for port in target.inputs]
+    made = [(*port.shape[:1], *target.shapes.get(port.name, ())[:1]) for port in target.outputs]
+    taken = all(sizes and not isinstance(sizes[0], int) for sizes in given)
+    return taken and bool(made) and all(1 in sizes for sizes in made)
 
 
 def _tables(target: Target, nodes: list[Node]) -> dict[str, int]:

@@ -265,8 +265,8 @@ def _content(
             offsets |= not _counts_on(node, tensor)
     if node.op_type in COMPARISON_OPS:
         return _Content(data, integers)
-    if data:
-        return _Content(data, integers, offsets)
+    if data:  # with it a single integer is a scalar of the target's, as a float would be
+        return _Content(data, integers)
     moved = node.op_type in MOVING_OPS
     made |= not (moved or node.op_type in SIZE_OPS) or (filled and not moved)
     return _Content(False, integers, offsets and not made, filled and moved, made, parameters)

@@ -49,6 +49,35 @@ def test_a_constant_is_made_by_a_layer(tmp_path: Path, case: str, opset: int) ->
     assert error_of(target, model, inputs(model, RNG)) < 1e-6
 
 
+SIZES = "s = Shape(x)\n n = Gather<axis=0>(s, one)\n "
+
+
+@pytest.mark.parametrize(
+    "picked",
+    [
+        "p = Slice(c, zero, n, zero)",
+        "o = Squeeze(n, zero)\n r = Range(nothing, o, step)\n p = Gather<axis=0>(c, r)",
+    ],
+)
+def test_a_table_of_positions_that_sizes_pick_from_is_made(tmp_path: Path, picked: str) -> None:
+    whole = {"one": [1], "zero": [0], "nothing": np.array(0), "step": np.array(1)}
+    text = f"(float[N,T,4] x) => (float y) {{ {SIZES}{picked}\n y = Add(x, p) }}"
+    used = {
+        name: value for name, value in whole.items() if f"{name}," in text or f"{name})" in text
+    }
+    model = model_of(text, c=RNG.normal(size=(9, 4)), **used)
+    target = target_of(model, tmp_path)
+
+    assert made(target) == 36
+    assert error_of(target, model, inputs(model, RNG)) < 1e-6
+
+
+def test_a_table_that_data_pick_from_is_left(tmp_path: Path) -> None:
+    model = model_of("(int64[N,5] x) => (float y) { y = Gather(c, x) }", c=RNG.normal(size=(9, 4)))
+
+    assert not target_of(model, tmp_path).linears
+
+
 def test_the_one_hot_input_grows_with_what_is_made(tmp_path: Path) -> None:
     for rows, size in ((6, 4), (400, 32), (2000, 64)):
         model = model_of(

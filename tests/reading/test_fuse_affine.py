@@ -231,3 +231,52 @@ def test_what_follows_a_squeeze_is_fused_where_channels_stay_where_they_are(
 
     assert ops_of(target) == ops
     assert error_of(target, model, inputs(model, RNG)) < 1e-5
+
+
+ARRANGED = {  # the input, what is between, the shape of one number per channel, operators
+    "a convolution over sequences": (
+        "N,3,1,9",
+        "s = Squeeze(h, one)\n a = Add(s, c)\n y = Relu(a)",
+        (1, 4, 1),
+        "CONV Squeeze Relu",
+    ),
+    "the same, channels last": (
+        "N,3,1,9",
+        "s = Squeeze(h, one)\n t = Transpose<perm=[0,2,1]>(s)\n y = Add(t, c)",
+        (4,),
+        "CONV Squeeze Transpose",
+    ),
+    "places in a row": ("N,3,5,9", "r = Reshape(h, row)\n y = Mul(r, c)", (4, 1), "CONV Reshape"),
+    "one place, flattened": ("N,3,1,1", "f = Flatten(h)\n y = Add(f, c)", (4,), "CONV Flatten"),
+    "an axis more": (
+        "N,3,5,9",
+        "u = Unsqueeze(h, one)\n y = Div(u, c)",
+        (4, 1, 1, 1),
+        "CONV Unsqueeze",
+    ),
+    "an axis more before them": (
+        "N,3,5,9",
+        "u = Unsqueeze(h, zero)\n y = Sub(u, c)",
+        (4, 1, 1),
+        "CONV Unsqueeze",
+    ),
+    "channels and places in a row": (
+        "N,3,2,2",
+        "f = Flatten(h)\n y = Mul(f, c)",
+        (16,),
+        "CONV Flatten Unsqueeze CONV Squeeze",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ARRANGED)
+def test_what_only_arranges_goes_behind(tmp_path: Path, case: str) -> None:
+    shape, text, channels, ops = ARRANGED[case]
+    constants = {"one": [2], "zero": [0], "row": [0, 4, -1], "w": RNG.normal(size=(4, 3, 1, 1))}
+    text = f"(float[{shape}] x) => (float y) {{ h = Conv(x, w)\n {text} }}"
+    used = {name: value for name, value in constants.items() if f", {name})" in text}
+    model = model_of(text, c=RNG.uniform(0.5, 2, channels), **used)
+    target = target_of(model, tmp_path)
+
+    assert ops_of(target) == ops.split()
+    assert error_of(target, model, inputs(model, RNG)) < 1e-5

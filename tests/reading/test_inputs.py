@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from rewritten import model_of, target_of
 
 from lt_onnx.reading.graph import read_graph
 from lt_onnx.samples.random_inputs import random_samples
@@ -124,3 +125,20 @@ def test_noise_of_pictures_follows_what_is_taken_off(tmp_path: Path) -> None:
     np.testing.assert_allclose(drawn[1::3].mean((0, 2, 3)), MEANS.reshape(-1), atol=0.02)
     np.testing.assert_allclose(drawn[1::3].std((0, 2, 3)), 0.25, rtol=0.05)
     assert (drawn[2::3].min(), drawn[2::3].max()) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("kept", "output", "batch"),
+    [([1, 5, 4], "float[1,5,4] y", 1), ([1, -1, 4], "float y", 1), ([-1, 5, 4], "float y", "N")],
+)
+def test_a_batch_of_1_that_an_exporter_has_kept_within_is_that_of_the_inputs(
+    tmp_path: Path, kept: list[int], output: str, batch: object
+) -> None:
+    model = model_of(
+        f"(float[N,5,3] x) => ({output}) {{ h = MatMul(x, w)\n y = Reshape(h, kept) }}",
+        w=np.ones((3, 4)),
+        kept=kept,
+    )
+
+    (port,) = target_of(model, tmp_path).inputs
+    assert port.shape == (batch, 5, 3)

@@ -43,6 +43,10 @@ ALLOWED: dict[str, tuple[str, dict[str, object]]] = {
         "i = ArgMax <axis = 1> (y)  e = Equal (i, k)  c = Cast <to = 1> (e)  z = Mul (y, c)",
         {"k": np.array(2)},
     ),
+    "an index that counts from the end": (
+        "i = ArgMax (y)  t = Less (i, n)  c = Cast <to = 7> (t)  j = Add (i, k)  z = Mul (j, c)",
+        {"n": np.array(0), "k": np.array(49)},
+    ),
     "a choice by one truth value": ("n = Neg (y)  z = Where (k, y, n)", {"k": np.array(True)}),
 }
 FORBIDDEN: dict[str, tuple[str, dict[str, object], str]] = {
