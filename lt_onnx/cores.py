@@ -8,14 +8,16 @@ import ctypes
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from threading import local
 from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
 
 T = TypeVar("T")
 
@@ -104,6 +106,18 @@ def spread(calls: Iterable[Callable[[], T]], threads: int) -> list[T]:
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Threads that stay: to start them takes as long as to solve thousands of problems."""
     return ThreadPoolExecutor(threads, initializer=lambda: setattr(_own, "of_pool", True))
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """NumPy's products of matrices take one thread until the block or function ends.
+
+    They are small. Two threads wait for one another longer than they compute: a tenth of a
+    conversion on idle processors, a thousand times a product where other processes run. And what a
+    product comes to, in its last bits, would depend on how many there are.
+    """
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 if hasattr(os, "register_at_fork"):

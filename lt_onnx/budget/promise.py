@@ -12,6 +12,7 @@ from lt_onnx.budget.disturbance import MEMBERS
 from lt_onnx.budget.sensitivity import COPIES, Sensitivity, sensitivity
 from lt_onnx.budget.uncertainty import few_weights, uncertainty
 from lt_onnx.construct.noise_budget import MAX_ERROR, Promise
+from lt_onnx.cores import one_blas_thread
 from lt_onnx.options import Mode
 from lt_onnx.planning.allocation import MIN_NEURONS, problems
 from lt_onnx.planning.plan import plan
@@ -98,6 +99,7 @@ class Forecast:
         return round(kept)
 
 
+@one_blas_thread()
 def promised(
     blueprint: Blueprint, calibration: Calibration, *, given: int | None
 ) -> tuple[Blueprint, Forecast]:

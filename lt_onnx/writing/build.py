@@ -15,6 +15,7 @@ from lt_onnx.construct.layer_task import BLOCK_WEIGHTS
 from lt_onnx.construct.noise_budget import Promise
 from lt_onnx.construct.results import BuiltLayer, LayerStats, MaskedRows
 from lt_onnx.construct.row_solver import RowSolver
+from lt_onnx.cores import one_blas_thread
 from lt_onnx.errors import LostConstantsError
 from lt_onnx.manifest import GENERATOR, OptionsRecord
 from lt_onnx.planning.plan import plan
@@ -48,6 +49,7 @@ def fingerprint(blueprint: Blueprint, calibration: Calibration) -> str:
     return digest.hexdigest()
 
 
+@one_blas_thread()
 def write_ticket(
     blueprint: Blueprint,
     path: Path,
