@@ -3,9 +3,10 @@ import os
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from lt_onnx import cores
-from lt_onnx.cores import core_count, group_quota, solver_threads, thread_count
+from lt_onnx.cores import core_count, group_quota, one_blas_thread, solver_threads, thread_count
 
 
 def test_threads_are_as_many_as_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,3 +53,14 @@ def test_the_environment_says_how_many_threads_run(monkeypatch: pytest.MonkeyPat
     for nothing in ("0", "", "many"):
         monkeypatch.setenv("OMP_NUM_THREADS", nothing)
         assert thread_count() == core_count()
+
+
+def test_products_of_matrices_take_one_thread_for_as_long_as_they_are_to() -> None:
+    def threads() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threads()
+        with one_blas_thread():
+            assert set(threads()) <= {1}
+        assert threads() == before
