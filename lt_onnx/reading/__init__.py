@@ -8,9 +8,10 @@ In comes a path, out goes a Target: linear layers to construct, and other operat
    `shape_values`, which follows sizes that are known in part, `conditionals`, for an If that they
    decide, and `repeated`, for what is the same for every input; `inputs` and `outputs` say what
    these are like.
-3. `lowering` applies the rules, one in each file: `remove_identity`, `fuse_affine` (with `affine`),
-   `linear_layers`, `einsum`, `depthwise`, `conv_transpose`, `normalization`, `fuse_into_readers`,
-   `constructed_constants` (these with `made_tensors`); `rewriting` has what they share.
+3. `lowering` applies the rules, one in each file: `remove_identity`, `fuse_affine` and
+   `fuse_into_readers` (with `affine` and `channel_axis`), `linear_layers`, `einsum`, `depthwise`,
+   `conv_transpose`, `normalization`, `constructed_constants` (these with `made_tensors`);
+   `rewriting` has what they share.
 
 `operator_sets` writes nodes as a later operator set has them, and back.
 

@@ -250,6 +250,12 @@ def _multiplied(known: RepeatedConstants, node: onnx.NodeProto, axis: int) -> bo
     return axis < max(ranks) - 2 and _broadcast(known, node, axis)
 
 
+def _weighed(known: RepeatedConstants, node: onnx.NodeProto, axis: int) -> bool:
+    """The rows of a matrix, by constants: the first steps of a recurrent layer."""
+    turned = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+    return not turned and _convolved(known, node, axis)
+
+
 def _normalized(known: RepeatedConstants, node: onnx.NodeProto, axis: int) -> bool:
     """Along axes behind; those of a Softmax without a word for them depend on the operator set."""
     first, absent = node.input[0], -1 if node.op_type == "LayerNormalization" else 0
@@ -297,6 +303,7 @@ RULES: dict[str, Rule] = {
     "Expand": _expanded,
     "Flatten": _reshaped,
     "Gather": _gathered,
+    "Gemm": _weighed,
     "LayerNormalization": _normalized,
     "MatMul": _multiplied,
     "ReduceMean": _along_others("axes", 1),

@@ -69,6 +69,16 @@ PASSED: dict[str, tuple[str, dict[str, Any]]] = {
         y = Add(x, places)""",
         {"at": np.int64(0)},
     ),
+    "a recurrent cell's first step": (
+        """sizes = Concat<axis=0>(one, n, eight)
+        zeros = ConstantOfShape(sizes)
+        state = Squeeze(zeros, zero)
+        moved = Gemm<transB=1>(state, square, bias)
+        gate = Sigmoid(moved)
+        places = Unsqueeze(gate, one)
+        y = Add(x, places)""",
+        {"square": SQUARE, "bias": TABLE[0]},
+    ),
     "queries that attend to each other": (
         """often = Concat<axis=0>(n, one, one)
         queries = Tile(each, often)
