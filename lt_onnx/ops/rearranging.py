@@ -10,6 +10,7 @@ from lt_onnx.ops.rule import Emitter, RefusalError, numbers_of, only, rewired, s
 from lt_onnx.target import Node
 
 MAX_BLOCK = 64  # places a side of DepthToSpace and its inverse
+BOUNDS = ("starts", "ends", "axes", "steps")  # of a Slice
 
 
 def squeeze(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
@@ -144,18 +145,35 @@ def _selected(node: Node, layout: Layout, chosen: Indices, output: str, to: Emit
 def slice_(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:
     """Slice: unchanged along other axes; along the channels, those outside are left behind."""
     layout = only(layouts)
-    starts, ends, axes, steps = (
-        numbers_of(node, key, position, to, "bounds are")
-        for position, key in enumerate(("starts", "ends", "axes", "steps"), 1)
-    )
-    axes, rank = axes or range(len(starts)), len(shape_of(node, to))
-    if layout.axis not in [axis % rank for axis in axes]:
+    bounds = [
+        numbers_of(node, key, position, to, "bounds are") for position, key in enumerate(BOUNDS, 1)
+    ]
+    rank, count = len(shape_of(node, to)), len(bounds[0])
+    starts, ends, axes, steps = bounds[0], bounds[1], bounds[2] or range(count), bounds[3]
+    along = [i for i, axis in enumerate(axes) if axis % rank == layout.axis]
+    if not along:
         to.emit(rewired(node, to))
         return layout
-    if len(axes) > 1:
+    own = along[0]
+    chosen = np.arange(layout.size)[slice(starts[own], ends[own], (steps or [1] * count)[own])]
+    if count == 1:
+        return _selected(node, layout, chosen, node.outputs[0], to)
+    if not np.array_equal(chosen, np.arange(layout.size)):
         raise RefusalError("it cuts the channels and another axis at once")
-    chosen = np.arange(layout.size)[slice(starts[0], ends[0], (steps or [1])[0])]
-    return _selected(node, layout, chosen, node.outputs[0], to)
+    kept = [i for i in range(count) if i not in along]
+    others = {key: [v[i] for i in kept] for key, v in zip(BOUNDS, bounds, strict=True) if v}
+    others["axes"] = [axes[i] for i in kept]
+    if "starts" in node.attributes:
+        to.emit(rewired(replace(node, attributes={**node.attributes, **others}), to))
+        return layout
+    names = {
+        position: to.add_constant(f"{node.name}/{key}", np.array(others[key], np.int64))
+        for position, key in enumerate(BOUNDS, 1)
+        if key in others
+    }
+    inputs = (node.inputs[0], *("" for _ in range(max(names))))
+    to.emit(rewired(replace(node, inputs=inputs), to, names))
+    return layout
 
 
 def pad(node: Node, layouts: Sequence[Layout | None], to: Emitter) -> Layout:

@@ -139,6 +139,25 @@ def test_sliced_channels_take_their_copies_along(
     assert words_of(*check(node("Slice", *names), FOUR, constants)) == words
 
 
+ALL = 2**31 - 1
+
+
+@pytest.mark.parametrize("steps", [(), (1, 1, 2)])
+def test_a_slice_of_all_axes_keeps_the_layout_where_it_takes_all_channels(
+    steps: tuple[int, ...],
+) -> None:
+    bounds = {"starts": (1, 0, 0), "ends": (ALL, ALL, -1), "axes": (2, -3, 3), "steps": steps}
+    constants = {name: vector(*values) for name, values in bounds.items() if values}
+
+    assert words_of(*check(node("Slice", *constants), FOUR, constants)) == WORDS
+
+
+def test_a_slice_of_all_axes_by_attributes() -> None:
+    made = check(node("Slice", starts=[0, 0, 1], ends=[ALL] * 3), FOUR, opset=9)
+
+    assert words_of(*made) == WORDS
+
+
 def test_slices_by_attributes() -> None:
     made = check(node("Slice", starts=[1], ends=[3], axes=[1]), FOUR, opset=9)
 
