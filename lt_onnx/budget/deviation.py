@@ -196,8 +196,15 @@ def _power(batches: Sequence[Array]) -> float:
 
 
 def _variation(batches: Sequence[Array]) -> float:
-    """Σ (value − mean)² over the finite numbers of a tensor, by batch; 0 of what is no number."""
-    finite = [batch[np.isfinite(batch)] for batch in batches if batch.dtype.kind in "fiub"]
-    count = sum(values.size for values in finite)
-    mean = sum(values.sum(dtype=np.float64) for values in finite) / max(count, 1)
-    return float(sum(np.square(values - mean, dtype=np.float64).sum() for values in finite))
+    """Σ (value − mean)² over the finite numbers of a tensor, by batch; 0 of what is no number.
+
+    The mean is that of each channel (axis 1), as for layers: what they hand on is relative to it.
+    """
+    if batches[0].dtype.kind not in "fiub":
+        return 0.0
+    axes = (0, *range(2, batches[0].ndim)) if batches[0].ndim > 1 else (0,)
+    known = [np.where(np.isfinite(batch), batch, np.nan) for batch in batches]
+    count = sum(np.isfinite(v).sum(axes, keepdims=True) for v in known)
+    total = sum(np.nansum(v, axes, keepdims=True, dtype=np.float64) for v in known)
+    mean = total / np.maximum(count, 1)
+    return float(sum(np.nansum(np.square(v - mean)) for v in known))

@@ -25,6 +25,7 @@ NOTHING = 1e-6  # of what rows make in the mean: one that makes less tells nothi
 MIN_PRICE = 1e-9
 STEEPNESS = 0.8  # errors fall about so with prices
 MAX_DRAWS = 8  # of a layer's errors, where few numbers at the outputs tell of them
+MOST_OVER = 2.0  # times the error asked for: else rows that cannot be less wrong decide
 FLAT = 0.03  # decades of error that a lower price must take away to be worth another
 LAYER_NUMBER = 1 << 31  # of random numbers that no ticket has
 
@@ -111,6 +112,10 @@ class Disturbance:
             before = price, miss
             price = float(np.clip(price * 10 ** (-miss / slope), 1e-10, 0.5))
         change = self._change(price)
+        if self._power(change) > MOST_OVER * error * self.signal:  # which larger base sets would be
+            made, own = self._powers(change), self._powers(self.goals)
+            share = np.divide(error * own, made, out=np.zeros_like(own), where=made > 0)
+            change *= np.sqrt(np.minimum(share, 1.0))[..., None]
         power = self._power(change) / self.signal
         if not np.isfinite(power):
             raise too_large(self.linear.name)
