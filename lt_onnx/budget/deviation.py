@@ -202,7 +202,7 @@ def _variation(batches: Sequence[Array]) -> float:
     """
     if batches[0].dtype.kind not in "fiub":
         return 0.0
-    axes = (0, *range(2, batches[0].ndim)) if batches[0].ndim > 1 else (0,)
+    axes = (0, *range(2, batches[0].ndim)) if batches[0].ndim > 1 else None
     known = [np.where(np.isfinite(batch), batch, np.nan) for batch in batches]
     count = sum(np.isfinite(v).sum(axes, keepdims=True) for v in known)
     total = sum(np.nansum(v, axes, keepdims=True, dtype=np.float64) for v in known)

@@ -76,6 +76,18 @@ def test_steps_hand_on_what_they_make_of_it(op: str, share: float) -> None:
     assert known.of("c") == pytest.approx(share * known.of("a"), rel=0.1)
 
 
+def test_channels_vary_about_means_of_their_own() -> None:
+    """Different means of a tensor's channels are no variation that deviation is part of."""
+    known, rng = Deviations(COUNTS), np.random.default_rng(0)
+    read(known, layer("one", "x", "a"), handed=1.0)
+    a, b = (rng.standard_normal((500, 8)).astype(np.float32) for _ in range(2))
+    a += 100 * np.arange(8, dtype=np.float32)
+    node = Node("Concat", "n", ("a", "b"), ("c",), {"axis": 1})
+    known.add_node(node, ran(node, a=a, b=b))
+
+    assert known.of("c") == pytest.approx(0.5 * known.of("a"), rel=0.1)
+
+
 def test_what_is_infinite_has_no_part_in_it() -> None:
     known = Deviations(COUNTS)
     read(known, layer("one", "x", "a"), handed=1.0)
