@@ -29,7 +29,7 @@ DENSE: dict[str, str] = {
     "class map: every_class": "Equal",
     "class map: palette": "Gather",
     "text": "Gather",
-    "words": "Slice Expand Gather Gather Gather Expand MatMul MatMul",
+    "words": "Slice Expand Gather Expand MatMul MatMul",
     "decoder": "Gather MatMul MatMul",
     "tied_embedding": "Gather",
     "class map: masks_as_floats": "Equal",

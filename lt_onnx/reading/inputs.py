@@ -37,10 +37,14 @@ def _takes_one_input(target: Target) -> bool:
     """Whether any batch is taken, but one output is made: an exporter has kept the batch of 1 that
     it was shown in shapes within the network.
     """
-    given = [port.shape[:1] for port in target.inputs]
-    made = [(*port.shape[:1], *target.shapes.get(port.name, ())[:1]) for port in target.outputs]
-    taken = all(sizes and not isinstance(sizes[0], int) for sizes in given)
-    return taken and bool(made) and all(1 in sizes for sizes in made)
+    batches = {size for port in target.inputs for size in port.shape[:1]}
+    made = [(port.shape, target.shapes.get(port.name, ())) for port in target.outputs]
+    return (
+        bool(batches and made)
+        and not any(isinstance(size, int) for size in batches)
+        and all(any(shape[:1] == (1,) for shape in known) for known in made)
+        and batches.isdisjoint(size for known in made for shape in known for size in shape)
+    )
 
 
 def _tables(target: Target, nodes: list[Node]) -> dict[str, int]:
