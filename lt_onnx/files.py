@@ -159,7 +159,7 @@ def check_room(
     free = shutil.disk_usage(paths[0].parent).free
     if file_bytes * FILE_SYSTEM_OVERHEAD > free:
         needed = f"about {size_text(file_bytes)} are needed, {size_text(free)} are free"
-        mend = "lower `base_size` or take another disk; `mode=2l` needs least"
+        mend = "lower `base_size` or take another disk; `mode=2l` with `weights=seeded` needs least"
         raise ResourceError(f"{paths[0]}: {needed}: {mend}")
 
 

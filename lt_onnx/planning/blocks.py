@@ -20,6 +20,9 @@ from lt_onnx.source.layer import SourceLayer
 from lt_onnx.target import Node
 
 Names = tuple[str, ...]
+# that come from channels on the last axis: a block of fewer opens behind the Flatten, where it can
+# be collapsed; one of more would have a univariate layer of gigabytes there
+MANY_FEATURES = 1 << 12
 
 
 def open_block(draft: Draft, opening: Opening) -> Copies:
@@ -51,12 +54,14 @@ def _open_before_reshape(draft: Draft, opening: Opening) -> Copies | None:
         return None
     tensor = node.inputs[0]
     shape, layout = draft.shape(tensor), draft.layout(tensor)
-    if shape is None or len(shape) < 3 or not isinstance(shape[1], int):
+    axis = 1 if layout is None else layout.axis
+    if shape is None or len(shape) < 3 or (layout is not None and layout.copies > 1):
         return None
-    if layout is not None and (layout.copies > 1 or layout.axis != 1):
+    size, rank = shape[axis], len(shape)
+    if not isinstance(size, int) or (axis != 1 and opening.channels < MANY_FEATURES):
         return None
     snapshot = draft.emitted.snapshot()
-    before = open_block(draft, Opening(tensor, shape[1], 1, 1, len(shape), opening.constants))
+    before = open_block(draft, Opening(tensor, size, 1, axis, rank, opening.constants))
     name = draft.unused(f"{node.name}/expanded")
     inputs = (before.name, *node.inputs[1:])
     again = replace(node, name=name, inputs=inputs, outputs=(name,))

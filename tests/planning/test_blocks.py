@@ -137,6 +137,22 @@ def test_before_a_flatten_a_channel_is_still_one_channel() -> None:
     assert held.layout.constants == RESERVE * 16
 
 
+@pytest.mark.parametrize(("places", "before"), [(20, False), (40, True)])
+def test_where_channels_lie_last_many_features_are_flattened_neurons(
+    places: int, before: bool
+) -> None:
+    features, last = places**2 * 3, replace(layout("0a 1a 2a"), axis=3)
+    made = draft_of({"x": (2, places, places, 3), "y": (2, features)}, layouts={"x": last})
+    made.request = replace(made.request, model=LocalModel(Use.SPLIT, 1.0, 0.5, 0.0, 1.0, 0.0))
+    take_over(made, Node("Flatten", "f", ("x",), ("y",)))
+    held = open_block(made, replace(GEMM, channels=features))
+
+    assert held.expand is not None
+    assert (held.expand.tensor == "x") == before
+    assert held.layout.size == features
+    assert not before or held.expand.source.transposed
+
+
 @pytest.mark.parametrize(
     "opening", [replace(GEMM, group=2), replace(GEMM, constants=False, tensor="x")]
 )
