@@ -25,9 +25,6 @@ NOTHING = 1e-6  # of what rows make in the mean: one that makes less tells nothi
 MIN_PRICE = 1e-9
 STEEPNESS = 0.8  # errors fall about so with prices
 MAX_DRAWS = 8  # of a layer's errors, where few numbers at the outputs tell of them
-# times the error asked for: where a layer is wrong by more, no row is by more than the second, or
-# a few rows that cannot be less wrong would decide
-MOST_OVER, ROW_OVER = 2.0, 10.0
 FLAT = 0.03  # decades of error that a lower price must take away to be worth another
 LAYER_NUMBER = 1 << 31  # of random numbers that no ticket has
 
@@ -114,11 +111,6 @@ class Disturbance:
             before = price, miss
             price = float(np.clip(price * 10 ** (-miss / slope), 1e-10, 0.5))
         change = self._change(price)
-        if self._power(change) > MOST_OVER * error * self.signal:  # which larger base sets would be
-            made, own = self._powers(change), self._powers(self.goals)
-            most = ROW_OVER * error * own
-            share = np.divide(most, made, out=np.zeros_like(own), where=made > 0)
-            change *= np.sqrt(np.minimum(share, 1.0))[..., None]
         power = self._power(change) / self.signal
         if not np.isfinite(power):
             raise too_large(self.linear.name)

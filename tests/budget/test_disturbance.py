@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lt_onnx.budget.disturbance import ROW_OVER, Disturbance, Guess
+from lt_onnx.budget.disturbance import Disturbance, Guess
 from lt_onnx.target import Floats, Linear
 
 
@@ -35,18 +35,6 @@ def test_it_is_about_as_wrong_as_it_is_asked_to_be(disturbance: Disturbance, err
     told = disturbance.seen @ change.swapaxes(1, 2)
     clean = disturbance.seen @ disturbance.goals.swapaxes(1, 2)
     assert np.square(told).sum() / np.square(clean).sum() == pytest.approx(power, rel=1e-3)
-
-
-def test_no_row_is_far_more_wrong_than_asked(disturbance: Disturbance) -> None:
-    asked = 1e-12
-    drawn = disturbance.draw(asked, Guess(0.1, 1e-2))
-    assert drawn is not None
-    change, power = drawn
-
-    assert 0 < power <= ROW_OVER * asked * (1 + 1e-6)
-    told, clean = (disturbance.seen @ x.swapaxes(1, 2) for x in (change, disturbance.goals))
-    shares = np.square(told).sum((0, 1)) / np.square(clean).sum((0, 1))
-    assert shares.max() == pytest.approx(ROW_OVER * asked, rel=1e-3)
 
 
 def test_rows_that_are_not_sought_are_as_wrong(
