@@ -19,16 +19,14 @@ def axis_arranged(node: Node, network: Network, *, axis: int, rank: int) -> tupl
         return (order.index(axis), rank) if sorted(order) == list(range(rank)) else None
     after = network.shapes.get(node.outputs[0])
     given = network.constants.get("".join(node.inputs[1:2]), node.attributes.get("axes"))
-    if node.op in ("Squeeze", "Unsqueeze") and given is not None:
-        sizes = np.ravel(given).astype(np.int64)
-        if node.op == "Squeeze":
-            gone = {int(place) % rank for place in sizes}
-            left = [place for place in range(rank) if place not in gone]
-        else:
-            added = {int(place) % (rank + len(sizes)) for place in sizes}
-            kept = [place for place in range(rank + len(sizes)) if place not in added]
-            return kept[axis], rank + len(sizes)
+    if node.op == "Squeeze" and given is not None:
+        dropped = {int(place) % rank for place in np.ravel(given)}
+        left = [place for place in range(rank) if place not in dropped]
         return (left.index(axis), len(left)) if axis in left else None
+    if node.op == "Unsqueeze" and given is not None:
+        rank += np.size(given)
+        added = {int(place) % rank for place in np.ravel(given)}
+        return [place for place in range(rank) if place not in added][axis], rank
     before = network.shapes.get(node.inputs[0])
     if before is None or after is None or len(before) != rank:
         return None

@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from lt_onnx.reading.channel_axis import ARRANGING_OPS
 from lt_onnx.target import Array, Doubles, Node, Normal, Port, Target, step_nodes
 
-ARRANGING = frozenset("Cast Flatten Identity Reshape Squeeze Transpose Unsqueeze".split())
 AS_IT_IS = frozenset(["Cast", "Identity"])
+ARRANGING = ARRANGING_OPS | AS_IT_IS
 
 
 def with_known_inputs(target: Target) -> Target:
