@@ -146,6 +146,7 @@ class Port:
     # of floats that the network itself normalises
     normal: Normal | None = field(default=None, compare=False)
     scores: bool = True  # False: an output [N, k] of which the highest entry is no class
+    alone: bool = field(default=False, compare=False)  # an input of which one is run at a time
 
     @property
     def tells_classes(self) -> bool:

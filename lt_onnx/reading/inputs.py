@@ -29,9 +29,8 @@ def with_known_inputs(target: Target) -> Target:
         )
         for port in target.inputs
     ]
-    if _takes_one_input(target):
-        ports = [replace(port, shape=(1, *port.shape[1:])) for port in ports]
-    return replace(target, inputs=tuple(ports))
+    alone = _takes_one_input(target)
+    return replace(target, inputs=tuple(replace(port, alone=alone) for port in ports))
 
 
 def _takes_one_input(target: Target) -> bool:

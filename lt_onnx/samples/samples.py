@@ -298,7 +298,7 @@ def batch_size(numbers: int, most: int) -> int:
 
 def fixed_batch(ports: tuple[Port, ...]) -> int | None:
     """The batch that a model fixes; None: any."""
-    if are_whole(ports):
+    if are_whole(ports) or any(port.alone for port in ports):
         return 1
     fixed = [p.shape[0] for p in ports if p.shape and isinstance(p.shape[0], int)]
     return max(min(fixed), 1) if fixed else None
